@@ -1,0 +1,59 @@
+"""The sentences that people read: for every error code and stage, in English and Chinese.
+
+Owns the wording only. The API, the page, the command line and webhooks all take it from here.
+"""
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+Language = Literal["en", "zh"]
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
+
+
+@cache
+def _catalogue() -> dict[str, dict[str, dict[str, str]]]:
+    text = files("shared").joinpath("messages.json").read_text(encoding="utf-8")
+    loaded: dict[str, dict[str, dict[str, str]]] = json.loads(text)
+    return loaded
+
+
+def title(code: str, language: Language = "en") -> str:
+    """What happened, in one sentence."""
+    return _catalogue()["errors"][code][f"title_{language}"]
+
+
+def advice(code: str, language: Language = "en") -> str:
+    """What the person who reads it can do next."""
+    return _catalogue()["errors"][code][f"advice_{language}"]
+
+
+def stage_message(stage: str, language: Language = "en") -> str:
+    """What a job is doing in this stage (or state), for a progress bar's label."""
+    return _catalogue()["stages"][stage][language]
+
+
+def degraded_message(code: str, language: Language = "en") -> str:
+    """What was given up to fit the device."""
+    return _catalogue()["degraded"][code][language]
+
+
+def choose_language(accept_language: str | None) -> Language:
+    """The first of our languages in an `Accept-Language` header; English when none fits."""
+    weighted = []
+    for position, part in enumerate((accept_language or "").split(",")[:20]):
+        tag, _, weight = part.strip().partition(";q=")
+        weighted.append((-_weight(weight), position, tag.lower()))
+    for negative_weight, _, tag in sorted(weighted):
+        for language in LANGUAGES:
+            if negative_weight < 0 and tag.split("-")[0] == language:
+                return language
+    return "en"
+
+
+def _weight(text: str) -> float:
+    try:
+        return float(text) if text else 1.0
+    except ValueError:
+        return 0.0
