@@ -1,0 +1,70 @@
+"""Who is alive: each worker process announces itself, and whoever asks sees only fresh ones.
+
+Owns `worker:{id}`. Knows nothing of what the workers do.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+from pydantic import BaseModel, ConfigDict
+
+from shared.redis_client import translated_errors
+
+HEARTBEAT_SECONDS = 2.0
+FRESH_SECONDS = 10
+
+
+class WorkerInfo(BaseModel):
+    """What a worker says of itself with each heartbeat."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    host: str
+    pid: int
+    device: str
+    base: str
+    profile: str
+    residency: dict[str, Any] = {}
+    in_flight: int = 0
+    last_heartbeat_at: datetime
+
+
+class Fleet:
+    """The workers that have announced themselves within the last ten seconds."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._redis = client
+
+    def announce(self, worker: WorkerInfo) -> None:
+        """Say that a worker is alive, for the next ten seconds."""
+        with translated_errors(), self._redis.pipeline() as pipe:
+            pipe.set(f"worker:{worker.id}", worker.model_dump_json(), ex=FRESH_SECONDS)
+            pipe.sadd("workers", worker.id)
+            pipe.expire("workers", 86_400)
+            pipe.execute()
+
+    def withdraw(self, worker_id: str) -> None:
+        """Say that a worker has stopped."""
+        with translated_errors(), self._redis.pipeline() as pipe:
+            pipe.delete(f"worker:{worker_id}")
+            pipe.srem("workers", worker_id)
+            pipe.execute()
+
+    def workers(self) -> list[WorkerInfo]:
+        """Every worker with a fresh heartbeat, by id."""
+        with translated_errors():
+            ids = sorted(str(member) for member in self._redis.smembers("workers"))
+            if not ids:
+                return []
+            rows = self._redis.mget([f"worker:{worker_id}" for worker_id in ids])
+            stale = [worker_id for worker_id, row in zip(ids, rows, strict=True) if row is None]
+            if stale:
+                self._redis.srem("workers", *stale)
+        return [WorkerInfo.model_validate_json(row) for row in rows if row is not None]
+
+
+def now() -> datetime:
+    """The time for a heartbeat's stamp. For people to read: nothing is decided by it."""
+    return datetime.now(UTC)

@@ -1,0 +1,83 @@
+"""What stages have cost on this deployment, so that a percentage and a remaining time are true.
+
+Owns `history:{base}:{device}`: moving averages of seconds per unit of work. A unit is one megapixel
+for everything that touches pixels (per step while denoising), one job for loading and checking.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import redis
+from pydantic import BaseModel, ConfigDict
+
+from shared.jobs import Stage
+from shared.redis_client import translated_errors
+
+# A new observation counts this much; older ones fade within some twenty jobs.
+FRESHNESS = 0.15
+KEEP_SECONDS = 30 * 86_400
+
+# Before the first job has run: measured with the embedded base on two cores.
+FIRST_GUESS: dict[Stage, float] = {
+    Stage.LOADING: 0.05,
+    Stage.ENCODING: 0.4,
+    Stage.DENOISING: 0.9,
+    Stage.DECODING: 0.6,
+    Stage.CHECKING: 0.01,
+    Stage.SAVING: 0.2,
+}
+
+
+class StageCosts(BaseModel):
+    """Seconds per unit of work, by stage."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seconds: dict[Stage, float] = FIRST_GUESS
+
+    def planned(self, megapixels: float, steps: int) -> dict[Stage, float]:
+        """Seconds that each stage of one job should take."""
+        units = work_units(megapixels, steps)
+        return {stage: max(1e-4, self.seconds[stage] * units[stage]) for stage in Stage}
+
+
+def work_units(megapixels: float, steps: int) -> dict[Stage, float]:
+    """How much work each stage of one job holds, in the units of StageCosts."""
+    return {
+        Stage.LOADING: 1.0,
+        Stage.ENCODING: megapixels,
+        Stage.DENOISING: megapixels * steps,
+        Stage.DECODING: megapixels,
+        Stage.CHECKING: 1.0,
+        Stage.SAVING: megapixels,
+    }
+
+
+class History:
+    """Reads and feeds the averages of one base on one kind of device."""
+
+    def __init__(self, client: redis.Redis, base: str, device: str) -> None:
+        self._redis = client
+        self._key = f"history:{base}:{device}"
+
+    def costs(self) -> StageCosts:
+        """The averages, with first guesses for what has not been seen."""
+        return StageCosts(seconds=FIRST_GUESS | self._known())
+
+    def learn(self, spent: Mapping[Stage, float], megapixels: float, steps: int) -> None:
+        """Mix one finished job's seconds by stage into the averages; the first job sets them."""
+        units, before = work_units(megapixels, steps), self._known()
+        after: dict[Any, Any] = {}
+        for stage, seconds in spent.items():
+            observed = seconds / units[stage]
+            known = before.get(stage, observed)
+            after[str(stage)] = known + FRESHNESS * (observed - known)
+        with translated_errors(), self._redis.pipeline() as pipe:
+            pipe.hset(self._key, mapping=after)
+            pipe.expire(self._key, KEEP_SECONDS)
+            pipe.execute()
+
+    def _known(self) -> dict[Stage, float]:
+        with translated_errors():
+            fields = self._redis.hgetall(self._key)
+        return {Stage(str(stage)): float(value) for stage, value in fields.items()}

@@ -1,0 +1,204 @@
+"""The job: what a client asked for, and what became of it.
+
+Owns the records that cross processes. Knows nothing of Redis (shared/store.py keeps them), of HTTP
+or of pipelines.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.params import ImageFormat, JobParams
+
+
+class JobState(StrEnum):
+    """Where a job is in its life."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self not in (JobState.QUEUED, JobState.RUNNING)
+
+
+class Stage(StrEnum):
+    """Where a running job is, in this order."""
+
+    LOADING = "loading"
+    ENCODING = "encoding"
+    DENOISING = "denoising"
+    DECODING = "decoding"
+    CHECKING = "checking"
+    SAVING = "saving"
+
+
+class EventKind(StrEnum):
+    """What an event on a job's stream tells."""
+
+    STATE = "state"
+    PROGRESS = "progress"
+    PREVIEW = "preview"
+    RESULT = "result"
+    ERROR = "error"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Progress(_Record):
+    """How far a running job is. `percent` is 100 only when the picture can be fetched."""
+
+    stage: Stage | None = None
+    percent: float = 0.0
+    step: int = 0
+    total_steps: int = 0
+    eta_seconds: float | None = None
+
+
+class Failure(_Record):
+    """Why a job failed: an error's code and sentence. Exceptions do not leave their process."""
+
+    code: str
+    message: str
+    retryable: bool = False
+
+
+class Degraded(_Record):
+    """Something that was given up so that the job fits its device."""
+
+    code: str
+
+
+class Timings(_Record):
+    """Seconds spent in each part of a job."""
+
+    queued_seconds: float = 0.0
+    loading_seconds: float = 0.0
+    encoding_seconds: float = 0.0
+    preview_seconds: float = 0.0
+    denoising_seconds: float = 0.0
+    decoding_seconds: float = 0.0
+    checking_seconds: float = 0.0
+    saving_seconds: float = 0.0
+    total_seconds: float = 0.0
+
+
+class Safety(_Record):
+    """What the output guards measured: a probability of unsafe content and named findings."""
+
+    nsfw: float | None = None
+    flags: list[str] = []
+
+
+class Result(_Record):
+    """A finished picture: where its bytes are and what they are."""
+
+    blob: str
+    width: int
+    height: int
+    format: ImageFormat
+    size_bytes: int
+    sha256: str
+    safety: Safety = Safety()
+
+
+class Preview(_Record):
+    """The latest preview: where its bytes are, and its size in pixels."""
+
+    blob: str
+    width: int
+    height: int
+    media_type: str = "image/webp"
+
+
+class Source(_Record):
+    """A normalised upload: upright RGB without metadata, named by the sha256 of its bytes."""
+
+    image_id: str
+    blob: str
+    width: int
+    height: int
+    size_bytes: int
+
+
+class JobSpec(_Record):
+    """What was asked for. Never changes after submission."""
+
+    id: str
+    client: str
+    base: str
+    source: Source
+    params: JobParams
+    expected_seconds: float | None = None
+
+
+class Event(_Record):
+    """One entry of a job's stream; `id` is the stream's own and orders events."""
+
+    id: str
+    kind: EventKind
+    data: dict[str, Any]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the stream ends here: a result, an error, or a cancellation."""
+        if self.kind in (EventKind.RESULT, EventKind.ERROR):
+            return True
+        return self.kind is EventKind.STATE and self.data.get("state") == JobState.CANCELED
+
+
+class Claim(_Record):
+    """A worker's hold on a job: fenced by `epoch`, lost when the lease runs out."""
+
+    spec: JobSpec
+    worker: str
+    epoch: int
+    attempt: int
+    percent: float
+    queued_seconds: float
+
+
+class Job(_Record):
+    """A job as the ledger has it now."""
+
+    spec: JobSpec
+    state: JobState
+    params: JobParams
+    progress: Progress
+    epoch: int
+    attempt: int
+    worker: str | None
+    cancel_requested: bool
+    degraded: list[Degraded]
+    preview: Preview | None
+    result: Result | None
+    failure: Failure | None
+    timings: Timings
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime
+    queue_position: int = 0
+    queue_size: int = 0
+
+    @property
+    def id(self) -> str:
+        return self.spec.id
+
+
+class StepSignal(StrEnum):
+    """What the ledger answers to a report from a running job."""
+
+    GO_ON = "go_on"
+    CANCELED = "canceled"
+    LOST = "lost"
+
+
+CommitOutcome = Literal["committed", "canceled", "lost"]

@@ -1,0 +1,77 @@
+"""What the catalogue says of one LoRA: the record that API, command line and worker share.
+
+Owns the shape of an entry and its states. Knows nothing of how files are read or judged.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Fidelity = Literal["none", "low", "residual"]
+Damage = Literal["noise", "blur", "jpeg", "lowres", "phone"]
+
+
+class LoraState(StrEnum):
+    """Whether a LoRA may be used; only an available one ever reaches a worker."""
+
+    AVAILABLE = "available"
+    QUARANTINED = "quarantined"
+    INCOMPATIBLE = "incompatible"
+
+
+class LoraKind(StrEnum):
+    """How a file stores its change to the weights.
+
+    `full` is a change to the whole UNet: a low-rank one over every kind of layer (as LCM-LoRA),
+    or LyCORIS' full differences, which the pipeline cannot carry.
+    """
+
+    LORA = "lora"
+    LOCON = "locon"
+    LOHA = "loha"
+    LOKR = "lokr"
+    DORA = "dora"
+    FULL = "full"
+    UNKNOWN = "unknown"
+
+
+class LoraEntry(BaseModel):
+    """One LoRA file as the catalogue found it. A replaced file is a new entry.
+
+    `identity` is (device, inode, size, mtime_ns). `rank` is the largest one in the file. `bases`
+    has more than one id where neither shapes, metadata nor name decide; `base` is then `unknown`.
+    `reason_code` names the sentence in `reason` and `reason_zh`. `scheme` says how the tensors
+    are named: `diffusers`, `peft`, `kohya`, `xlabs` or `unknown`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    short_name: str
+    path: Path
+    title: dict[str, str]
+    base: str
+    bases: list[str]
+    kind: LoraKind
+    rank: int | None
+    scheme: str
+    state: LoraState
+    reason_code: str | None
+    reason: str | None
+    reason_zh: str | None
+    evidence: list[str]
+    default_scale: float
+    strength: float | None
+    fidelity: Fidelity | None
+    treats: list[Damage]
+    trigger_words: list[str]
+    prompt: str | None
+    negative_prompt: str | None
+    licence: str | None
+    source: str | None
+    sample: str | None
+    size_bytes: int
+    sha256: str
+    identity: tuple[int, int, int, int]

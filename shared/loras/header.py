@@ -1,0 +1,184 @@
+"""Reading a safetensors header: the fixed grammar of the format, and nothing beyond it.
+
+A header is 8 bytes of little-endian length and a JSON object of tensors, and of strings under
+`__metadata__` (https://github.com/huggingface/safetensors#format). The grammar is so narrow that
+bounded patterns over the bytes read it in constant memory per tensor, where a general JSON parser
+would build whatever an attacker nests. Knows nothing of what the tensors are for.
+"""
+
+import json
+import re
+from typing import BinaryIO, NamedTuple
+
+from shared.loras.reasons import Reason, clean, refused
+
+MAX_HEADER_BYTES = 8 * 2**20
+MAX_TENSORS = 20_000
+MAX_METADATA_KEYS = 1024
+MAX_METADATA_VALUE_BYTES = 4 * 2**20
+
+_PREFIX_BYTES = 8
+_PICKLE_OPENINGS = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
+_ARCHIVE_OPENINGS = (b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf\x27\x1c", b"BZh")
+
+# Possessive quantifiers throughout: a match never goes back, so time and memory stay linear.
+_SPACE = rb"[ \t\r\n]*+"
+_INT = rb"(?:0|[1-9][0-9]{0,18})"
+_DTYPE = _SPACE.join((rb'"dtype"', rb":", rb'"([A-Z0-9_]{1,16})"'))
+_INTS = rb"(" + _INT + rb"(?:" + _SPACE + rb"," + _SPACE + _INT + rb"){0,7})?"
+_SHAPE = _SPACE.join((rb'"shape"', rb":", rb"\[", _INTS, rb"\]"))
+_OFFSETS = _SPACE.join(
+    (rb'"data_offsets"', rb":", rb"\[", rb"(" + _INT + rb")", rb",", rb"(" + _INT + rb")", rb"\]")
+)
+_FIELD = rb"(?:" + rb"|".join((_DTYPE, rb"()" + _SHAPE, _OFFSETS)) + rb")"
+_FIELDS = rb"(?:" + _SPACE + _FIELD + _SPACE + rb"(?:,(?=[ \t\r\n]*+\")|(?=\}))){3}"
+_END = _SPACE + rb"([,}])"
+_TENSOR = re.compile(
+    _SPACE + rb'"([ !#-\[\]-~]{1,512}+)"' + _SPACE + rb":" + _SPACE + rb"\{" + _FIELDS + rb"\}" + _END
+)
+_METADATA = re.compile(_SPACE + rb'"__metadata__"' + _SPACE + rb":" + _SPACE + rb"\{" + _SPACE)
+_STRING = rb'("(?:[^"\\\x00-\x1f]++|\\["\\/bfnrtu])*+")'
+_PAIR = re.compile(_SPACE + _STRING + _SPACE + rb":" + _SPACE + _STRING + _END)
+_CLOSE = re.compile(rb"\}" + _END)
+_EMPTY = re.compile(rb"\{" + _SPACE + rb"\}" + _SPACE + rb"$")
+_PADDING = re.compile(_SPACE + rb"\Z")
+
+
+class Tensor(NamedTuple):
+    """One tensor's place: bytes `begin` to `end` of the body, `shape` in elements."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+class Header(NamedTuple):
+    """What a header says: tensors as listed, metadata unchanged, and where the body starts."""
+
+    tensors: list[Tensor]
+    metadata: dict[str, str]
+    body_start: int
+
+
+def read_header(file: BinaryIO, file_size: int) -> Header:
+    """Read the header of an open file of `file_size` bytes.
+
+    Raises Refused, and nothing else, for whatever is not the format.
+    """
+    prefix = file.read(_PREFIX_BYTES)
+    if len(prefix) < _PREFIX_BYTES:
+        raise refused(Reason.FILE_TOO_SHORT)
+    length = int.from_bytes(prefix, "little")
+    if length > MAX_HEADER_BYTES:
+        _refuse_foreign(prefix)
+        raise refused(Reason.HEADER_TOO_LONG, length=length, limit=MAX_HEADER_BYTES)
+    if length > file_size - _PREFIX_BYTES:
+        raise refused(Reason.HEADER_BEYOND_FILE, length=length)
+    raw = file.read(length)
+    if len(raw) < length:
+        raise refused(Reason.HEADER_BEYOND_FILE, length=length)
+    if not raw.startswith(b"{"):
+        _refuse_foreign(prefix)
+        raise refused(Reason.LEADING_SPACE)
+    tensors, metadata = _Parser(raw).parse()
+    return Header(tensors, metadata, _PREFIX_BYTES + length)
+
+
+def _refuse_foreign(prefix: bytes) -> None:
+    """Name the well-known things that are not safetensors at all."""
+    if prefix.startswith(_PICKLE_OPENINGS):
+        raise refused(Reason.EXECUTABLE, what="Python pickle")
+    if prefix.startswith(_ARCHIVE_OPENINGS):
+        raise refused(Reason.EXECUTABLE, what="compressed archive (as a torch checkpoint is)")
+    if prefix.isascii() and prefix.decode("ascii").replace("\n", " ").isprintable():
+        raise refused(Reason.NOT_SAFETENSORS)
+
+
+class _Parser:
+    """One pass over the bytes of a header; lives for one call of `parse`."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+        self._at = 1
+        self._tensors: dict[str, Tensor] = {}
+        self._metadata: dict[str, str] | None = None
+
+    def parse(self) -> tuple[list[Tensor], dict[str, str]]:
+        if _EMPTY.match(self._raw):
+            raise refused(Reason.NO_TENSORS)
+        while self._member() == b",":
+            pass
+        if not _PADDING.match(self._raw, self._at):
+            raise self._malformed()
+        if not self._tensors:
+            raise refused(Reason.NO_TENSORS)
+        return list(self._tensors.values()), self._metadata or {}
+
+    def _member(self) -> bytes:
+        """Read one member; the comma or brace behind it."""
+        opening = _METADATA.match(self._raw, self._at)
+        if opening:
+            return self._read_metadata(opening)
+        found = _TENSOR.match(self._raw, self._at)
+        if not found:
+            raise self._malformed()
+        self._at = found.end()
+        return self._add(found)
+
+    def _add(self, found: re.Match[bytes]) -> bytes:
+        name, dtype, has_shape, shape, begin, end, closing = found.groups()
+        if dtype is None or has_shape is None or begin is None:
+            raise self._malformed()
+        text = name.decode("ascii")
+        if text in self._tensors:
+            raise refused(Reason.DUPLICATE_KEY, name=clean(text))
+        if len(self._tensors) == MAX_TENSORS:
+            raise refused(Reason.TOO_MANY_TENSORS, limit=MAX_TENSORS)
+        sizes = tuple(map(int, shape.split(b","))) if shape else ()
+        self._tensors[text] = Tensor(text, dtype.decode("ascii"), sizes, int(begin), int(end))
+        return bytes(closing)
+
+    def _read_metadata(self, opening: re.Match[bytes]) -> bytes:
+        if self._metadata is not None:
+            raise refused(Reason.DUPLICATE_KEY, name="__metadata__")
+        self._metadata = {}
+        self._at = opening.end()
+        closed = _CLOSE.match(self._raw, self._at)
+        if not closed:
+            while self._pair(self._metadata) == b",":
+                pass
+            closed = _CLOSE.match(self._raw, self._at - 1)
+        if not closed:
+            raise self._malformed()
+        self._at = closed.end()
+        return closed[1]
+
+    def _pair(self, into: dict[str, str]) -> bytes:
+        found = _PAIR.match(self._raw, self._at)
+        if not found:
+            raise self._malformed()
+        if len(into) == MAX_METADATA_KEYS:
+            raise refused(Reason.METADATA_TOO_LONG, limit=MAX_METADATA_KEYS, unit="keys")
+        key = self._text(*found.span(1))
+        if key in into:
+            raise refused(Reason.DUPLICATE_KEY, name=clean(key))
+        into[key] = self._text(*found.span(2))
+        self._at = found.end()
+        return found[3]
+
+    def _text(self, begin: int, end: int) -> str:
+        """Decode the string literal in `raw[begin:end]`, quotes and all."""
+        if end - begin > MAX_METADATA_VALUE_BYTES:
+            raise refused(
+                Reason.METADATA_TOO_LONG, limit=MAX_METADATA_VALUE_BYTES, unit="bytes in one string"
+            )
+        try:
+            text = str(memoryview(self._raw)[begin:end], "utf-8")
+            return str(json.loads(text)) if "\\" in text else text[1:-1]
+        except ValueError as error:
+            raise self._malformed() from error
+
+    def _malformed(self) -> Exception:
+        return refused(Reason.MALFORMED_HEADER, position=self._at)

@@ -1,0 +1,15 @@
+-- Make a finished picture the job's one result, if this claim still holds and nobody canceled.
+-- ARGV: id, worker, epoch, ttl, result JSON, progress JSON, timings JSON, degraded JSON
+-- Returns 'committed' | 'canceled' | 'lost'
+local id, ttl = ARGV[1], tonumber(ARGV[4])
+if not holds(id, ARGV[2], ARGV[3]) then return 'lost' end
+if redis.call('HGET', job_key(id), 'cancel') == '1' then return 'canceled' end
+local now = now_ms()
+redis.call('HSET', job_key(id), 'result', ARGV[5], 'progress', ARGV[6], 'percent', 100,
+  'timings', ARGV[7], 'degraded', ARGV[8])
+finish(id, 'succeeded', now, ttl)
+local attempt = redis.call('HGET', job_key(id), 'attempts')
+emit(id, 'progress', ARGV[6], ttl)
+emit_state(id, 'succeeded', attempt, ttl)
+emit(id, 'result', ARGV[5], ttl)
+return 'committed'

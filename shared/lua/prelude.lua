@@ -1,0 +1,66 @@
+-- Put before every script: names of keys, the clock, events, places in the queue.
+-- All times are Redis TIME in milliseconds, so that no two machines' clocks are ever compared.
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function job_key(id) return 'job:' .. id end
+local function events_key(id) return 'job:' .. id .. ':events' end
+local function turns_key(base, priority) return 'queue:' .. base .. ':' .. priority end
+local function places_key(base, priority, client)
+  return 'queue:' .. base .. ':' .. priority .. ':' .. client
+end
+local RUNNING = 'running'
+
+local function keep(key, ttl_seconds) redis.call('EXPIRE', key, ttl_seconds) end
+
+local function emit(id, kind, data, ttl_seconds)
+  redis.call('XADD', events_key(id), 'MAXLEN', '~', 256, '*', 'kind', kind, 'data', data)
+  keep(events_key(id), ttl_seconds)
+end
+
+local function emit_state(id, state, attempt, ttl_seconds)
+  emit(id, 'state', cjson.encode({ state = state, attempt = tonumber(attempt) }), ttl_seconds)
+end
+
+-- A job's place: its client's own list, and the client's turn among all clients (round robin).
+local function enqueue(id, base, priority, client, place, ttl_seconds)
+  local places, turns = places_key(base, priority, client), turns_key(base, priority)
+  redis.call('ZADD', places, place, id)
+  if not redis.call('ZSCORE', turns, client) then
+    redis.call('ZADD', turns, redis.call('INCR', 'queue:turn'), client)
+  end
+  keep(places, ttl_seconds); keep(turns, ttl_seconds); keep('queue:turn', ttl_seconds)
+  redis.call('ZADD', 'queued:' .. base, now_ms(), id)
+  keep('queued:' .. base, ttl_seconds)
+end
+
+local function dequeue(id, base, priority, client)
+  local places = places_key(base, priority, client)
+  redis.call('ZREM', places, id)
+  redis.call('ZREM', 'queued:' .. base, id)
+  if redis.call('EXISTS', places) == 0 then
+    redis.call('ZREM', turns_key(base, priority), client)
+  end
+end
+
+-- Whether (worker, epoch) still holds the job: the fence of every write by a worker.
+local function holds(id, worker, epoch)
+  local f = redis.call('HMGET', job_key(id), 'state', 'worker', 'epoch')
+  return f[1] == 'running' and f[2] == worker and f[3] == epoch
+end
+
+local function finish(id, state, now, ttl_seconds)
+  redis.call('HSET', job_key(id), 'state', state, 'finished_ms', now)
+  redis.call('ZREM', RUNNING, id)
+  keep(job_key(id), ttl_seconds)
+end
+
+local function requeue(id, ttl_seconds)
+  local f = redis.call('HMGET', job_key(id), 'base', 'priority', 'client', 'place', 'attempts')
+  redis.call('ZREM', RUNNING, id)
+  redis.call('HSET', job_key(id), 'state', 'queued', 'worker', '', 'hinted_ms', 0)
+  enqueue(id, f[1], f[2], f[3], f[4], ttl_seconds)
+  emit_state(id, 'queued', f[5], ttl_seconds)
+end

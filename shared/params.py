@@ -1,0 +1,92 @@
+"""What a caller can ask of a job, with ranges and defaults. Used by both sides.
+
+Owns the parameters' names and limits. Knows nothing of HTTP forms or of pipelines.
+"""
+
+import secrets
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+LORA_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+MAX_LORAS = 4
+MAX_SEED = 2**32 - 1
+DEFAULT_PROMPT = "high quality, sharp, clean, 4k, detailed skin texture"
+DEFAULT_STRENGTH = 0.4
+DEFAULT_STEPS = 10
+
+ImageFormat = Literal["png", "jpeg", "webp"]
+Fidelity = Literal["none", "low", "residual"]
+Priority = Literal["interactive", "batch"]
+
+MEDIA_TYPES: dict[str, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+
+
+class LoraMode(StrEnum):
+    """How the LoRAs of a job came to be chosen."""
+
+    AUTO = "auto"
+    NONE = "none"
+    NAMED = "named"
+
+
+class LoraRef(BaseModel):
+    """One LoRA of a job. `sha256` pins the file that the catalogue offered at submission."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=LORA_NAME)]
+    scale: Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)] = 1.0
+    sha256: str | None = None
+
+
+class JobParams(BaseModel):
+    """The parameters of one job, complete once `with_defaults` has filled the gaps."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lora_mode: LoraMode = LoraMode.AUTO
+    loras: Annotated[list[LoraRef], Field(max_length=MAX_LORAS)] = []
+    lora_reason: str | None = None
+    strength: Annotated[float, Field(ge=0.05, le=1, allow_inf_nan=False)] | None = None
+    steps: Annotated[int, Field(ge=1, le=50)] = DEFAULT_STEPS
+    guidance_scale: Annotated[float, Field(ge=0, le=20, allow_inf_nan=False)] | None = None
+    prompt: Annotated[str, Field(max_length=1000)] | None = None
+    negative_prompt: Annotated[str, Field(max_length=1000)] | None = None
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
+    max_side: Annotated[int, Field(ge=64)] = 768
+    upscale: Annotated[float, Field(ge=1, le=4, allow_inf_nan=False)] = 1.0
+    format: ImageFormat = "png"
+    quality: Annotated[int, Field(ge=1, le=100)] = 90
+    fidelity: Fidelity | None = None
+    preview: bool = True
+    priority: Priority = "interactive"
+    webhook_url: Annotated[str, Field(max_length=2000)] | None = None
+    embed_metadata: bool = False
+    force: bool = False
+
+    @model_validator(mode="after")
+    def _names_are_given_once(self) -> Self:
+        names = [lora.name for lora in self.loras]
+        if len(set(names)) != len(names):
+            raise ValueError("a LoRA is named twice")
+        return self
+
+    @property
+    def executed_steps(self) -> int:
+        """Denoising steps that really run, as diffusers' `get_timesteps` counts them."""
+        return executed_steps(
+            self.steps, DEFAULT_STRENGTH if self.strength is None else self.strength
+        )
+
+    def with_seed(self) -> Self:
+        """The same parameters with a seed, drawn now when the caller gave none."""
+        if self.seed is not None:
+            return self
+        return self.model_copy(update={"seed": secrets.randbelow(MAX_SEED + 1)})
+
+
+def executed_steps(steps: int, strength: float) -> int:
+    """`min(int(steps*strength), steps)`, and at least one."""
+    return max(1, min(int(steps * strength), steps))

@@ -1,0 +1,68 @@
+"""The Celery application that both sides share: names and settings of the hints.
+
+Owns how a hint travels. A hint carries a job id and nothing else; that a job exists, whose turn it
+is and what became of it is the ledger's business (shared/store.py).
+"""
+
+from celery import Celery
+from kombu import Queue
+
+from shared.errors import StoreUnavailable
+from shared.settings import Settings
+
+RUN_TASK = "retouch.run"
+
+
+def queue_name(base: str) -> str:
+    """One queue per base, so that workers of several bases can share a fleet."""
+    return f"retouch.{base}"
+
+
+def make_celery(settings: Settings, base: str) -> Celery:
+    """The application, for sending hints and for consuming them."""
+    app = Celery("retouch", broker=settings.broker)
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=False,
+        worker_prefetch_multiplier=1,
+        worker_pool="threads",
+        worker_concurrency=settings.admission_window,
+        worker_send_task_events=True,
+        task_send_sent_event=True,
+        task_default_queue=queue_name(base),
+        task_queues=[Queue(queue_name(base))],
+        task_create_missing_queues=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_soft_shutdown_timeout=settings.grace_seconds,
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        task_publish_retry=False,
+        # The ledger recovers jobs; a visibility timeout below a job's length would start it twice.
+        broker_transport_options={
+            "visibility_timeout": 86_400,
+            "socket_timeout": 5,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            "health_check_interval": 5,
+        },
+    )
+    return app
+
+
+class Hints:
+    """Sends hints. A lost hint costs seconds, never a job: the reaper sends another."""
+
+    def __init__(self, app: Celery, base: str) -> None:
+        self._app = app
+        self._queue = queue_name(base)
+
+    def send(self, job_id: str) -> None:
+        """Tell some worker that a job is queued. Raises StoreUnavailable."""
+        try:
+            self._app.send_task(RUN_TASK, args=[job_id], queue=self._queue, retry=False)
+        except self._app.connection_for_write().recoverable_connection_errors as error:
+            raise StoreUnavailable("the broker does not answer") from error

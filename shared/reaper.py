@@ -1,0 +1,80 @@
+"""Puts right what faults have left behind: expired leases, lost hints, outlived pictures.
+
+Every gateway and worker runs one of these in a thread; the ledger elects which of them acts. Owns
+the rhythm only: what may happen to a job is decided by the ledger's scripts.
+"""
+
+import threading
+import time
+from uuid import uuid4
+
+import structlog
+
+from shared.blobs import BlobStore
+from shared.errors import RetouchError
+from shared.queue import Hints
+from shared.settings import Settings
+from shared.store import JobStore
+
+TICK_SECONDS = 1.0
+SWEEP_SECONDS = 60.0
+HINTS_PER_TICK = 50
+
+logger = structlog.get_logger(__name__)
+
+
+class Reaper:
+    """A thread that ticks once a second. `start` and `stop` come in pairs."""
+
+    def __init__(
+        self, store: JobStore, hints: Hints, blobs: BlobStore, base: str, settings: Settings
+    ) -> None:
+        self._store = store
+        self._hints = hints
+        self._blobs = blobs
+        self._base = base
+        self._lease_seconds = settings.lease_seconds
+        self._token = uuid4().hex
+        self._quiet_until = 0.0
+        self._next_sweep = time.monotonic() + SWEEP_SECONDS
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="reaper", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def tick(self) -> None:
+        """One round, when this process is the elected one. Raises StoreUnavailable."""
+        if not self._store.elect("reaper", self._token, TICK_SECONDS * 3):
+            return
+        self._expire_leases()
+        for job_id in self._store.overdue(self._base, HINTS_PER_TICK):
+            self._hints.send(job_id)
+        if time.monotonic() >= self._next_sweep:
+            self._next_sweep = time.monotonic() + SWEEP_SECONDS
+            self._blobs.sweep()
+
+    def _expire_leases(self) -> None:
+        # After an outage every lease looks expired. Its holders renew as soon as they can, so they
+        # are given one lease's time, counted from the store's return.
+        if time.monotonic() < self._quiet_until:
+            return
+        if self._store.uptime_seconds() <= self._lease_seconds:
+            return
+        for reaped in self._store.reap_expired():
+            logger.warning(
+                "lease expired", job=reaped.job_id, worker=reaped.worker, now=str(reaped.outcome)
+            )
+
+    def _loop(self) -> None:
+        while not self._stopping.wait(TICK_SECONDS):
+            try:
+                self.tick()
+            except RetouchError as error:
+                self._quiet_until = time.monotonic() + self._lease_seconds
+                logger.warning("reaper waits for the store", reason=str(error))

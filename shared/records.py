@@ -1,0 +1,91 @@
+"""How the ledger's hashes and streams become records.
+
+Owns the field names of `job:{id}` on the reading side; the Lua scripts own the writing side.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from shared.jobs import (
+    Degraded,
+    Event,
+    EventKind,
+    Failure,
+    Job,
+    JobSpec,
+    JobState,
+    Preview,
+    Progress,
+    Result,
+    Timings,
+)
+from shared.params import JobParams
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """A caller's key for a request, and what the request was."""
+
+    key: str
+    fingerprint: str
+
+
+def read_job(fields: Mapping[str, str], job_ttl: int, result_ttl: int) -> Job:
+    """Build a Job from the fields of its hash."""
+    created, finished = _time(fields["created_ms"]), _time(fields.get("finished_ms"))
+    assert created is not None
+    life = result_ttl if finished else job_ttl
+    return Job(
+        spec=JobSpec.model_validate_json(fields["spec"]),
+        params=JobParams.model_validate_json(fields["params"]),
+        state=JobState(fields["state"]),
+        progress=_progress(fields),
+        epoch=int(fields["epoch"]),
+        attempt=int(fields["attempts"]),
+        worker=fields.get("worker") or None,
+        cancel_requested=fields["cancel"] == "1",
+        degraded=[Degraded(**item) for item in json.loads(fields.get("degraded", "[]"))],
+        preview=_parsed(Preview, fields.get("preview")),
+        result=_parsed(Result, fields.get("result")),
+        failure=_parsed(Failure, fields.get("failure")),
+        timings=_parsed(Timings, fields.get("timings")) or Timings(),
+        created_at=created,
+        started_at=_time(fields.get("started_ms")),
+        finished_at=finished,
+        expires_at=datetime.fromtimestamp((finished or created).timestamp() + life, UTC),
+    )
+
+
+def read_event(entry_id: str, fields: Mapping[str, str]) -> Event:
+    """Build an Event from one entry of a job's stream."""
+    return Event(id=entry_id, kind=EventKind(fields["kind"]), data=json.loads(fields["data"]))
+
+
+def idempotency_key(client: str, idempotency: Idempotency) -> str:
+    """The ledger's key for a caller's idempotency key, whatever characters that has."""
+    return f"idempotency:{client}:{sha256(idempotency.key.encode()).hexdigest()}"
+
+
+def _progress(fields: Mapping[str, str]) -> Progress:
+    progress = _parsed(Progress, fields.get("progress")) or Progress()
+    return progress.model_copy(update={"percent": float(fields["percent"])})
+
+
+def _parsed(kind: type[Record], text: str | None) -> Record | None:
+    return kind.model_validate_json(text) if text else None
+
+
+def _time(milliseconds: str | None) -> datetime | None:
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC) if milliseconds else None
+
+
+def dump_list(items: list[Degraded]) -> str:
+    return json.dumps([item.model_dump() for item in items])

@@ -1,0 +1,36 @@
+"""The ledger's Lua scripts, each in a file of its own with the shared prelude before it."""
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import redis
+from redis.commands.core import Script
+
+from shared.redis_client import translated_errors
+
+
+@cache
+def source(name: str) -> str:
+    """The full text of one script."""
+    folder = files("shared").joinpath("lua")
+    parts = (
+        folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", name)
+    )
+    return "\n".join(parts)
+
+
+class Scripts:
+    """Runs scripts by name on one connection pool."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._registered: dict[str, Script] = {}
+
+    def run(self, name: str, *args: str | int | float) -> Any:
+        """Run a script. Raises StoreUnavailable or StorageFull."""
+        script = self._registered.get(name)
+        if script is None:
+            script = self._registered[name] = self._client.register_script(source(name))
+        with translated_errors():
+            return script(args=list(args))

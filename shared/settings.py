@@ -1,0 +1,159 @@
+"""Everything that differs between machines, read from the environment once, at process start.
+
+Owns the `RETOUCH_*` variables. Nothing else in the project reads the environment; whoever needs a
+setting is handed the object. `.env.example` lists every field, checked by a test.
+"""
+
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """One frozen set of settings; every value is checked when it is built."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RETOUCH_",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        frozen=True,
+        extra="ignore",
+    )
+
+    # --- where things are
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Store of the job ledger.")
+    broker_url: str = Field(
+        "", description="Celery's broker; empty: the store's server, next database number."
+    )
+    base_model: str = Field(
+        str(REPOSITORY / "models" / "tiny"), description="Folder or hub id of the base checkpoint."
+    )
+    loras_dir: Path = Field(REPOSITORY / "loras", description="Folder of offered LoRA files.")
+    data_dir: Path = Field(Path("var/data"), description="Folder for pictures and the store.")
+    blob_url: str = Field(
+        "", description="Where pictures are kept: file:///DIR or redis://; empty: under data_dir."
+    )
+
+    # --- gateway
+    url: str = Field("http://127.0.0.1:8000", description="Where the client finds the gateway.")
+    host: str = Field("127.0.0.1", description="Address that the gateway binds.")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port of the gateway.")
+    api_keys: str = Field(
+        "", description="Comma-separated keys, each [NAME=]KEY[:SCOPE+SCOPE]; empty: no keys."
+    )
+    allow_anonymous: bool = Field(
+        False, description="Serve callers without a key even when bound to other addresses."
+    )
+    rate_limit: str = Field("off", description="Requests per caller, such as 60/minute, or off.")
+    cors_origins: str = Field(
+        "", description="Comma-separated origins that may call; none if empty."
+    )
+    max_upload_bytes: int = Field(20 * 2**20, ge=1024, description="Largest upload, in bytes.")
+    max_pixels: int = Field(40_000_000, ge=4096, description="Largest upload, in pixels.")
+    min_side: int = Field(16, ge=1, description="Smallest side of an upload, in pixels.")
+    max_side: int = Field(2048, ge=64, le=8192, description="Longest side of a result, in pixels.")
+    queue_limit: int = Field(1000, ge=1, description="Jobs that may wait before 503 queue_full.")
+    min_free_bytes: int = Field(
+        512 * 2**20,
+        ge=0,
+        description="Free disk below which uploads get 503 storage_full, in bytes.",
+    )
+
+    # --- worker
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
+    engine: str = Field("diffusers", description="Engine: diffusers, or a fake one for tests.")
+    admission_window: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="Jobs that one worker claims at once: its batch plus one waiting.",
+    )
+    lora_slots: int = Field(8, ge=1, le=256, description="LoRAs kept resident by one worker.")
+    threads: int = Field(
+        0, ge=0, le=256, description="CPU threads of one worker; 0: torch decides."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Log level."
+    )
+    log_format: Literal["console", "json"] = Field("console", description="Log lines' form.")
+
+    # --- the ledger's clock
+    lease_seconds: float = Field(
+        10.0, gt=0, description="Life of a claim without renewal, seconds."
+    )
+    renew_seconds: float = Field(2.0, gt=0, description="Time between renewals, seconds.")
+    hint_seconds: float = Field(
+        5.0, gt=0, description="Age after which a job is hinted again, seconds."
+    )
+    max_crashes: int = Field(3, ge=1, description="Crashed attempts before a job is given up.")
+    grace_seconds: float = Field(50.0, ge=0, description="Time to finish after SIGTERM, seconds.")
+    job_ttl_seconds: int = Field(7 * 86400, ge=1, description="Life of a job's record, seconds.")
+    result_ttl_seconds: int = Field(86400, ge=1, description="Life of pictures, seconds.")
+
+    @field_validator("redis_url", "broker_url")
+    @classmethod
+    def _is_a_redis_url(cls, value: str) -> str:
+        if value and not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must start with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("blob_url")
+    @classmethod
+    def _is_a_blob_url(cls, value: str) -> str:
+        if value and not value.startswith(("file:///", "redis://")):
+            raise ValueError("must start with file:/// or redis://")
+        return value
+
+    @model_validator(mode="after")
+    def _renewal_fits_the_lease(self) -> Self:
+        if self.renew_seconds * 2 > self.lease_seconds:
+            raise ValueError("RETOUCH_RENEW_SECONDS must be at most half of RETOUCH_LEASE_SECONDS")
+        return self
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL: a database of its own, since Celery's keys have no time to live."""
+        return self.broker_url or _next_database(self.redis_url)
+
+    @property
+    def blobs(self) -> str:
+        """The blob store's URL."""
+        return self.blob_url or f"file://{self.data_dir.resolve() / 'blobs'}"
+
+    @property
+    def base_folder(self) -> Path | None:
+        """The base checkpoint's folder, or None when `base_model` is a hub id."""
+        path = Path(self.base_model).expanduser()
+        return path if path.is_dir() else None
+
+
+def _next_database(redis_url: str) -> str:
+    parts = urlsplit(redis_url)
+    number = parts.path.lstrip("/")
+    if parts.scheme == "unix" or not (number == "" or number.isdigit()):
+        return redis_url
+    return urlunsplit(parts._replace(path=f"/{(int(number or 0) + 1) % 16}"))
+
+
+class BadSettings(SystemExit):
+    """Raised at start when a variable has a value that cannot be used; its text names it."""
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment; end the process with the variable's name when a value is bad."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise BadSettings("\n".join(_complaint(item) for item in error.errors())) from error
+
+
+def _complaint(item: object) -> str:
+    detail = dict(item)  # type: ignore[call-overload]
+    where = "_".join(str(part) for part in detail["loc"]).upper()
+    name = f"RETOUCH_{where}: " if where else ""
+    return f"{name}{detail['msg']} (got {detail['input']!r})" if where else f"{detail['msg']}"

@@ -1,0 +1,278 @@
+"""The job ledger in Redis: the one truth about every job.
+
+Owns the keys and what may follow what. A Celery message is only a hint that something is queued;
+whoever wants to know or to change a job asks here. Every write by a worker is fenced by the epoch
+of its claim. Knows nothing of pictures' bytes, of HTTP or of pipelines.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import redis
+from pydantic import BaseModel
+
+from shared.errors import CrashedTooOften, IdempotencyKeyReuse, JobNotFound, QueueFull
+from shared.jobs import (
+    Claim,
+    CommitOutcome,
+    Degraded,
+    EventKind,
+    Failure,
+    Job,
+    JobSpec,
+    JobState,
+    Preview,
+    Progress,
+    Result,
+    StepSignal,
+    Timings,
+)
+from shared.params import JobParams
+from shared.records import Idempotency, dump_list, idempotency_key, read_job
+from shared.redis_client import translated_errors
+from shared.scripts import Scripts
+from shared.settings import Settings
+
+IDEMPOTENCY_SECONDS = 86_400
+
+
+@dataclass(frozen=True)
+class Reaped:
+    """A job that was taken back from a worker, and what became of it."""
+
+    job_id: str
+    outcome: JobState
+    worker: str
+
+
+class JobStore:
+    """The ledger. Safe to share between threads: its only state is a connection pool."""
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        self._redis = client
+        self._scripts = Scripts(client)
+        self._ttl = settings.job_ttl_seconds
+        self._result_ttl = settings.result_ttl_seconds
+        self._lease_ms = int(settings.lease_seconds * 1000)
+        self._hint_ms = int(settings.hint_seconds * 1000)
+        self._max_crashes = settings.max_crashes
+        self._queue_limit = settings.queue_limit
+
+    # --- for the gateway
+
+    def submit(self, spec: JobSpec, idempotency: Idempotency | None = None) -> str:
+        """Record a job; the id of the job that stands for it (an earlier one when replayed).
+
+        Raises QueueFull, IdempotencyKeyReuse, StoreUnavailable, StorageFull.
+        """
+        key = idempotency_key(spec.client, idempotency) if idempotency else ""
+        outcome = self._scripts.run(
+            "submit",
+            spec.id,
+            spec.model_dump_json(),
+            spec.params.model_dump_json(),
+            spec.base,
+            spec.params.priority,
+            spec.client,
+            self._ttl,
+            self._queue_limit,
+            key,
+            idempotency.fingerprint if idempotency else "",
+            IDEMPOTENCY_SECONDS,
+        )
+        if outcome[0] == "full":
+            raise QueueFull(f"{outcome[1]} jobs are waiting already")
+        if outcome[0] == "conflict":
+            raise IdempotencyKeyReuse("the key was used for another request")
+        return str(outcome[1]) if outcome[0] == "replayed" else spec.id
+
+    def find_replay(self, client: str, idempotency: Idempotency) -> str | None:
+        """The job of an earlier equal request. Raises IdempotencyKeyReuse for an unequal one."""
+        known = self._hash(idempotency_key(client, idempotency))
+        if known and known["fingerprint"] != idempotency.fingerprint:
+            raise IdempotencyKeyReuse("the key was used for another request")
+        return known.get("job") if known else None
+
+    def get(self, job_id: str) -> Job:
+        """The job as it is now. Raises JobNotFound."""
+        fields = self._hash(f"job:{job_id}")
+        if not fields:
+            raise JobNotFound(f"no job {job_id}")
+        job = self._read(fields)
+        return self._with_place(job) if job.state is JobState.QUEUED else job
+
+    def snapshot(self, job_id: str) -> tuple[Job, str]:
+        """The job, and the id of the last event that it reflects, read together."""
+        with translated_errors(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.hgetall(f"job:{job_id}")
+            pipe.xrevrange(f"job:{job_id}:events", count=1)
+            fields, newest = pipe.execute()
+        if not fields:
+            raise JobNotFound(f"no job {job_id}")
+        return self._with_place(self._read(fields)), newest[0][0] if newest else "0-0"
+
+    def cancel(self, job_id: str) -> JobState:
+        """Cancel; the state that the job is then in. A running job stops at its next step.
+
+        Raises JobNotFound.
+        """
+        state = self._scripts.run("cancel", job_id, self._ttl)
+        if state == "missing":
+            raise JobNotFound(f"no job {job_id}")
+        return JobState(state)
+
+    def jobs_of(self, client: str, before_ms: int | None, limit: int) -> list[Job]:
+        """A client's jobs, newest first, created strictly before `before_ms`."""
+        top = f"({before_ms}" if before_ms is not None else "+inf"
+        with translated_errors():
+            key = f"client:{client}:jobs"
+            ids = self._redis.zrevrangebyscore(key, top, "-inf", start=0, num=limit)
+            with self._redis.pipeline(transaction=False) as pipe:
+                for job_id in ids:
+                    pipe.hgetall(f"job:{job_id!s}")
+                rows = pipe.execute()
+        return [self._read(fields) for fields in rows if fields]
+
+    def queue_size(self, base: str) -> int:
+        """Jobs of this base that wait for a worker."""
+        with translated_errors():
+            return int(self._redis.zcard(f"queued:{base}"))
+
+    # --- for workers
+
+    def claim(self, base: str, worker: str) -> Claim | None:
+        """The job whose turn it is, now held by this worker; None when nothing waits."""
+        row = self._scripts.run("claim", base, worker, self._lease_ms, self._ttl)
+        if not row:
+            return None
+        _, spec, params, epoch, attempt, percent, queued_ms = row
+        return Claim(
+            spec=JobSpec.model_validate_json(spec).model_copy(
+                update={"params": JobParams.model_validate_json(params)}
+            ),
+            worker=worker,
+            epoch=epoch,
+            attempt=attempt,
+            percent=float(percent),
+            queued_seconds=float(queued_ms) / 1000,
+        )
+
+    def renew(self, claim: Claim) -> StepSignal:
+        """Prolong the claim's lease."""
+        return StepSignal(
+            self._scripts.run("renew", *self._fence(claim), self._lease_ms, self._ttl)
+        )
+
+    def report_progress(self, claim: Claim, progress: Progress) -> StepSignal:
+        """Record how far the job is, and tell those who follow it."""
+        return self._report(claim, EventKind.PROGRESS, "progress", progress, progress.percent)
+
+    def report_preview(self, claim: Claim, preview: Preview) -> StepSignal:
+        """Record that a preview's bytes can be fetched."""
+        return self._report(claim, EventKind.PREVIEW, "preview", preview)
+
+    def report_params(self, claim: Claim, params: JobParams) -> StepSignal:
+        """Record parameters that were settled only when the picture was looked at."""
+        return self._report(claim, EventKind.STATE, "params", params)
+
+    def commit(
+        self,
+        claim: Claim,
+        result: Result,
+        progress: Progress,
+        timings: Timings,
+        degraded: list[Degraded],
+    ) -> CommitOutcome:
+        """Make `result` the job's one result, unless the claim is stale or the job was canceled."""
+        outcome: CommitOutcome = self._scripts.run(
+            "commit",
+            *self._fence(claim),
+            self._ttl,
+            result.model_dump_json(),
+            progress.model_dump_json(),
+            timings.model_dump_json(),
+            dump_list(degraded),
+        )
+        return outcome
+
+    def fail(self, claim: Claim, failure: Failure | None, timings: Timings) -> bool:
+        """End the job without a picture, `failure=None` for a cancellation; False when stale."""
+        text = failure.model_dump_json() if failure else ""
+        answer = self._scripts.run(
+            "fail", *self._fence(claim), self._ttl, text, timings.model_dump_json()
+        )
+        return bool(answer == "committed")
+
+    def release(self, claim: Claim) -> bool:
+        """Give the job back without counting the attempt; False when stale."""
+        return bool(self._scripts.run("release", *self._fence(claim), self._ttl) == "released")
+
+    # --- for the reaper and the supervisor
+
+    def reap_expired(self) -> list[Reaped]:
+        """Take back every job whose lease has run out."""
+        return self._reap("")
+
+    def reap_worker(self, worker: str) -> list[Reaped]:
+        """Take back at once what a worker that is known to be dead has held."""
+        return self._reap(worker)
+
+    def overdue(self, base: str, limit: int) -> list[str]:
+        """Queued jobs that should be hinted again, at most `limit`; they count as hinted now."""
+        return list(self._scripts.run("overdue", base, self._hint_ms, limit))
+
+    def uptime_seconds(self) -> int:
+        """How long the store's process has been running."""
+        with translated_errors():
+            info: Mapping[str, Any] = self._redis.info("server")
+        return int(info["uptime_in_seconds"])
+
+    def elect(self, role: str, token: str, seconds: float) -> bool:
+        """Whether this process holds `role` now; a holder prolongs it by asking again."""
+        with translated_errors():
+            if self._redis.set(f"elected:{role}", token, px=int(seconds * 1000), nx=True):
+                return True
+            if self._redis.get(f"elected:{role}") != token:
+                return False
+            return bool(self._redis.pexpire(f"elected:{role}", int(seconds * 1000)))
+
+    def ping(self) -> None:
+        """Raises StoreUnavailable when the store does not answer."""
+        with translated_errors():
+            self._redis.ping()
+
+    # --- inside
+
+    def _reap(self, worker: str) -> list[Reaped]:
+        failure = Failure(
+            code=CrashedTooOften.code, message=f"{self._max_crashes} attempts ended in a crash"
+        )
+        flat = self._scripts.run(
+            "reap", self._ttl, self._max_crashes, failure.model_dump_json(), worker
+        )
+        triples = zip(flat[0::3], flat[1::3], flat[2::3], strict=True)
+        return [Reaped(job_id, JobState(outcome), owner) for job_id, outcome, owner in triples]
+
+    def _report(
+        self, claim: Claim, kind: EventKind, field: str, value: BaseModel, percent: float = 0.0
+    ) -> StepSignal:
+        text = value.model_dump_json()
+        answer = self._scripts.run(
+            "report", *self._fence(claim), self._ttl, kind, field, text, percent
+        )
+        return StepSignal(answer)
+
+    def _hash(self, key: str) -> dict[str, str]:
+        with translated_errors():
+            return cast(dict[str, str], self._redis.hgetall(key))
+
+    def _fence(self, claim: Claim) -> tuple[str, str, int]:
+        return claim.spec.id, claim.worker, claim.epoch
+
+    def _with_place(self, job: Job) -> Job:
+        position, size = self._scripts.run("place", job.id)
+        return job.model_copy(update={"queue_position": position, "queue_size": size})
+
+    def _read(self, fields: Mapping[str, str]) -> Job:
+        return read_job(fields, self._ttl, self._result_ttl)
