@@ -1,0 +1,55 @@
+"""Fixtures that every kind of test shares."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from shared.redis_client import connect
+from shared.settings import Settings
+from shared.store import JobStore
+from tests.support.embedded_store import keys_without_ttl, running_store
+
+
+@pytest.fixture(scope="session")
+def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A store for the whole run; each test that uses it through `redis_client` starts empty."""
+    with running_store(tmp_path_factory.mktemp("store")) as url:
+        yield url
+
+
+@pytest.fixture
+def redis_client(store_url: str) -> Iterator[redis.Redis]:
+    """A client of an empty store. Afterwards, no key may be left without a time to live."""
+    client = connect(store_url)
+    client.flushall()
+    yield client
+    assert keys_without_ttl(client) == []
+    client.close()
+
+
+@pytest.fixture
+def make_settings(store_url: str, tmp_path: Path) -> Callable[..., Settings]:
+    """Build settings for this test's folders, with overrides."""
+
+    def make(**overrides: object) -> Settings:
+        defaults: dict[str, object] = {
+            "redis_url": store_url,
+            "data_dir": tmp_path / "data",
+            "_env_file": None,
+        }
+        return Settings(**(defaults | overrides))  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings]) -> Settings:
+    return make_settings()
+
+
+@pytest.fixture
+def store(redis_client: redis.Redis, settings: Settings) -> JobStore:
+    """The ledger on an empty store."""
+    return JobStore(redis_client, settings)
