@@ -66,7 +66,12 @@ class Settings(BaseSettings):
 
     # --- worker
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
-    engine: str = Field("diffusers", description="Engine: diffusers, or a fake one for tests.")
+    engine: Literal["diffusers", "fake"] = Field(
+        "diffusers", description="Engine: diffusers, or fake for tests of the fleet."
+    )
+    fake_step_seconds: float = Field(
+        0.02, ge=0, description="Time that the fake engine takes for a step, seconds."
+    )
     admission_window: int = Field(
         2,
         ge=1,

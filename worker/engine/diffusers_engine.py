@@ -1,0 +1,212 @@
+"""One job at a time through diffusers' own image-to-image pipeline.
+
+Owns the device's thread, the warm pipeline and its adapters. Knows nothing of jobs' records.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from shared.errors import OutOfMemory
+from shared.jobs import Stage
+from shared.params import executed_steps
+from worker.adapters import AdapterPool
+from worker.engine.fidelity import apply_fidelity, crop_to, pad_to_multiple
+from worker.engine.interface import (
+    EngineJob,
+    EngineResult,
+    Pixels,
+    PreviewReady,
+    StageStarted,
+    StepDone,
+)
+from worker.engine.loading import STABLE_DIFFUSION, LoadedBase
+from worker.engine.thread import EngineThread, OnEvent
+
+PREVIEW_SIDE = 128
+
+# Latents come in whole cells of the autoencoder and of the UNet's halvings.
+SIDE_MULTIPLE = 16
+
+OnStep = Callable[[int], None]
+
+
+class DiffusersEngine:
+    """Keeps one base warm and makes one picture after the other."""
+
+    def __init__(self, loaded: LoadedBase, lora_slots: int) -> None:
+        self.base = loaded.base.id
+        self.device = str(loaded.device)
+        self.profile = "cpu" if loaded.device.type == "cpu" else "full"
+        self._loaded = loaded
+        self._pipeline = loaded.pipeline
+        self._adapters = AdapterPool(loaded.pipeline, lora_slots)
+        self._thread = EngineThread(self._run)
+
+    def submit(self, job: EngineJob, on_event: OnEvent) -> "Future[EngineResult]":
+        return self._thread.submit(job, on_event)
+
+    def residency(self) -> dict[str, Any]:
+        return {"base": "on_device", "loras": self._adapters.residents()}
+
+    def close(self) -> None:
+        self._thread.close()
+
+    def _run(self, job: EngineJob, on_event: OnEvent) -> EngineResult:
+        with _device_errors(), torch.inference_mode():
+            return _Run(self._loaded, self._adapters, job, on_event).result()
+
+
+class _Run:
+    """One job's way through the pipeline."""
+
+    def __init__(
+        self, loaded: LoadedBase, adapters: AdapterPool, job: EngineJob, on_event: OnEvent
+    ) -> None:
+        self._loaded = loaded
+        self._pipeline = loaded.pipeline
+        self._adapters = adapters
+        self._job = job
+        self._on_event = on_event
+        self._seconds: dict[str, float] = {}
+        self._part: tuple[str, float] | None = None
+
+    def result(self) -> EngineResult:
+        self._enter(Stage.LOADING)
+        with self._adapters.active(self._job.loras):
+            if self._job.preview:
+                self._preview()
+            self._enter(Stage.ENCODING)
+            pixels = self._picture(self._job.pixels, self._told)
+        self._close_part()
+        return EngineResult(pixels, (), self._seconds)
+
+    def _preview(self) -> None:
+        self._close_part("preview")
+        small = _scaled_to_side(self._job.pixels, PREVIEW_SIDE)
+        pixels = self._picture(small, lambda _step: self._job.stop.check())
+        self._on_event(PreviewReady(pixels))
+
+    def _told(self, step: int) -> None:
+        self._on_event(StepDone(step, executed_steps(self._job.steps, self._job.strength)))
+        self._job.stop.check()
+
+    def _picture(self, pixels: Pixels, on_step: OnStep) -> Pixels:
+        source = _to_tensor(pixels, self._loaded)
+        padded = pad_to_multiple(source, SIDE_MULTIPLE)
+        quiet = pixels is not self._job.pixels
+        with _before_first_call(self._denoiser, lambda: quiet or self._enter(Stage.DENOISING)):
+            output = self._denoise(padded, on_step)
+        if not quiet:
+            self._enter(Stage.DECODING)
+        decoded = self._decode(output) if self._has_latents else output * 2 - 1
+        return _to_pixels(crop_to(self._faithful(padded, decoded), source))
+
+    def _denoise(self, padded: torch.Tensor, on_step: OnStep) -> torch.Tensor:
+        def after_step(_pipe: Any, index: int, _t: Any, state: dict[str, Any]) -> dict[str, Any]:
+            on_step(index + 1)
+            return state
+
+        job = self._job
+        # diffusers runs no step at all where int(steps * strength) is 0; we run one.
+        strength = max(job.strength, 1 / job.steps + 1e-9)
+        answer = self._pipeline(
+            prompt=job.prompt,
+            negative_prompt=job.negative_prompt or None,
+            image=(padded + 1) / 2,
+            strength=min(strength, 1.0),
+            num_inference_steps=job.steps,
+            guidance_scale=job.guidance_scale,
+            generator=torch.Generator("cpu").manual_seed(job.seed),
+            output_type="latent" if self._has_latents else "pt",
+            callback_on_step_end=after_step,
+        )
+        images: torch.Tensor = answer.images
+        return images
+
+    @property
+    def _has_latents(self) -> bool:
+        return self._loaded.base.id in STABLE_DIFFUSION or self._loaded.base.id == "sdxl"
+
+    @property
+    def _denoiser(self) -> torch.nn.Module:
+        found: torch.nn.Module = getattr(self._pipeline, "unet", None) or self._pipeline.transformer
+        return found
+
+    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
+        vae = self._pipeline.vae
+        decoded: torch.Tensor = vae.decode(latents / vae.config.scaling_factor).sample
+        return decoded
+
+    def _reconstructed(self, padded: torch.Tensor) -> torch.Tensor:
+        encoded = self._pipeline.vae.encode(padded)
+        latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
+        decoded: torch.Tensor = self._pipeline.vae.decode(latents).sample
+        return decoded
+
+    def _faithful(self, padded: torch.Tensor, decoded: torch.Tensor) -> torch.Tensor:
+        mode = self._job.fidelity
+        if mode == "none":
+            return decoded
+        return apply_fidelity(mode, padded, decoded, self._reconstructed(padded))
+
+    def _enter(self, stage: Stage) -> None:
+        self._close_part(str(stage))
+        self._on_event(StageStarted(stage))
+
+    def _close_part(self, following: str | None = None) -> None:
+        now = time.perf_counter()
+        if self._part:
+            name, since = self._part
+            self._seconds[name] = self._seconds.get(name, 0.0) + now - since
+        self._part = (following, now) if following else None
+
+
+@contextmanager
+def _before_first_call(module: torch.nn.Module, action: Callable[[], object]) -> Iterator[None]:
+    """Run `action` once, just before the module's first forward."""
+
+    def hook(_module: torch.nn.Module, _args: object) -> None:
+        handle.remove()
+        action()
+
+    handle = module.register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _device_errors() -> Iterator[None]:
+    """Translate the device's errors into ours, and leave it clean for the next job."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        torch.cuda.empty_cache()
+        raise OutOfMemory("the device has no memory left for this picture") from error
+
+
+def _scaled_to_side(pixels: Pixels, side: int) -> Pixels:
+    height, width = pixels.shape[:2]
+    factor = min(1.0, side / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+
+
+def _to_tensor(pixels: Pixels, loaded: LoadedBase) -> torch.Tensor:
+    """uint8 HWC to [1, 3, H, W] in -1..1 on the device."""
+    tensor = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    return tensor.to(loaded.device, loaded.dtype) / 127.5 - 1
+
+
+def _to_pixels(tensor: torch.Tensor) -> Pixels:
+    """[1, 3, H, W] in -1..1 to uint8 HWC."""
+    scaled = (tensor[0].float().clamp(-1, 1) + 1) * 127.5
+    return np.asarray(scaled.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy())

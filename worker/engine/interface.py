@@ -1,0 +1,120 @@
+"""What an engine takes and gives. Everything outside worker/engine/ knows only this.
+
+An engine owns one device. It is handed pixels and settled parameters, and tells through events how
+far it is. It knows nothing of the ledger, of Celery or of files: a step-level engine can take the
+place of a one-job engine without a change elsewhere.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import JobCanceled, LeaseLost
+from shared.jobs import Stage
+from shared.loras.entry import LoraEntry
+from shared.params import Fidelity
+
+Pixels = npt.NDArray[np.uint8]
+"""A picture: height x width x 3, RGB, 8 bit."""
+
+
+class StopFlag:
+    """How the world outside tells a running job to stop; the engine looks before every step."""
+
+    def __init__(self) -> None:
+        self._reason: BaseException | None = None
+        self._lock = threading.Lock()
+
+    def stop(self, reason: BaseException) -> None:
+        """Ask to stop; the first reason counts."""
+        with self._lock:
+            self._reason = self._reason or reason
+
+    def cancel(self) -> None:
+        self.stop(JobCanceled())
+
+    def lose(self) -> None:
+        self.stop(LeaseLost())
+
+    def check(self) -> None:
+        """Raises the reason to stop, if there is one."""
+        if self._reason is not None:
+            raise self._reason
+
+
+@dataclass(frozen=True)
+class EngineJob:
+    """One picture to make. `pixels` already has the size that the result is to have."""
+
+    pixels: Pixels
+    prompt: str
+    negative_prompt: str
+    strength: float
+    steps: int
+    guidance_scale: float
+    seed: int
+    loras: tuple[tuple[LoraEntry, float], ...] = ()
+    fidelity: Fidelity = "none"
+    preview: bool = True
+    stop: StopFlag = field(default_factory=StopFlag)
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    """The job has entered a stage."""
+
+    stage: Stage
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """One denoising step has been executed, of `total`."""
+
+    step: int
+    total: int
+
+
+@dataclass(frozen=True)
+class PreviewReady:
+    """A small first result."""
+
+    pixels: Pixels
+
+
+EngineEvent = StageStarted | StepDone | PreviewReady
+
+
+@dataclass(frozen=True)
+class EngineResult:
+    """A finished picture, what was given up for it (codes), and seconds by part."""
+
+    pixels: Pixels
+    degraded: tuple[str, ...]
+    seconds: dict[str, float]
+
+
+class Engine(Protocol):
+    """One device and what runs on it. Safe to call from any thread."""
+
+    base: str
+    device: str
+    profile: str
+
+    def submit(
+        self, job: EngineJob, on_event: Callable[[EngineEvent], None]
+    ) -> "Future[EngineResult]":
+        """Queue a job. `on_event` is called from the engine's thread and must return at once.
+
+        The future fails with a RetouchError, or with the StopFlag's reason.
+        """
+
+    def residency(self) -> dict[str, Any]:
+        """What is loaded where, for people to read."""
+
+    def close(self) -> None:
+        """End the engine's thread after the jobs in line; later ones fail with LeaseLost."""

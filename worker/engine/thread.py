@@ -1,0 +1,53 @@
+"""The one thread that may touch a device, and the line of jobs before it.
+
+Owns order and hand-over only; what is done with a job is the function that it is given.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from shared.errors import LeaseLost
+from worker.engine.interface import EngineEvent, EngineJob, EngineResult
+
+OnEvent = Callable[[EngineEvent], None]
+Work = Callable[[EngineJob, OnEvent], EngineResult]
+
+
+class EngineThread:
+    """Runs `work` on one job after the other, in order of arrival."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._line: queue.SimpleQueue[tuple[EngineJob, OnEvent, Future[EngineResult]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: EngineJob, on_event: OnEvent) -> "Future[EngineResult]":
+        future: Future[EngineResult] = Future()
+        self._line.put((job, on_event, future))
+        return future
+
+    def close(self) -> None:
+        """Finish what is in line, refuse what comes later, end the thread."""
+        self._line.put(None)
+        self._thread.join()
+
+    def _loop(self) -> None:
+        while (item := self._line.get()) is not None:
+            job, on_event, future = item
+            try:
+                job.stop.check()
+                future.set_result(self._work(job, on_event))
+            except BaseException as error:  # noqa: BLE001 - the future carries it to its owner
+                future.set_exception(error)
+        self._refuse_latecomers()
+
+    def _refuse_latecomers(self) -> None:
+        while not self._line.empty():
+            item = self._line.get()
+            if item is not None:
+                item[2].set_exception(LeaseLost())
