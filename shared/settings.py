@@ -40,7 +40,6 @@ class Settings(BaseSettings):
     )
 
     # --- gateway
-    url: str = Field("http://127.0.0.1:8000", description="Where the client finds the gateway.")
     host: str = Field("127.0.0.1", description="Address that the gateway binds.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port of the gateway.")
     api_keys: str = Field(
@@ -63,6 +62,14 @@ class Settings(BaseSettings):
         ge=0,
         description="Free disk below which uploads get 503 storage_full, in bytes.",
     )
+
+    # --- client and monitor
+    url: str = Field("http://127.0.0.1:8000", description="Where the client finds the gateway.")
+    api_key: str = Field("", description="Key that the client sends; empty: none.")
+    flower_auth: str = Field(
+        "", description="NAME:PASSWORD of the Flower page; empty: drawn at each start."
+    )
+    flower_port: int = Field(5555, ge=0, le=65535, description="TCP port of Flower on this host.")
 
     # --- worker
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
