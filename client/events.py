@@ -1,0 +1,53 @@
+"""A job's events as one unbroken sequence, whatever happens to the connections that carry it.
+
+Owns resuming: after a lost connection the next one asks for what follows the last event seen, so
+nothing is missing and nothing comes twice.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import get_args
+
+import httpx2
+
+from client.problems import RetouchProblem, Unreachable
+from client.records import Event
+from client.transport import WORTH_ANOTHER_TRY, Transport
+
+KINDS: tuple[str, ...] = get_args(Event.model_fields["kind"].annotation)
+
+
+def follow(transport: Transport, job_id: str) -> Iterator[Event]:
+    """Every event of the job, up to and with the last one.
+
+    A connection that breaks, falls silent or ends early is made anew with `Last-Event-ID`. Raises
+    RetouchProblem when the service refuses (an unknown job, say), and Unreachable when no event
+    has come for as long as the transport's patience lasts.
+    """
+    last_id: str | None = None
+    patience = transport.patience()
+    while True:
+        cause = "the stream ended early"
+        retry_after = None
+        try:
+            for event in _one_connection(transport, job_id, last_id):
+                last_id = event.id or last_id
+                patience.renew()
+                yield event
+                if event.is_last:
+                    return
+        except httpx2.TransportError as error:
+            cause = str(error) or type(error).__name__
+        except RetouchProblem as problem:
+            if problem.status not in WORTH_ANOTHER_TRY:
+                raise
+            cause, retry_after = problem.detail, problem.retry_after
+        if not patience.wait(retry_after):
+            raise Unreachable(transport.url, cause)
+
+
+def _one_connection(transport: Transport, job_id: str, last_id: str | None) -> Iterator[Event]:
+    with transport.event_stream(f"/v1/jobs/{job_id}/events", last_id) as stream:
+        for sent in stream:
+            if sent.event in KINDS and sent.data:
+                yield Event(id=sent.id, kind=sent.event, data=json.loads(sent.data))

@@ -1,0 +1,147 @@
+"""What the service says, as small frozen records: jobs, events, LoRAs, workers.
+
+Owns the client's reading of the wire. Fields that this version does not know are left out, so that
+an older client goes on working with a newer service.
+"""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+State = Literal["queued", "running", "succeeded", "failed", "canceled"]
+TERMINAL_STATES: tuple[State, ...] = ("succeeded", "failed", "canceled")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Progress(_Record):
+    """How far a job is. `percent` never goes back and is 100 only when the picture is there."""
+
+    percent: float = 0.0
+    stage: str | None = None
+    step: int = 0
+    total_steps: int = 0
+    eta_seconds: float | None = None
+    message: str | None = None
+
+
+class Queue(_Record):
+    """Where a waiting job stands: jobs ahead of it, and jobs that wait in all."""
+
+    position: int = 0
+    size: int = 0
+
+
+class LoraUse(_Record):
+    """One LoRA of a job, with the scale it is applied at."""
+
+    name: str
+    scale: float = 1.0
+
+
+class Params(_Record):
+    """The parameters a job really runs with, the drawn seed and the chosen LoRAs among them."""
+
+    loras: list[LoraUse] = []
+    lora_reason: str | None = None
+    strength: float | None = None
+    steps: int | None = None
+    seed: int | None = None
+    format: str = "png"
+
+
+class Result(_Record):
+    """A finished picture: size in pixels and bytes, and the checksum of its bytes."""
+
+    width: int
+    height: int
+    format: str
+    size_bytes: int
+    sha256: str
+
+
+class Notice(_Record):
+    """Something the service gave up so that the job fits its device."""
+
+    code: str
+    message: str = ""
+
+
+class Job(_Record):
+    """A job as the service last described it."""
+
+    id: str
+    state: State
+    stage: str | None = None
+    progress: Progress = Progress()
+    queue: Queue | None = None
+    attempt: int = 0
+    base: str | None = None
+    worker: str | None = None
+    params: Params = Params()
+    degraded: list[Notice] = []
+    result: Result | None = None
+    timings: dict[str, float] = {}
+    error: dict[str, Any] | None = None
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing more will happen to this job."""
+        return self.state in TERMINAL_STATES
+
+
+class Event(_Record):
+    """One thing that happened to a job. `id` resumes the stream behind it."""
+
+    id: str
+    kind: Literal["state", "progress", "preview", "result", "error"]
+    data: dict[str, Any]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no event follows: a result, an error, or a cancellation."""
+        if self.kind in ("result", "error"):
+            return True
+        return self.kind == "state" and self.data.get("state") == "canceled"
+
+    @property
+    def progress(self) -> Progress | None:
+        """The progress that this event tells, if it tells any."""
+        if self.kind == "progress":
+            return Progress.model_validate(self.data)
+        nested = self.data.get("progress")
+        return Progress.model_validate(nested) if isinstance(nested, dict) else None
+
+
+class Lora(_Record):
+    """One LoRA that the service has, and whether it may be used."""
+
+    name: str
+    title: str | dict[str, str] | None = None
+    base: str = "unknown"
+    bases: list[str] = []
+    state: str
+    reason: str | None = None
+    default_scale: float = 1.0
+    trigger_words: list[str] = []
+    rank: int | None = None
+    size_bytes: int = 0
+    sha256: str = ""
+
+
+class Worker(_Record):
+    """One worker process that has announced itself lately."""
+
+    id: str
+    host: str
+    pid: int
+    device: str
+    base: str
+    profile: str = ""
+    in_flight: int = 0
+    last_heartbeat_at: datetime | None = None
