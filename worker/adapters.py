@@ -63,7 +63,7 @@ class AdapterPool:
         _check_identity(entry)
         try:
             with warnings.catch_warnings():
-                # A key that the loader cannot place is only warned about there; here it is an error.
+                # The loader only warns about keys that it cannot place; here that is an error.
                 warnings.filterwarnings("error", message=".*inconsistency.*")
                 self._pipeline.load_lora_weights(
                     str(entry.path.parent), weight_name=entry.path.name, adapter_name=name
@@ -74,7 +74,9 @@ class AdapterPool:
             self._forget_half_loaded(name)
             raise LoraCorrupt(f"'{entry.name}' cannot be loaded") from error
         _check_identity(entry)
-        logger.info("adapter loaded", lora=entry.name, seconds=round(time.perf_counter() - started, 3))
+        logger.info(
+            "adapter loaded", lora=entry.name, seconds=round(time.perf_counter() - started, 3)
+        )
 
     def _evict(self, pinned: set[str]) -> None:
         while len(self._resident) > max(self._slots, len(pinned)):

@@ -100,11 +100,10 @@ class _Run:
     def _picture(self, pixels: Pixels, on_step: OnStep) -> Pixels:
         source = _to_tensor(pixels, self._loaded)
         padded = pad_to_multiple(source, SIDE_MULTIPLE)
-        quiet = pixels is not self._job.pixels
-        with _before_first_call(self._denoiser, lambda: quiet or self._enter(Stage.DENOISING)):
+        enter = self._enter if pixels is self._job.pixels else _ignore
+        with _before_first_call(self._denoiser, lambda: enter(Stage.DENOISING)):
             output = self._denoise(padded, on_step)
-        if not quiet:
-            self._enter(Stage.DECODING)
+        enter(Stage.DECODING)
         decoded = self._decode(output) if self._has_latents else output * 2 - 1
         return _to_pixels(crop_to(self._faithful(padded, decoded), source))
 
@@ -168,8 +167,12 @@ class _Run:
         self._part = (following, now) if following else None
 
 
+def _ignore(_stage: Stage) -> None:
+    """A preview is no part of the job's stages."""
+
+
 @contextmanager
-def _before_first_call(module: torch.nn.Module, action: Callable[[], object]) -> Iterator[None]:
+def _before_first_call(module: torch.nn.Module, action: Callable[[], None]) -> Iterator[None]:
     """Run `action` once, just before the module's first forward."""
 
     def hook(_module: torch.nn.Module, _args: object) -> None:

@@ -42,7 +42,7 @@ class EngineThread:
             try:
                 job.stop.check()
                 future.set_result(self._work(job, on_event))
-            except BaseException as error:  # noqa: BLE001 - the future carries it to its owner
+            except BaseException as error:
                 future.set_exception(error)
         self._refuse_latecomers()
 

@@ -1,0 +1,30 @@
+"""What suits a job where its caller was silent: the LoRA's own settings first, then the base's.
+
+Used by the gateway for LoRAs that were named, and by the worker once it has chosen them itself.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from shared.bases import Base
+from shared.loras.entry import LoraEntry
+from shared.params import DEFAULT_PROMPT, DEFAULT_STRENGTH, JobParams
+
+Value = TypeVar("Value")
+
+
+def with_defaults(params: JobParams, entries: Sequence[LoraEntry], base: Base) -> JobParams:
+    """The same parameters with every gap filled but the seed's."""
+    suggested = {
+        "strength": _first(entry.strength for entry in entries) or DEFAULT_STRENGTH,
+        "guidance_scale": base.guidance_scale,
+        "prompt": _first(entry.prompt for entry in entries) or DEFAULT_PROMPT,
+        "negative_prompt": _first(entry.negative_prompt for entry in entries) or "",
+        "fidelity": _first(entry.fidelity for entry in entries) or "none",
+    }
+    gaps = {name: value for name, value in suggested.items() if getattr(params, name) is None}
+    return params.model_copy(update=gaps)
+
+
+def _first(values: Iterable[Value | None]) -> Value | None:
+    return next((value for value in values if value is not None), None)

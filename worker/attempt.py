@@ -1,0 +1,190 @@
+"""One attempt at one job: pixels, choice, engine, file, commit.
+
+Owns the order of things and tells the ledger each of them. Ends with the job committed, or by
+raising why not; worker/runner.py turns that into a state.
+"""
+
+import queue
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from shared.errors import JobCanceled, LeaseLost, RetouchError, StoreUnavailable
+from shared.jobs import Claim, Degraded, Preview, Progress, Result, Stage, StepSignal, Timings
+from shared.params import JobParams
+from worker.engine.interface import (
+    EngineEvent,
+    EngineJob,
+    EngineResult,
+    Pixels,
+    PreviewReady,
+    StageStarted,
+    StepDone,
+    StopFlag,
+)
+from worker.leases import obey
+from worker.outputs import encode_preview, encode_result
+from worker.progress import ProgressTracker
+from worker.sources import load_source
+
+if TYPE_CHECKING:
+    from worker.choice import Chosen
+    from worker.runner import Runner
+
+Answer = TypeVar("Answer")
+
+logger = structlog.get_logger(__name__)
+
+# How long a finished picture waits for a store that has gone away. Longer than any restart; if the
+# store stays away longer the job is run again by whoever claims it then.
+STORE_PATIENCE_SECONDS = 600.0
+
+
+class Attempt:
+    """Runs once, in one thread."""
+
+    def __init__(self, runner: "Runner", claim: Claim, stop: StopFlag) -> None:
+        self._runner = runner
+        self._claim = claim
+        self._stop = stop
+        self._started = time.monotonic()
+        self._seconds: dict[str, float] = {}
+
+    @property
+    def timings(self) -> Timings:
+        """Seconds spent so far, the time in the queue included."""
+        parts = {f"{part}_seconds": round(value, 4) for part, value in self._seconds.items()}
+        queued = self._claim.queued_seconds
+        total = queued + time.monotonic() - self._started
+        return Timings(queued_seconds=queued, total_seconds=round(total, 4), **parts)
+
+    def work(self) -> None:
+        """Raises a RetouchError, JobCanceled, LeaseLost, or the stop flag's other reasons."""
+        spec = self._claim.spec
+        pixels = load_source(self._runner.blobs.get(spec.source.blob), spec.params)
+        params, chosen = self._runner.chooser.settle(spec.params, pixels)
+        if params != spec.params:
+            self._tell(lambda: self._runner.store.report_params(self._claim, params))
+        megapixels = pixels.shape[0] * pixels.shape[1] / 1e6
+        costs = self._runner.history.costs()
+        tracker = ProgressTracker(costs, megapixels, params.executed_steps)
+        result = self._follow(engine_job(pixels, params, chosen, self._stop), tracker)
+        self._save(result, params, tracker)
+        self._learn(tracker, megapixels, params.executed_steps)
+
+    def _follow(self, job: EngineJob, tracker: ProgressTracker) -> EngineResult:
+        events: queue.SimpleQueue[EngineEvent | None] = queue.SimpleQueue()
+        future = self._runner.engine.submit(job, events.put)
+        future.add_done_callback(lambda _: events.put(None))
+        while (event := events.get()) is not None:
+            self._on_event(event, tracker)
+        result = future.result()
+        self._seconds |= result.seconds
+        return result
+
+    def _on_event(self, event: EngineEvent, tracker: ProgressTracker) -> None:
+        if isinstance(event, StageStarted):
+            self._report(tracker.enter(event.stage))
+        elif isinstance(event, StepDone):
+            self._report(tracker.step(event.step))
+        elif isinstance(event, PreviewReady):
+            self._show(event.pixels)
+
+    def _show(self, pixels: Pixels) -> None:
+        spec, (height, width) = self._claim.spec, pixels.shape[:2]
+        blob = f"previews/{spec.id}-{self._claim.epoch}.webp"
+        try:
+            self._runner.blobs.put(blob, encode_preview(pixels))
+        except RetouchError as error:
+            logger.warning("preview not stored", job=spec.id, reason=str(error))
+            return
+        preview = Preview(blob=blob, width=width, height=height)
+        self._tell(lambda: self._runner.store.report_preview(self._claim, preview))
+
+    def _save(self, result: EngineResult, params: JobParams, tracker: ProgressTracker) -> None:
+        self._report(tracker.enter(Stage.CHECKING))
+        self._report(tracker.enter(Stage.SAVING))
+        since = time.monotonic()
+        data = encode_result(result.pixels, params)
+        blob = f"results/{self._claim.spec.id}-{self._claim.epoch}.{params.format}"
+        self._runner.blobs.put(blob, data)
+        self._seconds["saving"] = time.monotonic() - since
+        try:
+            self._commit(described(result, params, data, blob), result, tracker.finish())
+        except BaseException:
+            self._runner.blobs.delete(blob)
+            raise
+
+    def _commit(self, result: Result, made: EngineResult, progress: Progress) -> None:
+        degraded = [Degraded(code=code) for code in made.degraded]
+        store, timings = self._runner.store, self.timings
+        outcome = patiently(lambda: store.commit(self._claim, result, progress, timings, degraded))
+        if outcome == "canceled":
+            raise JobCanceled
+        if outcome == "lost":
+            raise LeaseLost
+
+    def _learn(self, tracker: ProgressTracker, megapixels: float, steps: int) -> None:
+        try:
+            self._runner.history.learn(tracker.spent, megapixels, steps)
+        except RetouchError as error:
+            logger.warning("history not kept", reason=str(error))
+
+    def _report(self, progress: Progress) -> None:
+        self._tell(lambda: self._runner.store.report_progress(self._claim, progress))
+
+    def _tell(self, report: Callable[[], StepSignal]) -> None:
+        # A store that is away must not stop a picture in the making: only the commit waits for it.
+        try:
+            obey(report(), self._stop)
+        except RetouchError as error:
+            logger.warning("report not kept", job=self._claim.spec.id, reason=str(error))
+
+
+def engine_job(pixels: Pixels, params: JobParams, chosen: "Chosen", stop: StopFlag) -> EngineJob:
+    """What the engine needs of settled parameters."""
+    assert params.strength is not None
+    assert params.guidance_scale is not None
+    assert params.seed is not None
+    return EngineJob(
+        pixels=pixels,
+        prompt=params.prompt or "",
+        negative_prompt=params.negative_prompt or "",
+        strength=params.strength,
+        steps=params.steps,
+        guidance_scale=params.guidance_scale,
+        seed=params.seed,
+        loras=chosen,
+        fidelity=params.fidelity or "none",
+        preview=params.preview,
+        stop=stop,
+    )
+
+
+def described(made: EngineResult, params: JobParams, data: bytes, blob: str) -> Result:
+    """The record of a finished picture."""
+    height, width = made.pixels.shape[:2]
+    return Result(
+        blob=blob,
+        width=width,
+        height=height,
+        format=params.format,
+        size_bytes=len(data),
+        sha256=sha256(data).hexdigest(),
+    )
+
+
+def patiently(action: Callable[[], Answer]) -> Answer:
+    """Repeat while the store is away, up to its patience."""
+    deadline, pause = time.monotonic() + STORE_PATIENCE_SECONDS, 0.1
+    while True:
+        try:
+            return action()
+        except StoreUnavailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(pause)
+            pause = min(2.0, pause * 2)

@@ -1,0 +1,51 @@
+"""Settles what a job leaves open: its LoRAs, by the damage seen in the picture, and its defaults.
+
+Owns the decision's order. How damage is measured is worker/damage.py's business.
+"""
+
+from shared.loras.catalog import Catalog
+
+from shared.bases import BASES
+from shared.defaults import with_defaults
+from shared.errors import LoraChanged, LoraNotFound
+from shared.loras.entry import LoraEntry
+from shared.params import JobParams, LoraMode, LoraRef
+from worker.damage import choose
+from worker.engine.interface import Pixels
+
+Chosen = tuple[tuple[LoraEntry, float], ...]
+
+
+class Chooser:
+    """Turns a job's parameters into complete ones and the catalogue's entries to apply."""
+
+    def __init__(self, catalog: Catalog, base: str) -> None:
+        self._catalog = catalog
+        self._base = BASES[base]
+
+    def settle(self, params: JobParams, pixels: Pixels) -> tuple[JobParams, Chosen]:
+        """Raises LoraNotFound, LoraChanged and what the catalogue raises for a name."""
+        if params.lora_mode is LoraMode.AUTO and not params.loras:
+            params = self._by_damage(params, pixels)
+        chosen = tuple((self._entry(ref), ref.scale) for ref in params.loras)
+        return with_defaults(params, [entry for entry, _ in chosen], self._base), chosen
+
+    def _entry(self, ref: LoraRef) -> LoraEntry:
+        try:
+            entry = self._catalog.resolve(ref.name)
+        except LoraNotFound as error:
+            raise LoraChanged(f"'{ref.name}' was removed while the job waited") from error
+        if ref.sha256 is not None and entry.sha256 != ref.sha256:
+            raise LoraChanged(f"'{ref.name}' was replaced while the job waited")
+        return entry
+
+    def _by_damage(self, params: JobParams, pixels: Pixels) -> JobParams:
+        choice = choose(pixels, self._catalog.entries())
+        refs = [
+            LoraRef(name=entry.name, scale=scale, sha256=entry.sha256)
+            for entry, scale in choice.loras
+        ]
+        update: dict[str, object] = {"loras": refs, "lora_reason": choice.reason["en"]}
+        if params.strength is None and choice.strength is not None:
+            update["strength"] = choice.strength
+        return params.model_copy(update=update)

@@ -1,0 +1,75 @@
+"""A job's percentage and remaining time, from what its stages have cost before.
+
+Owns the arithmetic. Knows nothing of where the numbers are kept or shown.
+"""
+
+import time
+from collections.abc import Callable
+
+from shared.history import StageCosts
+from shared.jobs import Progress, Stage
+
+# 100 is said by the ledger alone, when the picture can be fetched.
+LAST_PERCENT = 99.0
+
+
+class ProgressTracker:
+    """Turns stages and steps into a percentage that never goes back."""
+
+    def __init__(
+        self,
+        costs: StageCosts,
+        megapixels: float,
+        steps: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._planned = costs.planned(megapixels, steps)
+        self._whole = sum(self._planned.values())
+        self._steps = steps
+        self._clock = clock
+        self._stage = Stage.LOADING
+        self._since = clock()
+        self._step = 0
+        self._percent = 0.0
+        self.spent: dict[Stage, float] = {}
+
+    def enter(self, stage: Stage) -> Progress:
+        """The job has entered a stage."""
+        self._close_stage()
+        self._stage, self._since = stage, self._clock()
+        return self._progress()
+
+    def step(self, step: int) -> Progress:
+        """The job has executed its `step`-th step."""
+        self._step = step
+        return self._progress()
+
+    def finish(self) -> Progress:
+        """The job is done; what its stages took stands in `spent`."""
+        self._close_stage()
+        return Progress(
+            stage=None, percent=100.0, step=self._steps, total_steps=self._steps, eta_seconds=0.0
+        )
+
+    def _close_stage(self) -> None:
+        spent = self._clock() - self._since
+        self.spent[self._stage] = self.spent.get(self._stage, 0.0) + spent
+
+    def _progress(self) -> Progress:
+        done = self._done_seconds()
+        self._percent = max(self._percent, min(LAST_PERCENT, 100 * done / self._whole))
+        return Progress(
+            stage=self._stage,
+            percent=round(self._percent, 1),
+            step=self._step,
+            total_steps=self._steps,
+            eta_seconds=round(max(0.0, self._whole - done), 2),
+        )
+
+    def _done_seconds(self) -> float:
+        stages = list(Stage)
+        before = stages[: stages.index(self._stage)]
+        done = sum(self._planned[stage] for stage in before)
+        if self._stage is Stage.DENOISING:
+            done += self._planned[Stage.DENOISING] * self._step / self._steps
+        return done

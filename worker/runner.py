@@ -1,0 +1,79 @@
+"""Claims jobs and turns what becomes of an attempt into a state of the job.
+
+Owns the edge where foreign exceptions end. Knows nothing of Celery.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+
+from shared.blobs import BlobStore
+from shared.errors import InternalError, JobCanceled, LeaseLost, RetouchError
+from shared.history import History
+from shared.jobs import Claim, Failure
+from shared.store import JobStore
+from worker.attempt import Attempt, patiently
+from worker.choice import Chooser
+from worker.engine.interface import Engine, StopFlag
+from worker.leases import LeaseKeeper
+
+logger = structlog.get_logger(__name__)
+
+
+class Draining(BaseException):
+    """Raised from the step callback when this worker is going down and gives its job back."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs one claim at a time in whatever thread calls it; several threads may."""
+
+    worker_id: str
+    engine: Engine
+    store: JobStore
+    blobs: BlobStore
+    history: History
+    chooser: Chooser
+    leases: LeaseKeeper
+
+    def run_next(self) -> bool:
+        """Claim the job whose turn it is and run it to its end; False when nothing waits.
+
+        Raises StoreUnavailable when the store cannot be asked.
+        """
+        claim = self.store.claim(self.engine.base, self.worker_id)
+        if claim is None:
+            return False
+        stop = StopFlag()
+        with self.leases.keeping(claim, stop):
+            self._run(claim, stop)
+        return True
+
+    def _run(self, claim: Claim, stop: StopFlag) -> None:
+        attempt = Attempt(self, claim, stop)
+        log = logger.bind(job=claim.spec.id, attempt=claim.attempt)
+        try:
+            attempt.work()
+            log.info("job succeeded", seconds=attempt.timings.total_seconds)
+        except JobCanceled:
+            self._end(attempt, claim, None)
+            log.info("job canceled")
+        except LeaseLost:
+            log.warning("lost to a newer claim; nothing committed")
+        except Draining:
+            patiently(lambda: self.store.release(claim))
+            log.info("job given back")
+        except RetouchError as error:
+            log.warning("job failed", code=error.code, reason=str(error))
+            self._end(attempt, claim, failure_of(error))
+        except Exception:
+            log.exception("job failed in a way nobody foresaw")
+            self._end(attempt, claim, failure_of(InternalError("something unforeseen happened")))
+
+    def _end(self, attempt: Attempt, claim: Claim, failure: Failure | None) -> None:
+        patiently(lambda: self.store.fail(claim, failure, attempt.timings))
+
+
+def failure_of(error: RetouchError) -> Failure:
+    """What the job's record keeps of an error."""
+    return Failure(code=error.code, message=str(error), retryable=error.retryable)
