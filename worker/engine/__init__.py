@@ -12,6 +12,10 @@ def make_engine(settings: Settings) -> Engine:
 
         return FakeEngine(identify_base(settings.base_model).id, settings.fake_step_seconds)
     import torch
+    import transformers
+
+    # Before diffusers asks for image processors of models that nobody uses here.
+    transformers.logging.set_verbosity_error()
 
     from worker.engine.diffusers_engine import DiffusersEngine
     from worker.engine.loading import choose_device, load_base

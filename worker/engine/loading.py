@@ -11,6 +11,7 @@ from typing import Any
 import diffusers
 import structlog
 import torch
+import transformers
 from diffusers import (
     AutoPipelineForImage2Image,
     DPMSolverMultistepScheduler,
@@ -65,6 +66,13 @@ def load_base(base_model: str, device: torch.device) -> LoadedBase:
     return LoadedBase(pipeline, base, device, dtype)
 
 
+def _be_quiet() -> None:
+    """No progress bars and hints of the libraries between our own log lines."""
+    for library in (diffusers.logging, transformers.logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+
+
 def _from_pretrained(base: Base, base_model: str, dtype: torch.dtype) -> Any:
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True}
     kind: Any = AutoPipelineForImage2Image
@@ -74,7 +82,7 @@ def _from_pretrained(base: Base, base_model: str, dtype: torch.dtype) -> Any:
         kind = StableDiffusionImg2ImgPipeline
         # Outputs pass this service's own guards; the checkpoint's is a second, weaker one.
         options |= {"safety_checker": None, "requires_safety_checker": False}
-    diffusers.logging.set_verbosity_error()
+    _be_quiet()
     with warnings.catch_warnings():
         # AutoencoderTiny is a valid decoder for these pipelines; the type hint names only one.
         warnings.simplefilter("ignore")

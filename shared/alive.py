@@ -1,0 +1,29 @@
+"""`python -m shared.alive`: whether a worker of this machine has a fresh heartbeat.
+
+A container's health check: quick, without torch, and true only when jobs can be taken.
+"""
+
+import socket
+import sys
+
+from shared.errors import RetouchError
+from shared.fleet import Fleet
+from shared.redis_client import connect
+from shared.settings import load_settings
+
+
+def main() -> int:
+    """0 when a worker on this host is alive, else 1 and why."""
+    try:
+        workers = Fleet(connect(load_settings().redis_url)).workers()
+    except RetouchError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if any(worker.host == socket.gethostname() for worker in workers):
+        return 0
+    print("no worker of this host has a fresh heartbeat", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""`python -m shared.monitor`: Flower, read-only and never without a password."""
+
+import os
+import sys
+
+from shared.settings import BadSettings, Settings, load_settings
+
+
+def flower_command(settings: Settings) -> list[str]:
+    """The command that starts Flower on the fleet's broker. Raises BadSettings without a password.
+
+    The password and the broker's URL travel in the environment (see `flower_environment`), where
+    other users of the machine cannot list them.
+    """
+    if ":" not in settings.flower_auth:
+        raise BadSettings("RETOUCH_FLOWER_AUTH: set it to NAME:PASSWORD; Flower needs a password")
+    return [
+        *(sys.executable, "-m", "celery", "flower", "--read_only"),
+        *(f"--address={settings.flower_host}", f"--port={settings.flower_port}"),
+    ]
+
+
+def flower_environment(settings: Settings) -> dict[str, str]:
+    """What the command needs beside it."""
+    return {"FLOWER_BASIC_AUTH": settings.flower_auth, "CELERY_BROKER_URL": settings.broker}
+
+
+def main() -> None:
+    settings = load_settings()
+    command = flower_command(settings)
+    os.execve(command[0], command, os.environ | flower_environment(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Small random checkpoints of the real classes: SD 1.5 and SDXL, in folders that diffusers loads.
+
+For tests of loading and stepping only: their pictures mean nothing.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    EulerDiscreteScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
+
+_BETAS = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+}
+
+
+def make_sd15(folder: Path, cross_attention_dim: int = 768) -> Path:
+    """A checkpoint of SD 1.5's classes (of SD 2.1's width with 1024)."""
+    torch.manual_seed(0)
+    StableDiffusionPipeline(
+        vae=_vae(),
+        unet=_unet(cross_attention_dim),
+        text_encoder=CLIPTextModel(_text_config(cross_attention_dim)),
+        tokenizer=_tokenizer(folder / "words"),
+        scheduler=PNDMScheduler(skip_prk_steps=True, **_BETAS),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
+def make_sdxl(folder: Path) -> Path:
+    """A checkpoint of SDXL's classes, with both text encoders."""
+    torch.manual_seed(0)
+    StableDiffusionXLPipeline(
+        vae=_vae(),
+        unet=_unet(
+            2048,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=8 * 6 + 1280,
+        ),
+        text_encoder=CLIPTextModel(_text_config(768)),
+        text_encoder_2=CLIPTextModelWithProjection(_text_config(1280)),
+        tokenizer=_tokenizer(folder / "words"),
+        tokenizer_2=_tokenizer(folder / "words"),
+        scheduler=EulerDiscreteScheduler(**_BETAS),
+    ).save_pretrained(folder)
+    return folder
+
+
+def _unet(cross_attention_dim: int, **extra: object) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=cross_attention_dim,
+        attention_head_dim=4,
+        norm_num_groups=8,
+        **extra,
+    )
+
+
+def _vae() -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(8, 8, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        norm_num_groups=4,
+    )
+
+
+def _text_config(width: int) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=300,
+        hidden_size=width,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=77,
+        projection_dim=width,
+        bos_token_id=298,
+        eos_token_id=299,
+        pad_token_id=299,
+    )
+
+
+def _tokenizer(folder: Path) -> CLIPTokenizer:
+    """A byte-level vocabulary without merges."""
+    folder.mkdir(parents=True, exist_ok=True)
+    letters = [chr(code) for code in range(33, 127)]
+    words = letters + [letter + "</w>" for letter in letters]
+    words += [f"unused{index}" for index in range(298 - len(words))]
+    words += ["<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: index for index, word in enumerate(words)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return CLIPTokenizer(
+        vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), model_max_length=77
+    )
