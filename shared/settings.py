@@ -69,14 +69,8 @@ class Settings(BaseSettings):
     flower_auth: str = Field(
         "", description="NAME:PASSWORD of the Flower page; empty: drawn at each start."
     )
-    flower_port: int = Field(5555, ge=0, le=65535, description="TCP port of Flower on this host.")
-
-    # --- dashboard
-    flower_auth: str = Field(
-        "", description="NAME:PASSWORD for Flower, which does not start without."
-    )
     flower_host: str = Field("127.0.0.1", description="Address that Flower binds.")
-    flower_port: int = Field(5555, ge=0, le=65535, description="TCP port of Flower.")
+    flower_port: int = Field(5555, ge=0, le=65535, description="TCP port of Flower on this host.")
 
     # --- worker
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
