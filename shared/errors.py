@@ -43,6 +43,12 @@ class NotFound(RetouchError):
     code = "not_found"
 
 
+class MethodNotAllowed(RetouchError):
+    """Raised when an address exists but does not take the request's method."""
+
+    code = "method_not_allowed"
+
+
 class JobNotFound(RetouchError):
     """Raised when no job of the caller has this id."""
 

@@ -39,6 +39,11 @@ def degraded_message(code: str, language: Language = "en") -> str:
     return _catalogue()["degraded"][code][language]
 
 
+def warning_message(code: str, language: Language = "en") -> str:
+    """What was changed about an upload that its sender may want to know."""
+    return _catalogue()["warnings"][code][language]
+
+
 def choose_language(accept_language: str | None) -> Language:
     """The first of our languages in an `Accept-Language` header; English when none fits."""
     weighted = []
