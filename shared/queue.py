@@ -6,11 +6,16 @@ is and what became of it is the ledger's business (shared/store.py).
 
 from celery import Celery
 from kombu import Queue
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from shared.errors import StoreUnavailable
 from shared.settings import Settings
 
 RUN_TASK = "retouch.run"
+
+# Kombu wraps what fails while connecting, and lets through what fails on an old connection.
+RECOVERABLE = (RedisError, OSError)
 
 
 def queue_name(base: str) -> str:
@@ -48,6 +53,11 @@ def make_celery(settings: Settings, base: str) -> Celery:
             "socket_connect_timeout": 2,
             "socket_keepalive": True,
             "health_check_interval": 5,
+            # For sending: a hint is not worth the six seconds that Kombu would try for by default.
+            "max_retries": 1,
+            "interval_start": 0.05,
+            "interval_step": 0,
+            "interval_max": 0.05,
         },
     )
     return app
@@ -64,5 +74,5 @@ class Hints:
         """Tell some worker that a job is queued. Raises StoreUnavailable."""
         try:
             self._app.send_task(RUN_TASK, args=[job_id], queue=self._queue, retry=False)
-        except self._app.connection_for_write().recoverable_connection_errors as error:
+        except (OperationalError, *RECOVERABLE) as error:
             raise StoreUnavailable("the broker does not answer") from error
