@@ -34,7 +34,15 @@ _FIELD = rb"(?:" + rb"|".join((_DTYPE, rb"()" + _SHAPE, _OFFSETS)) + rb")"
 _FIELDS = rb"(?:" + _SPACE + _FIELD + _SPACE + rb"(?:,(?=[ \t\r\n]*+\")|(?=\}))){3}"
 _END = _SPACE + rb"([,}])"
 _TENSOR = re.compile(
-    _SPACE + rb'"([ !#-\[\]-~]{1,512}+)"' + _SPACE + rb":" + _SPACE + rb"\{" + _FIELDS + rb"\}" + _END
+    _SPACE
+    + rb'"([ !#-\[\]-~]{1,512}+)"'
+    + _SPACE
+    + rb":"
+    + _SPACE
+    + rb"\{"
+    + _FIELDS
+    + rb"\}"
+    + _END
 )
 _METADATA = re.compile(_SPACE + rb'"__metadata__"' + _SPACE + rb":" + _SPACE + rb"\{" + _SPACE)
 _STRING = rb'("(?:[^"\\\x00-\x1f]++|\\["\\/bfnrtu])*+")'

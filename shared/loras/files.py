@@ -1,0 +1,39 @@
+"""Opening a file without surprises, and telling whether it is still the same one.
+
+Knows nothing of what the files hold.
+"""
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+_BUFFER_BYTES = 256 * 1024
+
+
+class FileKey(NamedTuple):
+    """What tells whether a file is still the one that was read. `ctime_ns` cannot be set back."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+def key_of(status: os.stat_result) -> FileKey:
+    """The key of a file's status."""
+    return FileKey(
+        status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    )
+
+
+def is_regular(status: os.stat_result) -> bool:
+    """Whether a status is that of a plain file, neither link, pipe, device nor folder."""
+    return stat.S_ISREG(status.st_mode)
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open for reading; a link is refused (OSError) and a pipe does not block."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags), "rb", buffering=_BUFFER_BYTES)

@@ -1,0 +1,90 @@
+"""What a LoRA's metadata and its file name claim of its base.
+
+Metadata keys: `modelspec.architecture` (https://github.com/Stability-AI/ModelSpec), and
+`ss_base_model_version` and `ss_v2` as kohya's sd-scripts write them. Knows nothing of shapes.
+"""
+
+import re
+from typing import NamedTuple
+
+from shared.bases import FLUX, SD3, SD15, SD21, SDXL, TINY, Base
+from shared.params import LORA_NAME
+
+# The beginnings of the two keys' values, most specific first.
+_ARCHITECTURES = (
+    ("stable-diffusion-xl", SDXL),
+    ("stable-diffusion-v1", SD15),
+    ("stable-diffusion-v2", SD21),
+    ("stable-diffusion-v3", SD3),
+    ("stable-diffusion-3", SD3),
+    ("flux-1", FLUX),
+    ("flux.1", FLUX),
+    ("flux1", FLUX),
+    ("retouch-tiny", TINY),
+    ("tiny", TINY),
+)
+_VERSIONS = (
+    ("sdxl", SDXL),
+    ("sd_v1", SD15),
+    ("sd_1", SD15),
+    ("sd1", SD15),
+    ("sd_v2", SD21),
+    ("sd_2", SD21),
+    ("sd2", SD21),
+    ("sd3", SD3),
+    ("flux1", FLUX),
+    ("flux.1", FLUX),
+    ("tiny", TINY),
+)
+# Tags that mean a base wherever they stand in a name, and those that do so only at its end.
+_TAG = re.compile(
+    r"(?:^|[-_])(?P<tag>sd[-_.]?1[-_.]?[45]|sd[-_.]?2[-_.]?[01]|sd[-_.]?xl|sd[-_.]?3(?:[-_.]?5)?|flux[-_.]?1)"
+    r"(?=[-_]|$)",
+    re.IGNORECASE,
+)
+_END_TAG = re.compile(
+    r"[-_.](?P<tag>v1[-_.]5|v2[-_.]1|sd[-_.]?1[-_.]?[45]|sd[-_.]?2[-_.]?[01]|sd[-_.]?xl|sd[-_.]?3(?:[-_.]?5)?"
+    r"|flux(?:[-_.]?1)?|sd[12]|xl|tiny)$",
+    re.IGNORECASE,
+)
+_BY_TAG = {
+    "tiny": TINY, "v15": SD15, "sd14": SD15, "sd15": SD15, "sd1": SD15,
+    "v21": SD21, "sd20": SD21, "sd21": SD21, "sd2": SD21, "xl": SDXL, "sdxl": SDXL,
+    "sd3": SD3, "sd35": SD3, "flux": FLUX, "flux1": FLUX,
+}  # fmt: skip
+
+
+class Claim(NamedTuple):
+    """Where a base is claimed, in words, and which."""
+
+    text: str
+    base: Base
+
+
+def claim_of_metadata(metadata: dict[str, str]) -> Claim | None:
+    """The base that the metadata names, by its most trustworthy key."""
+    sources = (("modelspec.architecture", _ARCHITECTURES), ("ss_base_model_version", _VERSIONS))
+    for key, table in sources:
+        value = metadata.get(key, "").lower()
+        base = next((base for start, base in table if value.startswith(start)), None)
+        if base:
+            return Claim(f"{key} says {base.label}", base)
+    if metadata.get("ss_v2", "").lower() == "true":
+        return Claim(f"ss_v2 says {SD21.label}", SD21)
+    return None
+
+
+def claim_of_name(stem: str) -> Claim | None:
+    """The base that a version tag in the file name stands for."""
+    match = _END_TAG.search(stem) or next(iter(_TAG.finditer(stem)), None)
+    if match is None:
+        return None
+    tag = match["tag"]
+    return Claim(f"the name's tag {tag}", _BY_TAG[re.sub(r"[-_.]", "", tag.lower())])
+
+
+def shorten(stem: str) -> str:
+    """The stem without the base tag at its end: what people call the LoRA."""
+    match = _END_TAG.search(stem)
+    short = stem[: match.start()] if match else stem
+    return short if re.match(LORA_NAME, short) else stem

@@ -1,0 +1,73 @@
+"""What an operator says of a LoRA in the `name.toml` beside it.
+
+Every field is optional. A field that cannot be used is left out and named in `complaints`, so
+that a slip in a text file never takes a sound LoRA off the list.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from shared.loras.entry import Damage, Fidelity
+from shared.loras.reasons import clean
+
+MAX_SIDECAR_BYTES = 64 * 1024
+
+_Line = Annotated[str, Field(max_length=200)]
+_Word = Annotated[str, Field(max_length=64)]
+_Prompt = Annotated[str, Field(max_length=1000)]
+_Sample = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(png|jpg|jpeg|webp)$")]
+
+
+class Sidecar(BaseModel):
+    """The fields of a `name.toml`; `title` is one string or one per language."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    title: dict[_Word, _Line] = {}
+    default_scale: Annotated[float, Field(ge=-2, le=2)] = 1.0
+    strength: Annotated[float, Field(ge=0.05, le=1)] | None = None
+    fidelity: Fidelity | None = None
+    treats: Annotated[list[Damage], Field(max_length=8)] = []
+    trigger_words: Annotated[list[_Word], Field(max_length=32)] = []
+    prompt: _Prompt | None = None
+    negative_prompt: _Prompt | None = None
+    licence: _Line | None = None
+    source: _Line | None = None
+    sample: _Sample | None = None
+    complaints: tuple[str, ...] = ()
+
+    @field_validator("title", mode="before")
+    @classmethod
+    def _same_title_everywhere(cls, value: object) -> object:
+        return {"en": value, "zh": value} if isinstance(value, str) else value
+
+
+def read_sidecar(path: Path) -> Sidecar:
+    """Read a `name.toml`; what is missing, unreadable or wrong leaves the defaults."""
+    try:
+        raw = path.read_bytes()
+        if len(raw) > MAX_SIDECAR_BYTES:
+            return _complain(path, f"has more than {MAX_SIDECAR_BYTES} bytes")
+        return _validated(path, tomllib.loads(raw.decode("utf-8")))
+    except FileNotFoundError:
+        return Sidecar()
+    except (OSError, ValueError) as error:
+        return _complain(path, f"cannot be read: {clean(str(error), 100)}")
+
+
+def _complain(path: Path, what: str) -> Sidecar:
+    return Sidecar(complaints=(f"{path.name} {what}",))
+
+
+def _validated(path: Path, fields: dict[str, Any]) -> Sidecar:
+    fields.pop("complaints", None)
+    try:
+        return Sidecar(**fields)
+    except ValidationError as error:
+        bad = {str(item["loc"][0]): item["msg"] for item in error.errors()}
+    kept = {key: value for key, value in fields.items() if key not in bad}
+    complaints = tuple(f"{path.name}: {clean(key, 40)}: {why}" for key, why in bad.items())
+    return Sidecar(**kept, complaints=complaints)

@@ -1,0 +1,76 @@
+"""A daemon thread that calls back when a folder changes.
+
+Owns the thread and the kernel's watch. The system's events are a hint: they get lost on network
+shares and when a folder is replaced, so the callback also runs every few seconds. Knows nothing
+of LoRAs.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+from watchfiles import watch
+
+_STEP_MS = 50
+_DEBOUNCE_MS = 200
+_IDLE_MS = 250
+_SWEEP_SECONDS = 5.0
+_MISSING_SECONDS = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+class FolderWatcher:
+    """Calls `refresh` when something in `folder` changes, and soon again while it returns True.
+
+    Lives from `start` to `close`; the folder may be missing, appear and be replaced meanwhile.
+    """
+
+    def __init__(self, folder: Path, refresh: Callable[[], bool]) -> None:
+        self._folder = folder
+        self._refresh = refresh
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lora-watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop watching and wait for the thread's end."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._follow()
+            except OSError as error:
+                # No inotify instance left, or the folder is gone: looking now and then will do.
+                _log.info("lora_folder_polled", folder=str(self._folder), reason=str(error))
+                self._refresh()
+                self._stop.wait(_MISSING_SECONDS)
+
+    def _follow(self) -> None:
+        """Follow the folder that is there now, until the watcher stops or it is another."""
+        inode = self._folder.stat().st_ino
+        waiting, due = True, 0.0
+        changes = watch(
+            self._folder,
+            watch_filter=None,
+            debounce=_DEBOUNCE_MS,
+            step=_STEP_MS,
+            rust_timeout=_IDLE_MS,
+            yield_on_timeout=True,
+            stop_event=self._stop,
+            raise_interrupt=False,
+            recursive=False,
+        )
+        for batch in changes:
+            if batch or waiting or time.monotonic() >= due:
+                waiting = self._refresh()
+                due = time.monotonic() + _SWEEP_SECONDS
+            if self._folder.stat().st_ino != inode:
+                return
