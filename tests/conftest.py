@@ -29,14 +29,24 @@ def redis_client(store_url: str) -> Iterator[redis.Redis]:
     client.close()
 
 
+@pytest.fixture(scope="session")
+def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the fleet needs to see of a checkpoint of the embedded base: its configuration."""
+    folder = tmp_path_factory.mktemp("base")
+    (folder / "unet").mkdir()
+    (folder / "unet" / "config.json").write_text('{"cross_attention_dim": 64}')
+    return folder
+
+
 @pytest.fixture
-def make_settings(store_url: str, tmp_path: Path) -> Callable[..., Settings]:
+def make_settings(store_url: str, base_folder: Path, tmp_path: Path) -> Callable[..., Settings]:
     """Build settings for this test's folders, with overrides."""
 
     def make(**overrides: object) -> Settings:
         defaults: dict[str, object] = {
             "redis_url": store_url,
             "data_dir": tmp_path / "data",
+            "base_model": str(base_folder),
             "_env_file": None,
         }
         return Settings(**(defaults | overrides))  # type: ignore[arg-type]

@@ -89,7 +89,7 @@ class WorkerProcess:
     def consume(self) -> None:
         """Take hints until told to stop; the Celery worker's main loop."""
         signals.worker_shutting_down.connect(self._drain, weak=False)
-        arguments = ["worker", "--pool=threads", "--without-mingle", "--without-gossip"]
+        arguments = ["--quiet", "worker", "--pool=threads", "--without-mingle", "--without-gossip"]
         arguments += ["--hostname", f"{self.worker_id}@%h", "--loglevel", self._settings.log_level]
         self.app.worker_main(arguments)
 

@@ -1,0 +1,173 @@
+"""One real worker process with the fake engine: from a hint to a committed picture."""
+
+import io
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+import redis
+from PIL import Image
+
+from shared.blobs import BlobStore, open_blobs
+from shared.fleet import Fleet
+from shared.jobs import Job, JobState
+from shared.params import LoraMode
+from shared.queue import Hints, make_celery
+from shared.records import read_event
+from shared.settings import Settings
+from shared.store import JobStore
+from tests.support.wait import wait_until
+from tests.support.workers import picture, running_worker, spec_with_picture
+from worker.attempt import engine_job
+from worker.engine.fake import fake_picture
+from worker.engine.interface import StopFlag
+from worker.sources import load_source
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings]) -> Settings:
+    return make_settings(lease_seconds=2, renew_seconds=0.5, hint_seconds=1)
+
+
+@pytest.fixture
+def blobs(settings: Settings) -> BlobStore:
+    return open_blobs(settings)
+
+
+@pytest.fixture
+def hints(settings: Settings) -> Hints:
+    return Hints(make_celery(settings, "tiny"), "tiny")
+
+
+@pytest.fixture
+def worker(
+    settings: Settings, redis_client: redis.Redis, tmp_path: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {
+        "RETOUCH_ENGINE": "fake",
+        "RETOUCH_FAKE_STEP_SECONDS": "0.05",
+        "RETOUCH_REDIS_URL": settings.redis_url,
+        "RETOUCH_BASE_MODEL": settings.base_model,
+        "RETOUCH_DATA_DIR": str(settings.data_dir),
+        "RETOUCH_LEASE_SECONDS": str(settings.lease_seconds),
+        "RETOUCH_RENEW_SECONDS": str(settings.renew_seconds),
+        "RETOUCH_HINT_SECONDS": str(settings.hint_seconds),
+        "RETOUCH_GRACE_SECONDS": "1",
+    }
+    fleet = Fleet(redis_client)
+    with running_worker(environment, tmp_path / "worker.log") as process:
+        wait_until(fleet.workers, description="the worker's heartbeat", seconds=30)
+        yield process
+
+
+def finished(store: JobStore, job_id: str) -> Job:
+    def done() -> Job | None:
+        job = store.get(job_id)
+        return job if job.state.is_terminal else None
+
+    job = wait_until(done, description=f"job {job_id} to end", seconds=20)
+    assert job is not None
+    return job
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_hinted_job_ends_as_the_one_right_picture(
+    store: JobStore, blobs: BlobStore, hints: Hints, redis_client: redis.Redis
+) -> None:
+    # Given a job before a worker
+    data = picture()
+    spec = spec_with_picture(blobs, data, lora_mode=LoraMode.NONE)
+    store.submit(spec)
+    # When its hint is sent
+    hints.send(spec.id)
+    job = finished(store, spec.id)
+    # Then its bytes are the right ones
+    assert job.state is JobState.SUCCEEDED
+    assert job.result is not None
+    made = blobs.get(job.result.blob)
+    assert sha256(made).hexdigest() == job.result.sha256
+    expected = fake_picture(engine_job(load_source(data, job.params), job.params, (), StopFlag()))
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(made))), expected)
+    # And the percentages of its events rise from stage to stage up to 100
+    events = [read_event(*entry) for entry in redis_client.xrange(f"job:{spec.id}:events")]
+    percents = [event.data["percent"] for event in events if "percent" in event.data]
+    assert percents == sorted(percents)
+    assert percents[-1] == 100
+    assert len(set(percents)) >= 6
+    assert [event.kind for event in events].count("preview") == 1
+    assert events[-1].is_last
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_job_whose_hint_was_lost_is_found(store: JobStore, blobs: BlobStore) -> None:
+    spec = spec_with_picture(blobs, picture())
+    store.submit(spec)
+    assert finished(store, spec.id).state is JobState.SUCCEEDED
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_running_job_stops_within_a_step_of_its_cancel(
+    store: JobStore, blobs: BlobStore, hints: Hints
+) -> None:
+    spec = spec_with_picture(blobs, picture(), steps=50, strength=1.0)
+    store.submit(spec)
+    hints.send(spec.id)
+    wait_until(lambda: store.get(spec.id).progress.step, description="the first step")
+    store.cancel(spec.id)
+    step = store.get(spec.id).progress.step
+    job = finished(store, spec.id)
+    assert job.state is JobState.CANCELED
+    assert job.progress.step <= step + 2
+    assert job.result is None
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_job_that_fails_leaves_the_worker_fit_for_the_next(
+    store: JobStore, blobs: BlobStore, hints: Hints
+) -> None:
+    broken = spec_with_picture(blobs, picture())
+    blobs.delete(broken.source.blob)
+    good = spec_with_picture(blobs, picture(seed=1))
+    for spec in (broken, good):
+        store.submit(spec)
+        hints.send(spec.id)
+    failed = finished(store, broken.id)
+    assert failed.failure is not None
+    assert failed.failure.code == "image_not_found"
+    assert finished(store, good.id).state is JobState.SUCCEEDED
+
+
+def test_a_stopped_worker_gives_back_what_does_not_fit_its_grace(
+    store: JobStore,
+    blobs: BlobStore,
+    hints: Hints,
+    worker: subprocess.Popen[bytes],
+    redis_client: redis.Redis,
+) -> None:
+    spec = spec_with_picture(blobs, picture(), steps=50, strength=1.0)
+    store.submit(spec)
+    hints.send(spec.id)
+    wait_until(lambda: store.get(spec.id).progress.step, description="the first step")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=15) == 0
+    job = store.get(spec.id)
+    assert (job.state, job.attempt) == (JobState.QUEUED, 0)
+    assert Fleet(redis_client).workers() == []
+
+
+def test_a_killed_workers_job_is_taken_back_when_its_lease_ends(
+    store: JobStore, blobs: BlobStore, hints: Hints, worker: subprocess.Popen[bytes]
+) -> None:
+    spec = spec_with_picture(blobs, picture(), steps=50, strength=1.0)
+    store.submit(spec)
+    hints.send(spec.id)
+    wait_until(lambda: store.get(spec.id).progress.step, description="the first step")
+    worker.kill()
+    worker.wait()
+    wait_until(store.reap_expired, description="the lease to run out", seconds=5)
+    job = store.get(spec.id)
+    assert (job.state, job.attempt) == (JobState.QUEUED, 1)
