@@ -1,0 +1,98 @@
+"""The one place where failures become HTTP: every error leaves as `application/problem+json`.
+
+Owns the handlers. Starlette's own refusals (unknown path, wrong method) and FastAPI's validation
+errors pass through here too, so that a caller meets one shape.
+"""
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from api.problems import FieldProblem, problem_response
+from api.sentence import spoken
+from api.wording import field_problems
+from shared.errors import RetouchError, ValidationFailed
+from shared.messages import Language, choose_language
+
+# What Starlette itself refuses, by status; anything else of its is our own mistake.
+_STARLETTE = {
+    400: "malformed_multipart",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "payload_too_large",
+    415: "unsupported_media_type",
+}
+
+logger = structlog.get_logger(__name__)
+
+
+class InvalidFields(ValidationFailed):
+    """Raised when fields of a request cannot be used; `problems` says which and why.
+
+    It never leaves the gateway, so that it may carry more than its message.
+    """
+
+    def __init__(self, problems: list[FieldProblem]) -> None:
+        super().__init__("; ".join(f"{p.pointer.lstrip('/')} {p.detail}" for p in problems))
+        self.problems = problems
+
+
+def language_of(request: Request) -> Language:
+    """The caller's language by `Accept-Language`."""
+    return choose_language(request.headers.get("accept-language"))
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make every error of this application a problem."""
+    app.add_exception_handler(RetouchError, _ours)
+    app.add_exception_handler(HTTPException, _starlettes)
+    app.add_exception_handler(RequestValidationError, _fastapis)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+def refusal(request: Request, error: RetouchError) -> JSONResponse:
+    """The answer to a request that ended in this error."""
+    language = language_of(request)
+    fields = error.problems if isinstance(error, InvalidFields) else None
+    if fields is not None:
+        detail = str(error)
+    else:
+        detail = spoken(error.args[0] if error.args else "", language) or ""
+    return problem_response(
+        request,
+        error.code,
+        language,
+        detail,
+        retry_after=getattr(request.state, "retry_after", None),
+        errors=fields,
+    )
+
+
+async def _ours(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RetouchError)
+    return refusal(request, error)
+
+
+async def _starlettes(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = _STARLETTE.get(error.status_code)
+    if code is None:
+        logger.error("unmapped refusal", status=error.status_code)
+        code = "internal_error"
+    answer = problem_response(request, code, language_of(request))
+    if error.headers and "Allow" in error.headers:
+        answer.headers["Allow"] = error.headers["Allow"]
+    return answer
+
+
+async def _fastapis(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    fields = field_problems(error.errors(), language_of(request), skip=1)
+    return refusal(request, InvalidFields(fields))
+
+
+async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+    logger.error("unforeseen error", path=request.url.path, exc_info=error)
+    return problem_response(request, "internal_error", language_of(request))

@@ -1,0 +1,163 @@
+"""The process that decodes what strangers send: nothing of ours but this file, and Pillow.
+
+Owns turning any PNG, JPEG or WebP into upright RGB without metadata. It runs under limits on
+memory, CPU time, files and file sizes, reads orders from stdin and answers on stdout, so that a
+picture that breaks a decoder breaks this process and no other. Each message is a length, a JSON
+header and the header's `size` bytes.
+"""
+
+import io
+import json
+import resource
+import struct
+import sys
+from typing import Any, BinaryIO
+
+from PIL import (
+    Image,
+    ImageCms,
+    ImageFile,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    WebPImagePlugin,
+)
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+PLUGINS = (PngImagePlugin, JpegImagePlugin, WebPImagePlugin)
+CPU_SECONDS_EACH = 20
+CPU_SECONDS_IN_ALL = 3600
+OPEN_FILES = 16
+# The deepest PNG, and an integer image; Pillow's own conversion would cut them off at 255.
+DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+def main(memory_bytes: int) -> None:
+    """Answer orders until stdin ends."""
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    Image.preinit()
+    _limit(memory_bytes)
+    while (message := _receive(sys.stdin.buffer)) is not None:
+        _allow_cpu_time()
+        header, body = _answer(*message)
+        _send(sys.stdout.buffer, header, body)
+
+
+def _answer(order: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+    try:
+        return normalise(data, int(order["max_side"]), int(order["max_pixels"]))
+    except (EOFError, struct.error) as error:
+        return {"error": "image_truncated", "reason": repr(error)}, b""
+    except OSError as error:
+        code = "image_truncated" if "truncated" in str(error).lower() else "invalid_image"
+        return {"error": code, "reason": repr(error)}, b""
+    except Exception as error:
+        # Pillow raises bare ValueError, SyntaxError, TypeError and more for damaged files.
+        return {"error": "invalid_image", "reason": repr(error)}, b""
+
+
+def normalise(data: bytes, max_side: int, max_pixels: int) -> tuple[dict[str, Any], bytes]:
+    """Upright sRGB, at most `max_side` on its longer side, as lossless WebP.
+
+    Raises whatever Pillow raises for what cannot be decoded.
+    """
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        if image.width * image.height > max_pixels:
+            return {"error": "image_too_large", "reason": "more pixels than the header said"}, b""
+        warnings = []
+        profile, orientation = image.info.get("icc_profile"), image.getexif().get(0x0112, 1)
+        size = _fitted(image.size, max_side)
+        if size != image.size:
+            warnings.append("scaled_down")
+        image.draft(None, size)  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that is enough
+        image.load()
+        small = _eight_bit(image)
+        if small.size != size:
+            small = small.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+        flat, had_alpha = _flatten(_to_srgb(small, profile))
+        if had_alpha:
+            warnings.append("alpha_flattened")
+    upright = _upright(flat, orientation)
+    out = io.BytesIO()
+    # quality is the effort when lossless: 0 takes 0.4 s for 3.4 megapixels, the default 8 s
+    upright.save(out, "WEBP", lossless=True, method=0, quality=0, exact=True)
+    header = {"width": upright.width, "height": upright.height, "warnings": warnings}
+    return header, out.getvalue()
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    if image.mode in DEEP_MODES:
+        return image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+    if image.mode in ("P", "PA") or (image.mode != "CMYK" and "transparency" in image.info):
+        return image.convert("RGBA")
+    if image.mode in ("L", "LA", "RGB", "RGBA", "CMYK"):
+        return image
+    return image.convert("RGB")
+
+
+def _fitted(size: tuple[int, int], max_side: int) -> tuple[int, int]:
+    scale = min(1.0, max_side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Colours as a screen without colour management shows them; phones tag wider spaces."""
+    if not profile or image.mode not in ("RGB", "RGBA", "CMYK"):
+        return image
+    mode = "RGBA" if image.mode == "RGBA" else "RGB"
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        target = ImageCms.createProfile("sRGB")
+        changed = ImageCms.profileToProfile(image, source, target, outputMode=mode)
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image  # a broken profile: the numbers are the best guess
+    return changed or image
+
+
+def _flatten(image: Image.Image) -> tuple[Image.Image, bool]:
+    if image.mode not in ("RGBA", "LA"):
+        return image.convert("RGB"), False
+    rgba = image.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, "white")
+    low, _ = rgba.getchannel("A").getextrema()
+    return Image.alpha_composite(white, rgba).convert("RGB"), low != 255
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    image.info.clear()
+    image.getexif()[0x0112] = orientation
+    upright = ImageOps.exif_transpose(image)
+    upright.info.clear()
+    return upright
+
+
+def _limit(memory_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+
+
+def _allow_cpu_time() -> None:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    spent = int(usage.ru_utime + usage.ru_stime)
+    soft = min(spent + CPU_SECONDS_EACH, CPU_SECONDS_IN_ALL)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, CPU_SECONDS_IN_ALL))
+
+
+def _receive(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+    prefix = stream.read(4)
+    if len(prefix) < 4:
+        return None
+    header = json.loads(stream.read(struct.unpack("!I", prefix)[0]))
+    return header, stream.read(int(header["size"]))
+
+
+def _send(stream: BinaryIO, header: dict[str, Any], body: bytes) -> None:
+    text = json.dumps({**header, "size": len(body)}).encode()
+    stream.write(struct.pack("!I", len(text)) + text + body)
+    stream.flush()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,157 @@
+"""Child processes that decode uploads, at most as many as there are threads to use them.
+
+Owns their start, reuse, replacement and end. What they do is in child.py; a child that crashes,
+hangs or runs out of memory fails the one upload that did it.
+"""
+
+import json
+import struct
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import structlog
+
+from api.sentence import Sentence
+from shared.errors import ERRORS, InvalidImage
+
+CHILD = Path(__file__).with_name("child.py")
+TIMEOUT_SECONDS = 25.0
+USES_EACH = 200
+# The interpreter with Pillow, and for the largest picture four bytes a pixel in five copies.
+BASE_MEMORY_BYTES = 384 * 2**20
+BYTES_PER_PIXEL = 20
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """An upload as it is kept: upright RGB as lossless WebP without metadata."""
+
+    data: bytes
+    width: int
+    height: int
+    warnings: list[str]
+
+
+class Decoders:
+    """A pool of decoding processes. Started when first needed; `close` ends them."""
+
+    def __init__(
+        self, max_side: int, max_pixels: int, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> None:
+        self._order = {"max_side": max_side, "max_pixels": max_pixels}
+        self._memory = BASE_MEMORY_BYTES + BYTES_PER_PIXEL * max_pixels
+        self._timeout = timeout_seconds
+        self._idle: list[Decoder] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def normalise(self, data: bytes) -> Normalised:
+        """Decode one upload. Raises InvalidImage, ImageTruncated, ImageTooLarge."""
+        decoder = self._take()
+        try:
+            header, body = decoder.ask(self._order, data, self._timeout)
+        except (OSError, EOFError, ValueError) as error:
+            decoder.close()
+            logger.warning("decoder died", reason=type(error).__name__, exit=decoder.exit_status)
+            raise InvalidImage(
+                Sentence("the picture broke the decoder", "图片导致解码器出错")
+            ) from error
+        self._give_back(decoder)
+        if "error" in header:
+            logger.info("upload refused", code=header["error"], reason=header["reason"][:200])
+            raise ERRORS[header["error"]]()
+        return Normalised(body, header["width"], header["height"], header["warnings"])
+
+    def close(self) -> None:
+        """End every idle process; one that is in use ends when it is given back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for decoder in idle:
+            decoder.close()
+
+    def _take(self) -> "Decoder":
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return Decoder(self._memory)
+
+    def _give_back(self, decoder: "Decoder") -> None:
+        with self._lock:
+            keep = not self._closed and decoder.uses < USES_EACH
+            if keep:
+                self._idle.append(decoder)
+        if not keep:
+            decoder.close()
+
+
+class Decoder:
+    """One process. Used by one thread at a time."""
+
+    def __init__(self, memory_bytes: int) -> None:
+        # No environment: no secret of the gateway's is within reach of a broken decoder.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-s", str(CHILD), str(memory_bytes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={},
+            start_new_session=True,
+        )
+        self.uses = 0
+
+    @property
+    def exit_status(self) -> int | None:
+        return self._process.returncode
+
+    def ask(
+        self, order: dict[str, int], data: bytes, timeout_seconds: float
+    ) -> tuple[dict[str, Any], bytes]:
+        """One order and its answer. Raises OSError or EOFError when the process ends instead."""
+        self.uses += 1
+        watchdog = threading.Timer(timeout_seconds, self._process.kill)
+        watchdog.start()
+        try:
+            return self._exchange(order, data)
+        finally:
+            watchdog.cancel()
+
+    def close(self) -> None:
+        """End the process and reap it."""
+        self._process.kill()
+        for stream in (self._process.stdin, self._process.stdout):
+            _close_quietly(stream)
+        self._process.wait()
+
+    def _exchange(self, order: dict[str, int], data: bytes) -> tuple[dict[str, Any], bytes]:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        text = json.dumps({**order, "size": len(data)}).encode()
+        stdin.write(struct.pack("!I", len(text)) + text)
+        stdin.write(data)
+        stdin.flush()
+        (length,) = struct.unpack("!I", _exactly(stdout, 4))
+        header: dict[str, Any] = json.loads(_exactly(stdout, length))
+        return header, _exactly(stdout, int(header["size"]))
+
+
+def _exactly(stream: IO[bytes], count: int) -> bytes:
+    data = stream.read(count)
+    if len(data) < count:
+        raise EOFError("the decoder ended")
+    return data
+
+
+def _close_quietly(stream: IO[bytes] | None) -> None:
+    try:
+        if stream is not None:
+            stream.close()
+    except OSError:
+        pass  # what was still to be written has no reader any more

@@ -1,0 +1,119 @@
+"""Uploaded pictures: checked, normalised, kept by the sha256 of what is kept.
+
+Owns `image:{id}` in the store: size, and who has uploaded it. Two callers who send the same
+picture share its bytes; neither learns of the other.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, cast
+
+import redis
+
+from api.intake.decoder import Decoders
+from api.intake.header import Header, read_header
+from api.sentence import Sentence
+from shared.blobs import BlobStore
+from shared.errors import ImageNotFound, ImageTooLarge, ImageTooSmall, StorageFull
+from shared.jobs import Source
+from shared.redis_client import translated_errors
+from shared.settings import Settings
+
+ID_LENGTH = 64
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A picture that can be worked on, and what was changed about it."""
+
+    source: Source
+    warnings: list[str]
+
+
+class Images:
+    """The pictures that callers have uploaded. Called from threads; safe to share."""
+
+    def __init__(
+        self, client: redis.Redis, blobs: BlobStore, decoders: Decoders, settings: Settings
+    ) -> None:
+        self._redis = client
+        self._blobs = blobs
+        self._decoders = decoders
+        self._settings = settings
+
+    def check_room(self) -> None:
+        """Raises StorageFull when the disk is nearly full."""
+        free = self._blobs.free_bytes()
+        if free is not None and free < self._settings.min_free_bytes:
+            raise StorageFull()
+
+    def accept(self, data: bytes, client: str) -> Accepted:
+        """Check, normalise and keep an upload.
+
+        Raises InvalidImage, ImageTruncated, ImageTooLarge, ImageTooSmall, AnimatedImage,
+        UnsupportedMediaType, StorageFull, StoreUnavailable.
+        """
+        self._check_size(read_header(data))
+        normal = self._decoders.normalise(data)
+        image_id = sha256(normal.data).hexdigest()
+        source = Source(
+            image_id=image_id,
+            blob=f"sources/{image_id}",
+            width=normal.width,
+            height=normal.height,
+            size_bytes=len(normal.data),
+        )
+        if not self._blobs.touch(source.blob):
+            self._blobs.put(source.blob, normal.data)
+        self._record(source, client)
+        return Accepted(source, normal.warnings)
+
+    def find(self, image_id: str, client: str) -> Source:
+        """An earlier upload of this caller, its life begun again. Raises ImageNotFound."""
+        key = _key(image_id)
+        with translated_errors():
+            fields = cast(dict[str, str], self._redis.hgetall(key))
+        if f"client:{client}" not in fields or not self._blobs.touch(fields["blob"]):
+            raise ImageNotFound()
+        with translated_errors():
+            self._redis.expire(key, self._settings.result_ttl_seconds)
+        return Source(
+            image_id=image_id,
+            blob=fields["blob"],
+            width=int(fields["width"]),
+            height=int(fields["height"]),
+            size_bytes=int(fields["size_bytes"]),
+        )
+
+    def _record(self, source: Source, client: str) -> None:
+        key = _key(source.image_id)
+        mapping: Any = source.model_dump(exclude={"image_id"}) | {f"client:{client}": 1}
+        with translated_errors(), self._redis.pipeline() as pipe:
+            pipe.hset(key, mapping=mapping)
+            pipe.expire(key, self._settings.result_ttl_seconds)
+            pipe.execute()
+
+    def _check_size(self, header: Header) -> None:
+        most, least = self._settings.max_pixels, self._settings.min_side
+        claimed = f"{header.width}x{header.height}"
+        if header.width * header.height > most:
+            raise ImageTooLarge(
+                Sentence(
+                    f"{claimed} is more than the {most / 1e6:g} million pixels taken here",
+                    f"{claimed} 超过了 {most / 1e6:g} 百万像素的上限",
+                )
+            )
+        scale = min(1.0, self._settings.max_side / max(header.width, header.height, 1))
+        if min(header.width, header.height) * scale < least:
+            raise ImageTooSmall(
+                Sentence(
+                    f"{claimed} leaves a side of less than {least} pixels to work on",
+                    f"{claimed} 的短边不足 {least} 像素",
+                )
+            )
+
+
+def _key(image_id: str) -> str:
+    if len(image_id) != ID_LENGTH or not set(image_id) <= set("0123456789abcdef"):
+        raise ImageNotFound()
+    return f"image:{image_id}"

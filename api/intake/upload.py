@@ -1,0 +1,157 @@
+"""A multipart form as it comes in, under limits on bytes, parts and patience.
+
+Owns reading: no further than the limit and one network read, slow senders cut off, nothing left
+behind. What the fields mean is not known here.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from fastapi import Request
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+
+from api.errors import InvalidFields
+from api.problems import FieldProblem
+from api.sentence import Sentence
+from shared.errors import MalformedMultipart, PayloadTooLarge, UnsupportedMediaType
+
+FILE_FIELD = "image"
+# Room for the other fields and the parts' headers beside the file.
+FORM_OVERHEAD_BYTES = 64 * 1024
+MAX_FIELDS = 64
+MAX_FIELD_BYTES = 16 * 1024
+# A sender has this long at first, and gains time with every byte at this rate.
+PATIENCE_SECONDS = 25.0
+SLOWEST_BYTES_PER_SECOND = 8 * 1024
+CHUNK_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Form:
+    """A received form: its text fields in order, and its file when it has one."""
+
+    fields: tuple[tuple[str, str], ...]
+    file: UploadFile | None
+
+    def read_file(self) -> bytes:
+        """The file's bytes; call it from a thread."""
+        assert self.file is not None
+        self.file.file.seek(0)
+        return self.file.file.read()
+
+    def file_sha256(self) -> str:
+        """The sha256 of the file as it was sent; empty without one. Call it from a thread."""
+        if self.file is None:
+            return ""
+        self.file.file.seek(0)
+        digest = hashlib.sha256()
+        while chunk := self.file.file.read(CHUNK_BYTES):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+
+async def read_form(request: Request, max_file_bytes: int) -> AsyncGenerator[Form, None]:
+    """Yields the form once and closes it after use; a generator so as to be a dependency.
+
+    Raises UnsupportedMediaType, MalformedMultipart, PayloadTooLarge, InvalidFields.
+    """
+    _check_headers(request, max_file_bytes)
+    limit = max_file_bytes + FORM_OVERHEAD_BYTES
+    parser = MultiPartParser(
+        request.headers,
+        _limited(request, limit, max_file_bytes),
+        max_files=4,
+        max_fields=MAX_FIELDS,
+        max_part_size=MAX_FIELD_BYTES,
+    )
+    try:
+        parsed = await parser.parse()
+    except MultiPartException as error:
+        raise MalformedMultipart() from error
+    try:
+        yield _checked(parsed.multi_items(), max_file_bytes)
+    finally:
+        await parsed.close()
+
+
+def _check_headers(request: Request, max_file_bytes: int) -> None:
+    kind, _ = parse_options_header(request.headers.get("content-type"))
+    if kind != b"multipart/form-data":
+        raise UnsupportedMediaType(
+            Sentence("the request is not multipart/form-data", "请求不是 multipart/form-data")
+        )
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > max_file_bytes + FORM_OVERHEAD_BYTES:
+        raise _too_large(max_file_bytes)
+
+
+async def _limited(request: Request, limit: int, told: int) -> AsyncGenerator[bytes, None]:
+    received, started = 0, time.monotonic()
+    async with aclosing(request.stream()) as stream:
+        while True:
+            deadline = started + PATIENCE_SECONDS + received / SLOWEST_BYTES_PER_SECOND
+            chunk = await _next_chunk(stream, deadline - time.monotonic())
+            if chunk is None:
+                return
+            received += len(chunk)
+            if received > limit:
+                raise _too_large(told)
+            yield chunk
+
+
+async def _next_chunk(stream: AsyncIterator[bytes], seconds: float) -> bytes | None:
+    try:
+        async with asyncio.timeout(max(0.0, seconds)):
+            return await anext(stream)
+    except StopAsyncIteration:
+        return None
+    except TimeoutError as error:
+        raise MalformedMultipart(
+            Sentence("the body came too slowly", "请求内容发送得太慢")
+        ) from error
+    except ClientDisconnect as error:
+        raise MalformedMultipart("the connection was lost") from error
+
+
+def _checked(items: list[tuple[str, str | UploadFile]], max_file_bytes: int) -> Form:
+    files = [(name, item) for name, item in items if isinstance(item, UploadFile)]
+    fields = tuple((name, item) for name, item in items if isinstance(item, str))
+    _refuse_misplaced(files, fields)
+    file = files[0][1] if files else None
+    if file is not None and (file.size or 0) > max_file_bytes:
+        raise _too_large(max_file_bytes)
+    return Form(fields, file)
+
+
+def _refuse_misplaced(
+    files: list[tuple[str, UploadFile]], fields: tuple[tuple[str, str], ...]
+) -> None:
+    problems = [
+        FieldProblem(pointer=f"/{name[:100]}", detail="must not be a file")
+        for name, _ in files
+        if name != FILE_FIELD
+    ]
+    if any(name == FILE_FIELD for name, _ in fields):
+        problems.append(FieldProblem(pointer=f"/{FILE_FIELD}", detail="must be a file"))
+    if Counter(name for name, _ in files)[FILE_FIELD] > 1:
+        problems.append(FieldProblem(pointer=f"/{FILE_FIELD}", detail="is given more than once"))
+    if problems:
+        raise InvalidFields(problems)
+
+
+def _too_large(max_file_bytes: int) -> PayloadTooLarge:
+    megabytes = f"{max_file_bytes / 2**20:g}"
+    return PayloadTooLarge(
+        Sentence(
+            f"the file has more than {megabytes} MiB, the most that is taken here",
+            f"文件超过 {megabytes} MiB 的上限",
+        )
+    )
