@@ -1,0 +1,69 @@
+"""The `retouch` command: `up`, `enhance`, `loras`, `train`, `worker`, `api`, `doctor`.
+
+Owns the names of the subcommands and the exit codes: 0 all done, 1 something failed, 2 wrong
+usage, 130 interrupted.
+"""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from client.commands import doctor, enhance, loras, processes, up
+from client.console import complain, out, say
+from client.files import BadOutput
+from client.problems import RetouchProblem
+from client.stack.lock import FolderInUse
+from client.stack.ports import PortTaken
+from client.stack.readiness import NoStore
+from client.stack.stack import Interrupted
+from client.stack.supervisor import ChildFailed
+
+FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Make photos better with Stable Diffusion and LoRAs, on your own machine.",
+)
+app.command("up")(up.up)
+app.command("enhance")(enhance.enhance)
+app.add_typer(loras.app, name="loras")
+app.command("doctor")(doctor.doctor)
+for name, command in processes.COMMANDS.items():
+    app.command(name, context_settings=processes.PASS_THROUGH)(command)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        out.print(f"retouch {version('retouch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Make photos better with Stable Diffusion and LoRAs, on your own machine."""
+
+
+def main() -> None:
+    """Run the command line; what is expected to go wrong ends in a sentence, not in a trace."""
+    try:
+        app()
+    except RetouchProblem as problem:
+        complain(problem)
+        raise SystemExit(FAILED) from problem
+    except BadOutput as error:
+        say(str(error))
+        raise SystemExit(WRONG_USAGE) from error
+    except (PortTaken, FolderInUse, NoStore, ChildFailed) as error:
+        say(str(error))
+        raise SystemExit(FAILED) from error
+    except Interrupted as error:
+        raise SystemExit(INTERRUPTED) from error

@@ -1,0 +1,1 @@
+"""The subcommands of `retouch`, one file each."""

@@ -1,0 +1,112 @@
+"""`retouch enhance`: photos in, better pictures out."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from client.batch import Batch, Order, Outcome
+from client.console import complain, err, out, print_json
+from client.files import EXTENSIONS, comparison_path, format_of, output_paths
+from client.interrupts import Interrupts
+from client.progress_view import ProgressView
+from client.service import service
+from shared.settings import load_settings
+
+Format = Literal["png", "jpeg", "webp"]
+
+
+def enhance(
+    photos: Annotated[list[Path], typer.Argument(help="Photos: PNG, JPEG or WebP.")],
+    lora: Annotated[
+        list[str] | None,
+        typer.Option("--lora", "-l", help="NAME or NAME:SCALE, several times; none; auto."),
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="How far the picture may move from the photo, 0.05 to 1.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps, 1 to 50.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same picture.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="What the picture should be like.")] = None,
+    max_side: Annotated[int | None, typer.Option(help="Longest side, pixels.")] = None,
+    upscale: Annotated[float | None, typer.Option(help="Enlarge first, 1 to 4 times.")] = None,
+    picture_format: Annotated[
+        Format | None, typer.Option("--format", help="By default OUT's own, else png.")
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Go on with a blurry, tiny or dark photo.")] = False,
+    output: Annotated[
+        str | None,
+        typer.Option("--out", "-o", help="A file for one photo, a folder for several."),
+    ] = None,
+    before_after: Annotated[
+        bool, typer.Option(help="Also write NAME_before_after.png beside each picture.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Tell the outcome as JSON.")] = False,
+) -> None:
+    """Enhance photos with the server at RETOUCH_URL, or with one that is started for this call."""
+    chosen = picture_format or format_of(Path(output) if output else None) or "png"
+    params = {
+        "lora": lora,
+        "strength": strength,
+        "steps": steps,
+        "seed": seed,
+        "prompt": prompt,
+        "max_side": max_side,
+        "upscale": upscale,
+        "format": chosen,
+        "force": force or None,
+    }
+    paths = output_paths(photos, output, EXTENSIONS[chosen])
+    orders = [
+        Order(photo, path, params, comparison=before_after)
+        for photo, path in zip(photos, paths, strict=True)
+    ]
+    interrupted = _run(orders, as_json)
+    if interrupted:
+        raise typer.Exit(130)
+
+
+def _run(orders: list[Order], as_json: bool) -> bool:
+    """Do it, tell it; whether the user stopped it. Exits with 1 when a picture is missing."""
+    with Interrupts() as interrupts:
+        with (
+            service(load_settings(), interrupts) as client,
+            ProgressView(err) as view,
+        ):
+            outcomes = Batch(client, view, interrupts).run(orders)
+        if as_json:
+            print_json([_as_json(outcome) for outcome in outcomes])
+        else:
+            _tell(outcomes)
+        if not interrupts.requested and any(outcome.problem for outcome in outcomes):
+            raise typer.Exit(1)
+        return interrupts.requested
+
+
+def _tell(outcomes: list[Outcome]) -> None:
+    for outcome in outcomes:
+        if outcome.problem:
+            complain(outcome.problem, about=str(outcome.order.photo))
+            continue
+        out.print(str(outcome.order.output), markup=False)
+        if outcome.order.comparison:
+            out.print(str(comparison_path(outcome.order.output)), markup=False)
+
+
+def _as_json(outcome: Outcome) -> dict[str, Any]:
+    job, problem = outcome.job, outcome.problem
+    return {
+        "photo": str(outcome.order.photo),
+        "output": None if problem else str(outcome.order.output),
+        "job": job.id if job else None,
+        "seed": job.params.seed if job else None,
+        "loras": [lora.model_dump() for lora in job.params.loras] if job else [],
+        "seconds": round(outcome.seconds, 3),
+        "error": problem
+        and {
+            "code": problem.code,
+            "detail": problem.detail,
+            "advice": problem.advice,
+            "retryable": problem.retryable,
+        },
+    }

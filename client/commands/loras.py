@@ -1,0 +1,90 @@
+"""`retouch loras`: which LoRAs the service has, and whether a file may join them."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from client.console import language, out, print_json
+from client.interrupts import Interrupts
+from client.records import Lora
+from client.service import service
+from shared.loras.check import check_file
+from shared.loras.entry import LoraState
+from shared.settings import load_settings
+
+app = typer.Typer(no_args_is_help=True, help="List LoRAs, or check LoRA files.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
+COLOURS = {"available": "green", "quarantined": "red", "incompatible": "yellow"}
+
+
+@app.command("list")
+def list_loras(as_json: AsJson = False) -> None:
+    """The LoRAs of the server at RETOUCH_URL, or of the folder RETOUCH_LORAS_DIR."""
+    with Interrupts() as interrupts, service(load_settings(), interrupts, workers=0) as client:
+        items = client.loras()
+    if as_json:
+        print_json([item.model_dump() for item in items])
+    elif items:
+        out.print(_table(items))
+    else:
+        out.print(
+            "No LoRAs. Put .safetensors files into the LoRA folder; loras/README.md says how."
+        )
+
+
+@app.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(help="LoRA files (.safetensors).")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what each file is and whether it may be used. Exit 0 only if all may."""
+    verdicts = [_verdict(file) for file in files]
+    if as_json:
+        print_json(verdicts)
+    else:
+        for verdict in verdicts:
+            _tell(verdict)
+    if any(verdict["state"] != LoraState.AVAILABLE for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+def _verdict(file: Path) -> dict[str, Any]:
+    entry = check_file(file)
+    reason = entry.reason_zh if language() == "zh" else entry.reason
+    return {
+        "file": str(file),
+        "sha256": entry.sha256,
+        "base": entry.base,
+        "kind": entry.kind.value,
+        "rank": entry.rank,
+        "state": entry.state.value,
+        "reason": reason or entry.reason,
+        "evidence": entry.evidence,
+    }
+
+
+def _tell(verdict: dict[str, Any]) -> None:
+    state = verdict["state"]
+    out.print(f"{verdict['file']}: ", end="", markup=False)
+    out.print(state, style=COLOURS[state], end="")
+    out.print(f"  {verdict['kind']}, rank {verdict['rank'] or '?'}, base {verdict['base']}")
+    for line in ([verdict["reason"]] if verdict["reason"] else []) + verdict["evidence"]:
+        out.print(f"  {line}", markup=False)
+
+
+def _table(items: list[Lora]) -> Table:
+    table = Table("name", "base", "state", "rank", "about", box=None, pad_edge=False)
+    for item in items:
+        state = f"[{COLOURS.get(item.state, 'default')}]{item.state}[/]"
+        about = item.reason or _title(item)
+        table.add_row(item.name, item.base, state, str(item.rank or "?"), about)
+    return table
+
+
+def _title(item: Lora) -> str:
+    if isinstance(item.title, dict):
+        return item.title.get(language()) or item.title.get("en") or ""
+    return item.title or ""

@@ -1,0 +1,62 @@
+"""`retouch worker`, `api`, `train`, `train-base`: the other parts, as processes of their own.
+
+Owns the module names. The command line becomes that process, so signals and exit codes are its
+own, and options go through untouched.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import typer
+
+from client.console import say
+
+PASS_THROUGH = {
+    "allow_extra_args": True,
+    "ignore_unknown_options": True,
+    "help_option_names": [],
+}
+
+
+def _become(module: str, arguments: list[str]) -> None:
+    # -P: a folder that happens to be called `api` where the user stands must not be imported.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])
+
+
+def _require_torch(name: str) -> None:
+    if find_spec("torch") is None:
+        say(f"`retouch {name}` needs torch and diffusers: pip install 'retouch[worker]'")
+        raise typer.Exit(1)
+
+
+def worker(context: typer.Context) -> None:
+    """Run one worker, attached to the store at RETOUCH_REDIS_URL."""
+    _require_torch("worker")
+    _become("worker", context.args)
+
+
+def api(context: typer.Context) -> None:
+    """Run the gateway alone, attached to the store at RETOUCH_REDIS_URL."""
+    _become("api", context.args)
+
+
+def train(context: typer.Context) -> None:
+    """Train a LoRA from a folder of pictures; `retouch train --help` lists its options."""
+    _require_torch("train")
+    _become("worker.training", context.args)
+
+
+def train_base(context: typer.Context) -> None:
+    """Train the embedded base model; `retouch train-base --help` lists its options."""
+    _require_torch("train-base")
+    _become("worker.training.base", context.args)
+
+
+COMMANDS: dict[str, Callable[[typer.Context], None]] = {
+    "worker": worker,
+    "api": api,
+    "train": train,
+    "train-base": train_base,
+}

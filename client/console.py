@@ -1,0 +1,59 @@
+"""Where the command line writes: results to stdout, everything else to stderr.
+
+Owns the two consoles and the user's language.
+"""
+
+import json
+import locale
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+
+from client.problems import RetouchProblem
+from shared.messages import Language
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """Tell the person something that is no result."""
+    err.print(text, markup=False)
+
+
+def complain(problem: RetouchProblem, about: str | None = None) -> None:
+    """What went wrong, and the next step on a line of its own."""
+    err.print(f"{about}: {problem.detail}" if about else problem.detail, style="red", markup=False)
+    if problem.advice:
+        err.print(f"  {problem.advice}", markup=False)
+
+
+@contextmanager
+def progress_line() -> Iterator[Callable[[str], None]]:
+    """A line that tells what is being waited for; on no terminal, one line for each change."""
+    told = ""
+
+    def tell(text: str) -> None:
+        nonlocal told
+        if text == told:
+            return
+        told = text
+        if err.is_terminal:
+            status.update(f"{text} ...")
+        else:
+            say(f"{text} ...")
+
+    with err.status("starting ...") as status:
+        yield tell
+
+
+def print_json(value: Any) -> None:
+    """A result for a script."""
+    out.print(json.dumps(value, ensure_ascii=False, indent=2), markup=False)
+
+
+def language() -> Language:
+    """The person's language, as the terminal's locale has it."""
+    return "zh" if (locale.getlocale()[0] or "").lower().startswith("zh") else "en"

@@ -1,0 +1,26 @@
+"""Every look at this machine, in the order in which one would mend what it finds."""
+
+from collections.abc import Iterator
+
+from client.diagnosis import machine, models, software
+from client.diagnosis.finding import Finding
+from shared.settings import Settings
+
+LOOKS = (
+    software.python,
+    software.packages,
+    software.torch,
+    software.device,
+    machine.memory,
+    machine.disk,
+    machine.store,
+    models.base,
+    models.loras,
+    machine.port,
+)
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """One finding after the other; some take seconds."""
+    for look in LOOKS:
+        yield look(settings)

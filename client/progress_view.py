@@ -1,0 +1,77 @@
+"""Progress bars: one row for each photo that is being worked on, with the true percentage.
+
+Owns what a person sees while waiting. Rows come and go with their photos, so that hundreds of
+photos do not fill the screen.
+"""
+
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import Progress as Bars
+
+from client.console import language
+from client.records import Progress
+from shared.messages import stage_message
+
+
+class ProgressView:
+    """The rows on a terminal; silent where stderr is none. Enter it before the first row."""
+
+    def __init__(self, console: Console) -> None:
+        self._bars = Bars(
+            TextColumn("{task.fields[photo]}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>5.1f}%"),
+            TextColumn("{task.description}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def row(self, photo: str) -> "Row":
+        """A new row. Close it when its photo is done."""
+        task = self._bars.add_task(stage_message("queued", language()), total=100, photo=photo)
+        return Row(self._bars, task)
+
+
+class Row:
+    """One photo's bar."""
+
+    def __init__(self, bars: Bars, task: TaskID) -> None:
+        self._bars = bars
+        self._task = task
+
+    def show(self, progress: Progress) -> None:
+        """Move the bar. The percentage is the service's own, never an estimate of ours."""
+        self._bars.update(
+            self._task, completed=progress.percent, description=_description(progress)
+        )
+
+    def close(self) -> None:
+        self._bars.remove_task(self._task)
+
+
+def _description(progress: Progress) -> str:
+    text = progress.message or ""
+    if not text and progress.stage:
+        text = progress.stage
+        with suppress(KeyError):
+            text = stage_message(progress.stage, language())
+    if progress.stage == "denoising" and progress.total_steps:
+        text = f"{text} {progress.step}/{progress.total_steps}"
+    return text

@@ -1,0 +1,72 @@
+"""The service that a command works with: the one that runs already, or one of its own.
+
+Owns that choice. A service of its own lives for the length of the command, in a temporary folder,
+opened by a key that only this command knows.
+"""
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from client.client import Client
+from client.console import language, progress_line, say
+from client.interrupts import Interrupts
+from client.problems import RetouchProblem
+from client.stack.plan import StackPlan
+from client.stack.ports import LOOPBACK, free_port
+from client.stack.stack import Stack
+from shared.settings import Settings
+
+
+@contextmanager
+def service(settings: Settings, interrupts: Interrupts, *, workers: int = 1) -> Iterator[Client]:
+    """A client of the server at RETOUCH_URL when it answers, else of an embedded one.
+
+    Raises RetouchProblem when RETOUCH_URL is set and does not answer, and what Stack.start raises.
+    """
+    if _answers(settings):
+        with Client(settings.url, settings.api_key or None, language()) as client:
+            yield client
+    elif "url" in settings.model_fields_set:
+        raise RetouchProblem(
+            "unreachable",
+            f"No retouch server answers at {settings.url}.",
+            advice="Check RETOUCH_URL, or unset it to work without a server.",
+        )
+    else:
+        with _embedded(settings, interrupts, workers) as client:
+            yield client
+
+
+def _answers(settings: Settings) -> bool:
+    with Client(settings.url, settings.api_key or None, patience_seconds=0.0) as probe:
+        return probe.is_retouch()
+
+
+@contextmanager
+def _embedded(settings: Settings, interrupts: Interrupts, workers: int) -> Iterator[Client]:
+    say(f"No server at {settings.url}: starting one for this call.")
+    folder, key = Path(tempfile.mkdtemp(prefix="retouch-")), secrets.token_hex(16)
+    stack = Stack(_plan(settings, folder, key, workers), interrupts, say)
+    try:
+        with progress_line() as tell:
+            stack.start(tell)
+        with Client(stack.url, key, language()) as client:
+            yield client
+    finally:
+        stack.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _plan(settings: Settings, folder: Path, key: str, workers: int) -> StackPlan:
+    """Everything in `folder`: a store or blobs named in the environment are not this call's."""
+    own = {
+        "RETOUCH_API_KEYS": key,
+        "RETOUCH_RATE_LIMIT": "off",
+        "RETOUCH_BROKER_URL": "",
+        "RETOUCH_BLOB_URL": "",
+    }
+    return StackPlan(settings, folder, LOOPBACK, free_port(), workers=workers, overrides=own)

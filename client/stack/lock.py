@@ -1,0 +1,70 @@
+"""One stack per data folder: a lock that ends with the processes that hold it.
+
+Owns the file `lock` in the folder. The embedded store inherits the open file, so that the folder
+stays locked until the last writer of the old stack is gone, however that stack ended.
+"""
+
+import fcntl
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+# What the store of a killed stack needs to save and go.
+WAIT_SECONDS = 5.0
+
+
+class FolderInUse(Exception):
+    """Raised when another stack works in the folder; its text says which and what to do."""
+
+
+class FolderLock:
+    """Holds a data folder. `acquire` and `release` undo each other."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "lock"
+        self._file = -1
+
+    def fileno(self) -> int:
+        return self._file
+
+    def acquire(self, wait_seconds: float = WAIT_SECONDS) -> None:
+        """Raises FolderInUse when the folder does not become free in time."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + wait_seconds
+        while not self._try():
+            if time.monotonic() > deadline:
+                raise FolderInUse(self._explain())
+            time.sleep(0.1)
+        os.truncate(self._file, 0)
+        os.write(self._file, str(os.getpid()).encode())
+
+    def release(self) -> None:
+        if self._file < 0:
+            return
+        self._path.unlink(missing_ok=True)
+        os.close(self._file)
+        self._file = -1
+
+    def _try(self) -> bool:
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The last holder may have removed the file between our open and our lock.
+            if os.path.samestat(os.fstat(file), self._path.stat()):
+                self._file = file
+                return True
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        os.close(file)
+        return False
+
+    def _explain(self) -> str:
+        holder = ""
+        with suppress(OSError):
+            holder = self._path.read_text().strip()
+        who = f" (process {holder})" if holder else ""
+        return (
+            f"{self._path.parent} is in use by another `retouch up`{who}. "
+            "Stop that one, or choose another folder with --data-dir."
+        )

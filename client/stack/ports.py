@@ -1,0 +1,50 @@
+"""TCP ports of this machine: which are free, and who holds one that is not."""
+
+import socket
+
+import psutil  # type: ignore[import-untyped]
+
+LOOPBACK = "127.0.0.1"
+ANY_ADDRESS = {"0.0.0.0": LOOPBACK, "": LOOPBACK, "::": "::1"}
+
+
+class PortTaken(Exception):
+    """Raised when a port cannot be bound; its text says who has it and what to do."""
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody has now."""
+    with socket.create_server((LOOPBACK, 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def require_free(host: str, port: int, option: str) -> None:
+    """Raises PortTaken, naming the option that chooses another port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.create_server((host, port), family=family):
+            return
+    except OSError as error:
+        other = f"`{option} {port + 1}`" if port < 65535 else f"`{option}` with a smaller number"
+        raise PortTaken(
+            f"Port {port} on {host} cannot be used: {error.strerror}{_holder(port)}. "
+            f"Stop what uses it, or choose another port with {other}."
+        ) from error
+
+
+def reachable_url(host: str, port: int) -> str:
+    """The address at which a browser on this machine finds a server bound to `host`."""
+    name = ANY_ADDRESS.get(host, host)
+    return f"http://{f'[{name}]' if ':' in name else name}:{port}"
+
+
+def _holder(port: int) -> str:
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                name = psutil.Process(connection.pid).name() if connection.pid else ""
+                return f" (held by {name}, process {connection.pid})" if name else ""
+    except (psutil.Error, OSError):
+        pass  # another user's process: the system does not tell
+    return ""

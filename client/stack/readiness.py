@@ -1,0 +1,42 @@
+"""What a stack that is not ready yet is waiting for, in words.
+
+Owns the reading of `/readyz` and the look at an external store.
+"""
+
+import socket
+from urllib.parse import urlsplit
+
+from client.problems import RetouchProblem
+
+CONNECT_SECONDS = 2.0
+
+
+class NoStore(Exception):
+    """Raised when the store that the environment names does not answer; its text has advice."""
+
+
+def waiting_for(problem: RetouchProblem) -> str:
+    """A few words for a progress line."""
+    if problem.code == "unreachable":
+        return "starting the gateway"
+    if problem.code == "no_worker":
+        return "loading the base model"
+    return problem.detail
+
+
+def require_store(url: str) -> None:
+    """Raises NoStore when nothing listens where `url` points."""
+    parts = urlsplit(url)
+    try:
+        if parts.scheme == "unix":
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(parts.path)
+        else:
+            address = (parts.hostname or "127.0.0.1", parts.port or 6379)
+            socket.create_connection(address, CONNECT_SECONDS).close()
+    except OSError as error:
+        where = parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
+        raise NoStore(
+            f"No store answers at {where} ({error.strerror or error}). Start it, correct "
+            "RETOUCH_REDIS_URL, or unset that variable to use the embedded store."
+        ) from error
