@@ -1,0 +1,125 @@
+"""A real HTTP server on the loopback address that answers by a script and remembers requests."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from client import Client
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One scripted answer. `cut` closes the connection in the middle of the body."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request that came in."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class ScriptedServer:
+    """Answers each route's requests in turn; the last answer of a route repeats."""
+
+    def __init__(self, script: dict[str, list[Answer]]) -> None:
+        self.seen: list[Seen] = []
+        self._script = {route: list(answers) for route, answers in script.items()}
+        self._lock = threading.Lock()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def handle_any(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                body = self.rfile.read(length)
+                headers = {key.lower(): value for key, value in self.headers.items()}
+                server.reply(self, Seen(self.command, self.path, headers, body))
+
+            do_GET = do_POST = do_DELETE = handle_any
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def reply(self, handler: BaseHTTPRequestHandler, seen: Seen) -> None:
+        answer = self._next(seen)
+        handler.send_response(answer.status)
+        for name, value in answer.headers.items():
+            handler.send_header(name, value)
+        if answer.cut:
+            handler.send_header("Content-Length", str(len(answer.body) + 1000))
+        handler.end_headers()
+        handler.wfile.write(answer.body)
+
+    def requests(self, route: str) -> list[Seen]:
+        """What came in for `METHOD /path`."""
+        return [seen for seen in self.seen if f"{seen.method} {seen.path}" == route]
+
+    def _next(self, seen: Seen) -> Answer:
+        route = f"{seen.method} {seen.path}"
+        with self._lock:
+            self.seen.append(seen)
+            answers = self._script.get(route, [problem(404, "not_found")])
+            return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    @contextmanager
+    def running(self) -> Iterator["ScriptedServer"]:
+        thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._http.shutdown()
+            self._http.server_close()
+            thread.join()
+
+
+@contextmanager
+def served(
+    script: dict[str, list[Answer]], **client_arguments: Any
+) -> Iterator[tuple[ScriptedServer, Client]]:
+    """A running server and a client of it."""
+    server = ScriptedServer(script)
+    with server.running(), Client(server.url, **client_arguments) as client:
+        yield server, client
+
+
+def as_json(value: Any, status: int = 200, **headers: str) -> Answer:
+    return Answer(
+        status, json.dumps(value).encode(), {"Content-Type": "application/json"} | headers
+    )
+
+
+def problem(status: int, code: str, *, retry_after: str | None = None) -> Answer:
+    body = {"code": code, "status": status, "detail": f"{code} happened.", "advice": "Do better.",
+            "retryable": status >= 429}  # fmt: skip
+    headers = {"Content-Type": "application/problem+json"}
+    if retry_after is not None:
+        headers["Retry-After"] = retry_after
+    return Answer(status, json.dumps(body).encode(), headers)
+
+
+def event(number: int, kind: str, **data: Any) -> bytes:
+    return f"id: {number}-0\nevent: {kind}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def stream(*events: bytes, cut: bool = False) -> Answer:
+    return Answer(200, b"".join(events), {"Content-Type": "text/event-stream"}, cut)
+
+
+def job(state: str = "queued", **fields: Any) -> dict[str, Any]:
+    return {"id": "j1", "state": state, "progress": {"percent": 0.0}} | fields
