@@ -35,14 +35,15 @@ class AdapterPool:
 
         Raises LoraCorrupt when a file's weights do not fit, LoraChanged when it was replaced.
         """
-        names = [self._ensure(entry, wanted) for entry, _ in wanted]
-        if names:
-            self._pipeline.enable_lora()
-            self._pipeline.set_adapters(names, [scale for _, scale in wanted])
         try:
+            names = [self._ensure(entry, wanted) for entry, _ in wanted]
+            if names:
+                self._pipeline.enable_lora()
+                self._pipeline.set_adapters(names, [scale for _, scale in wanted])
             yield
         finally:
-            if names:
+            # Loading an adapter switches it on, so this holds for a job that failed there too.
+            if self._resident:
                 self._pipeline.disable_lora()
 
     def residents(self) -> list[str]:
@@ -60,34 +61,53 @@ class AdapterPool:
 
     def _load(self, entry: LoraEntry, name: str) -> None:
         started = time.perf_counter()
-        _check_identity(entry)
+        try:
+            _check_identity(entry)
+            self._read(entry, name)
+            _check_identity(entry)
+        except LoraChanged:
+            self._forget_half_loaded(name)
+            raise
+        except Exception as error:
+            self._forget_half_loaded(name)
+            raise LoraCorrupt(f"'{entry.name}' cannot be loaded") from error
+        if not self._is_loaded(name):
+            raise LoraCorrupt(f"'{entry.name}' has no weights for this base")
+        seconds = round(time.perf_counter() - started, 3)
+        logger.info("adapter loaded", lora=entry.name, seconds=seconds)
+
+    def _read(self, entry: LoraEntry, name: str) -> None:
         try:
             with warnings.catch_warnings():
                 # The loader only warns about keys that it cannot place; here that is an error.
                 warnings.filterwarnings("error", message=".*inconsistency.*")
+                # Several adapters on one base are what this pool is for.
+                warnings.filterwarnings("ignore", message=".*Already found a `peft_config`.*")
                 self._pipeline.load_lora_weights(
                     str(entry.path.parent), weight_name=entry.path.name, adapter_name=name
                 )
         except FileNotFoundError as error:
             raise LoraChanged(f"'{entry.name}' was removed") from error
-        except Exception as error:
-            self._forget_half_loaded(name)
-            raise LoraCorrupt(f"'{entry.name}' cannot be loaded") from error
-        _check_identity(entry)
-        logger.info(
-            "adapter loaded", lora=entry.name, seconds=round(time.perf_counter() - started, 3)
-        )
 
     def _evict(self, pinned: set[str]) -> None:
         while len(self._resident) > max(self._slots, len(pinned)):
             victim = next(name for name in self._resident if name not in pinned)
-            self._pipeline.delete_adapters(victim)
+            self._delete(victim)
             logger.info("adapter evicted", lora=self._resident.pop(victim))
 
     def _forget_half_loaded(self, name: str) -> None:
-        adapters = self._pipeline.get_list_adapters()
-        if any(name in names for names in adapters.values()):
+        if self._is_loaded(name):
+            self._delete(name)
+
+    def _delete(self, name: str) -> None:
+        with warnings.catch_warnings():
+            # Which adapter is active is settled by every job anew.
+            warnings.filterwarnings("ignore", message=".*was active which is now deleted.*")
             self._pipeline.delete_adapters(name)
+
+    def _is_loaded(self, name: str) -> bool:
+        adapters: dict[str, list[str]] = self._pipeline.get_list_adapters()
+        return any(name in names for names in adapters.values())
 
 
 def adapter_name(entry: LoraEntry) -> str:

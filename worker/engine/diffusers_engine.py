@@ -205,7 +205,7 @@ def _scaled_to_side(pixels: Pixels, side: int) -> Pixels:
 
 def _to_tensor(pixels: Pixels, loaded: LoadedBase) -> torch.Tensor:
     """uint8 HWC to [1, 3, H, W] in -1..1 on the device."""
-    tensor = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
     return tensor.to(loaded.device, loaded.dtype) / 127.5 - 1
 
 

@@ -1,0 +1,135 @@
+"""The reaper: what it takes back, what it hints again, and when it holds still."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+import redis
+
+from shared.blobs import open_blobs
+from shared.errors import StoreUnavailable
+from shared.fleet import Fleet, WorkerInfo, now
+from shared.history import FIRST_GUESS, History
+from shared.jobs import JobState, Stage
+from shared.reaper import Reaper
+from shared.settings import Settings
+from shared.store import JobStore
+from tests.support.jobs import make_spec
+
+
+class SentHints:
+    """Hints that were sent, instead of a broker."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    def send(self, job_id: str) -> None:
+        self.ids.append(job_id)
+
+
+def make_reaper(store: JobStore, settings: Settings, hints: SentHints) -> Reaper:
+    return Reaper(store, hints, open_blobs(settings), "tiny", settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings]) -> Settings:
+    return make_settings(lease_seconds=0.2, renew_seconds=0.1, hint_seconds=0.1)
+
+
+@pytest.fixture
+def old_store(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> JobStore:
+    """A store that has been up for long."""
+    monkeypatch.setattr(store, "uptime_seconds", lambda: 3600)
+    return store
+
+
+def test_an_expired_lease_is_taken_back_and_hinted_in_one_tick(
+    old_store: JobStore, settings: Settings
+) -> None:
+    hints = SentHints()
+    job_id = old_store.submit(make_spec())
+    old_store.claim("tiny", "gone")
+    time.sleep(0.25)
+    make_reaper(old_store, settings, hints).tick()
+    assert old_store.get(job_id).state is JobState.QUEUED
+    assert hints.ids == [job_id]
+
+
+def test_after_the_stores_own_restart_a_lease_has_its_full_time(
+    store: JobStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = store.submit(make_spec())
+    store.claim("tiny", "slow to reconnect")
+    time.sleep(0.25)
+    monkeypatch.setattr(store, "uptime_seconds", lambda: 0)
+    make_reaper(store, settings, SentHints()).tick()
+    assert store.get(job_id).state is JobState.RUNNING
+
+
+def test_after_an_outage_it_waits_one_lease(
+    old_store: JobStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a reaper whose first tick meets a store that is away
+    job_id = old_store.submit(make_spec())
+    old_store.claim("tiny", "w")
+    time.sleep(0.25)
+    reaper = make_reaper(old_store, settings, SentHints())
+    away = threading.Event()
+
+    def elect(*_: object) -> bool:
+        if not away.is_set():
+            away.set()
+            raise StoreUnavailable("away")
+        return True
+
+    monkeypatch.setattr(old_store, "elect", elect)
+    reaper.start()
+    assert away.wait(5)
+    # When it ticks again at once, then nothing is taken back
+    reaper.stop()
+    reaper.tick()
+    assert old_store.get(job_id).state is JobState.RUNNING
+    # And when one lease has passed, it is
+    time.sleep(0.25)
+    reaper.tick()
+    assert old_store.get(job_id).state is JobState.QUEUED
+
+
+def test_only_one_of_two_reapers_acts(old_store: JobStore, settings: Settings) -> None:
+    first, second = SentHints(), SentHints()
+    make_reaper(old_store, settings, first).tick()
+    old_store.submit(make_spec())
+    time.sleep(0.15)
+    make_reaper(old_store, settings, second).tick()
+    assert second.ids == []
+
+
+def test_a_worker_without_a_heartbeat_is_forgotten(redis_client: redis.Redis) -> None:
+    fleet = Fleet(redis_client)
+    for name in ("a", "b"):
+        fleet.announce(
+            WorkerInfo(
+                id=name,
+                host="h",
+                pid=1,
+                device="cpu",
+                base="tiny",
+                profile="cpu",
+                last_heartbeat_at=now(),
+            )
+        )
+    redis_client.delete("worker:a")
+    assert [worker.id for worker in fleet.workers()] == ["b"]
+    fleet.withdraw("b")
+    assert fleet.workers() == []
+
+
+def test_the_first_job_sets_the_costs_and_later_ones_move_them(redis_client: redis.Redis) -> None:
+    history = History(redis_client, "tiny", "cpu")
+    assert history.costs().seconds == FIRST_GUESS
+    history.learn({Stage.DENOISING: 8.0}, megapixels=2.0, steps=4)
+    assert history.costs().seconds[Stage.DENOISING] == pytest.approx(1.0)
+    history.learn({Stage.DENOISING: 16.0}, megapixels=2.0, steps=4)
+    assert 1.0 < history.costs().seconds[Stage.DENOISING] < 1.5
+    assert history.costs().planned(1.0, 10)[Stage.DENOISING] == pytest.approx(11.5, abs=0.1)

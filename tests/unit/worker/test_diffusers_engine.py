@@ -1,0 +1,244 @@
+"""The one-job engine on small checkpoints of the real classes."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from peft import LoraConfig, get_peft_model_state_dict
+
+from shared.errors import JobCanceled, LoraChanged, LoraCorrupt
+from shared.jobs import Stage
+from shared.loras.check import check_file
+from shared.loras.entry import LoraEntry
+from tests.support.checkpoints import make_sd15, make_sdxl
+from worker.engine.diffusers_engine import DiffusersEngine
+from worker.engine.interface import (
+    EngineEvent,
+    EngineJob,
+    EngineResult,
+    PreviewReady,
+    StageStarted,
+    StepDone,
+)
+from worker.engine.loading import load_base
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def sd15_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_sd15(tmp_path_factory.mktemp("sd15"))
+
+
+@pytest.fixture(scope="module")
+def engine(sd15_folder: Path) -> Iterator[DiffusersEngine]:
+    running = DiffusersEngine(load_base(str(sd15_folder), CPU), lora_slots=2)
+    yield running
+    running.close()
+
+
+def make_job(width: int = 64, height: int = 64, **changes: object) -> EngineJob:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    job = EngineJob(pixels, "sharp photo", "", 0.4, 10, 1.0, seed=3, preview=False)
+    return replace(job, **changes)  # type: ignore[arg-type]
+
+
+def run(engine: DiffusersEngine, job: EngineJob) -> tuple[EngineResult, list[EngineEvent]]:
+    events: list[EngineEvent] = []
+    return engine.submit(job, events.append).result(timeout=60), events
+
+
+def make_lora(folder: Path, sd15_folder: Path, name: str, seed: int) -> LoraEntry:
+    """A LoRA with weights that really change something, written by diffusers' own code."""
+    from diffusers import StableDiffusionPipeline
+
+    unet = UNet2DConditionModel.from_pretrained(sd15_folder, subfolder="unet")
+    torch.manual_seed(seed)
+    unet.add_adapter(
+        LoraConfig(r=4, lora_alpha=4, target_modules=["to_q", "to_v"], init_lora_weights=False)
+    )
+    StableDiffusionPipeline.save_lora_weights(
+        str(folder),
+        unet_lora_layers=get_peft_model_state_dict(unet),
+        weight_name=f"{name}.safetensors",
+    )
+    return check_file(folder / f"{name}.safetensors")
+
+
+def test_a_job_tells_every_stage_and_step_in_order(engine: DiffusersEngine) -> None:
+    result, events = run(engine, make_job(preview=True))
+    told = [event for event in events if not isinstance(event, PreviewReady)]
+    assert told == [
+        StageStarted(Stage.LOADING),
+        StageStarted(Stage.ENCODING),
+        StageStarted(Stage.DENOISING),
+        *(StepDone(step, 4) for step in range(1, 5)),
+        StageStarted(Stage.DECODING),
+    ]
+    assert {"loading", "preview", "encoding", "denoising", "decoding"} <= set(result.seconds)
+
+
+def test_the_preview_comes_before_the_first_step_and_is_small(engine: DiffusersEngine) -> None:
+    _, events = run(engine, make_job(200, 120, preview=True))
+    kinds = [type(event) for event in events]
+    assert kinds.index(PreviewReady) < kinds.index(StepDone)
+    preview = next(event for event in events if isinstance(event, PreviewReady))
+    assert preview.pixels.shape == (77, 128, 3)
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (50, 37), (17, 90)])
+def test_the_result_has_exactly_the_size_of_its_source(
+    engine: DiffusersEngine, width: int, height: int
+) -> None:
+    result, _ = run(engine, make_job(width, height))
+    assert result.pixels.shape == (height, width, 3)
+
+
+def test_the_same_seed_gives_the_same_picture_and_another_seed_another(
+    engine: DiffusersEngine,
+) -> None:
+    first, again = run(engine, make_job())[0], run(engine, make_job())[0]
+    other, _ = run(engine, make_job(seed=4))
+    np.testing.assert_array_equal(first.pixels, again.pixels)
+    assert not np.array_equal(first.pixels, other.pixels)
+
+
+def test_the_engine_gives_what_the_pipeline_alone_gives(
+    engine: DiffusersEngine, sd15_folder: Path
+) -> None:
+    job = make_job(guidance_scale=3.0, negative_prompt="blurry")
+    result, _ = run(engine, job)
+    expected = load_base(str(sd15_folder), CPU).pipeline(
+        prompt=job.prompt,
+        negative_prompt=job.negative_prompt,
+        image=torch.from_numpy(job.pixels).permute(2, 0, 1)[None] / 255,
+        strength=job.strength,
+        num_inference_steps=job.steps,
+        guidance_scale=job.guidance_scale,
+        generator=torch.Generator("cpu").manual_seed(job.seed),
+        output_type="np",
+    )
+    difference = np.abs(result.pixels / 255 - expected.images[0])
+    assert difference.max() <= 1 / 255
+
+
+@pytest.mark.parametrize(
+    ("strength", "steps", "executed"), [(0.05, 1, 1), (0.05, 10, 1), (1, 3, 3)]
+)
+def test_at_least_one_step_runs(
+    engine: DiffusersEngine, strength: float, steps: int, executed: int
+) -> None:
+    _, events = run(engine, make_job(strength=strength, steps=steps))
+    assert sum(isinstance(event, StepDone) for event in events) == executed
+
+
+def test_a_canceled_job_stops_at_the_next_step_and_the_next_job_is_untouched(
+    engine: DiffusersEngine,
+) -> None:
+    expected, _ = run(engine, make_job())
+    job, seen = make_job(steps=50, strength=1.0), threading.Event()
+    steps: list[EngineEvent] = []
+
+    def on_event(event: EngineEvent) -> None:
+        if isinstance(event, StepDone):
+            steps.append(event)
+            job.stop.cancel()
+            seen.set()
+
+    future = engine.submit(job, on_event)
+    with pytest.raises(JobCanceled):
+        future.result(timeout=60)
+    assert len(steps) == 1
+    np.testing.assert_array_equal(run(engine, make_job())[0].pixels, expected.pixels)
+
+
+def test_a_job_that_was_canceled_in_line_never_starts(engine: DiffusersEngine) -> None:
+    job, events = make_job(), list[EngineEvent]()
+    job.stop.cancel()
+    with pytest.raises(JobCanceled):
+        engine.submit(job, events.append).result(timeout=60)
+    assert events == []
+
+
+def test_a_lora_changes_the_picture_and_leaves_no_trace_after_it(
+    engine: DiffusersEngine, sd15_folder: Path, tmp_path: Path
+) -> None:
+    # Given two LoRAs and what the base makes alone
+    one = make_lora(tmp_path, sd15_folder, "one", seed=1)
+    two = make_lora(tmp_path, sd15_folder, "two", seed=2)
+    alone, _ = run(engine, make_job())
+    with_one, _ = run(engine, make_job(loras=((one, 1.0),)))
+    # When the other one, both, and none have had their turn
+    run(engine, make_job(loras=((two, 1.0),)))
+    both, _ = run(engine, make_job(loras=((one, 0.5), (two, 0.5))))
+    # Then each setting gives again exactly what it gave before
+    np.testing.assert_array_equal(run(engine, make_job())[0].pixels, alone.pixels)
+    again, _ = run(engine, make_job(loras=((one, 1.0),)))
+    np.testing.assert_array_equal(again.pixels, with_one.pixels)
+    assert not np.array_equal(with_one.pixels, alone.pixels)
+    assert not np.array_equal(both.pixels, with_one.pixels)
+
+
+def test_no_more_adapters_stay_than_there_are_slots(
+    engine: DiffusersEngine, sd15_folder: Path, tmp_path: Path
+) -> None:
+    entries = [make_lora(tmp_path, sd15_folder, f"l{seed}", seed) for seed in range(3)]
+    for entry in entries:
+        run(engine, make_job(loras=((entry, 1.0),)))
+    assert engine.residency()["loras"] == ["l1", "l2"]
+    run(engine, make_job(loras=((entries[1], 1.0),)))
+    run(engine, make_job(loras=((entries[0], 1.0),)))
+    assert engine.residency()["loras"] == ["l1", "l0"]
+
+
+def test_a_lora_replaced_after_its_check_fails_its_job_alone(
+    engine: DiffusersEngine, sd15_folder: Path, tmp_path: Path
+) -> None:
+    entry = make_lora(tmp_path, sd15_folder, "swapped", seed=5)
+    make_lora(tmp_path, sd15_folder, "swapped", seed=6)
+    with pytest.raises(LoraChanged):
+        run(engine, make_job(loras=((entry, 1.0),)))
+    entry.path.unlink()
+    with pytest.raises(LoraChanged):
+        run(engine, make_job(loras=((entry, 1.0),)))
+    run(engine, make_job())
+
+
+def test_a_lora_whose_weights_do_not_fit_fails_its_job_alone(
+    engine: DiffusersEngine, sd15_folder: Path, tmp_path: Path
+) -> None:
+    fitting = make_lora(tmp_path, sd15_folder, "fitting", seed=8)
+    wider = make_sd15(tmp_path / "sd21", cross_attention_dim=1024)
+    entry = make_lora(tmp_path, wider, "too_wide", seed=1)
+    alone, _ = run(engine, make_job())
+    with pytest.raises(LoraCorrupt):
+        run(engine, make_job(loras=((fitting, 1.0), (entry, 1.0))))
+    np.testing.assert_array_equal(run(engine, make_job())[0].pixels, alone.pixels)
+
+
+def test_residual_fidelity_gives_back_what_the_autoencoder_loses(engine: DiffusersEngine) -> None:
+    # A random autoencoder loses nearly everything, so the difference is plain to see.
+    job = make_job(strength=0.05, steps=1)
+    none, _ = run(engine, job)
+    residual, _ = run(engine, replace(job, fidelity="residual"))
+
+    def error(result: EngineResult) -> float:
+        return float(np.abs(result.pixels.astype(int) - job.pixels).mean())
+
+    assert error(residual) < error(none) / 2
+
+
+def test_sdxl_runs_through_its_own_pipeline(tmp_path: Path) -> None:
+    running = DiffusersEngine(load_base(str(make_sdxl(tmp_path)), CPU), lora_slots=1)
+    try:
+        result, events = run(running, make_job(guidance_scale=2.0))
+        assert running.base == "sdxl"
+        assert result.pixels.shape == (64, 64, 3)
+        assert sum(isinstance(event, StepDone) for event in events) == 4
+    finally:
+        running.close()

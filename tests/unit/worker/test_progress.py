@@ -1,0 +1,65 @@
+"""The percentage: learned, monotonic, and never 100 before the picture is there."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.history import StageCosts
+from shared.jobs import Stage
+from shared.params import executed_steps
+from worker.progress import LAST_PERCENT, ProgressTracker
+
+EVEN = StageCosts(seconds=dict.fromkeys(Stage, 1.0))
+
+
+def test_each_stage_and_step_moves_the_percentage_by_its_share_of_the_time() -> None:
+    tracker = ProgressTracker(EVEN, megapixels=1.0, steps=5)  # ten units of work in all
+    assert tracker.enter(Stage.LOADING).percent == 0
+    assert tracker.enter(Stage.ENCODING).percent == 10
+    assert tracker.enter(Stage.DENOISING).percent == 20
+    assert [tracker.step(step).percent for step in range(1, 6)] == [30, 40, 50, 60, 70]
+    assert tracker.enter(Stage.DECODING).percent == 70
+    assert tracker.enter(Stage.SAVING).percent == 90
+
+
+def test_the_remaining_time_is_what_the_rest_has_cost_before() -> None:
+    tracker = ProgressTracker(EVEN, megapixels=1.0, steps=5)
+    tracker.enter(Stage.DENOISING)
+    assert tracker.step(3).eta_seconds == pytest.approx(5.0)
+
+
+def test_what_each_stage_took_is_kept_for_the_history() -> None:
+    times = iter([0.0, 0.0, 0.0, 2.0, 2.0, 5.0, 5.0])
+    tracker = ProgressTracker(EVEN, 1.0, 1, clock=lambda: next(times))
+    tracker.enter(Stage.LOADING)
+    tracker.enter(Stage.SAVING)
+    tracker.finish()
+    assert tracker.spent == {Stage.LOADING: 2.0, Stage.SAVING: 3.0}
+
+
+@given(
+    costs=st.lists(st.floats(1e-3, 1e3), min_size=len(Stage), max_size=len(Stage)),
+    megapixels=st.floats(0.001, 4),
+    steps=st.integers(1, 50),
+)
+def test_it_never_goes_back_and_never_says_100_early(
+    costs: list[float], megapixels: float, steps: int
+) -> None:
+    seconds = dict(zip(Stage, costs, strict=True))
+    tracker = ProgressTracker(StageCosts(seconds=seconds), megapixels, steps)
+    percents = []
+    for stage in Stage:
+        percents.append(tracker.enter(stage).percent)
+        if stage is Stage.DENOISING:
+            percents += [tracker.step(step).percent for step in range(1, steps + 1)]
+    assert percents == sorted(percents)
+    assert percents[-1] <= LAST_PERCENT
+    assert tracker.finish().percent == 100
+
+
+@pytest.mark.parametrize(
+    ("steps", "strength", "executed"),
+    [(10, 0.4, 4), (10, 0.05, 1), (1, 1.0, 1), (50, 1.0, 50), (10, 0.39, 3), (3, 0.3, 1)],
+)
+def test_steps_are_counted_as_they_are_executed(steps: int, strength: float, executed: int) -> None:
+    assert executed_steps(steps, strength) == executed
