@@ -53,7 +53,9 @@ def body_of(specs: Specs) -> bytes:
 
 def write_raw(path: Path, header: bytes | dict[str, Any], body: bytes = b"") -> Path:
     """Write a header, whatever it holds, behind its true length."""
-    raw = header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
+    raw = (
+        header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
+    )
     path.write_bytes(struct.pack("<Q", len(raw)) + raw + body)
     return path
 
