@@ -9,7 +9,7 @@ import typer
 from client.console import out, progress_line, say
 from client.interrupts import Interrupts
 from client.stack.plan import StackPlan
-from client.stack.ports import free_port
+from client.stack.ports import free_port, reachable_url
 from client.stack.stack import Stack
 from shared.settings import Settings, load_settings
 
@@ -63,7 +63,7 @@ def _run(plan: StackPlan, interrupts: Interrupts) -> None:
 def _greet(plan: StackPlan, stack: Stack) -> None:
     out.print(f"retouch is ready at {stack.url}/  (Ctrl-C stops it)", markup=False)
     if stack.flower_auth:
-        address = f"http://127.0.0.1:{plan.settings.flower_port}/"
-        out.print(f"Flower is at {address}  (login {stack.flower_auth})", markup=False)
+        address = reachable_url(plan.settings.flower_host, plan.settings.flower_port)
+        out.print(f"Flower is at {address}/  (login {stack.flower_auth})", markup=False)
     out.print(f"Logs are in {plan.data_dir / 'logs'}", markup=False)
     out.file.flush()

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from client.stack.child import ChildSpec
-from client.stack.ports import LOOPBACK
 from shared.settings import Settings
 
 # Time beyond the worker's own grace for what it does after it: handing jobs back, leaving.
@@ -109,19 +108,10 @@ def _gateway(plan: StackPlan, environment: Mapping[str, str]) -> ChildSpec:
 
 
 def _flower(plan: StackPlan, environment: Mapping[str, str], auth: str) -> ChildSpec:
-    """Flower takes its options as variables; as arguments, everybody could read the password."""
-    broker = plan.settings.model_copy(update={"redis_url": environment["RETOUCH_REDIS_URL"]}).broker
-    options = {
-        "CELERY_BROKER_URL": broker,
-        "FLOWER_ADDRESS": LOOPBACK,
-        "FLOWER_PORT": str(plan.settings.flower_port),
-        "FLOWER_BASIC_AUTH": auth,
-        "FLOWER_READ_ONLY": "true",
-    }
     return ChildSpec(
         name="flower",
         title="Flower",
-        command=[*_module("celery"), "flower"],
-        environment={**environment, **options},
+        command=_module("shared.monitor"),
+        environment={**environment, "RETOUCH_FLOWER_AUTH": auth},
         log=plan.log("flower"),
     )

@@ -45,7 +45,8 @@ class Stack:
         """
         require_free(self._plan.host, self._plan.port, "--port")
         if self._plan.flower:
-            require_free("127.0.0.1", self._plan.settings.flower_port, "RETOUCH_FLOWER_PORT")
+            settings = self._plan.settings
+            require_free(settings.flower_host, settings.flower_port, "RETOUCH_FLOWER_PORT")
         self._lock.acquire()
         self._remake_temporary()
         parts = plan_parts(self._plan, self._start_store(on_wait), self._temporary)

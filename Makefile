@@ -1,0 +1,52 @@
+# Every target works on a clean clone: what it needs is installed first.
+# PYTHON chooses the interpreter of the environment (3.11 or newer), IMAGE the photo of the demo.
+
+PYTHON ?= python3
+IMAGE ?= examples/portrait.jpg
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up test check bench chaos compose-test quality
+export IMAGE
+
+help: ## Show the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
+		while IFS='|' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
+
+install: $(STAMP) ## Make the environment in .venv and put `retouch` into it
+
+# Runs again only when what is to be installed has changed.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[worker,monitor,dev]'
+	touch $(STAMP)
+
+demo: install ## Enhance examples/portrait.jpg, or IMAGE=path, and show before and after
+	@name=$$(basename "$$IMAGE"); name=$${name%.*}; \
+	$(BIN)/retouch enhance "$$IMAGE" --before-after -o "out/$${name}_enhanced.png"
+
+up: install ## Start store, worker and gateway on this machine; Ctrl-C ends them
+	@exec $(BIN)/retouch up
+
+test: install ## Run the tests that need no GPU, no Docker and no running service
+	$(BIN)/pytest -m "not gpu and not slow and not chaos"
+
+check: install ## Check format, style, types and imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install ## Run the benchmarks, one after the other
+	$(BIN)/python -m benchmarks
+
+chaos: install ## Kill, freeze and cut off real processes, and count what is lost
+	$(BIN)/pytest -m chaos tests/chaos
+
+compose-test: ## Build the images and run them with two workers (needs Docker)
+	tests/compose/run
+
+quality: install ## Measure how much the embedded base and its LoRAs improve pictures
+	$(BIN)/python -m worker.training.quality
