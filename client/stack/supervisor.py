@@ -21,7 +21,7 @@ class ChildFailed(Exception):
 
 
 class Supervisor:
-    """The children of one stack. Call `end` exactly once, whatever happened before.
+    """The children of one stack. Call `end` at last, whatever happened before.
 
     `say` gets a sentence for each restart. Until `settle` is called a child's end is a failure
     (`require_alive` raises it) and nothing is restarted.

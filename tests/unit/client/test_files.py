@@ -1,0 +1,82 @@
+"""Where results go."""
+
+from pathlib import Path
+
+import pytest
+
+from client.files import BadOutput, comparison_path, format_of, output_paths, write_whole
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.name for path in paths]
+
+
+def test_one_photo_goes_into_the_file_that_is_named(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "better.png"
+    assert output_paths([tmp_path / "a.jpg"], str(out), ".png") == [out]
+
+
+def test_one_photo_and_a_folder_that_exists_keeps_its_stem(tmp_path: Path) -> None:
+    assert output_paths([Path("a.jpg")], str(tmp_path), ".png") == [tmp_path / "a.png"]
+
+
+def test_one_photo_and_a_name_with_a_slash_at_its_end_keeps_its_stem(tmp_path: Path) -> None:
+    out = f"{tmp_path}/new/"
+    assert output_paths([Path("a.jpg")], out, ".png") == [tmp_path / "new" / "a.png"]
+
+
+def test_several_photos_keep_their_stems_in_the_folder(tmp_path: Path) -> None:
+    photos = [Path("x/a.jpg"), Path("y/b.webp")]
+    assert names(output_paths(photos, str(tmp_path / "new"), ".png")) == ["a.png", "b.png"]
+
+
+def test_photos_with_equal_stems_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    photos = [Path("x/a.jpg"), Path("y/a.png"), Path("y/A.webp"), Path("x/a-2.jpg")]
+    paths = output_paths(photos, str(tmp_path), ".png")
+    assert names(paths) == ["a.png", "a-2.png", "A-3.png", "a-2-2.png"]
+    assert len({str(path).lower() for path in paths}) == len(photos)
+
+
+def test_a_photo_in_the_output_folder_is_not_written_over(tmp_path: Path) -> None:
+    photos = [tmp_path / "a.png", tmp_path / "b.png"]
+    assert names(output_paths(photos, str(tmp_path), ".png")) == ["a-2.png", "b-2.png"]
+
+
+def test_several_photos_into_one_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BadOutput, match="need a folder"):
+        output_paths([Path("a.jpg"), Path("b.jpg")], str(tmp_path / "file"), ".png")
+
+
+def test_the_photo_itself_is_refused_as_output(tmp_path: Path) -> None:
+    photo = tmp_path / "a.png"
+    with pytest.raises(BadOutput, match="the photo itself"):
+        output_paths([photo], str(tmp_path / "." / "a.png"), ".png")
+
+
+def test_without_an_output_results_lie_beside_their_photos_under_free_names(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a_enhanced.png").touch()
+    photos = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    assert names(output_paths(photos, None, ".png")) == ["a_enhanced-2.png", "b_enhanced.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.png", "png"), ("a.JPG", "jpeg"), ("a.jpeg", "jpeg"), ("a.webp", "webp"), ("a", None)],
+)
+def test_a_files_name_tells_its_format(name: str, expected: str | None) -> None:
+    assert format_of(Path(name)) == expected
+
+
+def test_a_comparison_lies_beside_its_picture() -> None:
+    assert comparison_path(Path("out/me_enhanced.png")) == Path("out/me_before_after.png")
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one_and_no_part(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    target.mkdir()
+    with pytest.raises(OSError, match="folder"):
+        write_whole(target, b"bytes")
+    assert names(list(tmp_path.iterdir())) == ["folder"]
