@@ -54,8 +54,7 @@ def make_entry(
 
 
 def _judge_name(stem: str) -> list[Finding]:
-    usable = re.match(LORA_NAME, stem) and not stem.endswith("\n")
-    return [] if usable else [Finding(Reason.UNUSABLE_NAME, {})]
+    return [] if re.fullmatch(LORA_NAME, stem) else [Finding(Reason.UNUSABLE_NAME, {})]
 
 
 def _judge_base(seen: Inspection, base: str | None) -> list[Finding]:

@@ -49,7 +49,7 @@ class Index:
 
     def find(self, name: str) -> LoraEntry | None:
         """The entry that `name` means: what can be used first, then the exact name."""
-        if not re.match(LORA_NAME, name):
+        if not re.fullmatch(LORA_NAME, name):
             return None
         found = self._by_name.get(name, [])
         ranked = sorted(found, key=lambda e: (_PREFERENCE.index(e.state), e.name != name, e.name))

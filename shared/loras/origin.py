@@ -87,4 +87,4 @@ def shorten(stem: str) -> str:
     """The stem without the base tag at its end: what people call the LoRA."""
     match = _END_TAG.search(stem)
     short = stem[: match.start()] if match else stem
-    return short if re.match(LORA_NAME, short) else stem
+    return short if re.fullmatch(LORA_NAME, short) else stem

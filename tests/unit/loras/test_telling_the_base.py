@@ -1,8 +1,9 @@
-"""Every kind of file in the wild: which base, kind, rank and verdict it gets, and in which words."""
+"""Every kind of file in the wild: its base, kind, rank and verdict, and the words for it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pytest
@@ -40,7 +41,7 @@ class Case(NamedTuple):
     state: LoraState = AVAILABLE
     reason: str = ""
     name: str = "a_lora"
-    metadata: dict[str, str] = {}
+    metadata: Mapping[str, str] = MappingProxyType({})
     evidence: str = ""
 
 

@@ -1,0 +1,424 @@
+"""The catalogue as its callers see it: names, refusals, releases, sidecars, what is read again."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.errors import LoraBaseMismatch, LoraNotFound, LoraQuarantined
+from shared.loras import digests
+from shared.loras.body import Body
+from shared.loras.catalog import Catalog
+from shared.loras.entry import LoraEntry, LoraState
+from tests.unit.loras.lora_files import (
+    body_of,
+    header_of,
+    sd15_specs,
+    sdxl_specs,
+    tiny_specs,
+    write_lora,
+    write_raw,
+)
+
+PATIENCE_SECONDS = 60
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "loras"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def read_paths(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The names of the files whose bodies are read from now on."""
+    names: list[str] = []
+    real = digests.read_body
+
+    def spy(file: object, *rest: object) -> Body:
+        names.append(Path(f"/proc/self/fd/{file.fileno()}").readlink().name)  # type: ignore[attr-defined]
+        return real(file, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(digests, "read_body", spy)
+    return names
+
+
+def scanned(folder: Path, base: str = "tiny") -> Catalog:
+    catalog = Catalog(folder, base)
+    catalog.scan()
+    return catalog
+
+
+def only(catalog: Catalog) -> LoraEntry:
+    (entry,) = catalog.entries()
+    return entry
+
+
+def test_entries_come_in_the_order_of_their_names(folder: Path) -> None:
+    for name in ("b_tiny", "a_tiny", "c_sdxl"):
+        write_lora(folder / f"{name}.safetensors", tiny_specs())
+
+    assert [entry.name for entry in scanned(folder).entries()] == ["a_tiny", "b_tiny", "c_sdxl"]
+
+
+@pytest.mark.parametrize(
+    ("base", "expected"),
+    [("tiny", "face_tiny"), ("sd15", "face_v1.5"), ("sdxl", "face_sdxl")],
+)
+def test_a_short_name_picks_the_file_of_the_running_base(
+    folder: Path, base: str, expected: str
+) -> None:
+    write_lora(folder / "face_tiny.safetensors", tiny_specs())
+    write_lora(folder / "face_v1.5.safetensors", sd15_specs())
+    write_lora(folder / "face_sdxl.safetensors", sdxl_specs())
+    catalog = scanned(folder, base)
+
+    assert catalog.resolve("face").name == expected
+    assert catalog.resolve(expected).name == expected
+
+
+def test_a_short_name_reaches_past_a_file_of_that_name_for_another_base(folder: Path) -> None:
+    write_lora(folder / "face.safetensors", sd15_specs())
+    write_lora(folder / "face_tiny.safetensors", tiny_specs())
+
+    assert scanned(folder).resolve("face").name == "face_tiny"
+
+
+def test_another_base_is_refused_in_words_that_name_the_way_out(folder: Path) -> None:
+    write_lora(folder / "product_lighting_sdxl.safetensors", sdxl_specs())
+    write_lora(folder / "face_v1.5.safetensors", sd15_specs())
+    catalog = scanned(folder, "sd15")
+
+    with pytest.raises(LoraBaseMismatch) as caught:
+        catalog.resolve("product_lighting")
+
+    assert str(caught.value) == (
+        "'product_lighting_sdxl' was made for SDXL; this service runs SD 1.5. Choose one of: face."
+    )
+    assert catalog.explain("product_lighting", "zh") == (
+        "“product_lighting_sdxl”是为 SDXL 训练的，本服务运行的是 SD 1.5。可以选择：face。"
+    )
+
+
+def test_an_unknown_name_is_told_from_a_held_back_one(folder: Path) -> None:
+    write_lora(folder / "bad_tiny.safetensors", tiny_specs(), {"note": "https://casino-88.bet"})
+    catalog = scanned(folder)
+
+    with pytest.raises(LoraNotFound, match=r"There is no LoRA named 'nothing'\..*'none' runs"):
+        catalog.resolve("nothing")
+    with pytest.raises(LoraQuarantined, match=r"'bad_tiny' is held back\. Its metadata holds"):
+        catalog.resolve("bad")
+
+
+def test_a_kind_that_cannot_be_carried_is_refused_in_its_own_words(folder: Path) -> None:
+    dora = {"unet.mid_block.attn2.to_k.lora_magnitude_vector": tiny_specs().popitem()[1]}
+    write_lora(folder / "soft_tiny.safetensors", {**tiny_specs(), **dora})
+
+    with pytest.raises(LoraBaseMismatch, match=r"'soft_tiny' cannot be used here\. It is a DoRA"):
+        scanned(folder).resolve("soft")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "../secret", "/etc/passwd", "C:\\x", "a/b", "a%2f..", "a\0b", "․․", "a\n",
+     "x" * 10_000, "<img onerror>", "secret"],
+)  # fmt: skip
+def test_a_name_is_looked_up_and_never_opened(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_lora(folder.parent / "secret.safetensors", tiny_specs())
+    catalog = scanned(folder)
+    for function in ("open", "stat", "scandir", "lstat", "readlink"):
+        monkeypatch.setattr(os, function, None)
+
+    with pytest.raises(LoraNotFound) as caught:
+        catalog.resolve(name)
+
+    assert len(str(caught.value)) < 300
+
+
+def test_a_link_out_of_the_folder_is_passed_over_and_one_inside_is_followed(folder: Path) -> None:
+    outside = write_lora(folder.parent / "outside.safetensors", tiny_specs())
+    inside = write_lora(folder / "real_tiny.safetensors", tiny_specs())
+    (folder / "out_tiny.safetensors").symlink_to(outside)
+    (folder / "in_tiny.safetensors").symlink_to(inside)
+    (folder / "loop_tiny.safetensors").symlink_to(folder / "loop_tiny.safetensors")
+    (folder / "up_tiny.safetensors").symlink_to("../outside.safetensors")
+
+    assert [entry.name for entry in scanned(folder).entries()] == ["in_tiny", "real_tiny"]
+
+
+def test_hidden_files_pipes_and_folders_are_passed_over(folder: Path) -> None:
+    write_lora(folder / ".upload.safetensors", tiny_specs())
+    os.mkfifo(folder / "pipe_tiny.safetensors")
+    (folder / "folder_tiny.safetensors").mkdir()
+    (folder / "style.ckpt").write_bytes(b"\x80\x04")
+
+    assert scanned(folder).entries() == []
+
+
+def test_a_missing_folder_is_an_empty_catalogue(tmp_path: Path) -> None:
+    assert scanned(tmp_path / "nowhere").entries() == []
+
+
+def test_a_second_scan_reads_only_what_changed(folder: Path, read_paths: list[str]) -> None:
+    # Given
+    write_lora(folder / "a_tiny.safetensors", tiny_specs())
+    write_lora(folder / "b_tiny.safetensors", tiny_specs())
+    catalog = scanned(folder)
+    first = catalog.entries()
+    read_paths.clear()
+    # When
+    write_lora(folder / "b_tiny.safetensors", tiny_specs(rank=8))
+    catalog.scan()
+    # Then
+    assert read_paths == ["b_tiny.safetensors"]
+    assert catalog.entries()[0] is first[0]
+    assert catalog.entries()[1].rank == 8
+
+
+def test_a_replaced_file_is_a_new_lora_even_with_its_times_set_back(folder: Path) -> None:
+    path = write_lora(folder / "a_tiny.safetensors", tiny_specs())
+    catalog = scanned(folder)
+    before, status = only(catalog), path.stat()
+
+    body = bytes(len(body_of(tiny_specs())) - 2) + b"\x00\x3c"
+    write_raw(path, header_of(tiny_specs()), body)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    catalog.scan()
+
+    assert only(catalog).identity == before.identity
+    assert only(catalog).sha256 != before.sha256
+
+
+def test_a_removed_file_is_gone(folder: Path) -> None:
+    path = write_lora(folder / "a_tiny.safetensors", tiny_specs())
+    catalog = scanned(folder)
+
+    path.unlink()
+    catalog.scan()
+
+    assert catalog.entries() == []
+    with pytest.raises(LoraNotFound):
+        catalog.resolve("a")
+
+
+def test_a_half_written_file_waits_until_it_is_whole(folder: Path) -> None:
+    path = folder / "a_tiny.safetensors"
+    whole = write_lora(path, tiny_specs()).read_bytes()
+    for size in (0, 5, 100, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        assert scanned(folder).entries() == [], size
+
+    path.write_bytes(whole)
+
+    assert only(scanned(folder)).state is LoraState.AVAILABLE
+
+
+def test_a_file_that_stays_half_written_is_called_broken(folder: Path) -> None:
+    path = write_lora(folder / "a_tiny.safetensors", tiny_specs())
+    path.write_bytes(path.read_bytes()[:-1])
+    catalog = scanned(folder)
+    long_ago = time.time() - PATIENCE_SECONDS
+
+    os.utime(path, (long_ago, long_ago))
+    catalog.scan()
+
+    assert only(catalog).reason_code == "truncated"
+
+
+def _markup(folder: Path) -> Path:
+    return write_lora(folder / "a_tiny.safetensors", tiny_specs(), {"note": "<script>"})
+
+
+def _wrong_tag(folder: Path) -> Path:
+    return write_lora(folder / "a_sdxl.safetensors", tiny_specs())
+
+
+@pytest.mark.parametrize("write", [_markup, _wrong_tag])
+def test_a_person_can_release_what_is_merely_suspicious(
+    write: Callable[[Path], Path], folder: Path
+) -> None:
+    # Given
+    write(folder)
+    catalog = scanned(folder)
+    held = only(catalog)
+    assert held.state is LoraState.QUARANTINED
+    assert "loras.lock.toml" in (held.reason or "")
+    # When
+    lock = folder / "loras.lock.toml"
+    lock.write_text(f'[released]\n"{held.sha256.upper()}" = "looked at, Jane"\n')
+    catalog.scan()
+    # Then
+    assert only(catalog).state is LoraState.AVAILABLE
+    assert "released in loras.lock.toml: looked at, Jane" in only(catalog).evidence
+    # And a file with other bytes is held again
+    write_lora(held.path, tiny_specs(rank=8), {"note": "<script>"})
+    catalog.scan()
+    assert only(catalog).state is LoraState.QUARANTINED
+
+
+def test_no_release_helps_a_broken_file(folder: Path) -> None:
+    path = folder / "a_tiny.safetensors"
+    write_raw(path, header_of(tiny_specs()), body_of(tiny_specs()) + b"tail")
+    catalog = scanned(folder)
+
+    (folder / "loras.lock.toml").write_text(f'[released]\n"{only(catalog).sha256}" = "please"\n')
+    catalog.scan()
+
+    assert only(catalog).reason_code == "trailing_bytes"
+
+
+@pytest.mark.parametrize("text", ["[released", "released = 3", "\x00", "[[released]]\na = 1"])
+def test_a_broken_lock_file_releases_nothing_and_breaks_nothing(text: str, folder: Path) -> None:
+    _markup(folder)
+    (folder / "loras.lock.toml").write_text(text)
+
+    assert only(scanned(folder)).state is LoraState.QUARANTINED
+
+
+SIDECAR = """
+title = {en = "Face restore", zh = "人像修复"}
+treats = ["noise", "jpeg"]
+default_scale = 0.8
+strength = 0.35
+fidelity = "low"
+prompt = "a sharp portrait"
+negative_prompt = "blur"
+trigger_words = ["fcrst"]
+licence = "CC0-1.0"
+source = "https://example.org/made-here"
+sample = "a_tiny.png"
+"""
+
+
+def test_a_sidecar_says_what_the_file_does_not(folder: Path) -> None:
+    write_lora(folder / "a_tiny.safetensors", tiny_specs())
+    (folder / "a_tiny.toml").write_text(SIDECAR, encoding="utf-8")
+    (folder / "a_tiny.png").write_bytes(b"")
+
+    entry = only(scanned(folder))
+
+    assert entry.title == {"en": "Face restore", "zh": "人像修复"}
+    assert (entry.default_scale, entry.strength, entry.fidelity) == (0.8, 0.35, "low")
+    assert (entry.treats, entry.trigger_words) == (["noise", "jpeg"], ["fcrst"])
+    assert (entry.prompt, entry.negative_prompt) == ("a sharp portrait", "blur")
+    assert (entry.licence, entry.sample) == ("CC0-1.0", "a_tiny.png")
+    assert entry.source == "https://example.org/made-here"
+    assert entry.state is LoraState.AVAILABLE
+
+
+def test_without_a_sidecar_the_name_is_the_title(folder: Path) -> None:
+    write_lora(folder / "face_restore_tiny.safetensors", tiny_specs())
+
+    entry = only(scanned(folder))
+
+    assert entry.title == {"en": "Face restore", "zh": "Face restore"}
+    assert (entry.default_scale, entry.strength, entry.prompt) == (1.0, None, None)
+
+
+def test_a_changed_sidecar_is_seen_without_reading_the_weights(
+    folder: Path, read_paths: list[str]
+) -> None:
+    write_lora(folder / "a_tiny.safetensors", tiny_specs())
+    catalog = scanned(folder)
+    read_paths.clear()
+
+    (folder / "a_tiny.toml").write_text('title = "New"')
+    catalog.scan()
+
+    assert only(catalog).title == {"en": "New", "zh": "New"}
+    assert read_paths == []
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("title = ", "a_tiny.toml cannot be read"),
+        ("default_scale = 9", "a_tiny.toml: default_scale"),
+        ('treats = ["rust"]', "a_tiny.toml: treats"),
+        ('sample = "../../etc/passwd.png"', "a_tiny.toml: sample"),
+        ("prompt = '" + "x" * 1001 + "'", "a_tiny.toml: prompt"),
+        ("# " + "x" * 70_000, "a_tiny.toml has more than"),
+    ],
+)
+def test_a_slip_in_a_sidecar_is_named_and_costs_only_its_field(
+    text: str, complaint: str, folder: Path
+) -> None:
+    write_lora(folder / "a_tiny.safetensors", tiny_specs())
+    (folder / "a_tiny.toml").write_text('licence = "CC0-1.0"\n' + text)
+
+    entry = only(scanned(folder))
+
+    assert entry.state is LoraState.AVAILABLE
+    assert any(complaint in line for line in entry.evidence), entry.evidence
+    assert (entry.default_scale, entry.sample, entry.treats) == (1.0, None, [])
+
+
+def test_a_sample_that_is_missing_or_a_link_is_not_offered(folder: Path) -> None:
+    write_lora(folder / "a_tiny.safetensors", tiny_specs())
+    (folder / "a_tiny.toml").write_text('sample = "a_tiny.png"')
+    (folder / "a_tiny.png").symlink_to("/etc/hostname")
+
+    assert only(scanned(folder)).sample is None
+
+
+def test_digests_outlive_the_process(folder: Path, tmp_path: Path, read_paths: list[str]) -> None:
+    # Given
+    path = write_lora(folder / "a_tiny.safetensors", tiny_specs())
+    kept = tmp_path / "data" / "digests.json"
+    first = Catalog(folder, "tiny", digests=kept)
+    first.scan()
+    read_paths.clear()
+    # When
+    second = Catalog(folder, "tiny", digests=kept)
+    second.scan()
+    # Then
+    assert read_paths == []
+    assert second.entries() == first.entries()
+    # And a changed file is read
+    write_lora(path, tiny_specs(rank=8))
+    third = Catalog(folder, "tiny", digests=kept)
+    third.scan()
+    assert read_paths == ["a_tiny.safetensors"]
+    assert only(third).sha256 != only(first).sha256
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', "\xff", json.dumps({"a": ["b"]})])
+def test_broken_digests_are_read_anew(text: str, folder: Path, tmp_path: Path) -> None:
+    write_lora(folder / "a_tiny.safetensors", tiny_specs())
+    kept = tmp_path / "digests.json"
+    kept.write_text(text, encoding="latin-1")
+    catalog = Catalog(folder, "tiny", digests=kept)
+
+    catalog.scan()
+
+    assert only(catalog).state is LoraState.AVAILABLE
+
+
+def test_a_file_that_may_not_be_read_is_held_back_and_the_rest_is_offered(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Tests run as root here and there, whom no permission bit stops.
+    write_lora(folder / "a_tiny.safetensors", tiny_specs())
+    write_lora(folder / "b_tiny.safetensors", tiny_specs())
+    real = os.open
+
+    def refusing(path: Path, *rest: int) -> int:
+        if Path(path).name == "a_tiny.safetensors":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *rest)
+
+    monkeypatch.setattr(os, "open", refusing)
+    catalog = scanned(folder)
+    monkeypatch.undo()
+
+    assert [(e.name, e.reason_code) for e in catalog.entries()] == [
+        ("a_tiny", "unreadable"),
+        ("b_tiny", None),
+    ]
+    assert "Permission denied." in (catalog.entries()[0].reason or "")
