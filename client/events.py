@@ -12,7 +12,7 @@ import httpx2
 
 from client.problems import RetouchProblem, Unreachable
 from client.records import Event
-from client.transport import WORTH_ANOTHER_TRY, Transport
+from client.transport import WORTH_ANOTHER_TRY, StreamOver, Transport
 
 KINDS: tuple[str, ...] = get_args(Event.model_fields["kind"].annotation)
 
@@ -36,6 +36,8 @@ def follow(transport: Transport, job_id: str) -> Iterator[Event]:
                 yield event
                 if event.is_last:
                     return
+        except StreamOver:
+            return
         except httpx2.TransportError as error:
             cause = str(error) or type(error).__name__
         except RetouchProblem as problem:

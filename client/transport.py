@@ -14,10 +14,15 @@ from client.problems import RetouchProblem, Unreachable, problem_from_response
 
 # "Too many", "not now", and what a proxy says while the gateway behind it restarts.
 WORTH_ANOTHER_TRY = (429, 502, 503, 504)
+NO_CONTENT = 204
 # The gateway sends a comment line at least every 15 s; silence for longer is a dead connection.
 SILENCE_SECONDS = 45.0
 # `Prefer: wait` may hold an answer back for 60 s.
 TIMEOUT = httpx2.Timeout(75.0, connect=5.0)
+
+
+class StreamOver(Exception):
+    """Raised when the service says that every event of a stream has been seen."""
 
 
 class Transport:
@@ -68,7 +73,10 @@ class Transport:
 
     @contextmanager
     def event_stream(self, path: str, last_event_id: str | None) -> Iterator[httpx2.EventSource]:
-        """One connection to a stream of events. Raises RetouchProblem, httpx2.TransportError."""
+        """One connection to a stream of events.
+
+        Raises StreamOver, RetouchProblem, httpx2.TransportError.
+        """
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
         if last_event_id:
             headers["Last-Event-ID"] = last_event_id
@@ -77,6 +85,8 @@ class Transport:
             if not response.is_success:
                 response.read()
                 raise problem_from_response(response)
+            if response.status_code == NO_CONTENT:
+                raise StreamOver
             yield httpx2.EventSource(response)
 
 

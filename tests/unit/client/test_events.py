@@ -75,6 +75,12 @@ def test_comments_and_kinds_of_a_later_version_are_passed_over() -> None:
     assert ids == ["1-0", "3-0"]
 
 
+def test_a_service_that_has_nothing_more_to_tell_ends_the_stream() -> None:
+    ids, asked = followed([stream(FIRST, cut=True), Answer(204)])
+    assert ids == ["1-0"]
+    assert asked == ["", "1-0"]
+
+
 def test_a_cancellation_is_the_last_event() -> None:
     ids, _ = followed([stream(FIRST, event(2, "state", state="canceled"), LAST)])
     assert ids == ["1-0", "2-0"]

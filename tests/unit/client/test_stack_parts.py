@@ -15,6 +15,7 @@ from client.stack.child import Child, ChildSpec
 from client.stack.lock import FolderInUse, FolderLock
 from client.stack.ports import PortTaken, free_port, reachable_url, require_free
 from client.stack.supervisor import ChildFailed, Supervisor
+from tests.support.stack import is_gone
 from tests.support.wait import wait_until
 
 SLEEP = "import time; print('here', flush=True); time.sleep(60)"
@@ -35,14 +36,6 @@ def spec(tmp_path: Path, code: str, *, name: str = "child", grace: float = 5.0) 
 
 def says_here(log: Path, times: int = 1) -> bool:
     return log.exists() and log.read_text().count("here") >= times
-
-
-def is_gone(process: psutil.Process) -> bool:
-    """Whether it has ended; an orphan may wait a while for init to collect it."""
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 @pytest.fixture

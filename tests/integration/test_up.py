@@ -1,0 +1,193 @@
+"""`retouch up`: everything starts, works together, and nothing stays behind."""
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from client import Client
+from client.stack.ports import free_port
+from tests.support.embedded_store import running_store
+from tests.support.stack import (
+    RunningUp,
+    is_gone,
+    listening_ports,
+    retouch,
+    running_up,
+    starting_up,
+)
+from tests.support.wait import wait_until
+from tests.support.workers import picture
+
+LEFT_TO_KEEP = {"blobs", "logs", "store"}
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[RunningUp]:
+    with running_up(tmp_path) as running:
+        yield running
+
+
+def assert_nothing_is_left(up: RunningUp, family: list[psutil.Process], ports: set[int]) -> None:
+    wait_until(
+        lambda: all(map(is_gone, family)), description="every process to be gone", seconds=15
+    )
+    for port in ports:
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0, f"port {port} still answers"
+    assert {path.name for path in up.data_dir.iterdir()} <= LEFT_TO_KEEP
+    assert list((up.data_dir.parent / "tmp").iterdir()) == []
+
+
+def test_a_job_goes_through_gateway_store_and_worker(up: RunningUp, tmp_path: Path) -> None:
+    # Given
+    (tmp_path / "photo.webp").write_bytes(picture())
+    # When
+    done = retouch(["enhance", "photo.webp", "-o", "new.png"], tmp_path, url=up.url)
+    # Then
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "new.png\n"
+    assert (tmp_path / "new.png").read_bytes().startswith(b"\x89PNG")
+    with Client(up.url) as client:
+        (worker,) = client.workers()
+    assert worker.pid in {process.pid for process in up.family()}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_everything_and_leaves_nothing(up: RunningUp, number: signal.Signals) -> None:
+    family = up.family()
+    ports = listening_ports(family)
+    assert len(family) >= 4  # itself, store, worker, gateway
+    assert len(ports) >= 2
+    assert up.end(number) == 0
+    assert_nothing_is_left(up, family, ports)
+
+
+def test_after_sigkill_no_process_goes_on_and_the_folder_can_be_used_again(
+    up: RunningUp, tmp_path: Path
+) -> None:
+    family = up.family()
+    up.end(signal.SIGKILL)
+    wait_until(lambda: all(map(is_gone, family)), description="every process to end", seconds=15)
+    with running_up(tmp_path) as again:
+        family, ports = again.family(), listening_ports(again.family())
+        assert again.end() == 0
+        assert_nothing_is_left(again, family, ports)
+
+
+def test_a_worker_that_dies_is_said_and_replaced(up: RunningUp) -> None:
+    # Given
+    with Client(up.url) as client:
+        (first,) = client.workers()
+        # When
+        os.kill(first.pid, signal.SIGKILL)
+        # Then
+        wait_until(
+            lambda: {worker.id for worker in client.workers()} - {first.id},
+            description="another worker to announce itself",
+            seconds=30,
+        )
+        job = client.wait(client.submit(picture()))
+    assert job.state == "succeeded"
+    assert "Worker 1 was killed by signal 9" in up.said()
+
+
+def test_a_store_that_dies_comes_back_with_its_jobs(up: RunningUp) -> None:
+    # Given
+    with Client(up.url) as client:
+        done = client.wait(client.submit(picture()))
+        store = next(p for p in up.family() if "valkey" in p.name())
+        # When
+        store.kill()
+        # Then
+        wait_until(
+            lambda: "The store was killed" in up.said(), description="the restart to be said"
+        )
+        assert client.job(done).state == "succeeded"
+        assert client.wait(client.submit(picture(seed=1))).state == "succeeded"
+
+
+def test_jobs_that_do_not_fit_the_grace_go_on_after_a_restart(tmp_path: Path) -> None:
+    # Given a job that takes much longer than the worker may take to end
+    slow = {"grace_seconds": "0.5", "fake_step_seconds": "0.6"}
+    with running_up(tmp_path, **slow) as up, Client(up.url) as client:
+        job = client.submit(picture(), steps=20, strength=1.0)
+        wait_until(lambda: client.job(job).progress.step >= 1, description="the first step")
+        # When
+        assert up.end(seconds=40) == 0
+    # Then
+    with running_up(tmp_path) as again, Client(again.url) as client:
+        assert client.wait(job.id).state == "succeeded"
+
+
+def test_a_second_signal_does_not_wait_for_running_jobs(tmp_path: Path) -> None:
+    # Given a job of a minute, and a grace that would let it finish
+    with running_up(tmp_path, fake_step_seconds="2", grace_seconds="60") as up:
+        with Client(up.url) as client:
+            job = client.submit(picture(), steps=30, strength=1.0)
+            wait_until(lambda: client.job(job).state == "running", description="the job to run")
+        family, ports = up.family(), listening_ports(up.family())
+        # When
+        up.process.send_signal(signal.SIGINT)
+        wait_until(lambda: "Stopping" in up.said(), description="the first signal to be heard")
+        time_apart = 0.4  # nearer together, two signals count as one
+        with pytest.raises(psutil.TimeoutExpired):
+            psutil.Process(up.process.pid).wait(timeout=time_apart)
+        up.end(signal.SIGINT, seconds=15)
+        # Then
+        assert_nothing_is_left(up, family, ports)
+
+
+def test_a_port_that_is_taken_is_named_together_with_a_way_out(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with starting_up(tmp_path, port=port) as up:
+            assert up.process.wait(timeout=30) == 1
+    assert f"Port {port} on 127.0.0.1 cannot be used" in up.said()
+    assert f"--port {port + 1}" in up.said()
+
+
+def test_a_folder_that_another_stack_uses_is_refused(up: RunningUp, tmp_path: Path) -> None:
+    with starting_up(tmp_path / "second", "--data-dir", str(up.data_dir)) as second:
+        assert second.process.wait(timeout=30) == 1
+    assert "is in use by another `retouch up`" in second.said()
+    assert up.process.poll() is None
+
+
+def test_a_store_of_the_users_own_is_used_and_left_alone(tmp_path: Path) -> None:
+    with running_store(tmp_path) as store_url:
+        with running_up(tmp_path / "up", redis_url=store_url) as up, Client(up.url) as client:
+            assert client.wait(client.submit(picture())).state == "succeeded"
+            assert not any("valkey" in process.name() for process in up.family())
+            assert not (up.data_dir / "store").exists()
+        with socket.create_connection(("127.0.0.1", int(store_url.split(":")[2].split("/")[0]))):
+            pass
+
+
+def test_a_store_that_does_not_answer_is_named_together_with_a_way_out(tmp_path: Path) -> None:
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    with starting_up(tmp_path, redis_url=url) as up:
+        assert up.process.wait(timeout=30) == 1
+    assert "No store answers at 127.0.0.1" in up.said()
+    assert "unset that variable" in up.said()
+
+
+def test_a_worker_that_cannot_start_ends_the_stack_with_its_last_words(tmp_path: Path) -> None:
+    with starting_up(tmp_path, engine="diffusers", base_model=str(tmp_path)) as up:
+        assert up.process.wait(timeout=90) == 1
+    assert "Worker 1 ended" in up.said()
+    assert "logs/worker-1.log" in up.said()
+    assert {path.name for path in up.data_dir.iterdir()} <= LEFT_TO_KEEP
+
+
+def test_the_stores_password_is_in_no_processs_arguments(up: RunningUp) -> None:
+    url = (up.data_dir / "store.url").read_text()
+    assert (up.data_dir / "store.url").stat().st_mode & 0o077 == 0
+    password = url.split("@")[0].rpartition(":")[2]
+    assert len(password) == 32
+    for process in up.family():
+        assert password not in " ".join(process.cmdline())
