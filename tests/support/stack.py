@@ -59,7 +59,12 @@ def starting_up(
     command = [RETOUCH, "up", "--port", str(port), "--data-dir", str(data_dir), *options]
     with output.open("w") as file:
         process = subprocess.Popen(
-            command, env=clean_environment(folder, environment), stdout=file, stderr=file, text=True
+            command,
+            env=clean_environment(folder, environment),
+            cwd=folder,
+            stdout=file,
+            stderr=file,
+            text=True,
         )
     running = RunningUp(process, f"http://127.0.0.1:{port}", data_dir, output)
     try:

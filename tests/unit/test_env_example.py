@@ -41,7 +41,7 @@ def test_the_example_has_the_order_of_the_settings() -> None:
 
 
 def test_the_example_sets_nothing_by_itself() -> None:
-    """RETOUCH_URL and RETOUCH_REDIS_URL mean more than their default when they are set."""
+    """Setting RETOUCH_REDIS_URL, even to its default, asks for a store of one's own."""
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if line and not line.startswith("#")] == []
 
