@@ -12,17 +12,20 @@ from dataclasses import dataclass, field
 
 from shared.loras.header import Tensor
 
+# Where the older spellings of diffusers and XLabs end the module's name.
+_OLD = r"(?:(?<=[._]lora)|(?<=\.lora_linear_layer)|(?<=_lora[12]))"
 _PART = re.compile(
-    r"(?:(?P<down>\.lora_A(?:\.\w+)?\.weight|\.lora_down(?:\.\w+)?\.weight"
-    r"|(?:[._]lora|\.lora_linear_layer|(?<=_lora[12]))\.down\.weight)"
-    r"|(?P<up>\.lora_B(?:\.\w+)?\.weight|\.lora_up(?:\.\w+)?\.weight"
-    r"|(?:[._]lora|\.lora_linear_layer|(?<=_lora[12]))\.up\.weight)"
+    rf"(?P<down>\.lora_A(?:\.\w+)?\.weight|\.lora_down(?:\.\w+)?\.weight|{_OLD}\.down\.weight)"
+    rf"|(?P<up>\.lora_B(?:\.\w+)?\.weight|\.lora_up(?:\.\w+)?\.weight|{_OLD}\.up\.weight)"
     r"|(?P<alpha>\.alpha)"
     r"|(?P<mid>\.lora_mid\.weight)"
     r"|(?P<dora>\.dora_scale|\.lora_magnitude_vector(?:\.\w+)*)"
     r"|\.(?P<lycoris>hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t[12]|diff)"
-    r"|(?P<bias>\.diff_b|\.[wb]_norm))$"
+    r"|(?P<bias>\.diff_b|\.[wb]_norm)"
 )
+_OLD_END = re.compile(r"(?:[._]lora|\.lora_linear_layer)$")
+# The longest ending has three dots: `.lora_A.default.weight`.
+_MAX_DOTS = 3
 _SCHEMES = (
     (("lora_unet_", "lora_te", "lora_transformer_", "lycoris_"), "kohya"),
     (("base_model.model.",), "peft"),
@@ -98,7 +101,7 @@ def read_layers(tensors: Iterable[Tensor]) -> Layers:
     """Sort tensors into layers by their names."""
     found = Layers({}, [])
     for tensor in tensors:
-        match = _PART.search(tensor.name)
+        match = _ending(tensor.name)
         if match is None:
             found.foreign.append(tensor.name)
         else:
@@ -106,9 +109,23 @@ def read_layers(tensors: Iterable[Tensor]) -> Layers:
     return found
 
 
+def _ending(name: str) -> re.Match[str] | None:
+    """The part that a tensor's name ends in, tried from its last dot on."""
+    dot = len(name)
+    for _ in range(_MAX_DOTS):
+        dot = name.rfind(".", 0, dot)
+        match = _PART.fullmatch(name, dot) if dot > 0 else None
+        if match is not None:
+            return match
+    return None
+
+
 def _add(found: Layers, tensor: Tensor, match: re.Match[str]) -> None:
     part = match["lycoris"] or str(match.lastgroup)
-    layer = found.by_module.setdefault(tensor.name[: match.start()], Layer())
+    module = tensor.name[: match.start()]
+    if module.endswith(("lora", "lora_linear_layer")):
+        module = _OLD_END.sub("", module)
+    layer = found.by_module.setdefault(module, Layer())
     if part in layer.parts:
         found.foreign.append(tensor.name)
     else:
