@@ -9,11 +9,13 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 
-from api.problems import FieldProblem, problem_response
+from api.problems import STATUS, FieldProblem, problem_response
 from api.sentence import spoken
 from api.wording import field_problems
 from shared.errors import RetouchError, ValidationFailed
+from shared.jobs import Failure
 from shared.messages import Language, choose_language
 
 # What Starlette itself refuses, by status; anything else of its is our own mistake.
@@ -24,6 +26,9 @@ _STARLETTE = {
     413: "payload_too_large",
     415: "unsupported_media_type",
 }
+
+# Another caller's job must not be told from an unknown one by the words of the refusal.
+_WORDLESS = {"job_not_found"}
 
 logger = structlog.get_logger(__name__)
 
@@ -39,9 +44,9 @@ class InvalidFields(ValidationFailed):
         self.problems = problems
 
 
-def language_of(request: Request) -> Language:
+def language_of(connection: HTTPConnection) -> Language:
     """The caller's language by `Accept-Language`."""
-    return choose_language(request.headers.get("accept-language"))
+    return choose_language(connection.headers.get("accept-language"))
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -52,12 +57,14 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unforeseen)
 
 
-def refusal(request: Request, error: RetouchError) -> JSONResponse:
+def refusal(request: HTTPConnection, error: RetouchError) -> JSONResponse:
     """The answer to a request that ended in this error."""
     language = language_of(request)
     fields = error.problems if isinstance(error, InvalidFields) else None
     if fields is not None:
         detail = str(error)
+    elif error.code in _WORDLESS:
+        detail = ""
     else:
         detail = spoken(error.args[0] if error.args else "", language) or ""
     return problem_response(
@@ -65,7 +72,7 @@ def refusal(request: Request, error: RetouchError) -> JSONResponse:
         error.code,
         language,
         detail,
-        retry_after=getattr(request.state, "retry_after", None),
+        retry_after=getattr(error, "wait_seconds", None),
         errors=fields,
     )
 
@@ -96,3 +103,11 @@ async def _fastapis(request: Request, error: Exception) -> JSONResponse:
 async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
     logger.error("unforeseen error", path=request.url.path, exc_info=error)
     return problem_response(request, "internal_error", language_of(request))
+
+
+def problem_of_failure(
+    request: HTTPConnection, failure: Failure, language: Language
+) -> JSONResponse:
+    """A failed job as the answer to the request that waited for it."""
+    code = failure.code if failure.code in STATUS else "internal_error"
+    return problem_response(request, code, language)

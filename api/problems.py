@@ -7,9 +7,9 @@ catalogue.
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import HTTPConnection
 
 from shared.errors import ERRORS
 from shared.messages import Language, advice, title
@@ -100,7 +100,7 @@ class Problem(BaseModel):
 
 
 def problem_response(
-    request: Request,
+    request: HTTPConnection,
     code: str,
     language: Language,
     detail: str | None = None,

@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -58,8 +58,9 @@ class Form:
         return digest.hexdigest()
 
 
-async def read_form(request: Request, max_file_bytes: int) -> AsyncGenerator[Form, None]:
-    """Yields the form once and closes it after use; a generator so as to be a dependency.
+@asynccontextmanager
+async def received_form(request: Request, max_file_bytes: int) -> AsyncIterator[Form]:
+    """The request's form, whose file is gone afterwards.
 
     Raises UnsupportedMediaType, MalformedMultipart, PayloadTooLarge, InvalidFields.
     """

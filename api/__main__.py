@@ -1,0 +1,105 @@
+"""`python -m api`: run the gateway until SIGTERM or Ctrl-C.
+
+Owns the listening socket's rules: which address may be bound without keys, how long a slow sender
+is waited for, how open streams end.
+"""
+
+import asyncio
+import ipaddress
+import signal
+import socket
+from types import FrameType
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from api.app import create_app
+from shared.log import configure_logging
+from shared.settings import BadSettings, Settings, load_settings
+
+GRACE_SECONDS = 5
+HEADER_SECONDS = 20.0
+
+logger = structlog.get_logger(__name__)
+
+
+class PatientUpToAPoint(H11Protocol):
+    """HTTP/1.1 that closes connections on which no first request has arrived in time."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._header_timer = self.loop.call_later(HEADER_SECONDS, self._give_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._header_timer.cancel()
+        super().connection_lost(exc)
+
+    def _give_up(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """A server that tells open event streams to end before it waits for them."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Unlike the parent's, it does not raise the signal again once everything is closed:
+        # ending when told to is a success.
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.services.stopping.set()
+        await super().shutdown(sockets)
+
+
+def main() -> None:
+    """Serve. Ends the process with a sentence when the settings do not allow it."""
+    settings = load_settings()
+    configure_logging(settings)
+    refuse_open_door(settings)
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=PatientUpToAPoint,
+        ws="websockets-sansio",
+        ws_max_size=64 * 1024,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    Server(config, app).run()
+
+
+def refuse_open_door(settings: Settings) -> None:
+    """Raises BadSettings for an address that others reach when anyone could use it."""
+    if settings.api_keys.strip() or settings.allow_anonymous or is_loopback(settings.host):
+        return
+    raise BadSettings(
+        f"RETOUCH_HOST: {settings.host} can be reached from other machines, and no keys are set. "
+        "Set RETOUCH_API_KEYS, or RETOUCH_ALLOW_ANONYMOUS=1 to serve anyone who can connect."
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Who may do what: the dependencies that stand before every route of the API.
+
+Owns reading credentials from a request, scopes, the rate limit, and the check of `Origin`.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
+
+from api.access.keys import ALL_SCOPES, ANONYMOUS, DEFAULT_SCOPES, Caller, Scope
+from api.errors import language_of
+from api.services import Services
+from shared.errors import Forbidden, Unauthenticated
+from shared.messages import Language
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def services_of(connection: HTTPConnection) -> Services:
+    """This gateway's parts."""
+    services: Services = connection.app.state.services
+    return services
+
+
+def identify(connection: HTTPConnection, services: Services) -> Caller:
+    """Who is calling. Raises Unauthenticated."""
+    key = _key_of(connection)
+    if not services.keys:
+        return Caller(ANONYMOUS, ALL_SCOPES, is_known=False)
+    if key is None and services.settings.allow_anonymous:
+        return Caller(ANONYMOUS, DEFAULT_SCOPES, is_known=False)
+    caller = services.keys.find(key) if key else None
+    if caller is None:
+        raise Unauthenticated()
+    return caller
+
+
+def check_origin(connection: HTTPConnection, services: Services) -> None:
+    """A page of another origin may not act here unless it is on the list. Raises Forbidden."""
+    origin = connection.headers.get("origin")
+    if origin is None or origin in allowed_origins(services.settings.cors_origins):
+        return
+    if urlsplit(origin).netloc.lower() != connection.headers.get("host", "").lower():
+        raise Forbidden("this origin may not use the service")
+
+
+def allowed_origins(text: str) -> list[str]:
+    """The exact origins of RETOUCH_CORS_ORIGINS."""
+    return [origin.strip().rstrip("/") for origin in text.split(",") if origin.strip()]
+
+
+def require(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
+    """A dependency that lets only callers with this scope through, at their rate."""
+
+    async def guarded(request: Request, services: "ServicesDep") -> Caller:
+        if request.method not in SAFE_METHODS:
+            check_origin(request, services)
+        caller = identify(request, services)
+        if services.rate is not None:
+            makes_work = request.method == "POST" and scope is Scope.SUBMIT
+            await run_in_threadpool(services.rate.check, _who(request, caller), makes_work)
+        check_scope(caller, scope)
+        request.state.caller = caller.name
+        return caller
+
+    return guarded
+
+
+def check_scope(caller: Caller, scope: Scope) -> None:
+    """Raises Forbidden."""
+    if scope not in caller.scopes:
+        raise Forbidden(f"the key lacks the scope '{scope}'")
+
+
+def _key_of(connection: HTTPConnection) -> bytes | None:
+    bearer, _, token = connection.headers.get("authorization", "").partition(" ")
+    text = token.strip() if bearer.lower() == "bearer" else connection.headers.get("x-api-key")
+    # Starlette decodes headers as Latin-1; the sender's bytes are what was hashed.
+    return text.encode("latin-1") if text else None
+
+
+def _who(request: Request, caller: Caller) -> str:
+    address = request.client.host if request.client else "unknown"
+    return caller.name if caller.is_known else f"{ANONYMOUS}@{address}"
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
+LanguageDep = Annotated[Language, Depends(language_of)]
+Submitter = Annotated[Caller, Depends(require(Scope.SUBMIT))]
+Reader = Annotated[Caller, Depends(require(Scope.READ))]
+Admin = Annotated[Caller, Depends(require(Scope.ADMIN))]

@@ -1,0 +1,74 @@
+"""The gateway as an ASGI application: routes, error handling and lifetime put together.
+
+Owns nothing else. It imports no torch: the workers do the work.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
+
+from api.access.guard import allowed_origins
+from api.access.keys import Keyring
+from api.errors import install_error_handlers
+from api.metrics import Metrics
+from api.middleware import Finish
+from api.openapi import DESCRIPTION, TAGS, install_openapi
+from api.routes import enhance, events, fleet, images, jobs, loras, pages, pictures
+from api.services import running_services
+from shared.settings import Settings
+
+ROUTERS = (jobs, pictures, events, images, loras, fleet, enhance, pages)
+REQUEST_HEADERS = [
+    "Authorization",
+    "X-API-Key",
+    "Idempotency-Key",
+    "Prefer",
+    "Last-Event-ID",
+    "If-None-Match",
+]
+EXPOSED_HEADERS = ["ETag", "Location", "Retry-After", "Idempotency-Replayed", "Preference-Applied"]
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application for these settings. Raises BadSettings; needs no store to be made."""
+    keys = Keyring(settings.api_keys)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with running_services(settings, keys) as services:
+            app.state.services = services
+            yield
+
+    app = FastAPI(
+        title="retouch",
+        version=version("retouch"),
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.state.metrics = Metrics()
+    for module in ROUTERS:
+        app.include_router(module.router)
+    app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
+    install_error_handlers(app)
+    install_openapi(app)
+    _add_middleware(app, settings)
+    return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=allowed_origins(settings.cors_origins),
+        allow_methods=["GET", "HEAD", "POST", "DELETE"],
+        allow_headers=REQUEST_HEADERS,
+        expose_headers=EXPOSED_HEADERS,
+    )
+    app.add_middleware(Finish, metrics=app.state.metrics)

@@ -1,0 +1,163 @@
+"""Following a job: a snapshot, then every event of its stream, until the last one.
+
+Owns the connection that waits on streams and the rules of resuming. How events look on a wire is
+the routes' business.
+"""
+
+import asyncio
+import re
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import redis.asyncio
+import structlog
+from redis.exceptions import RedisError
+from starlette.concurrency import run_in_threadpool
+
+from shared.errors import JobNotFound, StoreUnavailable
+from shared.jobs import Event, Job
+from shared.records import read_event
+from shared.redis_client import CONNECT_SECONDS
+from shared.store import JobStore
+
+# One wait on a stream: short, so that a stopping gateway lets its followers go.
+BLOCK_MS = 1000
+# Silence after which a proxy may think the connection dead.
+PULSE_SECONDS = 15.0
+OUTAGE_PAUSE_SECONDS = 0.5
+FIRST_ID = "0-0"
+LARGEST_SEQUENCE = 2**64 - 1
+EVENT_ID = re.compile(r"(\d{1,18})-(\d{1,20})")
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The job as it is now, and the id of the last event that it reflects."""
+
+    id: str
+    job: Job
+
+
+class Pulse:
+    """Nothing has happened for a while; the connection still lives."""
+
+
+Followed = Snapshot | Event | Pulse
+
+
+class Followers:
+    """Follows jobs on one pool of asyncio connections. Used on the event loop only."""
+
+    def __init__(self, redis_url: str, store: JobStore, stopping: threading.Event) -> None:
+        self._redis = redis.asyncio.Redis.from_url(
+            redis_url,
+            decode_responses=True,
+            socket_timeout=BLOCK_MS / 1000 + 4,
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_keepalive=True,
+        )
+        self._store = store
+        self._stopping = stopping
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    async def start(self, job_id: str, last_event_id: str | None) -> "Start":
+        """Where a follower begins. Raises JobNotFound, StoreUnavailable."""
+        job, newest = await run_in_threadpool(self._store.snapshot, job_id)
+        # The last event of a finished job is repeated, since it has to arrive whatever happens.
+        reflected = just_before(newest) if job.state.is_terminal else newest
+        if last_event_id and await self._can_resume(job_id, last_event_id, newest):
+            is_over = job.state.is_terminal and last_event_id == newest
+            return Start(job, None, last_event_id, is_over)
+        return Start(job, Snapshot(reflected, job), reflected, is_over=False)
+
+    async def follow(self, start: "Start") -> AsyncIterator[Followed]:
+        """What `start` promised: its snapshot, then events up to the last one, with pulses."""
+        if start.snapshot is not None:
+            yield start.snapshot
+        position, quiet_since = start.position, asyncio.get_running_loop().time()
+        while not start.is_over and not self._stopping.is_set():
+            events = await self._next(start.job.id, position)
+            for event in events:
+                position = event.id
+                yield event
+                if event.is_last:
+                    return
+            now = asyncio.get_running_loop().time()
+            if events:
+                quiet_since = now
+            elif now - quiet_since >= PULSE_SECONDS:
+                quiet_since = now
+                if await self._is_gone(start.job.id):
+                    return
+                yield Pulse()
+
+    async def wait_for_end(self, job_id: str, seconds: float) -> None:
+        """Return when the job has ended, and after `seconds` at the latest."""
+        try:
+            async with asyncio.timeout(seconds):
+                async for _ in self.follow(await self.start(job_id, None)):
+                    pass
+        except TimeoutError:
+            return
+
+    async def _next(self, job_id: str, position: str) -> list[Event]:
+        try:
+            answer: Any = await self._redis.xread(
+                {f"job:{job_id}:events": position}, count=100, block=BLOCK_MS
+            )
+        except (RedisError, OSError) as error:
+            # An outage of the store is not the job's end: the stream goes on where it was.
+            logger.warning("following waits for the store", reason=type(error).__name__)
+            await asyncio.sleep(OUTAGE_PAUSE_SECONDS)
+            return []
+        entries = answer[0][1] if answer else []
+        return [read_event(entry_id, fields) for entry_id, fields in entries]
+
+    async def _can_resume(self, job_id: str, event_id: str, newest: str) -> bool:
+        """Whether this id is from this stream, and nothing after it has been trimmed."""
+        if not EVENT_ID.fullmatch(event_id) or order(event_id) > order(newest):
+            return False
+        try:
+            oldest: Any = await self._redis.xrange(f"job:{job_id}:events", count=1)
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable("the store does not answer") from error
+        return bool(oldest) and order(just_before(oldest[0][0])) <= order(event_id)
+
+    async def _is_gone(self, job_id: str) -> bool:
+        try:
+            await run_in_threadpool(self._store.get, job_id)
+        except JobNotFound:
+            return True
+        except StoreUnavailable:
+            return False
+        return False
+
+
+@dataclass(frozen=True)
+class Start:
+    """The beginning of one follower: an optional snapshot, and what comes after `position`."""
+
+    job: Job
+    snapshot: Snapshot | None
+    position: str
+    is_over: bool
+
+
+def order(event_id: str) -> tuple[int, int]:
+    """An event id as something that can be compared."""
+    milliseconds, _, sequence = event_id.partition("-")
+    return int(milliseconds), int(sequence)
+
+
+def just_before(event_id: str) -> str:
+    """The largest id that is smaller than this one."""
+    milliseconds, sequence = order(event_id)
+    if sequence > 0:
+        return f"{milliseconds}-{sequence - 1}"
+    return f"{milliseconds - 1}-{LARGEST_SEQUENCE}" if milliseconds > 0 else FIRST_ID

@@ -1,0 +1,39 @@
+"""A caller's jobs, page by page, none missing and none twice.
+
+Owns the cursor: the millisecond of a page's last job, and how many of that millisecond's jobs have
+been shown already.
+"""
+
+from shared.jobs import Job
+from shared.store import JobStore
+
+
+def list_jobs(
+    store: JobStore, client: str, cursor: str | None, limit: int
+) -> tuple[list[Job], str | None]:
+    """One page, newest first, and the cursor of the next; None on the last page."""
+    before_ms, shown = _position(cursor)
+    found = store.jobs_of(client, before_ms, limit + shown + 1)
+    rest = found[shown:]
+    page = rest[:limit]
+    return page, _cursor(page, cursor) if len(rest) > limit else None
+
+
+def _position(cursor: str | None) -> tuple[int | None, int]:
+    if cursor is None:
+        return None, 0
+    milliseconds, _, shown = cursor.partition("-")
+    return int(milliseconds) + 1, int(shown)
+
+
+def _cursor(page: list[Job], before: str | None) -> str:
+    last = _created_ms(page[-1])
+    shown = sum(_created_ms(job) == last for job in page)
+    # A millisecond with more jobs than fit a page: those of earlier pages count too.
+    if before is not None and before.startswith(f"{last}-"):
+        shown += int(before.partition("-")[2])
+    return f"{last}-{shown}"
+
+
+def _created_ms(job: Job) -> int:
+    return round(job.created_at.timestamp() * 1000)

@@ -1,0 +1,109 @@
+"""A request's way in: capacity, form, picture, job.
+
+Owns what runs on the event loop and what in threads, and that nothing is read from a request that
+would be refused anyway.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import to_thread
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+
+from api.access.keys import Caller
+from api.errors import InvalidFields, language_of
+from api.idempotency import checked_key
+from api.intake.images import Accepted
+from api.intake.upload import FILE_FIELD, Form, received_form
+from api.job_form import AUTO, JobForm, read_job_form
+from api.problems import FieldProblem
+from api.services import Services
+from api.submission import Submitted
+from shared.jobs import Source
+from shared.records import Idempotency
+
+
+async def receive_job(
+    request: Request, services: Services, caller: Caller, default_lora: str = AUTO
+) -> Submitted:
+    """The job that stands for this request. Raises what any of the steps raises."""
+    key = checked_key(request.headers.get("idempotency-key"))
+    await run_in_threadpool(_check_capacity, services)
+    async with (
+        _alone(services, caller, key),
+        received_form(request, services.settings.max_upload_bytes) as form,
+    ):
+        asked = read_job_form(
+            form.fields,
+            has_file=form.file is not None,
+            settings=services.settings,
+            language=language_of(request),
+            default_lora=default_lora,
+        )
+        return await _accept(services, caller, form, asked, key)
+
+
+async def receive_image(request: Request, services: Services, caller: Caller) -> Accepted:
+    """The picture of an upload without a job."""
+    await run_in_threadpool(_check_capacity, services)
+    async with received_form(request, services.settings.max_upload_bytes) as form:
+        problems = [
+            FieldProblem(pointer=f"/{name[:100]}", detail="is not a field of this request")
+            for name, _ in form.fields
+        ]
+        if form.file is None:
+            problems.append(FieldProblem(pointer=f"/{FILE_FIELD}", detail="is missing"))
+        if problems:
+            raise InvalidFields(problems)
+        return await _decoded(services, caller, form)
+
+
+async def _accept(
+    services: Services, caller: Caller, form: Form, asked: JobForm, key: str | None
+) -> Submitted:
+    idempotency = await run_in_threadpool(_idempotency, key, form, asked)
+    if idempotency is not None:
+        earlier = await run_in_threadpool(services.store.find_replay, caller.name, idempotency)
+        if earlier is not None:
+            return Submitted(earlier, replayed=True)
+    params = services.submissions.settle(asked)
+    source = await _source(services, caller, form, asked)
+    return await run_in_threadpool(
+        services.submissions.submit, params, source, caller.name, idempotency
+    )
+
+
+async def _source(services: Services, caller: Caller, form: Form, asked: JobForm) -> Source:
+    if asked.image_id is not None:
+        return await run_in_threadpool(services.images.find, asked.image_id, caller.name)
+    return (await _decoded(services, caller, form)).source
+
+
+async def _decoded(services: Services, caller: Caller, form: Form) -> Accepted:
+    def decode() -> Accepted:
+        return services.images.accept(form.read_file(), caller.name)
+
+    # Its own few threads: waiting uploads must not take those that answer everyone else.
+    return await to_thread.run_sync(decode, limiter=services.decoding)
+
+
+@asynccontextmanager
+async def _alone(services: Services, caller: Caller, key: str | None) -> AsyncIterator[None]:
+    if key is None:
+        yield
+        return
+    token = await run_in_threadpool(services.gate.enter, caller.name, key)
+    try:
+        yield
+    finally:
+        await run_in_threadpool(services.gate.leave, caller.name, key, token)
+
+
+def _check_capacity(services: Services) -> None:
+    services.submissions.check_queue()
+    services.images.check_room()
+
+
+def _idempotency(key: str | None, form: Form, asked: JobForm) -> Idempotency | None:
+    return Idempotency(key, asked.fingerprint(form.file_sha256())) if key else None

@@ -1,0 +1,48 @@
+"""One request, one picture: the form that answers the finished PNG itself."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from api.access.guard import LanguageDep, ServicesDep, Submitter
+from api.errors import problem_of_failure
+from api.form_docs import ENHANCE_FORM
+from api.presenter import job_view
+from api.problems import problems
+from api.receiving import receive_job
+from api.routes.jobs import JOB_PROBLEMS, LONGEST_WAIT_SECONDS
+from api.routes.pictures import PICTURE, image_response
+from api.schemas import JobView
+
+DEFAULT_LORA = "face_restore"
+
+router = APIRouter(tags=["jobs"])
+
+
+@router.post(
+    "/enhance",
+    operation_id="enhance",
+    summary="Send a picture, get the better one",
+    response_class=Response,
+    responses={
+        200: PICTURE,
+        202: {"model": JobView, "description": "Not finished within a minute; follow the job"},
+        **problems(*JOB_PROBLEMS, "internal_error"),
+    },
+    openapi_extra={"requestBody": ENHANCE_FORM},
+)
+async def enhance(
+    request: Request, services: ServicesDep, caller: Submitter, language: LanguageDep
+) -> Response:
+    submitted = await receive_job(request, services, caller, DEFAULT_LORA)
+    await services.followers.wait_for_end(submitted.job_id, LONGEST_WAIT_SECONDS)
+    job = await run_in_threadpool(services.store.get, submitted.job_id)
+    if job.failure is not None:
+        return problem_of_failure(request, job.failure, language)
+    if job.state.is_terminal:
+        answer = await run_in_threadpool(image_response, request, services, job)
+    else:
+        answer = JSONResponse(job_view(job, language).model_dump(mode="json"), status_code=202)
+        answer.headers["Retry-After"] = "1"
+    answer.headers["Location"] = f"/v1/jobs/{job.id}"
+    return answer

@@ -1,0 +1,162 @@
+"""A job's events, as server-sent events and over a WebSocket.
+
+Owns the two wire forms. What is sent, and in which order, is api/follow.py's business.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import suppress
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, WebSocket
+from fastapi.responses import Response, StreamingResponse
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from starlette.concurrency import run_in_threadpool
+from starlette.websockets import WebSocketDisconnect, WebSocketState
+
+from api.access.guard import LanguageDep, ServicesDep, check_origin, check_scope, identify
+from api.access.keys import Scope
+from api.errors import language_of, refusal
+from api.follow import Followed, Pulse, Snapshot, Start
+from api.ownership import checked_id, owned
+from api.presenter import event_data, job_view
+from api.problems import problems
+from api.routes.jobs import READ_PROBLEMS
+from api.services import Services
+from shared.errors import ImageNotFound, RetouchError, Unauthenticated
+from shared.jobs import Event, EventKind
+from shared.messages import Language
+
+SSE = {
+    "description": "`id` is the stream's own; `event` is one of `state progress preview result "
+    "error`; `data` is JSON. First comes a snapshot (`state`, the whole job), last a `result`, an "
+    "`error`, or a `state` with `canceled`. `Last-Event-ID` goes on after that event.",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
+GOING_AWAY = 1012
+
+router = APIRouter(prefix="/v1/jobs", tags=["events"])
+
+
+@router.get(
+    "/{job_id}/events",
+    operation_id="followJob",
+    summary="Everything that happens to a job, as server-sent events",
+    response_class=Response,
+    responses={
+        200: SSE,
+        204: {"description": "Everything up to the last event has been seen"},
+        **problems(*READ_PROBLEMS),
+    },
+)
+async def get_events(
+    job_id: str,
+    request: Request,
+    services: ServicesDep,
+    language: LanguageDep,
+    last_event_id: Annotated[str | None, Header()] = None,
+    ticket: Annotated[str | None, Query(max_length=100)] = None,
+) -> Response:
+    client = await _client_of(request, services, job_id, ticket)
+    start = await services.followers.start(checked_id(job_id), last_event_id)
+    owned(start.job, client)
+    if start.is_over:
+        return Response(status_code=204)  # tells an EventSource not to come back
+    return StreamingResponse(
+        _frames(services, start, language),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+@router.websocket("/{job_id}/socket")
+async def get_socket(
+    websocket: WebSocket,
+    job_id: str,
+    services: ServicesDep,
+    last_event_id: str | None = None,
+    ticket: str | None = None,
+) -> None:
+    try:
+        check_origin(websocket, services)
+        client = await _client_of(websocket, services, job_id, ticket)
+        start = await services.followers.start(checked_id(job_id), last_event_id)
+        owned(start.job, client)
+    except RetouchError as error:
+        await websocket.send_denial_response(refusal(websocket, error))
+        return
+    await websocket.accept()
+    await _until_either_ends(_send_all(websocket, services, start), _until_disconnected(websocket))
+    if websocket.client_state is WebSocketState.CONNECTED:
+        code = GOING_AWAY if services.stopping.is_set() else 1000
+        with suppress(RuntimeError, WebSocketDisconnect):
+            await websocket.close(code)
+
+
+def frame(item: Followed, job_id: str, language: Language) -> tuple[str, EventKind, object] | None:
+    """One item as id, kind and data; None for a pulse."""
+    if isinstance(item, Pulse):
+        return None
+    if isinstance(item, Snapshot):
+        return item.id, EventKind.STATE, job_view(item.job, language).model_dump(mode="json")
+    return item.id, item.kind, event_data(item, job_id, language)
+
+
+async def _frames(services: Services, start: Start, language: Language) -> AsyncIterator[bytes]:
+    async for item in services.followers.follow(start):
+        framed = frame(item, start.job.id, language)
+        if framed is None:
+            yield KEEPALIVE_COMMENT
+            continue
+        event_id, kind, data = framed
+        text = json.dumps(data, ensure_ascii=False)
+        yield format_sse_event(data_str=text, event=str(kind), id=event_id)
+
+
+async def _send_all(websocket: WebSocket, services: Services, start: Start) -> None:
+    language = language_of(websocket)
+    async for item in services.followers.follow(start):
+        framed = frame(item, start.job.id, language)
+        if framed is None:
+            continue  # the server's own pings keep a socket alive
+        event_id, kind, data = framed
+        message = {"id": event_id, "kind": kind, "data": data}
+        await websocket.send_text(json.dumps(message, ensure_ascii=False))
+        if isinstance(item, Event) and kind is EventKind.PREVIEW:
+            await _send_preview(websocket, services, item)
+
+
+async def _send_preview(websocket: WebSocket, services: Services, event: Event) -> None:
+    with suppress(ImageNotFound):  # replaced or expired meanwhile
+        data = await run_in_threadpool(services.blobs.get, str(event.data["blob"]))
+        await websocket.send_bytes(data)
+
+
+async def _until_disconnected(websocket: WebSocket) -> None:
+    while (await websocket.receive())["type"] != "websocket.disconnect":
+        pass  # nothing that a client could say matters here
+
+
+async def _until_either_ends(*coroutines: Coroutine[Any, Any, None]) -> None:
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _client_of(
+    connection: Request | WebSocket, services: Services, job_id: str, ticket: str | None
+) -> str:
+    """By ticket, or by key as everywhere. Raises Unauthenticated, Forbidden."""
+    if ticket is None:
+        caller = identify(connection, services)
+        check_scope(caller, Scope.READ)
+        return caller.name
+    client = await run_in_threadpool(services.tickets.holder, ticket, job_id)
+    if client is None:
+        raise Unauthenticated("the ticket has expired or is for another job")
+    return client

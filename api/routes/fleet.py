@@ -1,0 +1,135 @@
+"""What this deployment is: capabilities, workers, health, readiness, metrics."""
+
+from collections.abc import Callable
+from importlib.metadata import version
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from api.access.guard import Admin, LanguageDep, Reader, ServicesDep
+from api.problems import problem_response, problems
+from api.routes.loras import CALLER_PROBLEMS
+from api.schemas import (
+    BaseView,
+    Capabilities,
+    FormatsView,
+    Health,
+    LimitsView,
+    Readiness,
+    WorkerList,
+    WorkerView,
+)
+from api.services import Services
+from shared.bases import BASES, Base
+from shared.errors import NoWorker, RetouchError
+from shared.params import MAX_LORAS, MEDIA_TYPES
+
+MAX_STEPS = 50
+MAX_PROMPT_CHARACTERS = 1000
+
+router = APIRouter(tags=["fleet"])
+
+
+@router.get(
+    "/v1/capabilities",
+    operation_id="getCapabilities",
+    summary="Bases, limits, formats, workers, versions",
+    responses=problems(*CALLER_PROBLEMS, "store_unavailable"),
+)
+def get_capabilities(services: ServicesDep, caller: Reader) -> Capabilities:
+    del caller
+    workers = services.fleet.workers()
+    ids = dict.fromkeys([services.base.id, *(worker.base for worker in workers)])
+    bases = [_base_view(BASES[base_id]) for base_id in ids if base_id in BASES]
+    return Capabilities(
+        base=_base_view(services.base),
+        bases=bases,
+        limits=_limits(services),
+        formats=FormatsView(input=list(MEDIA_TYPES), output=list(MEDIA_TYPES)),
+        workers=len(workers),
+        versions={"retouch": version("retouch"), "api": "v1"},
+    )
+
+
+@router.get(
+    "/v1/workers",
+    operation_id="listWorkers",
+    summary="Every worker with a fresh heartbeat",
+    responses=problems(*CALLER_PROBLEMS, "store_unavailable"),
+)
+def get_workers(services: ServicesDep, caller: Reader) -> WorkerList:
+    del caller
+    workers = services.fleet.workers()
+    return WorkerList(items=[WorkerView(**worker.model_dump()) for worker in workers])
+
+
+@router.get("/healthz", operation_id="isAlive", summary="The process is alive")
+async def healthz() -> Health:
+    return Health(status="ok")
+
+
+@router.get(
+    "/readyz",
+    operation_id="isReady",
+    summary="The store answers, a worker is alive, the disk has room",
+    response_model=Readiness,
+    responses=problems("store_unavailable", "no_worker", "storage_full"),
+)
+def readyz(request: Request, services: ServicesDep, language: LanguageDep) -> Response:
+    checks, first = {}, None
+    for name, check in _CHECKS.items():
+        try:
+            check(services)
+            checks[name] = "ok"
+        except RetouchError as error:
+            checks[name] = error.code
+            first = first or error.code
+    if first is not None:
+        return problem_response(request, first, language, checks=checks)
+    body = Readiness(ready=True, checks=checks).model_dump_json()
+    return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+@router.get(
+    "/metrics",
+    operation_id="getMetrics",
+    summary="Figures for Prometheus",
+    response_class=Response,
+    responses=problems("unauthenticated", "forbidden"),
+)
+def get_metrics(request: Request, services: ServicesDep, caller: Admin) -> Response:
+    del caller
+    text = request.app.state.metrics.render(services.store, services.fleet, services.base.id)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+def _has_worker(services: Services) -> None:
+    if not any(worker.base == services.base.id for worker in services.fleet.workers()):
+        raise NoWorker()
+
+
+_CHECKS: dict[str, Callable[[Services], None]] = {
+    "store": lambda services: services.store.ping(),
+    "worker": _has_worker,
+    "disk": lambda services: services.images.check_room(),
+}
+
+
+def _base_view(base: Base) -> BaseView:
+    return BaseView(id=base.id, label=base.label, guidance_scale=base.guidance_scale)
+
+
+def _limits(services: Services) -> LimitsView:
+    settings = services.settings
+    return LimitsView(
+        max_upload_bytes=settings.max_upload_bytes,
+        max_pixels=settings.max_pixels,
+        min_side=settings.min_side,
+        max_side=settings.max_side,
+        max_loras=MAX_LORAS,
+        max_steps=MAX_STEPS,
+        max_prompt_characters=MAX_PROMPT_CHARACTERS,
+        queue_limit=settings.queue_limit,
+        rate_limit=settings.rate_limit,
+    )

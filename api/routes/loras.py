@@ -1,0 +1,82 @@
+"""The catalogue of LoRAs, as callers see it."""
+
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from api.access.guard import LanguageDep, Reader, ServicesDep
+from api.caching import ASK_AGAIN, cached_response
+from api.presenter import lora_view
+from api.problems import problems
+from api.schemas import LoraList, LoraView
+from api.sentence import Sentence
+from api.services import Services
+from shared.errors import ImageNotFound, LoraNotFound
+from shared.loras.entry import LoraEntry
+
+SAMPLE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"} | {
+    ".webp": "image/webp"
+}
+CALLER_PROBLEMS = ("unauthenticated", "forbidden", "rate_limited")
+
+router = APIRouter(prefix="/v1/loras", tags=["loras"])
+
+
+@router.get(
+    "",
+    operation_id="listLoras",
+    summary="Every LoRA, the unusable ones with the reason",
+    responses=problems(*CALLER_PROBLEMS),
+)
+def get_loras(services: ServicesDep, caller: Reader, language: LanguageDep) -> LoraList:
+    del caller
+    return LoraList(items=[lora_view(entry, language) for entry in services.catalog.entries()])
+
+
+@router.get(
+    "/{name}",
+    operation_id="getLora",
+    summary="One LoRA, by its full name or without the base's tag",
+    responses=problems(*CALLER_PROBLEMS, "lora_not_found"),
+)
+def get_lora(name: str, services: ServicesDep, caller: Reader, language: LanguageDep) -> LoraView:
+    del caller
+    return lora_view(_find(services, name), language)
+
+
+@router.get(
+    "/{name}/sample",
+    operation_id="getLoraSample",
+    summary="A picture that shows what a LoRA does",
+    response_class=Response,
+    responses=problems(*CALLER_PROBLEMS, "lora_not_found", "image_not_found"),
+)
+def get_sample(name: str, request: Request, services: ServicesDep, caller: Reader) -> Response:
+    del caller
+    entry = _find(services, name)
+    path = _sample_path(services.settings.loras_dir, entry)
+    headers = {"Cache-Control": ASK_AGAIN}
+    media_type = SAMPLE_TYPES[path.suffix.lower()]
+    return cached_response(request, path.read_bytes(), f"{entry.sha256[:32]}", media_type, headers)
+
+
+def _find(services: Services, name: str) -> LoraEntry:
+    entries = services.catalog.entries()
+    fitting = sorted(
+        (entry for entry in entries if name in (entry.name, entry.short_name)),
+        key=lambda entry: (entry.name != name, entry.base != services.base.id),
+    )
+    if not fitting:
+        raise LoraNotFound(Sentence("there is no LoRA of that name", "没有这个名字的 LoRA"))
+    return fitting[0]
+
+
+def _sample_path(folder: Path, entry: LoraEntry) -> Path:
+    # The catalogue vouches for the name's form; a link out of the folder is refused here.
+    path = folder / entry.sample if entry.sample else None
+    if path is None or path.is_symlink() or path.suffix.lower() not in SAMPLE_TYPES:
+        raise ImageNotFound("this LoRA has no sample")
+    if not path.is_file():
+        raise ImageNotFound("this LoRA has no sample")
+    return path

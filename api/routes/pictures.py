@@ -1,0 +1,88 @@
+"""A job's pictures: the result, the latest preview, the normalised input."""
+
+from hashlib import sha256
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from api.access.guard import Reader, ServicesDep
+from api.caching import ASK_AGAIN, FOREVER, cached_response
+from api.ownership import owned_job
+from api.problems import problems
+from api.routes.jobs import READ_PROBLEMS
+from api.sentence import Sentence
+from api.services import Services
+from shared.errors import ImageNotFound, NotFinished, ResultExpired
+from shared.jobs import Job
+from shared.params import MEDIA_TYPES
+
+PICTURE = {
+    "content": {
+        kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES.values()
+    },
+    "description": "The picture's bytes",
+}
+
+router = APIRouter(prefix="/v1/jobs", tags=["pictures"])
+
+
+@router.get(
+    "/{job_id}/image",
+    operation_id="getImage",
+    summary="The finished picture",
+    response_class=Response,
+    responses={200: PICTURE, **problems(*READ_PROBLEMS, "not_finished", "image_not_found")},
+)
+def get_image(job_id: str, request: Request, services: ServicesDep, caller: Reader) -> Response:
+    return image_response(request, services, owned_job(services.store, job_id, caller.name))
+
+
+@router.get(
+    "/{job_id}/preview",
+    operation_id="getPreview",
+    summary="The latest preview",
+    response_class=Response,
+    responses={200: PICTURE, **problems(*READ_PROBLEMS, "not_finished")},
+)
+def get_preview(job_id: str, request: Request, services: ServicesDep, caller: Reader) -> Response:
+    job = owned_job(services.store, job_id, caller.name)
+    if job.preview is None:
+        raise NotFinished(Sentence("there is no preview yet", "还没有预览"))
+    data = _bytes_of(services, job.preview.blob)
+    media_type, etag = job.preview.media_type, sha256(data).hexdigest()
+    return cached_response(request, data, etag, media_type, {"Cache-Control": ASK_AGAIN})
+
+
+@router.get(
+    "/{job_id}/source",
+    operation_id="getSource",
+    summary="The input as it is worked on: upright, without metadata",
+    response_class=Response,
+    responses={200: PICTURE, **problems(*READ_PROBLEMS)},
+)
+def get_source(job_id: str, request: Request, services: ServicesDep, caller: Reader) -> Response:
+    source = owned_job(services.store, job_id, caller.name).spec.source
+    data = _bytes_of(services, source.blob)
+    return cached_response(request, data, source.image_id, "image/webp", {"Cache-Control": FOREVER})
+
+
+def image_response(request: Request, services: Services, job: Job) -> Response:
+    """A job's result. Raises NotFinished, ImageNotFound, ResultExpired."""
+    if job.result is None:
+        if job.state.is_terminal:
+            raise ImageNotFound(
+                Sentence(f"the job {job.state}, so it has no picture", "任务没有完成，因此没有图片")
+            )
+        raise NotFinished()
+    data = _bytes_of(services, job.result.blob)
+    name = f"retouch-{job.id[:8]}.{job.result.format}"
+    headers = {"Cache-Control": FOREVER, "Content-Disposition": f'inline; filename="{name}"'}
+    media_type = MEDIA_TYPES[job.result.format]
+    return cached_response(request, data, job.result.sha256, media_type, headers)
+
+
+def _bytes_of(services: Services, blob: str) -> bytes:
+    try:
+        return services.blobs.get(blob)
+    except ImageNotFound as error:
+        raise ResultExpired() from error

@@ -1,0 +1,244 @@
+"""The answers' shapes, as the OpenAPI document shows them.
+
+Owns names and examples on the wire. How they are filled is presenter.py's business.
+"""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.jobs import JobState, Safety, Stage, Timings
+from shared.params import ImageFormat, LoraMode, LoraRef, Priority
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ProgressView(_View):
+    """How far a job is; `message` is for people, in the caller's language."""
+
+    percent: float = Field(ge=0, le=100, examples=[62.5])
+    step: int = Field(examples=[2])
+    total_steps: int = Field(examples=[4])
+    eta_seconds: float | None = Field(examples=[0.8])
+    message: str = Field(examples=["Enhancing"])
+
+
+class QueueView(_View):
+    """Jobs ahead of this one, and jobs that wait in all."""
+
+    position: int = Field(examples=[0])
+    size: int = Field(examples=[3])
+
+
+class ParamsView(_View):
+    """What the job runs with. With `lora_mode` auto, gaps are filled when a worker has looked."""
+
+    lora_mode: LoraMode
+    loras: list[LoraRef]
+    lora_reason: str | None
+    strength: float | None
+    steps: int
+    executed_steps: int
+    guidance_scale: float | None
+    prompt: str | None
+    negative_prompt: str | None
+    seed: int | None
+    max_side: int
+    upscale: float
+    format: ImageFormat
+    quality: int
+    preview: bool
+    priority: Priority
+    webhook_url: str | None
+    embed_metadata: bool
+    force: bool
+
+
+class NoticeView(_View):
+    """Something worth knowing that is not an error."""
+
+    code: str = Field(examples=["vae_tiling"])
+    message: str
+
+
+class ResultView(_View):
+    """The finished picture. `sha256` is of the bytes that `links.image` serves."""
+
+    width: int
+    height: int
+    format: ImageFormat
+    size_bytes: int
+    sha256: str
+    safety: Safety
+
+
+class ErrorView(_View):
+    """Why a job failed."""
+
+    code: str = Field(examples=["out_of_memory"])
+    message: str
+    advice: str
+    retryable: bool
+
+
+class LinksView(_View):
+    """Addresses of everything about a job, relative to this service."""
+
+    self: str
+    events: str
+    socket: str
+    image: str
+    preview: str
+    source: str
+    cancel: str
+
+
+class JobView(_View):
+    """A job as its owner sees it."""
+
+    id: str = Field(examples=["0123456789abcdef0123456789abcdef"])
+    state: JobState
+    stage: Stage | None
+    progress: ProgressView
+    queue: QueueView
+    attempt: int
+    base: str
+    worker: str | None
+    params: ParamsView
+    degraded: list[NoticeView]
+    result: ResultView | None
+    timings: Timings
+    error: ErrorView | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime
+    links: LinksView
+
+
+class JobPage(_View):
+    """Some of the caller's jobs, newest first; `next_cursor` is null on the last page."""
+
+    items: list[JobView]
+    next_cursor: str | None
+
+
+class TicketView(_View):
+    """A permit for `?ticket=` on a job's events and socket."""
+
+    ticket: str
+    expires_at: datetime
+
+
+class ImageView(_View):
+    """A kept upload. The id is the sha256 of its normalised bytes."""
+
+    id: str
+    width: int
+    height: int
+    expires_at: datetime
+    warnings: list[NoticeView]
+
+
+class LoraView(_View):
+    """One LoRA of the catalogue; `reason` says why it is not available."""
+
+    name: str = Field(examples=["face_restore_v1.5"])
+    short_name: str = Field(examples=["face_restore"])
+    title: str
+    bases: list[str]
+    base: str
+    kind: str
+    state: str
+    reason: str | None
+    default_scale: float
+    strength: float | None
+    treats: list[str]
+    trigger_words: list[str]
+    rank: int | None
+    licence: str | None
+    source: str | None
+    size_bytes: int
+    sha256: str
+    sample_url: str | None
+
+
+class LoraList(_View):
+    """The catalogue, by name."""
+
+    items: list[LoraView]
+
+
+class WorkerView(_View):
+    """A worker process with a fresh heartbeat."""
+
+    id: str
+    host: str
+    pid: int
+    device: str
+    base: str
+    profile: str
+    residency: dict[str, object]
+    in_flight: int
+    last_heartbeat_at: datetime
+
+
+class WorkerList(_View):
+    """The live fleet."""
+
+    items: list[WorkerView]
+
+
+class BaseView(_View):
+    """A base family and what suits it."""
+
+    id: str = Field(examples=["sd15"])
+    label: str = Field(examples=["SD 1.5"])
+    guidance_scale: float
+
+
+class LimitsView(_View):
+    """The most and the least that this deployment takes."""
+
+    max_upload_bytes: int
+    max_pixels: int
+    min_side: int
+    max_side: int
+    max_loras: int
+    max_steps: int
+    max_prompt_characters: int
+    queue_limit: int
+    rate_limit: str
+
+
+class FormatsView(_View):
+    """Picture formats, by direction."""
+
+    input: list[str]
+    output: list[str]
+
+
+class Capabilities(_View):
+    """What this deployment offers."""
+
+    base: BaseView
+    bases: list[BaseView]
+    limits: LimitsView
+    formats: FormatsView
+    workers: int
+    versions: dict[str, str]
+
+
+class Health(_View):
+    """The process is alive."""
+
+    status: str = Field(examples=["ok"])
+
+
+class Readiness(_View):
+    """Whether jobs can be taken and worked on, check by check."""
+
+    ready: bool
+    checks: dict[str, str] = Field(examples=[{"store": "ok", "worker": "ok", "disk": "ok"}])

@@ -1,0 +1,114 @@
+"""What the routes work with, built once per process.
+
+Owns opening and closing these parts in the right order. Knows nothing of HTTP.
+"""
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import structlog
+from anyio import CapacityLimiter
+
+from api.access.keys import Keyring
+from api.access.rate import RateLimit, rate_limit
+from api.access.tickets import Tickets
+from api.follow import Followers
+from api.idempotency import Gate
+from api.intake.decoder import Decoders
+from api.intake.images import Images
+from api.submission import Submissions
+from shared.bases import Base, identify_base
+from shared.blobs import BlobStore, open_blobs
+from shared.fleet import Fleet
+from shared.loras.catalog import Catalog
+from shared.queue import Hints, make_celery
+from shared.reaper import Reaper
+from shared.redis_client import connect
+from shared.settings import Settings
+from shared.store import JobStore
+
+# Decoding is bounded by cores, not by requests; the second one covers the first one's pipes.
+DECODERS = 2
+FIRST_SCAN_SECONDS = 1.0
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of one gateway. All of them are safe to share between threads."""
+
+    settings: Settings
+    base: Base
+    store: JobStore
+    blobs: BlobStore
+    catalog: Catalog
+    fleet: Fleet
+    images: Images
+    decoding: CapacityLimiter
+    submissions: Submissions
+    followers: Followers
+    gate: Gate
+    keys: Keyring
+    tickets: Tickets
+    rate: RateLimit | None
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+
+@asynccontextmanager
+async def running_services(settings: Settings, keys: Keyring) -> AsyncIterator[Services]:
+    """Open everything, yield it, close it again. Needs no store to start."""
+    base = identify_base(settings.base_model)
+    client = connect(settings.redis_url)
+    store, blobs = JobStore(client, settings), open_blobs(settings)
+    hints = Hints(make_celery(settings, base.id), base.id)
+    catalog = Catalog(
+        settings.loras_dir, base.id, digests=settings.data_dir / "gateway-lora-digests.json"
+    )
+    decoders = Decoders(settings.max_side, settings.max_pixels)
+    reaper = Reaper(store, hints, blobs, base.id, settings)
+    stopping = threading.Event()
+    followers = Followers(settings.redis_url, store, stopping)
+    services = Services(
+        settings=settings,
+        base=base,
+        store=store,
+        blobs=blobs,
+        catalog=catalog,
+        fleet=Fleet(client),
+        images=Images(client, blobs, decoders, settings),
+        decoding=CapacityLimiter(DECODERS),
+        submissions=Submissions(store, hints, catalog, base, settings),
+        followers=followers,
+        gate=Gate(client),
+        keys=keys,
+        tickets=Tickets(client),
+        rate=rate_limit(settings),
+        stopping=stopping,
+    )
+    _scan_beside(catalog)
+    reaper.start()
+    try:
+        yield services
+    finally:
+        stopping.set()
+        reaper.stop()
+        catalog.close()
+        decoders.close()
+        await followers.close()
+        client.close()
+
+
+def _scan_beside(catalog: Catalog) -> None:
+    # Hashing gigabytes of LoRAs must not hold the gateway back from answering.
+    thread = threading.Thread(target=_scan, args=(catalog,), name="first-scan", daemon=True)
+    thread.start()
+    thread.join(FIRST_SCAN_SECONDS)
+
+
+def _scan(catalog: Catalog) -> None:
+    catalog.scan()
+    catalog.watch()
+    logger.info("loras scanned", entries=len(catalog.entries()))
