@@ -137,15 +137,21 @@ COSTLY = {
 }
 
 
-@pytest.mark.parametrize("text", COSTLY.values(), ids=COSTLY.keys())
-def test_the_costliest_metadata_stays_within_time_and_memory(text: str, tmp_path: Path) -> None:
+# Memory follows the width of characters and the layers of escapes, not the patterns.
+HEAVY = ("letters", "one wide character", "nested escapes")
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_the_costliest_metadata_stays_within_time_and_memory(name: str, tmp_path: Path) -> None:
+    text = COSTLY[name]
     value = json.dumps(text, ensure_ascii=False).encode()
     metadata = b'"__metadata__":{"a":' + value + b',"b":' + value + b"},"
     raw = b"{" + metadata + TENSOR + b"}"
     path = tmp_path / "costly_tiny.safetensors"
 
     seen = judge(path, struct.pack("<Q", len(raw)) + raw + bytes(512))
-    judge_within_memory(path)
+    if name in HEAVY:
+        judge_within_memory(path)
 
     assert len(raw) <= MAX_HEADER_BYTES
     assert seen.sha256
