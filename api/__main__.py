@@ -49,6 +49,7 @@ class Server(uvicorn.Server):
         self._app = app
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        del frame
         # Unlike the parent's, it does not raise the signal again once everything is closed:
         # ending when told to is a success.
         self.force_exit = self.should_exit and sig == signal.SIGINT
