@@ -1,0 +1,134 @@
+"""The command behind `retouch train`: `python -m worker.training FOLDER --name NAME`.
+
+Owns arguments, the progress bar and the words at the end.
+"""
+
+import argparse
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import get_args
+
+import torch
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from worker.engine.loading import choose_device
+from worker.training import loop
+from worker.training.degradations import Kind
+from worker.training.errors import TrainingError
+from worker.training.recipe import Recipe, Task
+from worker.training.train import Outcome, Places, train
+
+# The first steps warm caches up; a remaining time that counts them is too long.
+SPEED_OVER_SECONDS = 60.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, train, say what came of it. Gives the exit status: 0, 1 for a refusal, 3 if stopped."""
+    options = _parser().parse_args(arguments)
+    recipe, places = read_options(options)
+    torch.set_num_threads(options.threads or torch.get_num_threads())
+    try:
+        with _Bar(recipe) as bar:
+            outcome = train(recipe, places, choose_device(options.device), bar.tell)
+    except TrainingError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(words(outcome, recipe))
+    return 0 if outcome.finished else 3
+
+
+def read_options(options: argparse.Namespace) -> tuple[Recipe, Places]:
+    """Options to a recipe: what is not given has the default that suits the base."""
+    given = {
+        field.name: getattr(options, field.name)
+        for field in fields(Recipe)
+        if getattr(options, field.name, None) is not None
+    }
+    for name in ("treats", "prompts"):
+        if name in given:
+            given[name] = tuple(given[name])
+    recipe = Recipe(**given)
+    if recipe.base != "tiny":
+        recipe = _for_large_base(recipe, given)
+    else:
+        recipe = replace(recipe, base=str(options.models / "tiny"))
+    run = options.run or Path("var") / "training" / recipe.name
+    return recipe, Places(options.photos, options.loras, run, options.start)
+
+
+def _for_large_base(recipe: Recipe, given: dict[str, object]) -> Recipe:
+    """Settings under which SD 1.5 trains on a card of 8 GB, where no others were given."""
+    names = {"sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
+    suited = {
+        "objective": "path",
+        "convolutions": False,
+        "batch": 1,
+        "crop": 512,
+        "rank": 16,
+        "learning_rate": 1e-4,
+        "gradient_checkpointing": True,
+        "base": names.get(recipe.base, recipe.base),
+    }
+    missing = {key: value for key, value in suited.items() if key not in given or key == "base"}
+    return replace(recipe, **missing)  # type: ignore[arg-type]
+
+
+def words(outcome: Outcome, recipe: Recipe) -> str:
+    """What a person is told at the end."""
+    lines = [f"skipped {name}: {why}" for name, why in outcome.skipped.items()]
+    if not outcome.finished:
+        lines.append(f"stopped at step {outcome.step} of {recipe.steps}; the same command goes on")
+        return "\n".join(lines)
+    if outcome.gain is not None:
+        lines.append(f"held-out photos: {outcome.gain:+.2f} dB over the damaged input")
+    return "\n".join([*lines, f"report: {outcome.report}", f"LoRA: {outcome.lora}"])
+
+
+class _Bar:
+    """A progress bar whose remaining time comes from the last minute's speed."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total} loss {task.fields[loss]:.3f}"),
+            TimeRemainingColumn(),
+            speed_estimate_period=SPEED_OVER_SECONDS,
+        )
+        self._task: TaskID = self._progress.add_task(recipe.name, total=recipe.steps, loss=0.0)
+        self._loss: float | None = None
+
+    def __enter__(self) -> "_Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def tell(self, progress: loop.Progress) -> None:
+        smooth = progress.loss if self._loss is None else 0.98 * self._loss + 0.02 * progress.loss
+        self._loss = smooth
+        self._progress.update(self._task, completed=progress.step, loss=smooth)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("retouch train", description="Train a LoRA on your photos.")
+    parser.add_argument("photos", type=Path, help="folder of photos")
+    parser.add_argument("--name", required=True, help="the LoRA is loras/NAME_<base>.safetensors")
+    parser.add_argument("--base", default="tiny", help="tiny, sd15, or a checkpoint's folder")
+    parser.add_argument("--task", choices=get_args(Task))
+    parser.add_argument("--treats", nargs="+", choices=get_args(Kind), help="damage to undo")
+    parser.add_argument("--prompts", nargs="+", help="what stands beside photos without caption")
+    for name in ("rank", "steps", "batch", "crop", "seed", "horizon", "held-out", "report-every"):
+        parser.add_argument(f"--{name}", type=int)
+    for name in ("learning-rate", "strength", "whole-share", "constant-share"):
+        parser.add_argument(f"--{name}", type=float)
+    parser.add_argument("--compare-pixels", action="store_true", default=None)
+    parser.add_argument("--start", type=Path, help="a LoRA of the same base and rank to begin from")
+    parser.add_argument("--loras", type=Path, default=Path("loras"))
+    parser.add_argument("--models", type=Path, default=Path("models"))
+    parser.add_argument("--run", type=Path, help="checkpoints and report; var/training/NAME")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, help="CPU threads; all cores where not given")
+    return parser

@@ -1,0 +1,68 @@
+"""Every number that a training run depends on, in one frozen record.
+
+Owns names, defaults and limits. A run's checkpoint remembers its recipe, so that a resumed run is
+the run that was begun.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from worker.training.degradations import RANGES, Kind
+
+Task = Literal["restore", "style"]
+Objective = Literal["rollout", "path"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one LoRA is trained. Sizes in pixels, rates per step.
+
+    `treats` are the kinds of damage to make and undo; `prompts` what stands beside the photos
+    (captions win). `objective`: `rollout` follows the service's sampler and suits small bases,
+    `path` draws one noise level per picture and suits large ones. `horizon` is how many of the
+    sampler's steps carry gradients; the last `whole_share` of the run uses all of them.
+    `compare_pixels` measures the loss on decoded pictures instead of on latents.
+    """
+
+    name: str
+    base: str
+    task: Task = "restore"
+    treats: tuple[Kind, ...] = ("noise", "blur", "jpeg", "lowres", "phone")
+    prompts: tuple[str, ...] = ("",)
+    rank: int = 32
+    convolutions: bool = True
+    objective: Objective = "rollout"
+    steps: int = 2000
+    batch: int = 4
+    crop: int = 128
+    learning_rate: float = 1e-3
+    warmup: int = 50
+    constant_share: float = 0.5
+    horizon: int = 1
+    whole_share: float = 0.3
+    compare_pixels: bool = False
+    bfloat16: bool = True
+    gradient_checkpointing: bool = False
+    sampler_steps: int = 10
+    strength: float = 0.4
+    seed: int = 0
+    held_out: int = 8
+    max_side: int = 1400
+    report_every: int = 200
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def problem(self) -> str | None:
+        """What is wrong with the numbers, as a sentence; None where nothing is."""
+        if unknown := set(self.treats) - set(RANGES):
+            return f"treats {sorted(unknown)} is unknown; choose from {sorted(RANGES)}"
+        if self.task == "restore" and not self.treats:
+            return "treats is empty; name at least one kind of damage"
+        if self.crop % 16:
+            return f"crop is {self.crop}; it must be a multiple of 16"
+        small = {key for key in _POSITIVE if getattr(self, key) < 1}
+        return f"{', '.join(sorted(small))} must be 1 or more" if small else None
+
+
+_POSITIVE = ("rank", "steps", "batch", "crop", "horizon", "sampler_steps", "report_every")

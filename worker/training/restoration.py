@@ -1,0 +1,112 @@
+"""Restoration pairs from photos, and the loss on them: what a LoRA that repairs is trained for.
+
+Owns how batches are made and which objective they meet. Knows nothing of optimisers and files.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from worker.training.degradations import Pixels, degrade, draw_level
+from worker.training.frozen_base import FrozenBase
+from worker.training.objective import Stretch, picture_loss, rollout_predictions
+from worker.training.photos import Photo, random_crop
+from worker.training.recipe import Recipe
+from worker.training.sampler import executed_steps
+
+LAST_WEIGHS = 4.0
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Damaged and clean pixels [N, 3, H, W] in -1..1, and a prompt for each."""
+
+    damaged: torch.Tensor
+    clean: torch.Tensor
+    prompts: list[str]
+
+
+def draw_pairs(photos: list[Photo], recipe: Recipe, random: np.random.Generator) -> Pairs:
+    """One batch: crops, each damaged in one of the recipe's ways at a level of its own."""
+    clean, damaged, prompts = [], [], []
+    for _ in range(recipe.batch):
+        photo = random_crop(photos, recipe.crop, random)
+        kind = recipe.treats[int(random.integers(len(recipe.treats)))]
+        clean.append(photo.pixels)
+        damaged.append(degrade(photo.pixels, kind, draw_level(kind, random), random))
+        drawn = recipe.prompts[int(random.integers(len(recipe.prompts)))]
+        prompts.append(photo.caption or drawn)
+    return Pairs(to_tensor(damaged), to_tensor(clean), prompts)
+
+
+def to_tensor(pictures: list[Pixels]) -> torch.Tensor:
+    """uint8 [H, W, 3] each to float [N, 3, H, W] in -1..1."""
+    stacked: NDArray[np.uint8] = np.stack(pictures)
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
+
+
+class RestorationLoss:
+    """Draws batches and measures them; `progress` in 0..1 says how far the run is."""
+
+    def __init__(self, base: FrozenBase, photos: list[Photo], recipe: Recipe) -> None:
+        self._base = base
+        self._photos = photos
+        self._recipe = recipe
+        self._plan = executed_steps(base.scheduler, recipe.sampler_steps, recipe.strength)
+        self._alphas = base.scheduler.alphas_cumprod.to(base.device)
+
+    def __call__(self, random: np.random.Generator, progress: float) -> torch.Tensor:
+        pairs = draw_pairs(self._photos, self._recipe, random)
+        clean = pairs.clean.to(self._base.device)
+        embeddings = self._base.embed(pairs.prompts)
+        target, source = self._base.encode(clean), self._base.encode(pairs.damaged)
+        noise = torch.randn(source.shape).to(source.device)
+        if self._recipe.objective == "path":
+            return self._on_path(target, source, noise, embeddings, clean)
+        stretch = self._draw_stretch(random, progress)
+        found = rollout_predictions(
+            lambda z, timestep: self._base.noise(z, timestep, embeddings), source, noise, stretch
+        )
+        weights = [1.0] * (len(found) - 1) + [LAST_WEIGHS]
+        losses = [self._compare(x0, target, clean) for x0 in found]
+        weighed = [weight * loss for weight, loss in zip(weights, losses, strict=True)]
+        return torch.stack(weighed).sum() / sum(weights)
+
+    def _draw_stretch(self, random: np.random.Generator, progress: float) -> Stretch:
+        """Mostly one step with gradients; towards the end all of them at once."""
+        if progress >= 1 - self._recipe.whole_share:
+            return Stretch(self._plan, 0, len(self._plan))
+        # The first step does most of the work and costs no roll-out before it.
+        first = 0 if random.random() < 0.5 else int(random.integers(len(self._plan)))
+        return Stretch(self._plan, first, self._recipe.horizon)
+
+    def _on_path(
+        self,
+        target: torch.Tensor,
+        source: torch.Tensor,
+        noise: torch.Tensor,
+        embeddings: torch.Tensor,
+        clean: torch.Tensor,
+    ) -> torch.Tensor:
+        """One noise level per batch on the straight way from the damaged to the clean latents.
+
+        What is left of the damage shrinks with the noise, as it does in the sampler; the noise to
+        predict is the one that leads to the clean picture.
+        """
+        start = self._plan[0]
+        timestep = int(torch.randint(1, start.timestep + 1, ()))
+        alpha, sigma = self._alphas[timestep].sqrt(), (1 - self._alphas[timestep]).sqrt()
+        left = (sigma / alpha) / (start.sigma / start.alpha)
+        z = alpha * (target + left * (source - target)) + sigma * noise
+        epsilon = self._base.noise(z, timestep, embeddings)
+        if self._recipe.compare_pixels:
+            return self._compare((z - sigma * epsilon) / alpha, target, clean)
+        return torch.nn.functional.mse_loss(epsilon, (z - alpha * target) / sigma)
+
+    def _compare(self, x0: torch.Tensor, target: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+        if self._recipe.compare_pixels:
+            return picture_loss(self._base.decode(x0), clean)
+        unit = self._base.latent_unit
+        return picture_loss(x0 / unit, target / unit)

@@ -1,0 +1,218 @@
+"""Trains one LoRA from a folder of photos and drops it where the service finds it.
+
+Owns the order of things: read, resume or begin, train, judge, keep the best, write. The pieces know
+nothing of each other.
+"""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shared.bases import identify_base
+from worker.training.adapter import (
+    adapter_state,
+    add_adapter,
+    load_adapter_state,
+    save_adapter,
+)
+from worker.training.checkpoint import load_checkpoint, save_checkpoint
+from worker.training.errors import NameTaken, RunChanged, TrainingError
+from worker.training.frozen_base import FrozenBase, load_frozen
+from worker.training.loop import Loop, Progress
+from worker.training.photos import PhotoSet, load_photos
+from worker.training.recipe import Recipe
+from worker.training.report import write_report
+from worker.training.restoration import RestorationLoss
+from worker.training.sidecar import write_sidecar
+from worker.training.style import StyleLoss
+from worker.training.validation import judge, make_samples, mean_gain
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a run reads and writes. `start` is a LoRA to begin from."""
+
+    photos: Path
+    loras: Path
+    run: Path
+    start: Path | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run: the LoRA's file where it finished, and how much better pictures got."""
+
+    finished: bool
+    step: int
+    gain: float | None
+    lora: Path | None
+    report: Path | None
+    skipped: dict[str, str]
+
+
+class _Stopped(Exception):
+    """Raised between two steps when the process was told to stop."""
+
+
+def train(
+    recipe: Recipe, places: Places, device: torch.device, tell: Callable[[Progress], None]
+) -> Outcome:
+    """Run `recipe` to its end, or until SIGINT or SIGTERM, from where its checkpoint stands.
+
+    Raises NameTaken, NoPhotos, OutOfSpace, RunChanged, or TrainingError for a bad recipe or base.
+    """
+    if problem := recipe.problem():
+        raise TrainingError(problem + ".")
+    target = lora_path(recipe, places)
+    if target.exists():
+        raise NameTaken(f"{target} exists already. Choose another --name or remove the file first.")
+    photos = load_photos(places.photos, recipe.crop, recipe.held_out, recipe.max_side)
+    torch.manual_seed(recipe.seed)
+    run = _Run(recipe, places, photos, device)
+    with _stop_signal() as stop:
+        try:
+            run.go_on(tell, stop)
+        except _Stopped:
+            return Outcome(False, run.loop.step, None, None, None, photos.skipped)
+    return run.finish(target)
+
+
+def lora_path(recipe: Recipe, places: Places) -> Path:
+    """`loras/NAME_BASE.safetensors`."""
+    return places.loras / f"{recipe.name}_{identify_base(recipe.base).id}.safetensors"
+
+
+class _Run:
+    """The pieces of one training run, put together."""
+
+    def __init__(
+        self, recipe: Recipe, places: Places, photos: PhotoSet, device: torch.device
+    ) -> None:
+        self._recipe = recipe
+        self._places = places
+        self._skipped = photos.skipped
+        self._base = load_frozen(recipe.base, device, recipe.bfloat16)
+        parameters = _adapted(self._base, recipe, places.start)
+        restoring = recipe.task == "restore"
+        loss = (RestorationLoss if restoring else StyleLoss)(self._base, photos.training, recipe)
+        self.loop = Loop(parameters, loss, recipe)
+        self._samples = make_samples(photos.held_out, recipe) if restoring else []
+        self._best: dict[str, Any] = {"gain": float("-inf"), "adapter": {}}
+        self._resume()
+
+    def _resume(self) -> None:
+        saved = load_checkpoint(self._places.run / CHECKPOINT)
+        if saved is None:
+            return
+        if saved["recipe"] != _plain(self._recipe):
+            raise RunChanged(
+                f"{self._places.run} holds a run that was begun with other settings. "
+                "Use the same settings, another --name, or remove that folder."
+            )
+        self.loop.restore(saved["loop"])
+        self._best = saved["best"]
+
+    def go_on(self, tell: Callable[[Progress], None], stop: list[int]) -> None:
+        def after_step(progress: Progress) -> None:
+            tell(progress)
+            if progress.step % self._recipe.report_every == 0:
+                self._keep()
+            elif stop:
+                self._save()
+            if stop:
+                raise _Stopped
+
+        self.loop.run(self._recipe.steps, after_step)
+
+    def _keep(self) -> None:
+        """Judge the averaged weights by the real sampler, keep them if best, and save the run."""
+        self.loop.swap_average()
+        try:
+            gain = mean_gain(judge(self._base, self._samples, self._recipe))
+            if gain > self._best["gain"] or not self._samples:
+                state = {
+                    key: value.clone() for key, value in adapter_state(self._base.unet).items()
+                }
+                self._best = {"gain": gain, "step": self.loop.step, "adapter": state}
+        finally:
+            self.loop.swap_average()
+        self._log(gain)
+        self._save()
+
+    def _log(self, gain: float) -> None:
+        self._places.run.mkdir(parents=True, exist_ok=True)
+        with (self._places.run / "curve.csv").open("a", encoding="utf-8") as curve:
+            curve.write(f"{self.loop.step},{gain:.4f}\n")
+
+    def _save(self) -> None:
+        state = {"recipe": _plain(self._recipe), "loop": self.loop.state(), "best": self._best}
+        save_checkpoint(self._places.run / CHECKPOINT, state)
+
+    def finish(self, target: Path) -> Outcome:
+        """Write the best adapter, its sidecar and the report."""
+        if self.loop.step % self._recipe.report_every or not self._best["adapter"]:
+            self._keep()
+        load_adapter_state(self._base.unet, self._best["adapter"])
+        verdicts = judge(self._base, self._samples, self._recipe)
+        report = write_report(self._places.run, self._recipe.name, verdicts)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_sidecar(target.with_suffix(".toml"), self._recipe)
+        save_adapter(target, self._best["adapter"], metadata(self._recipe))
+        gain = mean_gain(verdicts) if verdicts else None
+        return Outcome(True, self.loop.step, gain, target, report, self._skipped)
+
+
+def _adapted(base: FrozenBase, recipe: Recipe, start: Path | None) -> list[torch.nn.Parameter]:
+    if recipe.gradient_checkpointing:
+        base.unet.enable_gradient_checkpointing()
+        base.unet.train()
+    parameters = add_adapter(base.unet, recipe.rank, recipe.convolutions)
+    if start is not None:
+        load_start(base.unet, start)
+    return parameters
+
+
+def load_start(unet: Any, start: Path) -> None:
+    """Begin from another LoRA's weights, of the same rank and layers."""
+    from safetensors.torch import load_file
+
+    state = load_file(start)
+    bare = {key.removeprefix("unet."): value.float() for key, value in state.items()}
+    load_adapter_state(unet, bare)
+
+
+def metadata(recipe: Recipe) -> dict[str, str]:
+    """What the file says of itself, in modelspec's keys."""
+    family = identify_base(recipe.base).id
+    names = {"tiny": "retouch-tiny", "sd15": "stable-diffusion-v1", "sd21": "stable-diffusion-v2"}
+    return {
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": f"{names.get(family, family)}/lora",
+        "modelspec.title": recipe.name,
+        "modelspec.implementation": "diffusers",
+        "modelspec.prediction_type": "epsilon",
+    }
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in recipe.as_dict().items()}
+
+
+@contextmanager
+def _stop_signal() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM while open, so that a step is never torn."""
+    received: list[int] = []
+    wanted = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda n, _f: received.append(n)) for number in wanted}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

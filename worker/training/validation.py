@@ -1,0 +1,109 @@
+"""Judges an adapter by the service's own sampler on held-out photos.
+
+Owns the held-out pairs and their scores. Knows nothing of how the adapter is trained.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from worker.training.degradations import RANGES, Kind, Pixels, degrade
+from worker.training.frozen_base import FrozenBase
+from worker.training.metrics import gmsd, psnr, ssim
+from worker.training.objective import Stretch, rollout_predictions
+from worker.training.photos import Photo
+from worker.training.recipe import Recipe
+from worker.training.restoration import to_tensor
+from worker.training.sampler import executed_steps
+
+SIDE = 256
+MULTIPLE = 16
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A held-out part of a photo, and the same damaged in one way at the middle level."""
+
+    name: str
+    kind: Kind
+    clean: Pixels
+    damaged: Pixels
+
+
+@dataclass(frozen=True)
+class Score:
+    """PSNR in dB, SSIM and GMSD of one picture against the clean one."""
+
+    psnr: float
+    ssim: float
+    gmsd: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One sample with what came of it."""
+
+    sample: Sample
+    result: Pixels
+    before: Score
+    after: Score
+
+
+def make_samples(photos: list[Photo], recipe: Recipe) -> list[Sample]:
+    """Every held-out photo with every kind of damage that the recipe treats."""
+    random = np.random.default_rng(recipe.seed + 1)
+    samples = []
+    for photo in photos:
+        clean = _middle(photo.pixels)
+        for kind in recipe.treats:
+            damaged = degrade(clean, kind, RANGES[kind].middle, random)
+            samples.append(Sample(photo.name, kind, clean, damaged))
+    return samples
+
+
+def _middle(pixels: Pixels) -> Pixels:
+    height, width = (min(SIDE, side) // MULTIPLE * MULTIPLE for side in pixels.shape[:2])
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    return np.ascontiguousarray(pixels[top : top + height, left : left + width])
+
+
+def judge(base: FrozenBase, samples: list[Sample], recipe: Recipe) -> list[Verdict]:
+    """Run each sample through the sampler with the adapter as it stands."""
+    embeddings = base.embed([recipe.prompts[0]])
+    return [_judge_one(base, sample, recipe, embeddings) for sample in samples]
+
+
+def _judge_one(
+    base: FrozenBase, sample: Sample, recipe: Recipe, embeddings: torch.Tensor
+) -> Verdict:
+    result = restore(base, sample.damaged, recipe, embeddings)
+    return Verdict(sample, result, score(sample.damaged, sample.clean), score(result, sample.clean))
+
+
+@torch.no_grad()
+def restore(base: FrozenBase, damaged: Pixels, recipe: Recipe, embeddings: torch.Tensor) -> Pixels:
+    """The picture that the sampler makes of `damaged`, sides multiples of 16, seed 0."""
+    plan = executed_steps(base.scheduler, recipe.sampler_steps, recipe.strength)
+    source = base.encode(to_tensor([damaged]))
+    noise = torch.randn(source.shape, generator=torch.Generator().manual_seed(0))
+    last = Stretch(plan, len(plan) - 1, 1)
+    x0 = rollout_predictions(
+        lambda z, timestep: base.noise(z, timestep, embeddings),
+        source,
+        noise.to(source.device),
+        last,
+    )[0]
+    pixels = (base.decode(x0)[0].clamp(-1, 1) + 1) * 127.5
+    return np.asarray(pixels.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy())
+
+
+def score(picture: Pixels, clean: Pixels) -> Score:
+    """All three measures of one picture."""
+    return Score(psnr(picture, clean), ssim(picture, clean), gmsd(picture, clean))
+
+
+def mean_gain(verdicts: list[Verdict]) -> float:
+    """Mean PSNR after minus before, dB; 0 where there is nothing to judge."""
+    gains = [verdict.after.psnr - verdict.before.psnr for verdict in verdicts]
+    return float(np.mean(gains)) if gains else 0.0
