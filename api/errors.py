@@ -54,7 +54,6 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RetouchError, _ours)
     app.add_exception_handler(HTTPException, _starlettes)
     app.add_exception_handler(RequestValidationError, _fastapis)
-    app.add_exception_handler(Exception, _unforeseen)
 
 
 def refusal(request: HTTPConnection, error: RetouchError) -> JSONResponse:
@@ -100,7 +99,8 @@ async def _fastapis(request: Request, error: Exception) -> JSONResponse:
     return refusal(request, InvalidFields(fields))
 
 
-async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+def unforeseen(request: Request, error: Exception) -> JSONResponse:
+    """The answer to what nobody foresaw; the details go to the log alone."""
     logger.error("unforeseen error", path=request.url.path, exc_info=error)
     return problem_response(request, "internal_error", language_of(request))
 

@@ -1,4 +1,4 @@
-"""What happens to every answer: security headers, one line in the log, one count.
+"""What happens to every answer: security headers, one line in the log, one count, no traceback.
 
 Owns the headers' values. Plain ASGI, so that streams pass through untouched. The log line has the
 path and never the query, which may hold a ticket.
@@ -8,8 +8,10 @@ import time
 
 import structlog
 from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.errors import unforeseen
 from api.metrics import Metrics
 
 PAGE_POLICY = (
@@ -25,7 +27,7 @@ logger = structlog.get_logger("api.access")
 
 
 class Finish:
-    """Wraps the whole application; innermost of nothing, so that it sees every answer."""
+    """Wraps the whole application, so that it sees every answer, an unforeseen error's too."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -35,17 +37,25 @@ class Finish:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 500
+        started: float = time.perf_counter()
+        status: int | None = None
 
         async def finished_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = int(message["status"])
                 secure(MutableHeaders(scope=message))
                 self._note(scope, status, time.perf_counter() - started)
             await send(message)
 
-        await self._app(scope, receive, finished_send)
+        try:
+            await self._app(scope, receive, finished_send)
+        except Exception as error:
+            # Starlette's own place for this lies outside of all middleware, headers included.
+            if status is not None:
+                raise
+            answer = unforeseen(Request(scope), error)
+            await answer(scope, receive, finished_send)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")

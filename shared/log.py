@@ -10,7 +10,14 @@ from shared.settings import Settings
 def configure_logging(settings: Settings) -> None:
     """Send structlog's and the standard library's records to stderr in one form."""
     as_json = settings.log_format == "json"
-    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(
+            # The default one prints local variables, and with them keys and addresses.
+            exception_formatter=structlog.dev.plain_traceback
+        )
+    )
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

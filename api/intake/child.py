@@ -35,6 +35,7 @@ DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 def main(memory_bytes: int) -> None:
     """Answer orders until stdin ends."""
     ImageFile.LOAD_TRUNCATED_IMAGES = False
+    Image.MAX_IMAGE_PIXELS = None  # the order says how many are too many
     Image.preinit()
     _limit(memory_bytes)
     while (message := _receive(sys.stdin.buffer)) is not None:

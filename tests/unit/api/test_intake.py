@@ -1,0 +1,310 @@
+"""What becomes of a picture on its way in."""
+
+import io
+import os
+import signal
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+
+from api.intake.decoder import Decoders
+from api.intake.header import read_header
+from shared.errors import (
+    AnimatedImage,
+    ImageTooLarge,
+    ImageTruncated,
+    InvalidImage,
+    RetouchError,
+    UnsupportedMediaType,
+)
+from tests.support.pictures import PIECES, colours, is_like, photo
+
+MAX_SIDE = 256
+ORIENTATION = 0x0112
+
+
+@pytest.fixture(scope="module")
+def decoders() -> Iterator[Decoders]:
+    made = Decoders(MAX_SIDE, max_pixels=1_000_000)
+    yield made
+    made.close()
+
+
+def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack("!I", len(data)) + name + data + struct.pack("!I", zlib.crc32(name + data))
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    header = struct.pack("!IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"x") + chunk(b"IEND", b"")
+    )
+
+
+def outcome(decoders: Decoders, data: bytes) -> str:
+    try:
+        decoders.normalise(data)
+    except RetouchError as error:
+        return error.code
+    return "taken"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_the_header_tells_kind_and_size(kind: str) -> None:
+    header = read_header(photo(70, 50, kind))
+
+    assert (header.kind, header.width, header.height) == (kind.lower(), 70, 50)
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_every_form_of_webp_has_its_size_read(mode: str, lossless: bool) -> None:
+    header = read_header(photo(301, 77, "WEBP", mode, lossless=lossless))
+
+    assert (header.width, header.height) == (301, 77)
+
+
+@pytest.mark.parametrize("progressive", [True, False])
+def test_jpeg_markers_before_the_frame_are_skipped(progressive: bool) -> None:
+    data = photo(90, 31, comment=b"\xff\xc0" * 300, exif=b"Exif\0\0" + bytes(40))
+
+    assert (read_header(data).width, read_header(data).height) == (90, 31)
+    assert read_header(photo(90, 31, progressive=progressive)).width == 90
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"just words",
+        b"GIF89a" + bytes(20),
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"II*\0" + bytes(20),
+        b"%PDF-1.7",
+        b"8BPS" + bytes(20),
+        b"%!PS-Adobe-3.0 EPSF-3.0",
+        b"SIMPLE  =                    T",
+        b"\0\0\0\x18ftypheic" + bytes(20),
+        b"BM" + bytes(60),
+    ],
+)
+def test_anything_else_is_an_unsupported_media_type(data: bytes) -> None:
+    with pytest.raises(UnsupportedMediaType):
+        read_header(data)
+
+
+def test_animated_pictures_are_refused_by_their_header() -> None:
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
+    for kind in ("PNG", "WEBP"):
+        data = saved(frames[0], kind, save_all=True, append_images=frames[1:])
+        with pytest.raises(AnimatedImage):
+            read_header(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("kept", [4, 12, 20, 30])
+def test_a_file_that_ends_in_its_header_is_refused_in_words(kind: str, kept: int) -> None:
+    with pytest.raises((ImageTruncated, InvalidImage, UnsupportedMediaType)):
+        read_header(photo(kind=kind)[:kept])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_pictures_arrive_with_their_colours(decoders: Decoders, kind: str) -> None:
+    normal = decoders.normalise(photo(120, 80, kind))
+
+    assert (normal.width, normal.height, normal.warnings) == (120, 80, [])
+    assert all(is_like(*pair) for pair in zip(colours(normal.data), PIECES, strict=True))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "CMYK", "RGBA", "1", "I;16"])
+def test_every_mode_becomes_rgb(decoders: Decoders, mode: str) -> None:
+    kind = "JPEG" if mode == "CMYK" else "PNG"
+    if mode == "I;16":
+        data = saved(Image.new("I;16", (64, 48), 40_000), kind)
+    else:
+        data = photo(kind=kind, mode=mode)
+
+    normal = decoders.normalise(data)
+
+    with Image.open(io.BytesIO(normal.data)) as image:
+        assert (image.format, image.mode, image.size) == ("WEBP", "RGB", (64, 48))
+
+
+def test_sixteen_bit_grey_keeps_its_brightness(decoders: Decoders) -> None:
+    normal = decoders.normalise(saved(Image.new("I;16", (64, 48), 128 * 257), "PNG"))
+
+    assert colours(normal.data)[0] == (128, 128, 128)
+
+
+def test_transparent_parts_are_laid_on_white_and_that_is_said(decoders: Decoders) -> None:
+    normal = decoders.normalise(saved(Image.new("RGBA", (64, 64), (255, 0, 0, 0)), "PNG"))
+
+    assert normal.warnings == ["alpha_flattened"]
+    assert colours(normal.data)[0] == (255, 255, 255)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_and_gone(decoders: Decoders, orientation: int) -> None:
+    # Given a picture that a camera stored turned
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    data = photo(120, 80, exif=exif.tobytes())
+
+    # When it is taken in
+    normal = decoders.normalise(data)
+
+    # Then it is upright as Pillow's own reading makes it
+    with Image.open(io.BytesIO(data)) as stored:
+        upright = saved(ImageOps.exif_transpose(stored), "PNG")
+    assert all(is_like(*pair) for pair in zip(colours(normal.data), colours(upright), strict=True))
+    with Image.open(io.BytesIO(normal.data)) as image:
+        assert dict(image.getexif()) == {}
+
+
+def test_no_metadata_survives(decoders: Decoders) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", "SECRET-comment")
+    exif = Image.Exif()
+    exif[0x010E] = "SECRET-exif"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data = saved(
+        Image.new("RGB", (64, 64), "teal"), "PNG", pnginfo=text, exif=exif, icc_profile=profile
+    )
+
+    kept = decoders.normalise(data).data
+
+    assert b"SECRET" not in kept
+    with Image.open(io.BytesIO(kept)) as image:
+        assert not {"exif", "icc_profile", "xmp"} & set(image.info)
+
+
+def test_large_pictures_are_fitted_and_that_is_said(decoders: Decoders) -> None:
+    for kind in ("JPEG", "PNG"):
+        normal = decoders.normalise(photo(900, 300, kind))
+
+        assert (normal.width, normal.height) == (256, 85)
+        assert normal.warnings == ["scaled_down"]
+        assert all(is_like(*pair) for pair in zip(colours(normal.data), PIECES, strict=True))
+
+
+def test_a_tail_behind_a_jpeg_is_not_kept(decoders: Decoders) -> None:
+    assert b"<html>" not in decoders.normalise(photo() + b"<html>PK\x03\x04").data
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_cut_off_picture_is_truncated(decoders: Decoders, kind: str) -> None:
+    data = saved(Image.effect_noise((128, 128), 80).convert("RGB"), kind)
+
+    with pytest.raises(ImageTruncated):
+        decoders.normalise(data[: len(data) // 2])
+
+
+def test_damage_anywhere_is_a_refusal_and_never_a_crash(decoders: Decoders) -> None:
+    # Given whole pictures of each kind, each damaged in many places
+    for kind in ("PNG", "JPEG", "WEBP"):
+        data = photo(40, 40, kind)
+        for place in range(8, len(data), max(1, len(data) // 40)):
+            damaged = bytearray(data)
+            damaged[place] ^= 0xFF
+            # Then each is either taken or refused with one of our own errors
+            assert outcome(decoders, bytes(damaged)) in {
+                "taken",
+                "invalid_image",
+                "image_truncated",
+                "image_too_large",
+            }
+
+
+def test_compressed_text_and_profile_bombs_are_refused_or_ignored(decoders: Decoders) -> None:
+    bomb = zlib.compress(bytes(64 * 2**20))
+    whole = photo(kind="PNG")
+    for name, data in ((b"zTXt", b"Comment\0\0" + bomb), (b"iCCP", b"p\0\0" + bomb)):
+        spiked = whole[:33] + chunk(name, data) + whole[33:]
+        assert outcome(decoders, spiked) in {"taken", "invalid_image"}
+
+
+def test_a_picture_larger_than_its_header_said_is_refused(decoders: Decoders) -> None:
+    with pytest.raises(ImageTooLarge):
+        decoders.normalise(png_claiming(40_000, 40_000))
+
+
+def test_a_decoder_that_dies_fails_one_upload_and_is_replaced() -> None:
+    # Given a pool whose one child has been stopped for good
+    decoders = Decoders(MAX_SIDE, max_pixels=1_000_000)
+    decoders.normalise(photo())
+    (child,) = decoders._idle
+    os.kill(child._process.pid, signal.SIGSEGV)
+
+    # When the next picture meets it
+    with pytest.raises(InvalidImage):
+        decoders.normalise(photo())
+
+    # Then the one after that is served by another
+    assert decoders.normalise(photo()).width == 64
+    decoders.close()
+
+
+def test_a_decoder_that_hangs_is_ended() -> None:
+    decoders = Decoders(MAX_SIDE, max_pixels=1_000_000, timeout_seconds=2.0)
+    decoders.normalise(photo())
+    (child,) = decoders._idle
+    os.kill(child._process.pid, signal.SIGSTOP)
+
+    with pytest.raises(InvalidImage):
+        decoders.normalise(photo())
+
+    assert child.exit_status is not None
+    decoders.close()
+
+
+def test_a_picture_that_needs_too_much_memory_fails_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given children that may use little more than the interpreter itself
+    monkeypatch.setattr("api.intake.decoder.BASE_MEMORY_BYTES", 160 * 2**20)
+    monkeypatch.setattr("api.intake.decoder.BYTES_PER_PIXEL", 0)
+    decoders = Decoders(MAX_SIDE, max_pixels=100_000_000)
+
+    # When one picture wants 300 MB
+    with pytest.raises(InvalidImage):
+        decoders.normalise(photo(9000, 9000, "PNG"))
+
+    # Then others are served as before
+    assert decoders.normalise(photo()).width == 64
+    decoders.close()
+
+
+def test_decoders_are_replaced_after_their_share_of_pictures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("api.intake.decoder.USES_EACH", 2)
+    decoders = Decoders(MAX_SIDE, max_pixels=1_000_000)
+    decoders.normalise(photo())
+    (first,) = decoders._idle
+
+    decoders.normalise(photo())
+
+    assert decoders._idle == []
+    assert first.exit_status is not None
+    decoders.close()
+
+
+def test_a_decoder_may_not_write_files_and_sees_no_environment(decoders: Decoders) -> None:
+    decoders.normalise(photo())
+    process = Path(f"/proc/{decoders._idle[0]._process.pid}")
+    limits = (process / "limits").read_text().splitlines()
+    lines = {line[:26].strip(): line[26:].split()[0] for line in limits}
+    assert (process / "environ").read_bytes() == b""
+    assert lines["Max file size"] == "0"
+    assert lines["Max core file size"] == "0"
+    assert lines["Max open files"] == "16"
+    assert lines["Max address space"].isdigit()
