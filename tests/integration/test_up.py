@@ -1,6 +1,5 @@
 """`retouch up`: everything starts, works together, and nothing stays behind."""
 
-import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -84,7 +83,7 @@ def test_a_worker_that_dies_is_said_and_replaced(up: RunningUp) -> None:
     with Client(up.url) as client:
         (first,) = client.workers()
         # When
-        os.kill(first.pid, signal.SIGKILL)
+        up.child("worker").kill()
         # Then
         wait_until(
             lambda: {worker.id for worker in client.workers()} - {first.id},
@@ -100,9 +99,8 @@ def test_a_store_that_dies_comes_back_with_its_jobs(up: RunningUp) -> None:
     # Given
     with Client(up.url) as client:
         done = client.wait(client.submit(picture()))
-        store = next(p for p in up.family() if "valkey" in p.name())
         # When
-        store.kill()
+        up.child("valkey-server").kill()
         # Then
         wait_until(
             lambda: "The store was killed" in up.said(), description="the restart to be said"

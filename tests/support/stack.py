@@ -35,6 +35,12 @@ class RunningUp:
         mother = psutil.Process(self.process.pid)
         return [mother, *mother.children(recursive=True)]
 
+    def child(self, word: str) -> psutil.Process:
+        """The direct child whose command has this word as an argument, or as its name."""
+        children = psutil.Process(self.process.pid).children()
+        (found,) = [one for one in children if word in one.cmdline() or word in one.name()]
+        return found
+
     def wait_until_ready(self) -> None:
         def is_ready() -> bool:
             assert self.process.poll() is None, f"it ended:\n{self.said()}"
