@@ -9,8 +9,8 @@ import redis
 from fastapi.testclient import TestClient
 
 from api.app import create_app
+from shared.blobs import BlobStore, open_blobs
 from shared.settings import Settings
-from shared.store import JobStore
 from tests.support.pictures import photo
 from tests.unit.loras.lora_files import sdxl_specs, tiny_specs, write_lora
 
@@ -65,7 +65,6 @@ def client(gateway: Gateway) -> TestClient:
 
 
 @pytest.fixture
-def store_of(client: TestClient, store: JobStore) -> JobStore:
-    """The ledger behind `client`, through which a test acts as the worker."""
-    del client
-    return store
+def blobs(settings: Settings) -> BlobStore:
+    """The pictures behind `client`."""
+    return open_blobs(settings)
