@@ -21,6 +21,9 @@ from shared.settings import Settings
 # Redis blobs are for small fleets: larger pictures belong on a disk.
 REDIS_BLOB_LIMIT = 16 * 2**20
 
+# Writing takes seconds at most: an older temporary file was left by a process that died.
+TEMPORARY_SECONDS = 600.0
+
 
 class BlobStore(Protocol):
     """Named bytes that expire. Names are ours (`kind/name`), never a caller's text."""
@@ -83,10 +86,11 @@ class FolderBlobs:
         (self._root / name).unlink(missing_ok=True)
 
     def sweep(self) -> int:
-        oldest, deleted = time.time() - self._ttl, 0
+        deleted = 0
         for path in self._root.rglob("*"):
+            life = min(self._ttl, TEMPORARY_SECONDS) if path.name.startswith(".") else self._ttl
             try:
-                if path.is_file() and path.stat().st_mtime < oldest:
+                if path.is_file() and path.stat().st_mtime < time.time() - life:
                     path.unlink()
                     deleted += 1
             except FileNotFoundError:

@@ -4,9 +4,11 @@ Owns how a hint travels. A hint carries a job id and nothing else; that a job ex
 is and what became of it is the ledger's business (shared/store.py).
 """
 
+from typing import Any
+
 from celery import Celery
 from kombu import Queue
-from kombu.exceptions import OperationalError
+from kombu.exceptions import LimitExceeded, OperationalError
 from redis.exceptions import RedisError
 
 from shared.errors import StoreUnavailable
@@ -16,6 +18,8 @@ RUN_TASK = "retouch.run"
 
 # Kombu wraps what fails while connecting, and lets through what fails on an old connection.
 RECOVERABLE = (RedisError, OSError)
+
+PENDING_SECONDS = 2.0
 
 
 def queue_name(base: str) -> str:
@@ -45,6 +49,8 @@ def make_celery(settings: Settings, base: str) -> Celery:
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # Redis without memory answers with an error: connect again, do not end.
+        broker_channel_error_retry=True,
         task_publish_retry=False,
         # The ledger recovers jobs; a visibility timeout below a job's length would start it twice.
         broker_transport_options={
@@ -75,4 +81,13 @@ class Hints:
         try:
             self._app.send_task(RUN_TASK, args=[job_id], queue=self._queue, retry=False)
         except (OperationalError, *RECOVERABLE) as error:
+            raise StoreUnavailable("the broker does not answer") from error
+
+    def pending(self) -> int:
+        """Hints that no worker has taken yet. Raises StoreUnavailable."""
+        try:
+            pool: Any = self._app.pool  # a pool of connections, whatever its stub says
+            with pool.acquire(block=True, timeout=PENDING_SECONDS) as connection:
+                return int(connection.default_channel.client.llen(self._queue))
+        except (OperationalError, LimitExceeded, *RECOVERABLE) as error:
             raise StoreUnavailable("the broker does not answer") from error

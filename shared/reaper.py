@@ -12,6 +12,7 @@ import structlog
 
 from shared.blobs import BlobStore
 from shared.errors import RetouchError
+from shared.leftovers import discard_result
 from shared.queue import Hints
 from shared.settings import Settings
 from shared.store import JobStore
@@ -53,8 +54,7 @@ class Reaper:
         if not self._store.elect("reaper", self._token, TICK_SECONDS * 3):
             return
         self._expire_leases()
-        for job_id in self._store.overdue(self._base, HINTS_PER_TICK):
-            self._hints.send(job_id)
+        self._hint_again()
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + SWEEP_SECONDS
             self._blobs.sweep()
@@ -70,6 +70,14 @@ class Reaper:
             logger.warning(
                 "lease expired", job=reaped.job_id, worker=reaped.worker, now=str(reaped.outcome)
             )
+            discard_result(self._blobs, reaped.job_id, reaped.epoch)
+
+    def _hint_again(self) -> None:
+        # A hint is for whichever job comes next, so what counts is that there are enough of them.
+        missing = self._store.queue_size(self._base) - self._hints.pending()
+        if missing > 0:
+            for job_id in self._store.overdue(self._base, min(missing, HINTS_PER_TICK)):
+                self._hints.send(job_id)
 
     def _loop(self) -> None:
         while not self._stopping.wait(TICK_SECONDS):

@@ -9,6 +9,10 @@ from redis.commands.core import Script
 
 from shared.redis_client import translated_errors
 
+# A store without memory refuses new jobs; what was accepted is still finished (Redis 7 and later).
+GOES_ON_WITHOUT_MEMORY = "#!lua flags=allow-oom\n"
+STOPS_WITHOUT_MEMORY = {"submit"}
+
 
 @cache
 def source(name: str) -> str:
@@ -17,7 +21,8 @@ def source(name: str) -> str:
     parts = (
         folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", name)
     )
-    return "\n".join(parts)
+    header = "" if name in STOPS_WITHOUT_MEMORY else GOES_ON_WITHOUT_MEMORY
+    return header + "\n".join(parts)
 
 
 class Scripts:

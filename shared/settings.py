@@ -80,8 +80,10 @@ class Settings(BaseSettings):
     share_devices: bool = Field(
         False, description="When every device is taken: share one instead of waiting for one."
     )
-    engine: Literal["diffusers", "fake"] = Field(
-        "diffusers", description="Engine: diffusers, or fake for tests of the fleet."
+    engine: Literal["auto", "step", "diffusers", "fake"] = Field(
+        "auto",
+        description="Engine: step (many pictures, step by step), diffusers (one at a time), auto "
+        "(step where the base allows it), or fake for tests of the fleet.",
     )
     fake_step_seconds: float = Field(
         0.02, ge=0, description="Time that the fake engine takes for a step, seconds."

@@ -44,6 +44,13 @@ class Reaped:
     job_id: str
     outcome: JobState
     worker: str
+    epoch: int
+
+
+class MustRunAlone(Exception):
+    """Raised by `claim` when the next job was in hand when a worker died, so that it waits for a
+    worker with empty hands; or when the asking worker holds such a job already.
+    """
 
 
 class JobStore:
@@ -142,10 +149,15 @@ class JobStore:
     # --- for workers
 
     def claim(self, base: str, worker: str) -> Claim | None:
-        """The job whose turn it is, now held by this worker; None when nothing waits."""
+        """The job whose turn it is, now held by this worker; None when nothing waits.
+
+        Raises MustRunAlone.
+        """
         row = self._scripts.run("claim", base, worker, self._lease_ms, self._ttl)
         if not row:
             return None
+        if row[0] == "alone":
+            raise MustRunAlone
         _, spec, params, epoch, attempt, percent, queued_ms = row
         return Claim(
             spec=JobSpec.model_validate_json(spec).model_copy(
@@ -251,8 +263,11 @@ class JobStore:
         flat = self._scripts.run(
             "reap", self._ttl, self._max_crashes, failure.model_dump_json(), worker
         )
-        triples = zip(flat[0::3], flat[1::3], flat[2::3], strict=True)
-        return [Reaped(job_id, JobState(outcome), owner) for job_id, outcome, owner in triples]
+        rows = zip(flat[0::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
+        return [
+            Reaped(job_id, JobState(outcome), owner, int(epoch))
+            for job_id, outcome, owner, epoch in rows
+        ]
 
     def _report(
         self, claim: Claim, kind: EventKind, field: str, value: BaseModel, percent: float = 0.0

@@ -1,18 +1,18 @@
-"""`python -m worker`: one worker process for one device."""
+"""`python -m worker`: one worker, that is an engine process and the supervisor that keeps it up."""
 
 import sys
 
 from shared.log import configure_logging
+from shared.redis_client import connect
 from shared.settings import load_settings
-from worker.process import WorkerProcess
+from worker.supervisor import Supervisor
+from worker.undertaker import Undertaker
 
 
 def main() -> int:
     settings = load_settings()
     configure_logging(settings)
-    with WorkerProcess(settings) as worker:
-        worker.consume()
-    return 0
+    return Supervisor(settings, Undertaker(connect(settings.redis_url), settings)).run()
 
 
 if __name__ == "__main__":

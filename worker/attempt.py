@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from shared.errors import JobCanceled, LeaseLost, RetouchError, StoreUnavailable
+from shared.errors import JobCanceled, LeaseLost, RetouchError, StorageFull, StoreUnavailable
 from shared.jobs import Claim, Degraded, Preview, Progress, Result, Stage, StepSignal, Timings
+from shared.leftovers import preview_blob, result_blob
 from shared.params import JobParams
 from worker.engine.interface import (
     EngineEvent,
@@ -64,6 +65,7 @@ class Attempt:
     def work(self) -> None:
         """Raises a RetouchError, JobCanceled, LeaseLost, or the stop flag's other reasons."""
         spec = self._claim.spec
+        self._runner.probe.reached("started", self._claim)
         pixels = load_source(self._runner.blobs.get(spec.source.blob), spec.params)
         params, chosen = self._runner.chooser.settle(spec.params, pixels)
         if params != spec.params:
@@ -77,10 +79,16 @@ class Attempt:
 
     def _follow(self, job: EngineJob, tracker: ProgressTracker) -> EngineResult:
         events: queue.SimpleQueue[EngineEvent | None] = queue.SimpleQueue()
-        future = self._runner.engine.submit(job, events.put)
-        future.add_done_callback(lambda _: events.put(None))
-        while (event := events.get()) is not None:
-            self._on_event(event, tracker)
+
+        def on_event(event: EngineEvent) -> None:
+            self._runner.pulse.beat()
+            events.put(event)
+
+        with self._runner.pulse.expected():
+            future = self._runner.engine.submit(job, on_event)
+            future.add_done_callback(lambda _: events.put(None))
+            while (event := events.get()) is not None:
+                self._on_event(event, tracker)
         result = future.result()
         self._seconds |= result.seconds
         return result
@@ -95,7 +103,7 @@ class Attempt:
 
     def _show(self, pixels: Pixels) -> None:
         spec, (height, width) = self._claim.spec, pixels.shape[:2]
-        blob = f"previews/{spec.id}-{self._claim.epoch}.webp"
+        blob = preview_blob(spec.id, self._claim.epoch)
         try:
             self._runner.blobs.put(blob, encode_preview(pixels))
         except RetouchError as error:
@@ -109,9 +117,11 @@ class Attempt:
         self._report(tracker.enter(Stage.SAVING))
         since = time.monotonic()
         data = encode_result(result.pixels, params)
-        blob = f"results/{self._claim.spec.id}-{self._claim.epoch}.{params.format}"
+        blob = result_blob(self._claim.spec.id, self._claim.epoch, params.format)
+        self._runner.probe.reached("encoded", self._claim)
         self._runner.blobs.put(blob, data)
         self._seconds["saving"] = time.monotonic() - since
+        self._runner.probe.reached("stored", self._claim)
         try:
             self._commit(described(result, params, data, blob), result, tracker.finish())
         except BaseException:
@@ -122,6 +132,7 @@ class Attempt:
         degraded = [Degraded(code=code) for code in made.degraded]
         store, timings = self._runner.store, self.timings
         outcome = patiently(lambda: store.commit(self._claim, result, progress, timings, degraded))
+        self._runner.probe.reached(outcome, self._claim)
         if outcome == "canceled":
             raise JobCanceled
         if outcome == "lost":
@@ -178,12 +189,12 @@ def described(made: EngineResult, params: JobParams, data: bytes, blob: str) -> 
 
 
 def patiently(action: Callable[[], Answer]) -> Answer:
-    """Repeat while the store is away, up to its patience."""
+    """Repeat while the store is away or has no memory, up to its patience."""
     deadline, pause = time.monotonic() + STORE_PATIENCE_SECONDS, 0.1
     while True:
         try:
             return action()
-        except StoreUnavailable:
+        except (StoreUnavailable, StorageFull):
             if time.monotonic() > deadline:
                 raise
             time.sleep(pause)

@@ -5,7 +5,8 @@ step; a store that does not answer changes nothing, since only a newer claim tak
 """
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -17,15 +18,48 @@ from worker.engine.interface import StopFlag
 
 logger = structlog.get_logger(__name__)
 
+# After a renewal that failed: at once again, since the next connection may be a good one.
+RETRY_SECONDS = 0.2
+
+
+class LeasedStop(StopFlag):
+    """A stop flag that knows when its lease was last confirmed.
+
+    A process that was frozen for longer than its lease may have lost the job without a sign. So the
+    first look after such a time asks the ledger before another step is executed.
+    """
+
+    def __init__(self, ask: Callable[[], StepSignal], lease_seconds: float) -> None:
+        super().__init__()
+        self._ask = ask
+        self._lease_seconds = lease_seconds
+        self._confirmed_at = time.monotonic()
+
+    def confirm(self) -> None:
+        """Ask the ledger and obey; without an answer nothing is known, and the job goes on."""
+        try:
+            obey(self._ask(), self)
+        finally:
+            self._confirmed_at = time.monotonic()
+
+    def check(self) -> None:
+        if time.monotonic() - self._confirmed_at > self._lease_seconds:
+            try:
+                self.confirm()
+            except RetouchError as error:
+                logger.warning("lease not confirmed", reason=str(error))
+        super().check()
+
 
 class LeaseKeeper:
     """One thread that renews every claim in hand. `start` and `stop` come in pairs."""
 
-    def __init__(self, store: JobStore, every_seconds: float) -> None:
+    def __init__(self, store: JobStore, every_seconds: float, lease_seconds: float) -> None:
         self._store = store
         self._every = every_seconds
-        self._claims: dict[str, tuple[Claim, StopFlag]] = {}
-        self._lock = threading.Lock()
+        self._lease_seconds = lease_seconds
+        self._claims: dict[str, LeasedStop] = {}
+        self._change = threading.Condition()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="leases", daemon=True)
 
@@ -37,39 +71,53 @@ class LeaseKeeper:
         self._thread.join(timeout=5)
 
     @contextmanager
-    def keeping(self, claim: Claim, stop: StopFlag) -> Iterator[None]:
-        """Renew this claim for as long as the block runs."""
-        with self._lock:
-            self._claims[claim.spec.id] = (claim, stop)
+    def keeping(self, claim: Claim) -> Iterator[StopFlag]:
+        """Renew this claim for as long as the block runs; the flag tells when it is to stop."""
+        stop = LeasedStop(lambda: self._store.renew(claim), self._lease_seconds)
+        with self._change:
+            self._claims[claim.spec.id] = stop
         try:
-            yield
+            yield stop
         finally:
-            with self._lock:
+            with self._change:
                 self._claims.pop(claim.spec.id, None)
+                self._change.notify_all()
 
     def count(self) -> int:
         """Claims in hand."""
         return len(self._claims)
 
+    def wait_for_change(self, seconds: float) -> None:
+        """Until one claim fewer is in hand, or the time is over."""
+        with self._change:
+            self._change.wait(seconds)
+
+    def abandon(self) -> None:
+        """Renew nothing any more: this process is about to end."""
+        self._stopping.set()
+
     def stop_all(self, reason: BaseException) -> None:
         """Ask every job in hand to stop."""
-        with self._lock:
-            held = list(self._claims.values())
-        for _, stop in held:
+        for stop in self._held():
             stop.stop(reason)
 
-    def _loop(self) -> None:
-        while not self._stopping.wait(self._every):
-            with self._lock:
-                held = list(self._claims.values())
-            for claim, stop in held:
-                self._renew(claim, stop)
+    def _held(self) -> list[LeasedStop]:
+        with self._change:
+            return list(self._claims.values())
 
-    def _renew(self, claim: Claim, stop: StopFlag) -> None:
+    def _loop(self) -> None:
+        pause = self._every
+        while not self._stopping.wait(pause):
+            renewed = [self._renew(stop) for stop in self._held()]
+            pause = self._every if all(renewed) else RETRY_SECONDS
+
+    def _renew(self, stop: LeasedStop) -> bool:
         try:
-            obey(self._store.renew(claim), stop)
+            stop.confirm()
         except RetouchError as error:
-            logger.warning("renewal failed", job=claim.spec.id, reason=str(error))
+            logger.warning("renewal failed", reason=str(error))
+            return False
+        return True
 
 
 def obey(signal: StepSignal, stop: StopFlag) -> None:

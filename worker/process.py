@@ -5,30 +5,34 @@ rest back.
 """
 
 import os
+import signal
 import socket
 import threading
 from types import TracebackType
 from typing import Any
-from uuid import uuid4
 
 import structlog
 from celery import Celery, signals
-from shared.loras.catalog import Catalog
 
 from shared.blobs import open_blobs
 from shared.fleet import Fleet, WorkerInfo, now
 from shared.history import History
+from shared.loras.catalog import Catalog
 from shared.queue import Hints, make_celery
 from shared.reaper import Reaper
 from shared.redis_client import connect
 from shared.settings import Settings
 from shared.store import JobStore
+from worker import exits
 from worker.choice import Chooser
+from worker.devices import DeviceKeeper, HeldDevice
 from worker.engine import make_engine
 from worker.heartbeat import Heartbeat
 from worker.leases import LeaseKeeper
+from worker.probe import make_probe
 from worker.runner import Draining, Runner
 from worker.tasks import register
+from worker.watchdog import CPU_PATIENCE, Pulse, Watchdog
 
 logger = structlog.get_logger(__name__)
 
@@ -39,21 +43,30 @@ ANSWER_SECONDS = 5.0
 class WorkerProcess:
     """A context: inside it the engine is warm, leases are kept and the fleet knows this worker."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, worker_id: str, held: HeldDevice) -> None:
         self._settings = settings
         self._engine = make_engine(settings)
-        host = socket.gethostname()
-        device = self._engine.device.replace(":", "")
-        self.worker_id = f"{host}-{os.getpid()}-{device}-{uuid4().hex[:4]}"
+        self.worker_id = worker_id
         client = connect(settings.redis_url, ANSWER_SECONDS)
         store, blobs = JobStore(client, settings), open_blobs(settings)
         self.app: Celery = make_celery(settings, self._engine.base)
-        self._leases = LeaseKeeper(store, settings.renew_seconds)
+        self.app.conf.worker_consumer = "worker.consumer:PatientConsumer"
+        self._leases = _lease_keeper(settings)
+        self._device = DeviceKeeper(held, lambda: os.kill(os.getpid(), signal.SIGTERM))
         self._catalog = Catalog(settings.loras_dir, self._engine.base)
         self._heartbeat = Heartbeat(Fleet(client), self._describe)
         hints = Hints(self.app, self._engine.base)
         self._reaper = Reaper(store, hints, blobs, self._engine.base, settings)
         self._draining = threading.Event()
+        pulse = Pulse()
+        self._watchdog = Watchdog(
+            pulse,
+            step_seconds=settings.step_timeout_seconds * _slowness(self._engine.device),
+            idle_seconds=settings.idle_timeout_seconds,
+            is_idle=lambda: not self._leases.count() and not self._draining.is_set(),
+            queued=lambda: store.queue_size(self._engine.base),
+            end=self._end,
+        )
         runner = Runner(
             worker_id=self.worker_id,
             engine=self._engine,
@@ -62,13 +75,18 @@ class WorkerProcess:
             history=History(client, self._engine.base, self._engine.device),
             chooser=Chooser(self._catalog, self._engine.base),
             leases=self._leases,
+            pulse=pulse,
+            probe=make_probe(settings, worker_id),
+            on_device_lost=lambda: self._end(exits.DEVICE_LOST),
         )
         register(self.app, runner, self._draining.is_set)
 
     def __enter__(self) -> "WorkerProcess":
         self._catalog.scan()
         self._catalog.watch()
+        self._device.start()
         self._leases.start()
+        self._watchdog.start()
         self._reaper.start()
         self._heartbeat.start()
         logger.info("worker ready", worker=self.worker_id, device=self._engine.device)
@@ -80,10 +98,12 @@ class WorkerProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._watchdog.stop()
         self._heartbeat.stop()
         self._reaper.stop()
         self._engine.close()
         self._leases.stop()
+        self._device.stop()
         self._catalog.close()
 
     def consume(self) -> None:
@@ -94,13 +114,23 @@ class WorkerProcess:
         self.app.worker_main(arguments)
 
     def _drain(self, **_: Any) -> None:
-        """SIGTERM has come: claim no more; what is not done within the grace is given back."""
+        """SIGTERM has come: claim no more; what is not done within the grace is given back. A
+        second signal ends the grace.
+        """
+        if self._draining.is_set():
+            self._leases.stop_all(Draining())
+            return
         self._draining.set()
         grace = threading.Timer(
             self._settings.grace_seconds, lambda: self._leases.stop_all(Draining())
         )
         grace.daemon = True
         grace.start()
+
+    def _end(self, code: int) -> None:
+        """End at once, with jobs in hand: the supervisor gives them back."""
+        self._leases.abandon()
+        os._exit(code)
 
     def _describe(self) -> WorkerInfo:
         return WorkerInfo(
@@ -114,3 +144,14 @@ class WorkerProcess:
             in_flight=self._leases.count(),
             last_heartbeat_at=now(),
         )
+
+
+def _lease_keeper(settings: Settings) -> LeaseKeeper:
+    # Connections of its own, and less patience: a renewal that hangs must not cost the lease.
+    client = connect(settings.redis_url, settings.renew_seconds)
+    store = JobStore(client, settings)
+    return LeaseKeeper(store, settings.renew_seconds, settings.lease_seconds)
+
+
+def _slowness(device: str) -> int:
+    return CPU_PATIENCE if device == "cpu" else 1

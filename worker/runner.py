@@ -3,6 +3,7 @@
 Owns the edge where foreign exceptions end. Knows nothing of Celery.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -11,11 +12,15 @@ from shared.blobs import BlobStore
 from shared.errors import InternalError, JobCanceled, LeaseLost, RetouchError
 from shared.history import History
 from shared.jobs import Claim, Failure
+from shared.leftovers import discard_earlier
 from shared.store import JobStore
 from worker.attempt import Attempt, patiently
 from worker.choice import Chooser
+from worker.engine.device_lost import DeviceLost
 from worker.engine.interface import Engine, StopFlag
 from worker.leases import LeaseKeeper
+from worker.probe import Probe
+from worker.watchdog import Pulse
 
 logger = structlog.get_logger(__name__)
 
@@ -35,18 +40,23 @@ class Runner:
     history: History
     chooser: Chooser
     leases: LeaseKeeper
+    pulse: Pulse
+    probe: Probe
+    on_device_lost: Callable[[], None]
 
     def run_next(self) -> bool:
         """Claim the job whose turn it is and run it to its end; False when nothing waits.
 
-        Raises StoreUnavailable when the store cannot be asked.
+        Raises StoreUnavailable when the store cannot be asked, MustRunAlone when the next job has
+        to wait until this worker has nothing else in hand.
         """
         claim = self.store.claim(self.engine.base, self.worker_id)
         if claim is None:
             return False
-        stop = StopFlag()
-        with self.leases.keeping(claim, stop):
+        self.probe.reached("claimed", claim)
+        with self.leases.keeping(claim) as stop:
             self._run(claim, stop)
+        self.probe.reached("ended", claim)
         return True
 
     def _run(self, claim: Claim, stop: StopFlag) -> None:
@@ -54,15 +64,21 @@ class Runner:
         log = logger.bind(job=claim.spec.id, attempt=claim.attempt)
         try:
             attempt.work()
+            discard_earlier(self.blobs, claim.spec.id, claim.epoch)
             log.info("job succeeded", seconds=attempt.timings.total_seconds)
         except JobCanceled:
             self._end(attempt, claim, None)
             log.info("job canceled")
         except LeaseLost:
+            self.probe.reached("lost", claim)
             log.warning("lost to a newer claim; nothing committed")
         except Draining:
             patiently(lambda: self.store.release(claim))
+            self.probe.reached("released", claim)
             log.info("job given back")
+        except DeviceLost:
+            log.critical("the device does not answer any more", exc_info=True)
+            self.on_device_lost()
         except RetouchError as error:
             log.warning("job failed", code=error.code, reason=str(error))
             self._end(attempt, claim, failure_of(error))
@@ -72,6 +88,7 @@ class Runner:
 
     def _end(self, attempt: Attempt, claim: Claim, failure: Failure | None) -> None:
         patiently(lambda: self.store.fail(claim, failure, attempt.timings))
+        discard_earlier(self.blobs, claim.spec.id, claim.epoch)
 
 
 def failure_of(error: RetouchError) -> Failure:

@@ -1,29 +1,55 @@
 -- Give a worker the job whose turn it is. The message that woke the worker is a hint that there is
 -- work; which job is next is decided here: interactive before batch (every eighth turn the other
 -- way, so that batch never starves), clients in round robin, each client's jobs in order.
+--
+-- A job that was in hand when a worker died may be what killed it. It runs alone from then on, so
+-- that it takes no other job down with it and a bystander is not blamed a second time.
 -- ARGV: base, worker, lease ms, job ttl
--- Returns {} | {id, spec, params, epoch, attempt, percent, queued ms}
+-- Returns {} | {'alone'} when the next job has to wait until it can run alone
+--       | {id, spec, params, epoch, attempt, percent, queued ms}
 local base, worker, ttl = ARGV[1], ARGV[2], tonumber(ARGV[4])
 local now = now_ms()
 
+local function has_crashed(id)
+  return tonumber(redis.call('HGET', job_key(id), 'crashes')) > 0
+end
+
+-- How many jobs this worker has in hand, and whether one of them has to be alone.
+local function in_hand()
+  local count, alone = 0, false
+  for _, id in ipairs(redis.call('SMEMBERS', held_key(worker))) do
+    local f = redis.call('HMGET', job_key(id), 'state', 'worker')
+    if f[1] == 'running' and f[2] == worker then
+      count, alone = count + 1, alone or has_crashed(id)
+    else
+      redis.call('SREM', held_key(worker), id)
+    end
+  end
+  return count, alone
+end
+
+-- The first queued job of a priority; what is no longer queued drops out of its place.
 local function first_of(priority)
   local turns = turns_key(base, priority)
   while true do
     local client = redis.call('ZRANGE', turns, 0, 0)[1]
     if not client then return nil end
     local id = redis.call('ZRANGE', places_key(base, priority, client), 0, 0)[1]
-    if id then
-      local state = redis.call('HGET', job_key(id), 'state')
-      dequeue(id, base, priority, client)
-      if state == 'queued' then
-        if redis.call('ZSCORE', turns, client) then
-          redis.call('ZADD', turns, redis.call('INCR', 'queue:turn'), client)
-        end
-        return id
-      end
-    else
+    if not id then
       redis.call('ZREM', turns, client)
+    elseif redis.call('HGET', job_key(id), 'state') == 'queued' then
+      return { id = id, priority = priority, client = client }
+    else
+      dequeue(id, base, priority, client)
     end
+  end
+end
+
+local function take(first)
+  local turns = turns_key(base, first.priority)
+  dequeue(first.id, base, first.priority, first.client)
+  if redis.call('ZSCORE', turns, first.client) then
+    redis.call('ZADD', turns, redis.call('INCR', 'queue:turn'), first.client)
   end
 end
 
@@ -31,16 +57,20 @@ local claims = redis.call('INCR', 'queue:claims')
 keep('queue:claims', ttl)
 local order = { 'interactive', 'batch' }
 if claims % 8 == 0 then order = { 'batch', 'interactive' } end
-local id = first_of(order[1]) or first_of(order[2])
-if not id then return {} end
+local first = first_of(order[1]) or first_of(order[2])
+if not first then return {} end
+local count, alone = in_hand()
+if alone or (count > 0 and has_crashed(first.id)) then return { 'alone' } end
+take(first)
 
-local lease_until = now + tonumber(ARGV[3])
+local id, lease_until = first.id, now + tonumber(ARGV[3])
 local epoch = redis.call('HINCRBY', job_key(id), 'epoch', 1)
 local attempt = redis.call('HINCRBY', job_key(id), 'attempts', 1)
 local f = redis.call('HMGET', job_key(id), 'spec', 'params', 'percent', 'created_ms', 'started_ms')
 redis.call('HSET', job_key(id), 'state', 'running', 'worker', worker)
 if not f[5] then redis.call('HSET', job_key(id), 'started_ms', now) end
 redis.call('ZADD', RUNNING, lease_until, id)
-keep(RUNNING, ttl); keep(job_key(id), ttl)
-emit_state(id, 'running', attempt, ttl)
+redis.call('SADD', held_key(worker), id)
+keep(RUNNING, ttl); keep(job_key(id), ttl); keep(held_key(worker), ttl)
+emit_state(id, 'running', attempt, epoch, ttl)
 return { id, f[1], f[2], epoch, attempt, f[3], now - tonumber(f[4]) }

@@ -9,7 +9,7 @@ redis.call('HSET', job_key(id), 'result', ARGV[5], 'progress', ARGV[6], 'percent
   'timings', ARGV[7], 'degraded', ARGV[8])
 finish(id, 'succeeded', now, ttl)
 local attempt = redis.call('HGET', job_key(id), 'attempts')
-emit(id, 'progress', ARGV[6], ttl)
-emit_state(id, 'succeeded', attempt, ttl)
-emit(id, 'result', ARGV[5], ttl)
+emit(id, 'progress', ARGV[6], ARGV[3], ttl)
+emit_state(id, 'succeeded', attempt, ARGV[3], ttl)
+emit(id, 'result', ARGV[5], ARGV[3], ttl)
 return 'committed'

@@ -7,11 +7,11 @@ redis.call('HSET', job_key(id), 'timings', ARGV[6])
 -- An acknowledged cancel stays a cancel, whatever else went wrong on the way.
 if ARGV[5] == '' or redis.call('HGET', job_key(id), 'cancel') == '1' then
   finish(id, 'canceled', now_ms(), ttl)
-  emit_state(id, 'canceled', attempt, ttl)
+  emit_state(id, 'canceled', attempt, ARGV[3], ttl)
 else
   redis.call('HSET', job_key(id), 'failure', ARGV[5])
   finish(id, 'failed', now_ms(), ttl)
-  emit_state(id, 'failed', attempt, ttl)
-  emit(id, 'error', ARGV[5], ttl)
+  emit_state(id, 'failed', attempt, ARGV[3], ttl)
+  emit(id, 'error', ARGV[5], ARGV[3], ttl)
 end
 return 'committed'

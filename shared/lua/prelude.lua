@@ -11,17 +11,21 @@ local function turns_key(base, priority) return 'queue:' .. base .. ':' .. prior
 local function places_key(base, priority, client)
   return 'queue:' .. base .. ':' .. priority .. ':' .. client
 end
+local function held_key(worker) return 'held:' .. worker end
 local RUNNING = 'running'
 
 local function keep(key, ttl_seconds) redis.call('EXPIRE', key, ttl_seconds) end
 
-local function emit(id, kind, data, ttl_seconds)
-  redis.call('XADD', events_key(id), 'MAXLEN', '~', 256, '*', 'kind', kind, 'data', data)
+-- `epoch` is the claim that the event comes from, as its sender knows it.
+local function emit(id, kind, data, epoch, ttl_seconds)
+  redis.call('XADD', events_key(id), 'MAXLEN', '~', 256, '*', 'kind', kind, 'data', data,
+    'epoch', epoch)
   keep(events_key(id), ttl_seconds)
 end
 
-local function emit_state(id, state, attempt, ttl_seconds)
-  emit(id, 'state', cjson.encode({ state = state, attempt = tonumber(attempt) }), ttl_seconds)
+local function emit_state(id, state, attempt, epoch, ttl_seconds)
+  local data = cjson.encode({ state = state, attempt = tonumber(attempt) })
+  emit(id, 'state', data, epoch, ttl_seconds)
 end
 
 -- A job's place: its client's own list, and the client's turn among all clients (round robin).
@@ -51,16 +55,24 @@ local function holds(id, worker, epoch)
   return f[1] == 'running' and f[2] == worker and f[3] == epoch
 end
 
+-- The job leaves its worker's hands.
+local function let_go(id)
+  redis.call('ZREM', RUNNING, id)
+  local worker = redis.call('HGET', job_key(id), 'worker')
+  if worker and worker ~= '' then redis.call('SREM', held_key(worker), id) end
+end
+
 local function finish(id, state, now, ttl_seconds)
   redis.call('HSET', job_key(id), 'state', state, 'finished_ms', now)
-  redis.call('ZREM', RUNNING, id)
+  let_go(id)
   keep(job_key(id), ttl_seconds)
 end
 
 local function requeue(id, ttl_seconds)
-  local f = redis.call('HMGET', job_key(id), 'base', 'priority', 'client', 'place', 'attempts')
-  redis.call('ZREM', RUNNING, id)
-  redis.call('HSET', job_key(id), 'state', 'queued', 'worker', '', 'hinted_ms', 0)
+  local f = redis.call('HMGET', job_key(id), 'base', 'priority', 'client', 'place', 'attempts',
+    'epoch')
+  let_go(id)
+  redis.call('HSET', job_key(id), 'state', 'queued', 'worker', '', 'hinted_ms', 0, 'hints', 0)
   enqueue(id, f[1], f[2], f[3], f[4], ttl_seconds)
-  emit_state(id, 'queued', f[5], ttl_seconds)
+  emit_state(id, 'queued', f[5], f[6], ttl_seconds)
 end

@@ -15,6 +15,6 @@ if ARGV[6] == 'progress' then
   end
 end
 redis.call('HSET', job_key(id), ARGV[6], value)
-emit(id, ARGV[5], value, ttl)
+emit(id, ARGV[5], value, ARGV[3], ttl)
 if redis.call('HGET', job_key(id), 'cancel') == '1' then return 'canceled' end
 return 'go_on'

@@ -22,7 +22,7 @@ redis.call('HSET', job_key(id), 'spec', ARGV[2], 'params', ARGV[3], 'state', 'qu
   'created_ms', now, 'hinted_ms', now, 'hints', 1)
 keep(job_key(id), ttl)
 enqueue(id, base, priority, client, place, ttl)
-emit_state(id, 'queued', 0, ttl)
+emit_state(id, 'queued', 0, 0, ttl)
 redis.call('ZADD', 'client:' .. client .. ':jobs', now, id)
 redis.call('ZREMRANGEBYSCORE', 'client:' .. client .. ':jobs', '-inf', now - ttl * 1000)
 keep('client:' .. client .. ':jobs', ttl)

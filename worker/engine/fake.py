@@ -13,6 +13,7 @@ import numpy as np
 
 from shared.jobs import Stage
 from shared.params import executed_steps
+from worker.engine.faults import Faults
 from worker.engine.interface import (
     EngineJob,
     EngineResult,
@@ -27,11 +28,14 @@ from worker.engine.thread import EngineThread, OnEvent
 class FakeEngine:
     """Takes `step_seconds` for every step and turns the picture into a recognisable other one."""
 
-    def __init__(self, base: str, step_seconds: float) -> None:
+    def __init__(
+        self, base: str, step_seconds: float, device: str = "fake", faults: str = ""
+    ) -> None:
         self.base = base
-        self.device = "fake"
+        self.device = device
         self.profile = "fake"
         self._step_seconds = step_seconds
+        self._faults = Faults(faults)
         self._thread = EngineThread(self._run)
 
     def submit(self, job: EngineJob, on_event: OnEvent) -> "Future[EngineResult]":
@@ -53,7 +57,9 @@ class FakeEngine:
         total = executed_steps(job.steps, job.strength)
         for step in range(1, total + 1):
             job.stop.check()
+            self._faults.step(job, step)
             time.sleep(self._step_seconds)
+            self._faults.step_done(job, step)
             on_event(StepDone(step, total))
         job.stop.check()
         on_event(StageStarted(Stage.DECODING))

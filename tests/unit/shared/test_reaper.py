@@ -27,6 +27,9 @@ class SentHints:
     def send(self, job_id: str) -> None:
         self.ids.append(job_id)
 
+    def pending(self) -> int:
+        return 0
+
 
 def make_reaper(store: JobStore, settings: Settings, hints: SentHints) -> Reaper:
     return Reaper(store, hints, open_blobs(settings), "tiny", settings)  # type: ignore[arg-type]

@@ -1,0 +1,31 @@
+"""Deletes what attempts that came to nothing have left in the blob store.
+
+Owns the names of an attempt's blobs: both sides have to know them, the worker to write them and
+whoever takes a job back to delete them.
+"""
+
+from shared.blobs import BlobStore
+from shared.params import MEDIA_TYPES, ImageFormat
+
+
+def result_blob(job_id: str, epoch: int, image_format: ImageFormat) -> str:
+    """Where one attempt puts its picture."""
+    return f"results/{job_id}-{epoch}.{image_format}"
+
+
+def preview_blob(job_id: str, epoch: int) -> str:
+    """Where one attempt puts its previews, the newest over the one before."""
+    return f"previews/{job_id}-{epoch}.webp"
+
+
+def discard_result(blobs: BlobStore, job_id: str, epoch: int) -> None:
+    """Forget the picture of an attempt that can no longer commit it."""
+    for image_format in MEDIA_TYPES:
+        blobs.delete(f"results/{job_id}-{epoch}.{image_format}")
+
+
+def discard_earlier(blobs: BlobStore, job_id: str, epoch: int) -> None:
+    """Forget everything that the attempts before `epoch` have left."""
+    for earlier in range(1, epoch):
+        discard_result(blobs, job_id, earlier)
+        blobs.delete(preview_blob(job_id, earlier))

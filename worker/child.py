@@ -1,0 +1,26 @@
+"""`python -m worker.child WORKER_ID PARENT_PID`: the engine process under its supervisor."""
+
+import signal
+import sys
+
+from worker.parent import die_with
+
+
+def main(worker_id: str, parent: int) -> int:
+    """The exit code; worker/exits.py says what the supervisor makes of it."""
+    die_with(parent)
+    # Ctrl-C reaches every process of a terminal; the supervisor alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    # Only now what takes time to import: until here nothing is lost with the parent.
+    from shared.log import configure_logging
+    from shared.settings import load_settings
+    from worker.starting import start_worker
+
+    settings = load_settings()
+    configure_logging(settings)
+    return start_worker(settings, worker_id)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))

@@ -1,0 +1,46 @@
+"""Celery's consumer, with our own patience for a broker that is away.
+
+Celery waits two seconds longer after every attempt, up to thirty; after a long outage the fleet
+would sleep on beside a healthy broker. Here it looks twice a second, and only goes on when the
+broker takes writes: without memory it would hand out hints that it cannot remember.
+"""
+
+import time
+from typing import Any
+
+import redis
+import structlog
+from celery.worker.consumer import Consumer
+from celery.worker.state import maybe_shutdown
+
+from shared.errors import RetouchError
+from shared.redis_client import connect, translated_errors
+
+logger = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 0.5
+
+
+class PatientConsumer(Consumer):
+    """What `worker_consumer` names."""
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Wait for the broker, then connect. Ends early when the worker is told to stop."""
+        with connect(self.app.conf.broker_url) as client:
+            said = False
+            while (reason := _why_not(client)) is not None:
+                if not said:
+                    logger.warning("waiting for the broker", reason=reason)
+                said = True
+                maybe_shutdown()
+                time.sleep(LOOK_SECONDS)
+        return super().ensure_connected(conn)
+
+
+def _why_not(client: redis.Redis) -> str | None:
+    try:
+        with translated_errors():
+            client.set("consuming", 1, px=1000)
+    except RetouchError as error:
+        return str(error)
+    return None

@@ -1,0 +1,97 @@
+"""The devices of this machine, and the lease on the one that this worker uses.
+
+Owns what a device is called: the name that torch knows it by, and the id that is the same in every
+container. Asks torch only where there may be a GPU.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from shared.devices import RENEW_SECONDS, DeviceLeases
+from shared.errors import RetouchError
+from shared.settings import Settings
+
+logger = structlog.get_logger(__name__)
+
+
+def devices_of(settings: Settings) -> dict[str, str]:
+    """Ids of the devices that this worker may take, each with its name. Empty: it needs no lease.
+
+    A processor is everybody's, so `cpu` needs none.
+    """
+    listed = [name.strip() for name in settings.devices.split(",") if name.strip()]
+    if settings.engine == "fake":
+        return {name: name for name in listed}
+    if settings.device not in ("auto", "cuda") and not settings.device.startswith("cuda:"):
+        return {}
+    found = _cuda_devices()
+    if settings.device.startswith("cuda:"):
+        listed = [settings.device]
+    wanted = set(listed) or set(found.values())
+    return {device: name for device, name in found.items() if name in wanted}
+
+
+def _cuda_devices() -> dict[str, str]:
+    import torch
+
+    return {
+        str(torch.cuda.get_device_properties(index).uuid): f"cuda:{index}"
+        for index in range(torch.cuda.device_count())
+    }
+
+
+@dataclass(frozen=True)
+class HeldDevice:
+    """What a worker runs on: a device's name (None: as the settings say) and its lease's id (None:
+    no lease, on a processor or a shared device).
+    """
+
+    name: str | None
+    id: str | None
+    leases: DeviceLeases
+
+    def applied_to(self, settings: Settings) -> Settings:
+        """The settings with this device in them."""
+        return settings.model_copy(update={"device": self.name}) if self.name else settings
+
+
+class DeviceKeeper:
+    """A thread that renews the lease on a device. `start` and `stop` come in pairs.
+
+    `on_loss` is called once, when another worker holds it: this process was away for too long, and
+    two engines on one device are one too many.
+    """
+
+    def __init__(self, held: HeldDevice, on_loss: Callable[[], None]) -> None:
+        self._held = held
+        self._on_loss = on_loss
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="device", daemon=True)
+
+    def start(self) -> None:
+        if self._held.id is not None:
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def _loop(self) -> None:
+        while not self._stopping.wait(RENEW_SECONDS):
+            if not self._keeps():
+                logger.error("another worker has this device", device=self._held.name)
+                self._on_loss()
+                return
+
+    def _keeps(self) -> bool:
+        assert self._held.id is not None
+        try:
+            # Expired while the store was away, and nobody else came: take it again.
+            return self._held.leases.take([self._held.id]) is not None
+        except RetouchError as error:
+            logger.warning("device lease not renewed", reason=str(error))
+            return True

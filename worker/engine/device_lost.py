@@ -1,0 +1,7 @@
+"""The end of a device, as engines tell it."""
+
+
+class DeviceLost(Exception):
+    """Raised when a device will not come back in this process, such as after a CUDA error that
+    leaves its context unusable. The job's attempt counts as a crash, since it may be the cause.
+    """

@@ -1,0 +1,44 @@
+"""Named points on a job's way through a worker, for tests that kill, freeze or watch it there."""
+
+from typing import Protocol
+
+from shared.jobs import Claim
+from shared.settings import Settings
+from worker.engine.faults import Faults
+
+
+class Probe(Protocol):
+    """Is told what a job has reached; in service nobody listens."""
+
+    def reached(self, point: str, claim: Claim) -> None: ...
+
+
+class NoProbe:
+    def reached(self, point: str, claim: Claim) -> None:
+        """Nobody listens."""
+
+
+class FaultProbe:
+    """Writes a line of history for each point, and has the fault happen that is armed for it."""
+
+    def __init__(self, faults: Faults, worker_id: str) -> None:
+        self._faults = faults
+        self._worker_id = worker_id
+
+    def reached(self, point: str, claim: Claim) -> None:
+        self._faults.note(
+            point,
+            worker=self._worker_id,
+            job=claim.spec.id,
+            epoch=claim.epoch,
+            attempt=claim.attempt,
+            seed=claim.spec.params.seed,
+        )
+        self._faults.strike(point)
+
+
+def make_probe(settings: Settings, worker_id: str) -> Probe:
+    """Faults happen with the fake engine only."""
+    if settings.engine == "fake" and settings.fake_faults:
+        return FaultProbe(Faults(settings.fake_faults), worker_id)
+    return NoProbe()

@@ -1,0 +1,85 @@
+"""The way to a working engine process: the store, a device, the engine, and then the hints.
+
+Owns the order, and saying what is waited for.
+"""
+
+import time
+
+import redis
+import structlog
+
+from shared.devices import DeviceLeases
+from shared.errors import RetouchError
+from shared.redis_client import connect, translated_errors
+from shared.settings import Settings
+from worker import exits
+from worker.devices import HeldDevice, devices_of
+
+logger = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 0.5
+# Between two log lines on the same wait.
+SAY_SECONDS = 15.0
+
+
+def start_worker(settings: Settings, worker_id: str) -> int:
+    """Work until told to stop; the exit code."""
+    client = connect(settings.redis_url)
+    wait_for_store(client)
+    held = take_device(client, settings, worker_id.rpartition("-")[0])
+    from worker.process import WorkerProcess
+
+    try:
+        worker = WorkerProcess(held.applied_to(settings), worker_id, held)
+    except Exception:
+        logger.exception("the engine does not start")
+        return exits.CANNOT_START
+    with worker:
+        worker.consume()
+    return 0
+
+
+def wait_for_store(client: redis.Redis) -> None:
+    """Return once the store takes writes; says what is in the way."""
+    patience = _Patience()
+    while True:
+        try:
+            with translated_errors():
+                client.set("started", 1, px=1000)
+        except RetouchError as error:
+            patience.wait("waiting for the store", str(error))
+        else:
+            return
+
+
+def take_device(client: redis.Redis, settings: Settings, holder: str) -> HeldDevice:
+    """A device of this worker's own, waiting for one if need be; shared where that is asked for."""
+    devices, patience = devices_of(settings), _Patience()
+    leases = DeviceLeases(client, holder)
+    if not devices:
+        return HeldDevice(None, None, leases)
+    while True:
+        try:
+            taken = leases.take(list(devices))
+        except RetouchError as error:
+            patience.wait("waiting for the store", str(error))
+            continue
+        if taken is not None:
+            return HeldDevice(devices[taken], taken, leases)
+        if settings.share_devices:
+            logger.warning("every device is taken; sharing one", devices=list(devices.values()))
+            return HeldDevice(next(iter(devices.values())), None, leases)
+        patience.wait("waiting for a device", f"taken: {', '.join(devices.values())}")
+
+
+class _Patience:
+    """Waits a little, and says every now and then what for."""
+
+    def __init__(self) -> None:
+        self._said = float("-inf")
+
+    def wait(self, what: str, why: str) -> None:
+        if time.monotonic() - self._said > SAY_SECONDS:
+            self._said = time.monotonic()
+            logger.warning(what, reason=why)
+        time.sleep(LOOK_SECONDS)

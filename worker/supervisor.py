@@ -1,0 +1,92 @@
+"""Runs the engine process as a child: starts it, passes signals on, starts it again when it ends.
+
+Owns the child's life. A crash of CUDA, a segfault or the kernel's out-of-memory killer ends the
+child alone; what it held goes back at once (worker/undertaker.py). Never imports torch.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from uuid import uuid4
+
+import structlog
+
+from shared.settings import Settings
+from worker import exits
+from worker.undertaker import Undertaker
+
+logger = structlog.get_logger(__name__)
+
+# Time beyond the child's own grace to hand its jobs back and leave.
+AFTER_GRACE_SECONDS = 3.0
+# A child that ran this long is not in a crash loop; its next restart comes soon again.
+HEALTHY_SECONDS = 60.0
+
+
+class Supervisor:
+    """Runs once, in the main thread. SIGTERM and SIGINT end it; a second one hurries the end.
+
+    The child's id is `{holder}-{n}`: the holder, which is this supervisor, keeps a device between
+    one child and the next.
+    """
+
+    def __init__(
+        self, settings: Settings, undertaker: Undertaker, command: Sequence[str] = ()
+    ) -> None:
+        self._settings = settings
+        self._undertaker = undertaker
+        self._command = command or [sys.executable, "-P", "-m", "worker.child"]
+        self._holder = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
+        self._child: subprocess.Popen[bytes] | None = None
+        self._stopping = threading.Event()
+        self._delay = settings.restart_seconds
+
+    def run(self) -> int:
+        """Keep a child running until told to stop; the exit code for this process."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        generation, status = 0, 0
+        while not self._stopping.is_set():
+            generation += 1
+            worker_id, began = f"{self._holder}-{generation}", time.monotonic()
+            status = self._run_child(worker_id)
+            self._undertaker.bury(worker_id, status)
+            if status == exits.CANNOT_START and generation == 1:
+                # A mistake in the settings is to be seen, not tried again for ever.
+                return status
+            if not self._stopping.is_set():
+                self._pause(status, time.monotonic() - began)
+        self._undertaker.give_back_device(self._holder)
+        return 1 if status == -signal.SIGKILL else 0
+
+    def _run_child(self, worker_id: str) -> int:
+        self._child = subprocess.Popen([*self._command, worker_id, str(os.getpid())])
+        if self._stopping.is_set():  # the signal came while the child was being made
+            self._child.terminate()
+        status = self._child.wait()
+        self._child = None
+        return status
+
+    def _pause(self, status: int, ran_seconds: float) -> None:
+        if ran_seconds > HEALTHY_SECONDS:
+            self._delay = self._settings.restart_seconds
+        logger.warning("engine process ended", status=status, restart_in_seconds=self._delay)
+        self._stopping.wait(self._delay)
+        self._delay = min(self._delay * 2, self._settings.restart_max_seconds)
+
+    def _on_signal(self, _number: int, _frame: object) -> None:
+        first = not self._stopping.is_set()
+        self._stopping.set()
+        if self._child is None:
+            return
+        self._child.terminate()
+        if first:
+            grace = self._settings.grace_seconds + AFTER_GRACE_SECONDS
+            killer = threading.Timer(grace, self._child.kill)
+            killer.daemon = True
+            killer.start()

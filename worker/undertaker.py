@@ -1,0 +1,63 @@
+"""Gives back what a dead engine process has held, without waiting for its leases to run out.
+
+Runs in the supervisor, who knows that its child is dead; nobody else may say so.
+"""
+
+import redis
+import structlog
+
+from shared.blobs import open_blobs
+from shared.devices import DeviceLeases
+from shared.errors import RetouchError
+from shared.fleet import Fleet
+from shared.jobs import JobState
+from shared.leftovers import discard_result
+from shared.queue import Hints, make_celery
+from shared.settings import Settings
+from shared.store import JobStore, Reaped
+
+logger = structlog.get_logger(__name__)
+
+TRIES = 2
+
+
+class Undertaker:
+    """Buries children, one after the other."""
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        self._settings = settings
+        self._client = client
+        self._store = JobStore(client, settings)
+        self._fleet = Fleet(client)
+        self._blobs = open_blobs(settings)
+
+    def bury(self, worker_id: str, status: int) -> None:
+        """Take back the child's jobs and tell other workers. A store that is away is left alone:
+        the leases run out by themselves.
+        """
+        for attempt in range(1, TRIES + 1):
+            try:
+                self._bury(worker_id, status)
+            except RetouchError as error:
+                logger.warning("jobs not taken back", attempt=attempt, reason=str(error))
+            else:
+                return
+
+    def _bury(self, worker_id: str, status: int) -> None:
+        for reaped in self._store.reap_worker(worker_id):
+            logger.warning("worker died", job=reaped.job_id, status=status, now=str(reaped.outcome))
+            self._settle(reaped)
+        self._fleet.withdraw(worker_id)
+
+    def _settle(self, reaped: Reaped) -> None:
+        discard_result(self._blobs, reaped.job_id, reaped.epoch)
+        if reaped.outcome is JobState.QUEUED:
+            base = self._store.get(reaped.job_id).spec.base
+            Hints(make_celery(self._settings, base), base).send(reaped.job_id)
+
+    def give_back_device(self, holder: str) -> None:
+        """The supervisor ends, and with it its hold on a device."""
+        try:
+            DeviceLeases(self._client, holder).give_back()
+        except RetouchError as error:
+            logger.warning("device not given back", reason=str(error))

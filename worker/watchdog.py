@@ -1,0 +1,132 @@
+"""Notices when this process only looks alive: a step that never ends, or deafness beside a queue.
+
+Owns the two limits. The remedy is always the same: stop renewing and end the process; the
+supervisor gives the jobs back and starts a new one.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from shared.errors import RetouchError
+from worker import exits
+
+logger = structlog.get_logger(__name__)
+
+# A processor takes minutes for what a GPU does in seconds.
+CPU_PATIENCE = 10
+# Silence is measured against this many times the longest usual one.
+UNUSUAL = 10
+REMEMBERED = 512
+LOOK_SECONDS = 0.5
+
+
+class Pulse:
+    """When the engine was last heard of. Any thread may beat."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last = clock()
+        self._gaps: deque[float] = deque(maxlen=REMEMBERED)
+        self._working = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def expected(self) -> Iterator[None]:
+        """For as long as the block runs, the engine has something to do."""
+        with self._lock:
+            if not self._working:
+                self._last = self._clock()
+            self._working += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._working -= 1
+
+    def beat(self) -> None:
+        """The engine has done something."""
+        with self._lock:
+            now = self._clock()
+            self._gaps.append(now - self._last)
+            self._last = now
+
+    def silence(self) -> float:
+        """Seconds since the engine was heard of while it had something to do."""
+        with self._lock:
+            return self._clock() - self._last if self._working else 0.0
+
+    def usual_silence(self) -> float:
+        """The 99th percentile of the gaps between its last signs of life, seconds."""
+        with self._lock:
+            gaps = sorted(self._gaps)
+        return gaps[int(len(gaps) * 0.99)] if gaps else 0.0
+
+
+class Watchdog:
+    """A thread that looks twice a second. `start` and `stop` come in pairs.
+
+    `queued` tells how many jobs wait (raises StoreUnavailable), `is_idle` whether this process
+    could take one; `end` is given the exit code.
+    """
+
+    def __init__(
+        self,
+        pulse: Pulse,
+        *,
+        step_seconds: float,
+        idle_seconds: float,
+        is_idle: Callable[[], bool],
+        queued: Callable[[], int],
+        end: Callable[[int], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pulse = pulse
+        self._step_seconds = step_seconds
+        self._idle_seconds = idle_seconds
+        self._is_idle = is_idle
+        self._queued = queued
+        self._end = end
+        self._clock = clock
+        self._fine_at = clock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(timeout=5)
+
+    def look(self) -> None:
+        """One round."""
+        silence, limit = self._pulse.silence(), self._step_limit()
+        if silence > limit:
+            logger.critical("a step does not end", silent_seconds=silence, limit_seconds=limit)
+            self._end(exits.HUNG)
+        elif self._is_deaf():
+            logger.critical("idle beside a queue", limit_seconds=self._idle_seconds)
+            self._end(exits.HUNG)
+
+    def _step_limit(self) -> float:
+        return max(self._step_seconds, UNUSUAL * self._pulse.usual_silence())
+
+    def _is_deaf(self) -> bool:
+        if not self._is_idle() or not self._waiting():
+            self._fine_at = self._clock()
+        return self._clock() - self._fine_at > self._idle_seconds
+
+    def _waiting(self) -> bool:
+        try:
+            return self._queued() > 0
+        except RetouchError:
+            return False  # a store that is away hands out nothing
+
+    def _loop(self) -> None:
+        while not self._stopping.wait(LOOK_SECONDS):
+            self.look()
