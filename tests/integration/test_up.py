@@ -25,9 +25,10 @@ from tests.support.workers import picture
 LEFT_TO_KEEP = {"blobs", "logs", "store"}
 
 
-@pytest.fixture
-def up(tmp_path: Path) -> Iterator[RunningUp]:
-    with running_up(tmp_path) as running:
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningUp]:
+    """One stack for all tests after which it still runs."""
+    with running_up(tmp_path_factory.mktemp("up")) as running:
         yield running
 
 
@@ -56,25 +57,21 @@ def test_a_job_goes_through_gateway_store_and_worker(up: RunningUp, tmp_path: Pa
     assert worker.pid in {process.pid for process in up.family()}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_ends_everything_and_leaves_nothing(up: RunningUp, number: signal.Signals) -> None:
-    family = up.family()
-    ports = listening_ports(family)
-    assert len(family) >= 4  # itself, store, worker, gateway
-    assert len(ports) >= 2
-    assert up.end(number) == 0
-    assert_nothing_is_left(up, family, ports)
-
-
-def test_after_sigkill_no_process_goes_on_and_the_folder_can_be_used_again(
-    up: RunningUp, tmp_path: Path
+def test_after_sigkill_no_process_goes_on_and_after_sigterm_nothing_is_left(
+    tmp_path: Path,
 ) -> None:
-    family = up.family()
-    up.end(signal.SIGKILL)
-    wait_until(lambda: all(map(is_gone, family)), description="every process to end", seconds=15)
+    # Given
+    with running_up(tmp_path) as up:
+        family = up.family()
+        assert len(family) >= 5  # itself, store, gateway, worker and its engine process
+        # When
+        up.end(signal.SIGKILL)
+        # Then
+        wait_until(lambda: all(map(is_gone, family)), description="every process to end")
     with running_up(tmp_path) as again:
         family, ports = again.family(), listening_ports(again.family())
-        assert again.end() == 0
+        assert len(ports) >= 2
+        assert again.end(signal.SIGTERM) == 0
         assert_nothing_is_left(again, family, ports)
 
 
