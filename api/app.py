@@ -13,6 +13,7 @@ from starlette.staticfiles import StaticFiles
 
 from api.access.guard import allowed_origins
 from api.access.keys import Keyring
+from api.access.rate import parse_rate
 from api.errors import install_error_handlers
 from api.metrics import Metrics
 from api.middleware import Finish
@@ -35,11 +36,11 @@ EXPOSED_HEADERS = ["ETag", "Location", "Retry-After", "Idempotency-Replayed", "P
 
 def create_app(settings: Settings) -> FastAPI:
     """The application for these settings. Raises BadSettings; needs no store to be made."""
-    keys = Keyring(settings.api_keys)
+    keys, rate = Keyring(settings.api_keys), parse_rate(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running_services(settings, keys) as services:
+        async with running_services(settings, keys, rate) as services:
             app.state.services = services
             yield
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 import structlog
 from anyio import CapacityLimiter
+from limits import RateLimitItem
 
 from api.access.keys import Keyring
-from api.access.rate import RateLimit, rate_limit
+from api.access.rate import RateLimit
 from api.access.tickets import Tickets
 from api.follow import Followers
 from api.idempotency import Gate
@@ -58,7 +59,9 @@ class Services:
 
 
 @asynccontextmanager
-async def running_services(settings: Settings, keys: Keyring) -> AsyncIterator[Services]:
+async def running_services(
+    settings: Settings, keys: Keyring, rate: RateLimitItem | None
+) -> AsyncIterator[Services]:
     """Open everything, yield it, close it again. Needs no store to start."""
     base = identify_base(settings.base_model)
     client = connect(settings.redis_url)
@@ -85,7 +88,7 @@ async def running_services(settings: Settings, keys: Keyring) -> AsyncIterator[S
         gate=Gate(client),
         keys=keys,
         tickets=Tickets(client),
-        rate=rate_limit(settings),
+        rate=RateLimit(rate, settings) if rate else None,
         stopping=stopping,
     )
     _scan_beside(catalog)

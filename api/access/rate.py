@@ -51,14 +51,13 @@ class RateLimit:
         raise RateExceeded(max(1, math.ceil(reset - time.time())))
 
 
-def rate_limit(settings: Settings) -> RateLimit | None:
-    """The limit that the settings ask for; None when it is off. Raises BadSettings."""
+def parse_rate(settings: Settings) -> RateLimitItem | None:
+    """The rate that the settings ask for; None when it is off. Raises BadSettings."""
     if settings.rate_limit.strip().lower() in (OFF, ""):
         return None
     try:
-        item = parse(settings.rate_limit)
+        return parse(settings.rate_limit)
     except ValueError as error:
         raise BadSettings(
             f"RETOUCH_RATE_LIMIT: must be off or like 60/minute (got {settings.rate_limit!r})"
         ) from error
-    return RateLimit(item, settings)
