@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import psutil
 import pytest
 
@@ -73,6 +74,22 @@ def test_after_sigkill_no_process_goes_on_and_after_sigterm_nothing_is_left(
         assert len(ports) >= 2
         assert again.end(signal.SIGTERM) == 0
         assert_nothing_is_left(again, family, ports)
+
+
+def test_flower_asks_for_its_password_and_ends_with_the_rest(tmp_path: Path) -> None:
+    port = free_port()
+    flower = f"http://127.0.0.1:{port}/"
+    with running_up(tmp_path, "--flower", flower_port=str(port)) as up:
+        # Given
+        wait_until(lambda: port in listening_ports(up.family()), description="Flower", seconds=30)
+        name, _, password = up.said().partition("(login ")[2].partition(")")[0].partition(":")
+        # When
+        refused, served = httpx2.get(flower), httpx2.get(flower, auth=(name, password))
+        # Then
+        assert (refused.status_code, served.status_code) == (401, 200)
+        family, ports = up.family(), listening_ports(up.family())
+        assert up.end() == 0
+        assert_nothing_is_left(up, family, ports)
 
 
 def test_a_worker_that_dies_is_said_and_replaced(up: RunningUp) -> None:
