@@ -1,125 +1,109 @@
-"""LoRAs on a warm pipeline: loaded once, switched on for a job, switched off after it.
+"""Which LoRAs are in memory: an LRU by bytes, keyed by the file's sha256, with pins.
 
-Owns which adapters are resident. Belongs to the engine's thread: nothing else may call it. An
-adapter is named by its file's sha256, so that a replaced file is a new adapter.
+Owns what stays and what goes. An adapter that a job uses is pinned and never evicted. Reading
+happens in the caller's thread, outside the lock, so that it runs beside the engine's steps. Knows
+nothing of how adapters are applied.
 """
 
+import threading
 import time
-import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
-
-import structlog
-
-from shared.errors import LoraChanged, LoraCorrupt
-from shared.loras.entry import LoraEntry
-
-logger = structlog.get_logger(__name__)
-
-Wanted = Sequence[tuple[LoraEntry, float]]
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 
 
-class AdapterPool:
-    """The adapters that one pipeline holds, least recently used first."""
+class Sized(Protocol):
+    """Something that knows how many bytes it takes."""
 
-    def __init__(self, pipeline: Any, slots: int) -> None:
-        self._pipeline = pipeline
-        self._slots = slots
-        self._resident: OrderedDict[str, str] = OrderedDict()
+    @property
+    def size_bytes(self) -> int: ...
 
-    @contextmanager
-    def active(self, wanted: Wanted) -> Iterator[None]:
-        """Apply these LoRAs and no others; afterwards the base is as it was.
 
-        Raises LoraCorrupt when a file's weights do not fit, LoraChanged when it was replaced.
-        """
-        try:
-            names = [self._ensure(entry, wanted) for entry, _ in wanted]
-            if names:
-                self._pipeline.enable_lora()
-                self._pipeline.set_adapters(names, [scale for _, scale in wanted])
-            yield
-        finally:
-            # Loading an adapter switches it on, so this holds for a job that failed there too.
-            if self._resident:
-                self._pipeline.disable_lora()
+Item = TypeVar("Item", bound=Sized)
 
-    def residents(self) -> list[str]:
-        """Catalogue names of the adapters that are loaded, least recently used first."""
-        return list(self._resident.values())
 
-    def _ensure(self, entry: LoraEntry, wanted: Wanted) -> str:
-        name = adapter_name(entry)
-        if name not in self._resident:
-            self._load(entry, name)
-        self._resident[name] = entry.name
-        self._resident.move_to_end(name)
-        self._evict({adapter_name(other) for other, _ in wanted})
-        return name
+@dataclass
+class ResidencyCounts:
+    """What a residency has seen, for metrics."""
 
-    def _load(self, entry: LoraEntry, name: str) -> None:
+    hits: int = 0
+    misses: int = 0
+    evictions: int = 0
+    load_seconds: float = 0.0
+
+
+@dataclass
+class _Slot(Generic[Item]):
+    item: Item
+    pins: int = 0
+
+
+@dataclass
+class Residency(Generic[Item]):
+    """At most `limit_bytes` of items, least recently used first to go. Safe from any thread.
+
+    What is pinned may exceed the limit: a running job is never robbed. `pin` and `unpin` come in
+    pairs.
+    """
+
+    limit_bytes: int
+    counts: ResidencyCounts = field(default_factory=ResidencyCounts)
+    _slots: OrderedDict[Hashable, _Slot[Item]] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def pin(self, key: Hashable, load: Callable[[], Item]) -> Item:
+        """The item of this key, loaded if need be, held until `unpin`. Raises what `load` does."""
+        with self._lock:
+            slot = self._slots.get(key)
+            if slot is not None:
+                self.counts.hits += 1
+                return self._held(key, slot)
         started = time.perf_counter()
-        try:
-            _check_identity(entry)
-            self._read(entry, name)
-            _check_identity(entry)
-        except LoraChanged:
-            self._forget_half_loaded(name)
-            raise
-        except Exception as error:
-            self._forget_half_loaded(name)
-            raise LoraCorrupt(f"'{entry.name}' cannot be loaded") from error
-        if not self._is_loaded(name):
-            raise LoraCorrupt(f"'{entry.name}' has no weights for this base")
-        seconds = round(time.perf_counter() - started, 3)
-        logger.info("adapter loaded", lora=entry.name, seconds=seconds)
+        item = load()
+        with self._lock:
+            self.counts.misses += 1
+            self.counts.load_seconds += time.perf_counter() - started
+            slot = self._slots.setdefault(key, _Slot(item))
+            held = self._held(key, slot)
+            self._shrink(self.limit_bytes)
+            return held
 
-    def _read(self, entry: LoraEntry, name: str) -> None:
-        try:
-            with warnings.catch_warnings():
-                # The loader only warns about keys that it cannot place; here that is an error.
-                warnings.filterwarnings("error", message=".*inconsistency.*")
-                # Several adapters on one base are what this pool is for.
-                warnings.filterwarnings("ignore", message=".*Already found a `peft_config`.*")
-                self._pipeline.load_lora_weights(
-                    str(entry.path.parent), weight_name=entry.path.name, adapter_name=name
-                )
-        except FileNotFoundError as error:
-            raise LoraChanged(f"'{entry.name}' was removed") from error
+    def unpin(self, key: Hashable) -> None:
+        """Give up one hold; the item may go from now on."""
+        with self._lock:
+            self._slots[key].pins -= 1
+            assert self._slots[key].pins >= 0, f"{key} was unpinned once too often"
+            self._shrink(self.limit_bytes)
 
-    def _evict(self, pinned: set[str]) -> None:
-        while len(self._resident) > max(self._slots, len(pinned)):
-            victim = next(name for name in self._resident if name not in pinned)
-            self._delete(victim)
-            logger.info("adapter evicted", lora=self._resident.pop(victim))
+    def drop_unused(self) -> int:
+        """Let go of everything that nobody holds; how many bytes that freed."""
+        with self._lock:
+            before = self._bytes()
+            self._shrink(0)
+            return before - self._bytes()
 
-    def _forget_half_loaded(self, name: str) -> None:
-        if self._is_loaded(name):
-            self._delete(name)
+    def keys(self) -> list[Hashable]:
+        """What is resident, least recently used first."""
+        with self._lock:
+            return list(self._slots)
 
-    def _delete(self, name: str) -> None:
-        with warnings.catch_warnings():
-            # Which adapter is active is settled by every job anew.
-            warnings.filterwarnings("ignore", message=".*was active which is now deleted.*")
-            self._pipeline.delete_adapters(name)
+    @property
+    def size_bytes(self) -> int:
+        with self._lock:
+            return self._bytes()
 
-    def _is_loaded(self, name: str) -> bool:
-        adapters: dict[str, list[str]] = self._pipeline.get_list_adapters()
-        return any(name in names for names in adapters.values())
+    def _held(self, key: Hashable, slot: _Slot[Item]) -> Item:
+        slot.pins += 1
+        self._slots.move_to_end(key)
+        return slot.item
 
+    def _shrink(self, limit: int) -> None:
+        for key in [key for key, slot in self._slots.items() if slot.pins == 0]:
+            if self._bytes() <= limit:
+                return
+            del self._slots[key]
+            self.counts.evictions += 1
 
-def adapter_name(entry: LoraEntry) -> str:
-    """A module name for PEFT, which allows no dots."""
-    return f"lora_{entry.sha256[:16]}"
-
-
-def _check_identity(entry: LoraEntry) -> None:
-    try:
-        status = entry.path.stat()
-    except OSError as error:
-        raise LoraChanged(f"'{entry.name}' was removed") from error
-    found = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-    if found != entry.identity:
-        raise LoraChanged(f"'{entry.name}' was replaced after it was checked")
+    def _bytes(self) -> int:
+        return sum(slot.item.size_bytes for slot in self._slots.values())

@@ -10,17 +10,19 @@ def make_engine(settings: Settings) -> Engine:
     if settings.engine == "fake":
         from worker.engine.fake import FakeEngine
 
-        return FakeEngine(identify_base(settings.base_model).id, settings.fake_step_seconds)
+        device = "fake" if settings.device == "auto" else settings.device
+        base = identify_base(settings.base_model).id
+        return FakeEngine(base, settings.fake_step_seconds, device, settings.fake_faults)
     import torch
     import transformers
 
     # Before diffusers asks for image processors of models that nobody uses here.
     transformers.logging.set_verbosity_error()
 
-    from worker.engine.diffusers_engine import DiffusersEngine
+    from worker.engine.choice import warm_engine
     from worker.engine.loading import choose_device, load_base
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
     loaded = load_base(settings.base_model, choose_device(settings.device))
-    return DiffusersEngine(loaded, settings.lora_slots)
+    return warm_engine(loaded, settings)

@@ -16,7 +16,6 @@ from PIL import Image
 from shared.errors import OutOfMemory
 from shared.jobs import Stage
 from shared.params import executed_steps
-from worker.adapters import AdapterPool
 from worker.engine.fidelity import apply_fidelity, crop_to, pad_to_multiple
 from worker.engine.interface import (
     EngineJob,
@@ -27,6 +26,7 @@ from worker.engine.interface import (
     StepDone,
 )
 from worker.engine.loading import STABLE_DIFFUSION, LoadedBase
+from worker.engine.peft_adapters import AdapterPool
 from worker.engine.thread import EngineThread, OnEvent
 
 PREVIEW_SIDE = 128

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +22,14 @@ from shared.params import Fidelity
 
 Pixels = npt.NDArray[np.uint8]
 """A picture: height x width x 3, RGB, 8 bit."""
+
+
+class Urgency(IntEnum):
+    """Who goes first where the device can do only one thing. Lower goes first; age counts too."""
+
+    PREVIEW = 0
+    INTERACTIVE = 1
+    BATCH = 2
 
 
 class StopFlag:
@@ -61,6 +70,7 @@ class EngineJob:
     loras: tuple[tuple[LoraEntry, float], ...] = ()
     fidelity: Fidelity = "none"
     preview: bool = True
+    urgency: Urgency = Urgency.INTERACTIVE
     stop: StopFlag = field(default_factory=StopFlag)
 
 

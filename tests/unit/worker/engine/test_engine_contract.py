@@ -1,4 +1,4 @@
-"""The one-job engine on small checkpoints of the real classes."""
+"""What every engine must do, on small checkpoints of the real classes."""
 
 import threading
 from collections.abc import Iterator
@@ -18,14 +18,18 @@ from shared.loras.entry import LoraEntry
 from tests.support.checkpoints import make_sd15, make_sdxl
 from worker.engine.diffusers_engine import DiffusersEngine
 from worker.engine.interface import (
+    Engine,
     EngineEvent,
     EngineJob,
     EngineResult,
+    Pixels,
     PreviewReady,
     StageStarted,
     StepDone,
 )
 from worker.engine.loading import load_base
+from worker.engine.profiles import choose_limits
+from worker.engine.step_engine import StepEngine
 
 CPU = torch.device("cpu")
 
@@ -35,9 +39,16 @@ def sd15_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_sd15(tmp_path_factory.mktemp("sd15"))
 
 
-@pytest.fixture(scope="module")
-def engine(sd15_folder: Path) -> Iterator[DiffusersEngine]:
-    running = DiffusersEngine(load_base(str(sd15_folder), CPU), lora_slots=2)
+def start(kind: str, folder: Path) -> Engine:
+    loaded = load_base(str(folder), CPU)
+    if kind == "diffusers":
+        return DiffusersEngine(loaded, lora_slots=2)
+    return StepEngine(loaded, choose_limits(loaded.pipeline, loaded.device))
+
+
+@pytest.fixture(scope="module", params=["diffusers", "step"])
+def engine(request: pytest.FixtureRequest, sd15_folder: Path) -> Iterator[Engine]:
+    running = start(request.param, sd15_folder)
     yield running
     running.close()
 
@@ -48,7 +59,7 @@ def make_job(width: int = 64, height: int = 64, **changes: object) -> EngineJob:
     return replace(job, **changes)  # type: ignore[arg-type]
 
 
-def run(engine: DiffusersEngine, job: EngineJob) -> tuple[EngineResult, list[EngineEvent]]:
+def run(engine: Engine, job: EngineJob) -> tuple[EngineResult, list[EngineEvent]]:
     events: list[EngineEvent] = []
     return engine.submit(job, events.append).result(timeout=60), events
 
@@ -70,7 +81,7 @@ def make_lora(folder: Path, sd15_folder: Path, name: str, seed: int) -> LoraEntr
     return check_file(folder / f"{name}.safetensors")
 
 
-def test_a_job_tells_every_stage_and_step_in_order(engine: DiffusersEngine) -> None:
+def test_a_job_tells_every_stage_and_step_in_order(engine: Engine) -> None:
     result, events = run(engine, make_job(preview=True))
     told = [event for event in events if not isinstance(event, PreviewReady)]
     assert told == [
@@ -83,7 +94,7 @@ def test_a_job_tells_every_stage_and_step_in_order(engine: DiffusersEngine) -> N
     assert {"loading", "preview", "encoding", "denoising", "decoding"} <= set(result.seconds)
 
 
-def test_the_preview_comes_before_the_first_step_and_is_small(engine: DiffusersEngine) -> None:
+def test_the_preview_comes_before_the_first_step_and_is_small(engine: Engine) -> None:
     _, events = run(engine, make_job(200, 120, preview=True))
     kinds = [type(event) for event in events]
     assert kinds.index(PreviewReady) < kinds.index(StepDone)
@@ -93,14 +104,14 @@ def test_the_preview_comes_before_the_first_step_and_is_small(engine: DiffusersE
 
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (50, 37), (17, 90)])
 def test_the_result_has_exactly_the_size_of_its_source(
-    engine: DiffusersEngine, width: int, height: int
+    engine: Engine, width: int, height: int
 ) -> None:
     result, _ = run(engine, make_job(width, height))
     assert result.pixels.shape == (height, width, 3)
 
 
 def test_the_same_seed_gives_the_same_picture_and_another_seed_another(
-    engine: DiffusersEngine,
+    engine: Engine,
 ) -> None:
     first, again = run(engine, make_job())[0], run(engine, make_job())[0]
     other, _ = run(engine, make_job(seed=4))
@@ -108,37 +119,22 @@ def test_the_same_seed_gives_the_same_picture_and_another_seed_another(
     assert not np.array_equal(first.pixels, other.pixels)
 
 
-def test_the_engine_gives_what_the_pipeline_alone_gives(
-    engine: DiffusersEngine, sd15_folder: Path
-) -> None:
+def test_the_engine_gives_what_the_pipeline_alone_gives(engine: Engine, sd15_folder: Path) -> None:
     job = make_job(guidance_scale=3.0, negative_prompt="blurry")
     result, _ = run(engine, job)
-    expected = load_base(str(sd15_folder), CPU).pipeline(
-        prompt=job.prompt,
-        negative_prompt=job.negative_prompt,
-        image=torch.from_numpy(job.pixels).permute(2, 0, 1)[None] / 255,
-        strength=job.strength,
-        num_inference_steps=job.steps,
-        guidance_scale=job.guidance_scale,
-        generator=torch.Generator("cpu").manual_seed(job.seed),
-        output_type="np",
-    )
-    difference = np.abs(result.pixels / 255 - expected.images[0])
-    assert difference.max() <= 1 / 255
+    assert np.abs(result.pixels.astype(int) - alone(sd15_folder, job)).max() <= 1
 
 
 @pytest.mark.parametrize(
     ("strength", "steps", "executed"), [(0.05, 1, 1), (0.05, 10, 1), (1, 3, 3)]
 )
-def test_at_least_one_step_runs(
-    engine: DiffusersEngine, strength: float, steps: int, executed: int
-) -> None:
+def test_at_least_one_step_runs(engine: Engine, strength: float, steps: int, executed: int) -> None:
     _, events = run(engine, make_job(strength=strength, steps=steps))
     assert sum(isinstance(event, StepDone) for event in events) == executed
 
 
 def test_a_canceled_job_stops_at_the_next_step_and_the_next_job_is_untouched(
-    engine: DiffusersEngine,
+    engine: Engine,
 ) -> None:
     expected, _ = run(engine, make_job())
     job, seen = make_job(steps=50, strength=1.0), threading.Event()
@@ -157,7 +153,7 @@ def test_a_canceled_job_stops_at_the_next_step_and_the_next_job_is_untouched(
     np.testing.assert_array_equal(run(engine, make_job())[0].pixels, expected.pixels)
 
 
-def test_a_job_that_was_canceled_in_line_never_starts(engine: DiffusersEngine) -> None:
+def test_a_job_that_was_canceled_in_line_never_starts(engine: Engine) -> None:
     job, events = make_job(), list[EngineEvent]()
     job.stop.cancel()
     with pytest.raises(JobCanceled):
@@ -166,7 +162,7 @@ def test_a_job_that_was_canceled_in_line_never_starts(engine: DiffusersEngine) -
 
 
 def test_a_lora_changes_the_picture_and_leaves_no_trace_after_it(
-    engine: DiffusersEngine, sd15_folder: Path, tmp_path: Path
+    engine: Engine, sd15_folder: Path, tmp_path: Path
 ) -> None:
     # Given two LoRAs and what the base makes alone
     one = make_lora(tmp_path, sd15_folder, "one", seed=1)
@@ -184,9 +180,8 @@ def test_a_lora_changes_the_picture_and_leaves_no_trace_after_it(
     assert not np.array_equal(both.pixels, with_one.pixels)
 
 
-def test_no_more_adapters_stay_than_there_are_slots(
-    engine: DiffusersEngine, sd15_folder: Path, tmp_path: Path
-) -> None:
+def test_no_more_adapters_stay_than_there_are_slots(sd15_folder: Path, tmp_path: Path) -> None:
+    engine = DiffusersEngine(load_base(str(sd15_folder), CPU), lora_slots=2)
     entries = [make_lora(tmp_path, sd15_folder, f"l{seed}", seed) for seed in range(3)]
     for entry in entries:
         run(engine, make_job(loras=((entry, 1.0),)))
@@ -194,10 +189,11 @@ def test_no_more_adapters_stay_than_there_are_slots(
     run(engine, make_job(loras=((entries[1], 1.0),)))
     run(engine, make_job(loras=((entries[0], 1.0),)))
     assert engine.residency()["loras"] == ["l1", "l0"]
+    engine.close()
 
 
 def test_a_lora_replaced_after_its_check_fails_its_job_alone(
-    engine: DiffusersEngine, sd15_folder: Path, tmp_path: Path
+    engine: Engine, sd15_folder: Path, tmp_path: Path
 ) -> None:
     entry = make_lora(tmp_path, sd15_folder, "swapped", seed=5)
     make_lora(tmp_path, sd15_folder, "swapped", seed=6)
@@ -210,7 +206,7 @@ def test_a_lora_replaced_after_its_check_fails_its_job_alone(
 
 
 def test_a_lora_whose_weights_do_not_fit_fails_its_job_alone(
-    engine: DiffusersEngine, sd15_folder: Path, tmp_path: Path
+    engine: Engine, sd15_folder: Path, tmp_path: Path
 ) -> None:
     fitting = make_lora(tmp_path, sd15_folder, "fitting", seed=8)
     wider = make_sd15(tmp_path / "sd21", cross_attention_dim=1024)
@@ -221,7 +217,7 @@ def test_a_lora_whose_weights_do_not_fit_fails_its_job_alone(
     np.testing.assert_array_equal(run(engine, make_job())[0].pixels, alone.pixels)
 
 
-def test_residual_fidelity_gives_back_what_the_autoencoder_loses(engine: DiffusersEngine) -> None:
+def test_residual_fidelity_gives_back_what_the_autoencoder_loses(engine: Engine) -> None:
     # A random autoencoder loses nearly everything, so the difference is plain to see.
     job = make_job(strength=0.05, steps=1)
     none, _ = run(engine, job)
@@ -233,12 +229,38 @@ def test_residual_fidelity_gives_back_what_the_autoencoder_loses(engine: Diffuse
     assert error(residual) < error(none) / 2
 
 
-def test_sdxl_runs_through_its_own_pipeline(tmp_path: Path) -> None:
-    running = DiffusersEngine(load_base(str(make_sdxl(tmp_path)), CPU), lora_slots=1)
+@pytest.mark.parametrize("kind", ["diffusers", "step"])
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+@pytest.mark.parametrize("negative_prompt", ["", "blurry"])
+def test_sdxl_gives_what_its_pipeline_alone_gives(
+    kind: str, guidance_scale: float, negative_prompt: str, tmp_path: Path
+) -> None:
+    folder = make_sdxl(tmp_path)
+    running = start(kind, folder)
+    job = make_job(guidance_scale=guidance_scale, negative_prompt=negative_prompt)
     try:
-        result, events = run(running, make_job(guidance_scale=2.0))
-        assert running.base == "sdxl"
-        assert result.pixels.shape == (64, 64, 3)
-        assert sum(isinstance(event, StepDone) for event in events) == 4
+        result, _ = run(running, job)
     finally:
         running.close()
+    assert running.base == "sdxl"
+    assert psnr(result.pixels, alone(folder, job)) > 50
+
+
+def alone(folder: Path, job: EngineJob) -> Pixels:
+    """What diffusers' own pipeline makes of a job."""
+    answer = load_base(str(folder), CPU).pipeline(
+        prompt=job.prompt,
+        negative_prompt=job.negative_prompt or None,
+        image=torch.from_numpy(job.pixels).permute(2, 0, 1)[None] / 255,
+        strength=job.strength,
+        num_inference_steps=job.steps,
+        guidance_scale=job.guidance_scale,
+        generator=torch.Generator("cpu").manual_seed(job.seed),
+        output_type="np",
+    )
+    return np.asarray((answer.images[0] * 255).round().astype(np.uint8))
+
+
+def psnr(one: Pixels, other: Pixels) -> float:
+    error = np.mean((one.astype(float) - other.astype(float)) ** 2)
+    return float(10 * np.log10(255**2 / max(error, 1e-9)))

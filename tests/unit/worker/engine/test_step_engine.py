@@ -1,0 +1,332 @@
+"""Many rows on one device: each as if it were alone."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from peft import LoraConfig, get_peft_model_state_dict
+from transformers import CLIPTextModel
+
+from shared.errors import JobCanceled, OutOfMemory
+from shared.loras.check import check_file
+from shared.loras.entry import LoraEntry
+from tests.support.checkpoints import make_sd15
+from worker.engine.diffusers_engine import DiffusersEngine
+from worker.engine.interface import (
+    EngineEvent,
+    EngineJob,
+    EngineResult,
+    Pixels,
+    PreviewReady,
+    StepDone,
+    Urgency,
+)
+from worker.engine.loading import load_base
+from worker.engine.profiles import EngineLimits
+from worker.engine.step_engine import StepEngine
+
+CPU = torch.device("cpu")
+MIB = 2**20
+LIMITS = EngineLimits("cpu", 8, 64 * MIB, 64 * MIB, 16 * MIB)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_sd15(tmp_path_factory.mktemp("sd15"))
+
+
+@pytest.fixture(scope="module")
+def loras(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[LoraEntry]:
+    """Two ranks; attention, convolutions and text encoder."""
+    into = tmp_path_factory.mktemp("loras")
+    return [
+        make_lora(into, folder, "narrow", rank=2, alpha=2),
+        make_lora(into, folder, "wide", rank=8, alpha=4),
+        make_lora(into, folder, "conv", rank=4, alpha=4, targets=["conv1", "proj_in", "to_k"]),
+        make_lora(into, folder, "text", rank=4, alpha=4, text=True),
+    ]
+
+
+@pytest.fixture
+def engine(folder: Path) -> Iterator[StepEngine]:
+    running = StepEngine(load_base(str(folder), CPU), LIMITS)
+    yield running
+    running.close()
+
+
+def make_lora(
+    into: Path,
+    folder: Path,
+    name: str,
+    rank: int,
+    alpha: int,
+    targets: list[str] | None = None,
+    text: bool = False,
+) -> LoraEntry:
+    """Random weights, written by diffusers and PEFT themselves."""
+    torch.manual_seed(rank)
+    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet")
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        target_modules=targets or ["to_q", "to_v", "to_out.0"],
+        init_lora_weights=False,
+    )
+    unet.add_adapter(config)
+    metadata = {"unet_lora_adapter_metadata": config.to_dict()}
+    layers = None
+    if text:
+        encoder = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder")
+        words = LoraConfig(
+            r=rank, lora_alpha=alpha, target_modules=["q_proj", "v_proj"], init_lora_weights=False
+        )
+        encoder.add_adapter(words)
+        layers = get_peft_model_state_dict(encoder, save_embedding_layers=False)
+        metadata["text_encoder_lora_adapter_metadata"] = words.to_dict()
+    StableDiffusionPipeline.save_lora_weights(
+        str(into),
+        unet_lora_layers=get_peft_model_state_dict(unet, save_embedding_layers=False),
+        text_encoder_lora_layers=layers,
+        weight_name=f"{name}.safetensors",
+        **metadata,
+    )
+    return check_file(into / f"{name}.safetensors")
+
+
+def make_job(seed: int = 3, **changes: object) -> EngineJob:
+    pixels = np.random.default_rng(seed).integers(0, 256, (64, 48, 3), dtype=np.uint8)
+    job = EngineJob(pixels, "sharp photo", "", 0.4, 10, 1.0, seed=seed, preview=False)
+    return replace(job, **changes)  # type: ignore[arg-type]
+
+
+def run_all(engine: StepEngine, jobs: list[EngineJob]) -> list[EngineResult]:
+    futures = [engine.submit(job, lambda _: None) for job in jobs]
+    return [future.result(timeout=60) for future in futures]
+
+
+def psnr(one: Pixels, other: Pixels) -> float:
+    error = np.mean((one.astype(float) - other.astype(float)) ** 2)
+    return float(10 * np.log10(255**2 / max(error, 1e-9)))
+
+
+def batch_sizes(engine: StepEngine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each step that follows will have taken together."""
+    sizes: list[int] = []
+    step = engine._units.step
+
+    def counted(rows: list[object]) -> None:
+        sizes.append(len(rows))
+        step(rows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine._units, "step", counted)
+    return sizes
+
+
+def test_mixed_rows_in_one_batch_are_what_each_is_alone(
+    engine: StepEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given rows of different seed, strength, steps, guidance and prompt
+    jobs = [
+        make_job(1),
+        make_job(2, strength=0.9, steps=7),
+        make_job(3, guidance_scale=4.0, negative_prompt="blurry"),
+        make_job(4, prompt="a cat", strength=0.05),
+        make_job(5, strength=1.0, steps=20, guidance_scale=2.0),
+        make_job(6, strength=0.7, steps=3),
+    ]
+    alone = [run_all(engine, [job])[0].pixels for job in jobs]
+    # When they run together
+    sizes = batch_sizes(engine, monkeypatch)
+    together = run_all(engine, jobs)
+    # Then they really shared steps, and nobody can tell
+    assert max(sizes) >= 4
+    for result, expected in zip(together, alone, strict=True):
+        assert psnr(result.pixels, expected) >= 45
+
+
+@pytest.mark.parametrize("index", range(4))
+@pytest.mark.parametrize("scale", [1.0, -0.5])
+def test_a_lora_of_any_kind_is_applied_as_peft_applies_it(
+    engine: StepEngine, folder: Path, loras: list[LoraEntry], index: int, scale: float
+) -> None:
+    job = make_job(loras=((loras[index], scale),))
+    peft = DiffusersEngine(load_base(str(folder), CPU), lora_slots=4)
+    expected = peft.submit(job, lambda _: None).result(timeout=60)
+    peft.close()
+    assert psnr(run_all(engine, [job])[0].pixels, expected.pixels) >= 50
+    assert psnr(run_all(engine, [make_job()])[0].pixels, expected.pixels) < 50
+
+
+def test_two_loras_on_one_row_are_applied_as_peft_applies_them(
+    engine: StepEngine, folder: Path, loras: list[LoraEntry]
+) -> None:
+    job = make_job(loras=((loras[0], 0.7), (loras[2], 0.5)))
+    peft = DiffusersEngine(load_base(str(folder), CPU), lora_slots=4)
+    expected = peft.submit(job, lambda _: None).result(timeout=60)
+    peft.close()
+    assert psnr(run_all(engine, [job])[0].pixels, expected.pixels) >= 50
+
+
+def test_rows_with_different_loras_in_flight_together_do_not_mix(
+    engine: StepEngine, loras: list[LoraEntry]
+) -> None:
+    jobs = [make_job(i, loras=((lora, 1.0),)) for i, lora in enumerate(loras)]
+    jobs += [make_job(9), make_job(8, loras=((loras[0], 0.5), (loras[1], 1.0)))]
+    alone = [run_all(engine, [job])[0].pixels for job in jobs]
+    together = run_all(engine, jobs)
+    for result, expected in zip(together, alone, strict=True):
+        assert psnr(result.pixels, expected) >= 45
+
+
+def test_after_two_hundred_switches_the_base_is_bit_for_bit_what_it_was(
+    engine: StepEngine, loras: list[LoraEntry]
+) -> None:
+    before = run_all(engine, [make_job()])[0].pixels
+    weights = {k: v.clone() for k, v in engine._pipeline.unet.state_dict().items()}
+    for turn in range(200):
+        run_all(engine, [make_job(steps=1, strength=0.05, loras=((loras[turn % 3], 1.0),))])
+    after = run_all(engine, [make_job()])[0].pixels
+    np.testing.assert_array_equal(after, before)
+    for name, weight in engine._pipeline.unet.state_dict().items():
+        assert torch.equal(weight, weights[name]), name
+    assert engine._adapters.size_bytes <= LIMITS.adapter_bytes
+    assert engine._units.merger.merged.size_bytes <= LIMITS.merged_bytes
+
+
+def test_a_row_that_joins_and_one_that_is_canceled_leave_the_others_alone(
+    engine: StepEngine,
+) -> None:
+    # Given a long row and what it and a joining one are alone
+    long_job, joining = make_job(1, steps=30, strength=1.0), make_job(2)
+    expected = [run_all(engine, [job])[0].pixels for job in (long_job, joining)]
+    doomed = make_job(3, steps=50, strength=1.0)
+    started = threading.Event()
+    # When one joins in the middle and another is canceled in the middle
+    first = engine.submit(long_job, lambda _: started.set())
+    canceled = engine.submit(doomed, lambda e: isinstance(e, StepDone) and doomed.stop.cancel())
+    assert started.wait(30)
+    second = engine.submit(joining, lambda _: None)
+    # Then only the canceled one is gone
+    with pytest.raises(JobCanceled):
+        canceled.result(timeout=60)
+    assert psnr(first.result(timeout=60).pixels, expected[0]) >= 45
+    assert psnr(second.result(timeout=60).pixels, expected[1]) >= 45
+
+
+def test_no_step_is_told_twice_and_none_is_left_out(engine: StepEngine) -> None:
+    told: dict[int, list[int]] = {}
+
+    def listen(seed: int) -> Callable[[EngineEvent], None]:
+        def on_event(event: EngineEvent) -> None:
+            if isinstance(event, StepDone):
+                told.setdefault(seed, []).append(event.step)
+
+        return on_event
+
+    jobs = [make_job(seed, steps=seed, strength=1.0) for seed in range(1, 9)]
+    for future in [engine.submit(job, listen(job.seed)) for job in jobs]:
+        future.result(timeout=60)
+    assert told == {seed: list(range(1, seed + 1)) for seed in range(1, 9)}
+
+
+def test_a_jobs_preview_overtakes_the_rows_before_it(engine: StepEngine) -> None:
+    order: list[str] = []
+    busy = make_job(1, steps=50, strength=1.0)
+    small = make_job(2, preview=True, urgency=Urgency.BATCH)
+    first = engine.submit(busy, lambda _: None)
+    first.add_done_callback(lambda _: order.append("busy done"))
+
+    def on_event(event: EngineEvent) -> None:
+        if isinstance(event, PreviewReady):
+            order.append("preview")
+
+    second = engine.submit(small, on_event)
+    second.result(timeout=60)
+    first.result(timeout=60)
+    assert order[0] == "preview"
+
+
+def test_a_source_seen_before_is_not_encoded_again(
+    engine: StepEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_all(engine, [make_job()])
+    monkeypatch.setattr(engine._units.codec, "_encode", lambda *_: pytest.fail("encoded again"))
+    run_all(engine, [make_job(strength=0.8, seed=3), make_job(prompt="another")])
+
+
+def out_of_memory(times: int) -> Callable[[], None]:
+    left = [times]
+
+    def maybe() -> None:
+        if left[0] > 0:
+            left[0] -= 1
+            raise torch.OutOfMemoryError("injected")
+
+    return maybe
+
+
+def inject(engine: StepEngine, monkeypatch: pytest.MonkeyPatch, unit: str, times: int) -> None:
+    original, maybe = getattr(engine._units, unit), out_of_memory(times)
+
+    def work(rows: object) -> object:
+        maybe()
+        return original(rows)
+
+    monkeypatch.setattr(engine._units, unit, work)
+
+
+@pytest.mark.parametrize("unit", ["encode", "step", "decode"])
+@pytest.mark.parametrize("times", [1, 2, 3, 4])
+def test_out_of_memory_anywhere_degrades_its_job_and_is_forgotten_by_the_next(
+    engine: StepEngine, monkeypatch: pytest.MonkeyPatch, unit: str, times: int
+) -> None:
+    expected = run_all(engine, [make_job()])[0].pixels
+    inject(engine, monkeypatch, unit, times)
+    result = run_all(engine, [make_job()])[0]
+    assert result.degraded
+    assert result.pixels.shape == expected.shape
+    after = run_all(engine, [make_job()])[0]
+    assert after.degraded == ()
+    np.testing.assert_array_equal(after.pixels, expected)
+
+
+def test_what_does_not_fit_at_all_gets_smaller_and_in_the_end_fails_alone(
+    engine: StepEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = np.random.default_rng(0).integers(0, 256, (256, 192, 3), dtype=np.uint8)
+    inject(engine, monkeypatch, "step", 5)
+    result = run_all(engine, [make_job(pixels=large)])[0]
+    assert "smaller_side" in result.degraded
+    assert result.pixels.shape == (192, 144, 3)
+    monkeypatch.undo()
+    inject(engine, monkeypatch, "step", 10_000)
+    with pytest.raises(OutOfMemory):
+        run_all(engine, [make_job(pixels=large)])
+    monkeypatch.undo()
+    run_all(engine, [make_job()])
+
+
+def test_a_row_that_breaks_in_company_breaks_alone(
+    engine: StepEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = engine._units.step
+
+    def step(rows: list[object]) -> None:
+        if any(row.job.seed == 13 for row in rows):  # type: ignore[attr-defined]
+            raise RuntimeError("this row is cursed")
+        original(rows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine._units, "step", step)
+    futures: list[Future[EngineResult]] = [
+        engine.submit(make_job(seed), lambda _: None) for seed in (1, 13, 2)
+    ]
+    with pytest.raises(RuntimeError, match="cursed"):
+        futures[1].result(timeout=60)
+    futures[0].result(timeout=60)
+    futures[2].result(timeout=60)

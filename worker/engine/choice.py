@@ -1,0 +1,39 @@
+"""Which engine runs a base: step by step where its family allows it, else through diffusers."""
+
+import structlog
+
+from shared.settings import Settings
+from worker.engine.diffusers_engine import DiffusersEngine
+from worker.engine.interface import Engine
+from worker.engine.loading import STABLE_DIFFUSION, LoadedBase
+from worker.engine.profiles import choose_limits
+from worker.engine.schedule import UnsupportedSchedule
+from worker.engine.step_engine import StepEngine
+
+logger = structlog.get_logger(__name__)
+
+STEP_FAMILIES = STABLE_DIFFUSION | {"sdxl"}
+
+
+def warm_engine(loaded: LoadedBase, settings: Settings) -> Engine:
+    """The engine for a loaded base. Raises UnsupportedSchedule where `step` cannot be had."""
+    if settings.engine == "diffusers" or not _is_known(loaded, settings.engine):
+        return DiffusersEngine(loaded, settings.lora_slots)
+    limits = choose_limits(loaded.pipeline, loaded.device)
+    if limits.profile == "sequential_offload":
+        return DiffusersEngine(loaded, settings.lora_slots)
+    try:
+        return StepEngine(loaded, limits)
+    except UnsupportedSchedule as error:
+        if settings.engine == "step":
+            raise
+        logger.warning("one picture at a time", reason=str(error))
+        return DiffusersEngine(loaded, settings.lora_slots)
+
+
+def _is_known(loaded: LoadedBase, wanted: str) -> bool:
+    if loaded.base.id in STEP_FAMILIES:
+        return True
+    if wanted == "step":
+        raise UnsupportedSchedule(f"the step engine does not know {loaded.base.label}")
+    return False

@@ -1,0 +1,104 @@
+"""Pixels to latents and back, and what the autoencoder loses on the way.
+
+Owns the autoencoder's calls, the cache of what it said of a source, and tiling. A source is encoded
+once per size: another strength, seed or LoRA finds its moments here.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import torch
+from diffusers.utils.torch_utils import randn_tensor
+
+from worker.adapters import Residency
+from worker.engine.interface import Pixels
+from worker.engine.parking import Parking
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What the encoder says of a picture: mean and, for a sampling one, deviation [1, C, h, w]."""
+
+    mean: torch.Tensor
+    deviation: torch.Tensor | None
+    reconstruction: torch.Tensor | None
+
+    @property
+    def size_bytes(self) -> int:
+        parts = (self.mean, self.deviation, self.reconstruction)
+        return sum(part.nbytes for part in parts if part is not None)
+
+    def draw(self, generator: torch.Generator) -> torch.Tensor:
+        """One sample of the posterior, drawn as diffusers' `DiagonalGaussianDistribution` does."""
+        if self.deviation is None:
+            return self.mean
+        noise: torch.Tensor = randn_tensor(
+            self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype
+        )
+        return self.mean + self.deviation * noise
+
+
+class Codec:
+    """The autoencoder of one pipeline. Belongs to the engine's thread."""
+
+    def __init__(self, pipeline: Any, device: torch.device, cache_bytes: int) -> None:
+        self._vae = pipeline.vae
+        self.parking = Parking([self._vae], device)
+        # SDXL's first autoencoder overflows in half precision; its configuration says so.
+        forced = bool(getattr(self._vae.config, "force_upcast", False))
+        if forced:
+            self._vae.to(torch.float32)
+        self._dtype = self._vae.dtype
+        self._scaling = float(self._vae.config.scaling_factor)
+        self._cache: Residency[Moments] = Residency(cache_bytes)
+
+    def moments(self, padded: torch.Tensor, key: str, faithful: bool) -> Moments:
+        """What the encoder says of `padded` [1, 3, H, W] in -1..1, with D(E(x)) where asked for.
+
+        `key` names the source; equal keys have equal pixels.
+        """
+        held = (key, tuple(padded.shape), faithful)
+        found = self._cache.pin(held, lambda: self._encode(padded, faithful))
+        self._cache.unpin(held)
+        return found
+
+    def latents(self, moments: Moments, generator: torch.Generator) -> torch.Tensor:
+        """Scaled latents, as the UNet sees them."""
+        return moments.draw(generator) * self._scaling
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """[N, C, h, w] scaled latents to [N, 3, H, W] in -1..1."""
+        return self._decode_raw(latents / self._scaling)
+
+    def forget(self) -> int:
+        """Drop the cache; how many bytes that freed."""
+        return self._cache.drop_unused()
+
+    def tile(self, enabled: bool) -> bool:
+        """Decode in tiles, or whole again; False where the autoencoder cannot."""
+        switch = getattr(self._vae, "enable_tiling" if enabled else "disable_tiling", None)
+        if switch is None:
+            return False
+        switch()
+        return True
+
+    def _encode(self, padded: torch.Tensor, faithful: bool) -> Moments:
+        with self.parking.present():
+            encoded = self._vae.encode(padded.to(self._dtype))
+        if hasattr(encoded, "latents"):
+            mean, deviation = encoded.latents, None
+        else:
+            mean, deviation = encoded.latent_dist.mode(), encoded.latent_dist.std
+        reconstruction = self._decode_raw(mean) if faithful else None
+        return Moments(mean, deviation, reconstruction)
+
+    def _decode_raw(self, latents: torch.Tensor) -> torch.Tensor:
+        with self.parking.present():
+            decoded: torch.Tensor = self._vae.decode(latents.to(self._dtype)).sample
+        return decoded
+
+
+def source_key(pixels: Pixels) -> str:
+    """A name for a picture's content."""
+    return sha256(pixels.tobytes()).hexdigest()

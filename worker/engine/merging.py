@@ -1,0 +1,86 @@
+"""Merged mode: a set of LoRAs written into the weights, and the pristine weights put back.
+
+Owns which set is in place. The merged weights of a set are computed once from the pristine ones and
+kept as tensors beside them, so that switching exchanges references: nothing is ever subtracted, and
+after `apply(())` the base is bit for bit what it was. Belongs to the engine's thread.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from worker.adapters import Residency
+from worker.engine.lora_file import PARTS, AdapterWeights
+
+AdapterSet = tuple[tuple[str, float], ...]
+"""(sha256, scale) of each LoRA of a job, in a fixed order."""
+
+LayerName = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class MergedWeights:
+    """Every weight that one set changes."""
+
+    layers: dict[LayerName, torch.Tensor]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(weight.nbytes for weight in self.layers.values())
+
+
+class WeightMerger:
+    """Puts sets of LoRAs into a pipeline's weights."""
+
+    def __init__(self, pipeline: Any, limit_bytes: int) -> None:
+        self._pipeline = pipeline
+        self._pristine: dict[LayerName, torch.Tensor] = {}
+        self._in_place: AdapterSet = ()
+        self._changed: tuple[LayerName, ...] = ()
+        self.merged: Residency[MergedWeights] = Residency(limit_bytes)
+
+    @property
+    def in_place(self) -> AdapterSet:
+        """The set that the weights carry now."""
+        return self._in_place
+
+    def apply(self, wanted: AdapterSet, adapters: Sequence[tuple[AdapterWeights, float]]) -> None:
+        """Make the weights those of the base with these LoRAs and no others."""
+        if wanted == self._in_place:
+            return
+        self._restore()
+        if not wanted:
+            return
+        merged = self.merged.pin(wanted, lambda: self._merge(adapters))
+        for name, weight in merged.layers.items():
+            self._parameter(name).data = weight
+        self._changed, self._in_place = tuple(merged.layers), wanted
+
+    def _restore(self) -> None:
+        for name in self._changed:
+            self._parameter(name).data = self._pristine[name]
+        if self._in_place:
+            self.merged.unpin(self._in_place)
+        self._changed, self._in_place = (), ()
+
+    def _merge(self, adapters: Sequence[tuple[AdapterWeights, float]]) -> MergedWeights:
+        layers: dict[LayerName, torch.Tensor] = {}
+        for weights, scale in adapters:
+            for part in PARTS:
+                for layer, pair in weights.parts.get(part, {}).items():
+                    name = (part, layer)
+                    base = self._pristine.setdefault(name, self._parameter(name).data)
+                    change = pair.delta(base) * scale
+                    layers[name] = layers.get(name, base.float()) + change
+        return MergedWeights({name: self._like_base(name, w) for name, w in layers.items()})
+
+    def _like_base(self, name: LayerName, weight: torch.Tensor) -> torch.Tensor:
+        base = self._pristine[name]
+        return torch.empty_like(base).copy_(weight)
+
+    def _parameter(self, name: LayerName) -> torch.nn.Parameter:
+        part, layer = name
+        weight: torch.nn.Parameter = getattr(self._pipeline, part).get_submodule(layer).weight
+        return weight

@@ -1,0 +1,125 @@
+"""LoRAs on a warm pipeline: loaded once, switched on for a job, switched off after it.
+
+Owns which adapters are resident. Belongs to the engine's thread: nothing else may call it. An
+adapter is named by its file's sha256, so that a replaced file is a new adapter.
+"""
+
+import time
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+
+from shared.errors import LoraChanged, LoraCorrupt
+from shared.loras.entry import LoraEntry
+
+logger = structlog.get_logger(__name__)
+
+Wanted = Sequence[tuple[LoraEntry, float]]
+
+
+class AdapterPool:
+    """The adapters that one pipeline holds, least recently used first."""
+
+    def __init__(self, pipeline: Any, slots: int) -> None:
+        self._pipeline = pipeline
+        self._slots = slots
+        self._resident: OrderedDict[str, str] = OrderedDict()
+
+    @contextmanager
+    def active(self, wanted: Wanted) -> Iterator[None]:
+        """Apply these LoRAs and no others; afterwards the base is as it was.
+
+        Raises LoraCorrupt when a file's weights do not fit, LoraChanged when it was replaced.
+        """
+        try:
+            names = [self._ensure(entry, wanted) for entry, _ in wanted]
+            if names:
+                self._pipeline.enable_lora()
+                self._pipeline.set_adapters(names, [scale for _, scale in wanted])
+            yield
+        finally:
+            # Loading an adapter switches it on, so this holds for a job that failed there too.
+            if self._resident:
+                self._pipeline.disable_lora()
+
+    def residents(self) -> list[str]:
+        """Catalogue names of the adapters that are loaded, least recently used first."""
+        return list(self._resident.values())
+
+    def _ensure(self, entry: LoraEntry, wanted: Wanted) -> str:
+        name = adapter_name(entry)
+        if name not in self._resident:
+            self._load(entry, name)
+        self._resident[name] = entry.name
+        self._resident.move_to_end(name)
+        self._evict({adapter_name(other) for other, _ in wanted})
+        return name
+
+    def _load(self, entry: LoraEntry, name: str) -> None:
+        started = time.perf_counter()
+        try:
+            _check_identity(entry)
+            self._read(entry, name)
+            _check_identity(entry)
+        except LoraChanged:
+            self._forget_half_loaded(name)
+            raise
+        except Exception as error:
+            self._forget_half_loaded(name)
+            raise LoraCorrupt(f"'{entry.name}' cannot be loaded") from error
+        if not self._is_loaded(name):
+            raise LoraCorrupt(f"'{entry.name}' has no weights for this base")
+        seconds = round(time.perf_counter() - started, 3)
+        logger.info("adapter loaded", lora=entry.name, seconds=seconds)
+
+    def _read(self, entry: LoraEntry, name: str) -> None:
+        try:
+            with warnings.catch_warnings():
+                # The loader only warns about keys that it cannot place; here that is an error.
+                warnings.filterwarnings("error", message=".*inconsistency.*")
+                # Several adapters on one base are what this pool is for.
+                warnings.filterwarnings("ignore", message=".*Already found a `peft_config`.*")
+                self._pipeline.load_lora_weights(
+                    str(entry.path.parent), weight_name=entry.path.name, adapter_name=name
+                )
+        except FileNotFoundError as error:
+            raise LoraChanged(f"'{entry.name}' was removed") from error
+
+    def _evict(self, pinned: set[str]) -> None:
+        while len(self._resident) > max(self._slots, len(pinned)):
+            victim = next(name for name in self._resident if name not in pinned)
+            self._delete(victim)
+            logger.info("adapter evicted", lora=self._resident.pop(victim))
+
+    def _forget_half_loaded(self, name: str) -> None:
+        if self._is_loaded(name):
+            self._delete(name)
+
+    def _delete(self, name: str) -> None:
+        with warnings.catch_warnings():
+            # Which adapter is active is settled by every job anew.
+            warnings.filterwarnings("ignore", message=".*was active which is now deleted.*")
+            self._pipeline.delete_adapters(name)
+
+    def _is_loaded(self, name: str) -> bool:
+        adapters: dict[str, list[str]] = self._pipeline.get_list_adapters()
+        return any(name in names for names in adapters.values())
+
+
+def adapter_name(entry: LoraEntry) -> str:
+    """A module name for PEFT, which allows no dots."""
+    return f"lora_{entry.sha256[:16]}"
+
+
+def _check_identity(entry: LoraEntry) -> None:
+    try:
+        status = entry.path.stat()
+    except OSError as error:
+        raise LoraChanged(f"'{entry.name}' was removed") from error
+    found = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    if found != entry.identity:
+        raise LoraChanged(f"'{entry.name}' was replaced after it was checked")

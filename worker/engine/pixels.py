@@ -1,0 +1,27 @@
+"""Between 8-bit pictures and the tensors that models see."""
+
+import numpy as np
+import torch
+from PIL import Image
+
+from worker.engine.interface import Pixels
+
+
+def to_tensor(pixels: Pixels, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """uint8 HWC to [1, 3, H, W] in -1..1."""
+    tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
+    return tensor.to(device, dtype) / 127.5 - 1
+
+
+def to_pixels(tensor: torch.Tensor) -> Pixels:
+    """[1, 3, H, W] in -1..1 to uint8 HWC."""
+    scaled = (tensor[0].float().clamp(-1, 1) + 1) * 127.5
+    return np.asarray(scaled.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy())
+
+
+def scaled_to_side(pixels: Pixels, side: int) -> Pixels:
+    """The picture with its longer side at most `side`, aspect kept."""
+    height, width = pixels.shape[:2]
+    factor = min(1.0, side / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))

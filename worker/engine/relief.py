@@ -1,0 +1,34 @@
+"""What the step engine can give up when memory runs out, and how it takes it back."""
+
+from worker.adapters import Residency
+from worker.engine.lora_file import AdapterWeights
+from worker.engine.units import Units
+
+
+class UnitsRelief:
+    """The rungs of the ladder for one pipeline."""
+
+    def __init__(self, units: Units, adapters: Residency[AdapterWeights]) -> None:
+        self._units = units
+        self._adapters = adapters
+
+    def evict_adapters(self) -> bool:
+        """Drop every LoRA and every cached source that no job holds."""
+        caches = (self._adapters.drop_unused, self._units.merger.merged.drop_unused)
+        return sum(drop() for drop in (*caches, self._units.codec.forget)) > 0
+
+    def tile(self) -> bool:
+        """Decode in tiles."""
+        return self._units.codec.tile(True)
+
+    def offload(self) -> bool:
+        """Keep autoencoder and text encoders off the device while they are not used."""
+        parked = [self._units.codec.parking.park(), self._units.prompts.parking.park()]
+        return any(parked)
+
+    def restore(self) -> None:
+        """Undo tiling and offloading, and forget what was encoded in tiles."""
+        self._units.codec.forget()
+        self._units.codec.tile(False)
+        self._units.codec.parking.unpark()
+        self._units.prompts.parking.unpark()

@@ -1,0 +1,243 @@
+"""Many pictures on one device, one unit of work at a time.
+
+A unit encodes one row, executes one denoising step of several rows, or decodes one row. Between
+units the engine looks at everything anew: arrivals, cancels, who goes first. So a preview waits for
+one unit at the most, and rows may differ in step index, strength, guidance, prompt and LoRA.
+Owns the device's thread; everything that touches the device runs there.
+"""
+
+import queue
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import structlog
+import torch
+
+from shared.errors import LeaseLost, OutOfMemory
+from shared.jobs import Stage
+from worker.adapters import Residency
+from worker.engine.interface import (
+    EngineJob,
+    EngineResult,
+    Pixels,
+    PreviewReady,
+    StageStarted,
+    StepDone,
+    Urgency,
+)
+from worker.engine.ladder import DoesNotFit, Ladder
+from worker.engine.loading import LoadedBase
+from worker.engine.lora_file import AdapterWeights, read_adapter
+from worker.engine.pixels import scaled_to_side
+from worker.engine.policy import companions, next_row
+from worker.engine.profiles import EngineLimits
+from worker.engine.relief import UnitsRelief
+from worker.engine.rows import OnEvent, Row, Unit
+from worker.engine.units import Units
+
+logger = structlog.get_logger(__name__)
+
+PREVIEW_SIDE = 128
+
+# A picture that does not fit is tried again with sides this much smaller, down to a least side.
+SHRINK = 0.75
+LEAST_SIDE = 128
+
+
+class StepEngine:
+    """Keeps one base warm and moves any number of pictures through it, step by step."""
+
+    def __init__(self, loaded: LoadedBase, limits: EngineLimits) -> None:
+        self.base = loaded.base.id
+        self.device = str(loaded.device)
+        self.profile = limits.profile
+        self._limits = limits
+        self._pipeline = loaded.pipeline
+        self._adapters: Residency[AdapterWeights] = Residency(limits.adapter_bytes)
+        self._units = Units(loaded, limits)
+        self._ladder = Ladder(UnitsRelief(self._units, self._adapters))
+        self._rows: list[Row] = []
+        self._inbox: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
+        self._clock = 0
+        self._closing = False
+        self._readers = ThreadPoolExecutor(1, thread_name_prefix="lora")
+        self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: EngineJob, on_event: OnEvent) -> "Future[EngineResult]":
+        future: Future[EngineResult] = Future()
+        if self._closing:
+            future.set_exception(LeaseLost())
+            return future
+        reading = self._readers.submit(self._read_adapters, job)
+        row = Row(job, job.pixels, on_event, future, reading, job.urgency)
+        if job.preview:
+            self._inbox.put(_preview_of(row))
+        self._inbox.put(row)
+        reading.add_done_callback(lambda _: self._inbox.put(None))
+        return future
+
+    def residency(self) -> dict[str, Any]:
+        """What is loaded where."""
+        return {
+            "base": "on_device",
+            "loras_in_ram": len(self._adapters.keys()),
+            "lora_bytes": self._adapters.size_bytes,
+            "lora_sets_on_device": len(self._units.merger.merged.keys()),
+            "lora_hits": self._adapters.counts.hits,
+            "lora_misses": self._adapters.counts.misses,
+        }
+
+    def close(self) -> None:
+        self._closing = True
+        self._inbox.put(None)
+        self._thread.join()
+        self._readers.shutdown()
+
+    def _read_adapters(self, job: EngineJob) -> list[AdapterWeights]:
+        """Runs beside the engine's steps. Every adapter is pinned until the row has left."""
+        held: list[AdapterWeights] = []
+        try:
+            for entry, _ in job.loras:
+                read = partial(read_adapter, self._pipeline, entry)
+                held.append(self._adapters.pin(entry.sha256, read))
+        except BaseException:
+            for entry, _ in job.loras[: len(held)]:
+                self._adapters.unpin(entry.sha256)
+            raise
+        return held
+
+    def _loop(self) -> None:
+        with torch.inference_mode():
+            while self._admit():
+                self._drop_stopped()
+                row = self._next_row()
+                if row is not None:
+                    self._clock += 1
+                    self._work(row)
+
+    def _admit(self) -> bool:
+        """Take in what has arrived, waiting when there is nothing to do; False at the end."""
+        if self._closing and not self._rows and self._inbox.empty():
+            return False
+        if self._next_row() is None:
+            self._take(self._inbox.get())
+        while not self._inbox.empty():
+            self._take(self._inbox.get())
+        return True
+
+    def _next_row(self) -> Row | None:
+        return next_row(self._rows, self._limits.rows_per_step)
+
+    def _take(self, row: Row | None) -> None:
+        if row is not None:
+            row.arrived = self._clock
+            self._rows.append(row)
+
+    def _drop_stopped(self) -> None:
+        for row in list(self._rows):
+            try:
+                row.job.stop.check()
+            except BaseException as reason:
+                self._leave(row, reason)
+
+    def _work(self, row: Row) -> None:
+        rows = [row]
+        try:
+            row.adapters.result()
+            if row.unit is Unit.STEP:
+                rows = self._company(row)
+            self._tell_stage(row)
+            given_up = self._ladder.climb(rows, self._unit)
+            for each in rows:
+                each.degraded += [code for code in given_up if code not in each.degraded]
+            if row.finished is not None:
+                self._finish(row, row.finished)
+        except DoesNotFit as misfit:
+            self._shrink(misfit.row)
+        except BaseException as error:
+            self._isolate(rows, error)
+
+    def _isolate(self, rows: Sequence[Row], error: BaseException) -> None:
+        """A row that fails in company must not take the others with it."""
+        if len(rows) == 1:
+            self._leave(rows[0], error)
+            return
+        for row in rows:
+            self._work_alone(row)
+
+    def _work_alone(self, row: Row) -> None:
+        try:
+            self._unit([row])
+        except BaseException as error:
+            self._leave(row, error)
+
+    def _company(self, row: Row) -> list[Row]:
+        buckets = [each.bucket if each.steps_next else None for each in self._rows]
+        return companions(row, self._rows, buckets, self._limits.rows_per_step)
+
+    def _unit(self, rows: list[Row]) -> None:
+        unit = rows[0].unit
+        if unit is Unit.ENCODE:
+            self._units.encode(rows[0])
+        elif unit is Unit.STEP:
+            self._units.step(rows)
+            for row in rows:
+                row.tell(StepDone(row.step, row.total_steps))
+        else:
+            rows[0].finished = self._units.decode(rows[0])
+
+    def _tell_stage(self, row: Row) -> None:
+        if row.unit is Unit.ENCODE:
+            row.tell(StageStarted(Stage.LOADING))
+            row.tell(StageStarted(Stage.ENCODING))
+        elif row.unit is Unit.STEP and row.step == 0:
+            row.tell(StageStarted(Stage.DENOISING))
+        elif row.unit is Unit.DECODE:
+            row.tell(StageStarted(Stage.DECODING))
+
+    def _finish(self, row: Row, pixels: Pixels) -> None:
+        self._release(row)
+        row.future.set_result(EngineResult(pixels, tuple(row.degraded), row.seconds))
+
+    def _leave(self, row: Row, reason: BaseException) -> None:
+        self._release(row)
+        row.future.set_exception(reason)
+
+    def _release(self, row: Row) -> None:
+        self._rows.remove(row)
+        if row.owns_adapters and row.adapters.done() and row.adapters.exception() is None:
+            for entry, _ in row.job.loras:
+                self._adapters.unpin(entry.sha256)
+        if row.degraded:
+            self._ladder.restore()
+
+    def _shrink(self, row: Row) -> None:
+        """Above the ladder: a smaller picture rather than none."""
+        side = round(max(row.pixels.shape[:2]) * SHRINK)
+        if side < LEAST_SIDE:
+            self._leave(row, OutOfMemory("the device cannot hold this picture"))
+            return
+        logger.warning("out of memory", gave_up="smaller_side", side=side)
+        row.restart(scaled_to_side(row.pixels, side))
+        row.degraded.append("smaller_side")
+
+
+def _preview_of(row: Row) -> Row:
+    """A small row that goes first and whose result is an event of the large one."""
+    small = scaled_to_side(row.pixels, PREVIEW_SIDE)
+    job = replace(row.job, pixels=small, preview=False)
+    future: Future[EngineResult] = Future()
+    preview = Row(job, small, None, future, row.adapters, Urgency.PREVIEW, owns_adapters=False)
+
+    def show(done: "Future[EngineResult]") -> None:
+        if done.exception() is None:
+            row.seconds["preview"] = sum(done.result().seconds.values())
+            row.tell(PreviewReady(done.result().pixels))
+
+    future.add_done_callback(show)
+    return preview

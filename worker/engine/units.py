@@ -1,0 +1,185 @@
+"""The units of work of the step engine: encode a row, step several, decode one.
+
+Owns the order of tensor operations, which is that of diffusers' image-to-image pipelines. A unit
+changes its rows only when it has succeeded, so that it can be tried again. Belongs to the engine's
+thread.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from diffusers.utils.torch_utils import randn_tensor
+
+from worker.engine.codec import Codec, source_key
+from worker.engine.fidelity import apply_fidelity, crop_to, pad_to_multiple
+from worker.engine.interface import Pixels
+from worker.engine.loading import LoadedBase
+from worker.engine.merging import WeightMerger
+from worker.engine.pixels import to_pixels, to_tensor
+from worker.engine.profiles import EngineLimits
+from worker.engine.prompts import PromptEncoder
+from worker.engine.rows import Row, Unit
+from worker.engine.schedule import Schedule
+
+# Latents come in whole cells of the autoencoder and of the UNet's halvings.
+SIDE_MULTIPLE = 16
+
+
+class Units:
+    """What one warm pipeline can do for rows."""
+
+    def __init__(self, loaded: LoadedBase, limits: EngineLimits) -> None:
+        self._device, self._dtype = loaded.device, loaded.dtype
+        self._unet: Any = loaded.pipeline.unet
+        self._schedule = Schedule(loaded.pipeline.scheduler.config)
+        self.prompts = PromptEncoder(loaded.pipeline, loaded.device)
+        self.codec = Codec(loaded.pipeline, loaded.device, limits.cache_bytes)
+        self.merger = WeightMerger(loaded.pipeline, limits.merged_bytes)
+
+    def encode(self, row: Row) -> None:
+        """Prompt, picture and noise: afterwards the row can step."""
+        with row.timed("loading"):
+            self._put_adapters(row)
+        with row.timed("encoding"):
+            job = row.job
+            plan = self._schedule.plan(job.steps, job.strength)
+            source = to_tensor(row.pixels, self._device, self._dtype)
+            padded = pad_to_multiple(source, SIDE_MULTIPLE)
+            height, width = padded.shape[-2:]
+            condition = self.prompts.condition(
+                job.prompt,
+                job.negative_prompt,
+                job.guidance_scale > 1,
+                self._text_adapters(row),
+                (width, height),
+            )
+            faithful = job.fidelity != "none"
+            moments = self.codec.moments(padded, source_key(row.pixels), faithful)
+            row.latents = self._noised(row, moments, plan.start)
+            row.plan, row.condition = plan, condition
+            row.source, row.padded = source, padded
+            row.reconstruction = moments.reconstruction
+        row.unit = Unit.STEP
+
+    def step(self, rows: Sequence[Row]) -> None:
+        """One denoising step of every row; all must share a bucket."""
+        with rows[0].timed("loading"):
+            self._put_adapters(rows[0])
+        started = time.perf_counter()
+        fresh = self._stepped(rows)
+        share = (time.perf_counter() - started) / len(rows)
+        for row, (latents, data) in zip(rows, fresh, strict=True):
+            assert row.plan is not None
+            row.latents, row.previous = latents, data
+            row.step += 1
+            row.seconds["denoising"] = row.seconds.get("denoising", 0.0) + share
+            if row.step == len(row.plan):
+                row.unit = Unit.DECODE
+
+    def decode(self, row: Row) -> Pixels:
+        """The finished picture, exactly as large as the source."""
+        assert row.latents is not None
+        assert row.padded is not None
+        assert row.source is not None
+        with row.timed("decoding"):
+            decoded = self.codec.decode(row.latents).to(row.padded.dtype)
+            if row.reconstruction is not None:
+                lost = row.reconstruction.to(row.padded.dtype)
+                decoded = apply_fidelity(row.job.fidelity, row.padded, decoded, lost)
+            return to_pixels(crop_to(decoded, row.source))
+
+    def _put_adapters(self, row: Row) -> None:
+        weights = row.adapters.result()
+        scales = [scale for _, scale in row.job.loras]
+        self.merger.apply(row.adapter_set, list(zip(weights, scales, strict=True)))
+
+    def _text_adapters(self, row: Row) -> tuple[object, ...]:
+        """The part of the row's LoRAs that reaches the text encoders; a key for the cache."""
+        touches = [any(p != "unet" for p in weights.parts) for weights in row.adapters.result()]
+        return tuple(one for one, yes in zip(row.adapter_set, touches, strict=True) if yes)
+
+    def _noised(self, row: Row, moments: Any, start: tuple[float, float]) -> torch.Tensor:
+        # The order of draws is diffusers': the posterior's sample, then the noise.
+        generator = torch.Generator("cpu").manual_seed(row.job.seed)
+        latents = self.codec.latents(moments, generator).to(self._dtype)
+        noise: torch.Tensor = randn_tensor(
+            latents.shape, generator=generator, device=self._device, dtype=self._dtype
+        )
+        return (start[0] * latents + start[1] * noise).contiguous(memory_format=torch.channels_last)
+
+    def _stepped(self, rows: Sequence[Row]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        latents = torch.cat([_required(row.latents) for row in rows])
+        output = self._guided(rows, latents).float()
+        sample = latents.float()
+        previous = torch.cat([_previous(row) for row in rows])
+        p, q, a, b, c = self._coefficients(rows)
+        data = p * sample + q * output
+        stepped = (a * sample + b * data + c * previous).to(self._dtype)
+        return [(stepped[i : i + 1], data[i : i + 1]) for i in range(len(rows))]
+
+    def _guided(self, rows: Sequence[Row], latents: torch.Tensor) -> torch.Tensor:
+        """The model's output for every row, guidance applied: [rows, C, h, w]."""
+        owner, negative, positive = _evaluations(rows)
+        conditions = [row.condition for row in rows if row.condition is not None]
+        timesteps = [_plan(row).timesteps[row.step] for row in rows]
+        added = {
+            name: torch.cat([condition.added[name] for condition in conditions])
+            for name in conditions[0].added
+        }
+        output = self._unet(
+            latents[owner],
+            torch.tensor([timesteps[i] for i in owner], device=self._device),
+            encoder_hidden_states=torch.cat([condition.embeddings for condition in conditions]),
+            added_cond_kwargs=added or None,
+            return_dict=False,
+        )[0]
+        if negative == positive:
+            return output  # type: ignore[no-any-return]
+        scale = self._column([row.job.guidance_scale for row in rows]).to(self._dtype)
+        without = output[negative]
+        return without + scale * (output[positive] - without)  # type: ignore[no-any-return]
+
+    def _coefficients(self, rows: Sequence[Row]) -> tuple[torch.Tensor, ...]:
+        table = torch.tensor(
+            [_plan(row).table[row.step].tolist() for row in rows],
+            dtype=torch.float32,
+            device=self._device,
+        )
+        return tuple(table[:, i].view(-1, 1, 1, 1) for i in range(table.shape[1]))
+
+    def _column(self, values: list[float]) -> torch.Tensor:
+        return torch.tensor(values, device=self._device).view(-1, 1, 1, 1)
+
+
+def _evaluations(rows: Sequence[Row]) -> tuple[list[int], list[int], list[int]]:
+    """For each UNet evaluation its row; for each row its negative and positive evaluation.
+
+    A row without guidance has one evaluation, which is both.
+    """
+    owner: list[int] = []
+    negative, positive = [], []
+    for index, row in enumerate(rows):
+        assert row.condition is not None
+        count = row.condition.evaluations
+        negative.append(len(owner))
+        positive.append(len(owner) + count - 1)
+        owner += [index] * count
+    return owner, negative, positive
+
+
+def _plan(row: Row) -> Any:
+    assert row.plan is not None
+    return row.plan
+
+
+def _previous(row: Row) -> torch.Tensor:
+    if row.previous is not None:
+        return row.previous
+    return torch.zeros_like(_required(row.latents), dtype=torch.float32)
+
+
+def _required(tensor: torch.Tensor | None) -> torch.Tensor:
+    assert tensor is not None
+    return tensor
