@@ -31,7 +31,7 @@ up: install ## Start store, worker and gateway on this machine; Ctrl-C ends them
 	@exec $(BIN)/retouch up
 
 test: install ## Run the tests that need no GPU, no Docker and no running service
-	$(BIN)/pytest -m "not gpu and not slow and not chaos"
+	$(BIN)/pytest -m "not gpu and not slow and not chaos and not compose"
 
 check: install ## Check format, style, types and imports
 	$(BIN)/ruff format --check .
@@ -45,8 +45,8 @@ bench: install ## Run the benchmarks, one after the other
 chaos: install ## Kill, freeze and cut off real processes, and count what is lost
 	$(BIN)/pytest -m chaos tests/chaos
 
-compose-test: ## Build the images and run them with two workers (needs Docker)
-	tests/compose/run
+compose-test: install ## Build the images and run them with two workers (needs Docker)
+	$(BIN)/pytest -m compose tests/compose
 
 quality: install ## Measure how much the embedded base and its LoRAs improve pictures
 	$(BIN)/python -m worker.training.quality

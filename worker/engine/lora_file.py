@@ -4,21 +4,28 @@ Names are brought into one form by diffusers' own converters (diffusers, PEFT an
 Knows nothing of devices or of where the pairs are applied.
 """
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from diffusers.utils.state_dict_utils import (
     convert_state_dict_to_diffusers,
     convert_state_dict_to_peft,
     convert_unet_state_dict_to_peft,
 )
+from safetensors.torch import load
 
-from shared.errors import LoraChanged, LoraCorrupt
+from shared.errors import LoraCorrupt
 from shared.loras.entry import LoraEntry
+from shared.loras.loading import read_checked
 
 PARTS = ("unet", "text_encoder", "text_encoder_2")
+
+_PEFT_PREFIX = re.compile(r"^base_model\.model\.(text_model\.)?")
 
 Tensors = dict[str, torch.Tensor]
 
@@ -65,9 +72,7 @@ class AdapterWeights:
 
 def read_adapter(pipeline: Any, entry: LoraEntry) -> AdapterWeights:
     """Read a checked file. Raises LoraChanged, or LoraCorrupt where a layer has no place."""
-    check_identity(entry)
-    tensors, alphas, metadata = _converted(pipeline, entry)
-    check_identity(entry)
+    tensors, alphas, metadata = _converted(pipeline, entry, read_checked(entry))
     parts = {part: _pairs(part, tensors, alphas, metadata) for part in PARTS}
     parts = {part: pairs for part, pairs in parts.items() if pairs}
     for part, pairs in parts.items():
@@ -77,28 +82,33 @@ def read_adapter(pipeline: Any, entry: LoraEntry) -> AdapterWeights:
     return AdapterWeights(parts)
 
 
-def check_identity(entry: LoraEntry) -> None:
-    """Raises LoraChanged when the file is not the one that the catalogue checked."""
+def _converted(
+    pipeline: Any, entry: LoraEntry, data: bytes
+) -> tuple[Tensors, Mapping[str, float], Mapping[str, Any]]:
     try:
-        status = entry.path.stat()
-    except OSError as error:
-        raise LoraChanged(f"'{entry.name}' was removed") from error
-    if (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns) != entry.identity:
-        raise LoraChanged(f"'{entry.name}' was replaced after it was checked")
-
-
-def _converted(pipeline: Any, entry: LoraEntry) -> tuple[Tensors, Mapping[str, float], Any]:
-    try:
-        tensors, alphas, metadata = pipeline.lora_state_dict(
-            str(entry.path.parent),
-            weight_name=entry.path.name,
-            use_safetensors=True,
-            unet_config=pipeline.unet.config,
-            return_lora_metadata=True,
+        tensors, alphas = pipeline.lora_state_dict(
+            _in_pipeline_names(load(data)), unet_config=pipeline.unet.config
         )
     except Exception as error:
         raise LoraCorrupt(f"'{entry.name}' cannot be read") from error
-    return tensors, alphas or {}, metadata or {}
+    return tensors, alphas or {}, _adapter_metadata(data)
+
+
+def _in_pipeline_names(tensors: Tensors) -> Tensors:
+    """PEFT's own files say `base_model.model.`, where the pipeline wants to know which model."""
+    return {_PEFT_PREFIX.sub(_part_prefix, key): value for key, value in tensors.items()}
+
+
+def _part_prefix(found: re.Match[str]) -> str:
+    return f"text_encoder.{found[1]}" if found[1] else "unet."
+
+
+def _adapter_metadata(data: bytes) -> Mapping[str, Any]:
+    """Ranks and alphas as diffusers writes them beside the tensors."""
+    length = int.from_bytes(data[:8], "little")
+    metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
+    found = json.loads(metadata.get(LORA_ADAPTER_METADATA_KEY) or "{}")
+    return found if isinstance(found, dict) else {}
 
 
 def _pairs(

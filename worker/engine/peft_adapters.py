@@ -15,6 +15,7 @@ import structlog
 
 from shared.errors import LoraChanged, LoraCorrupt
 from shared.loras.entry import LoraEntry
+from shared.loras.loading import read_checked
 
 logger = structlog.get_logger(__name__)
 
@@ -62,9 +63,9 @@ class AdapterPool:
     def _load(self, entry: LoraEntry, name: str) -> None:
         started = time.perf_counter()
         try:
-            _check_identity(entry)
+            read_checked(entry)
             self._read(entry, name)
-            _check_identity(entry)
+            read_checked(entry)
         except LoraChanged:
             self._forget_half_loaded(name)
             raise
@@ -113,13 +114,3 @@ class AdapterPool:
 def adapter_name(entry: LoraEntry) -> str:
     """A module name for PEFT, which allows no dots."""
     return f"lora_{entry.sha256[:16]}"
-
-
-def _check_identity(entry: LoraEntry) -> None:
-    try:
-        status = entry.path.stat()
-    except OSError as error:
-        raise LoraChanged(f"'{entry.name}' was removed") from error
-    found = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-    if found != entry.identity:
-        raise LoraChanged(f"'{entry.name}' was replaced after it was checked")
