@@ -1,10 +1,9 @@
 """`python -m api`: run the gateway until SIGTERM or Ctrl-C.
 
-Owns the listening socket's rules: which address may be bound without keys, how long a slow sender
-is waited for, how open streams end.
+Owns the listening socket's rules: which address may be bound without keys, and how open streams
+end when the process does.
 """
 
-import asyncio
 import ipaddress
 import signal
 import socket
@@ -13,32 +12,15 @@ from types import FrameType
 import structlog
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from api.app import create_app
+from api.connection import BoundedHttp
 from shared.log import configure_logging
 from shared.settings import BadSettings, Settings, load_settings
 
 GRACE_SECONDS = 5
-HEADER_SECONDS = 20.0
 
 logger = structlog.get_logger(__name__)
-
-
-class PatientUpToAPoint(H11Protocol):
-    """HTTP/1.1 that closes connections on which no first request has arrived in time."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._header_timer = self.loop.call_later(HEADER_SECONDS, self._give_up)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._header_timer.cancel()
-        super().connection_lost(exc)
-
-    def _give_up(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
-            self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -70,7 +52,7 @@ def main() -> None:
         app,
         host=settings.host,
         port=settings.port,
-        http=PatientUpToAPoint,
+        http=BoundedHttp,
         ws="websockets-sansio",
         ws_max_size=64 * 1024,
         log_config=None,

@@ -1,0 +1,94 @@
+"""Connections that give nothing and take their time are closed."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+
+from shared.settings import Settings
+from tests.support.gateways import serving_thread
+
+
+@pytest.fixture
+def address(
+    make_settings: Callable[..., Settings],
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[tuple[str, int]]:
+    """A gateway whose patience is a second instead of most of a minute."""
+    del redis_client
+    monkeypatch.setattr("api.connection.HEADER_SECONDS", 1.0)
+    monkeypatch.setattr("api.intake.upload.PATIENCE_SECONDS", 1.0)
+    with serving_thread(make_settings()) as url:
+        parts = urlsplit(url)
+        yield str(parts.hostname), int(parts.port or 0)
+
+
+def closed_after(connection: socket.socket, drip: bytes) -> tuple[float, bytes]:
+    """Send one byte now and then until the other side closes; seconds, and what it said."""
+    started, heard = time.monotonic(), b""
+    connection.settimeout(0.2)
+    while time.monotonic() - started < 10:
+        try:
+            connection.sendall(drip)
+            data = connection.recv(65536)
+            heard += data
+            if not data:
+                break
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+    return time.monotonic() - started, heard
+
+
+def test_headers_that_do_not_end_are_cut_off(address: tuple[str, int]) -> None:
+    with socket.create_connection(address) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+
+        seconds, _ = closed_after(connection, b"A: b\r\n")
+
+    assert seconds < 5
+
+
+def test_a_body_that_drips_is_cut_off_in_words(address: tuple[str, int]) -> None:
+    with socket.create_connection(address) as connection:
+        connection.sendall(
+            b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n"
+            b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+        )
+
+        seconds, heard = closed_after(connection, b"A")
+
+    assert seconds < 5
+    assert b" 400 " in heard.split(b"\r\n")[0]
+    assert b"malformed_multipart" in heard
+
+
+def test_a_body_that_never_comes_is_cut_off(address: tuple[str, int]) -> None:
+    with socket.create_connection(address) as connection:
+        connection.sendall(
+            b"POST /v1/images HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+            b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+        )
+
+        seconds, heard = closed_after(connection, b"")
+
+    assert seconds < 5
+    assert b"malformed_multipart" in heard
+
+
+def test_a_length_over_the_limit_is_refused_before_the_body(address: tuple[str, int]) -> None:
+    with socket.create_connection(address) as connection:
+        connection.sendall(
+            b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n"
+            b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+        )
+        _, heard = closed_after(connection, b"")
+
+    assert b" 413 " in heard.split(b"\r\n")[0]
+    assert b"payload_too_large" in heard
+    assert b"application/problem+json" in heard

@@ -1,0 +1,86 @@
+"""Gateways with a real socket: a process of their own, or a thread whose insides can be bent."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import uvicorn
+
+from api.__main__ import Server
+from api.app import create_app
+from api.connection import BoundedHttp
+from client.stack.ports import free_port
+from shared.settings import Settings
+from tests.support.wait import wait_until
+
+
+@dataclass(frozen=True)
+class Running:
+    """A gateway process: its address, its log, its folder for temporary files."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+    temporary: Path
+
+    def is_up(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            return httpx2.get(f"{self.url}/healthz", timeout=1).status_code == 200
+        except httpx2.TransportError:
+            return False
+
+
+@contextmanager
+def running_gateway(folder: Path, **environment: str) -> Iterator[Running]:
+    """`python -m api`, answering; killed at the end if it is there yet."""
+    port, log, temporary = free_port(), folder / "gateway.log", folder / "tmp"
+    temporary.mkdir(parents=True)
+    inherited = {name: value for name, value in os.environ.items() if "RETOUCH_" not in name}
+    own = {"PORT": str(port), "DATA_DIR": str(folder / "data")} | environment
+    settings = {f"RETOUCH_{name.upper()}": value for name, value in own.items()}
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "api"],
+            env={**inherited, **settings, "TMPDIR": str(temporary)},
+            stdout=file,
+            stderr=file,
+        )
+    running = Running(process, f"http://127.0.0.1:{port}", log, temporary)
+    try:
+        wait_until(running.is_up, description="the gateway to answer", seconds=30)
+        yield running
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+@contextmanager
+def serving_thread(settings: Settings) -> Iterator[str]:
+    """The same server in this process; yields its URL."""
+    port, app = free_port(), create_app(settings)
+    config = uvicorn.Config(
+        app,
+        port=port,
+        http=BoundedHttp,
+        ws="websockets-sansio",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=3,
+    )
+    server = Server(config, app)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started, description="the server to start")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
