@@ -1,6 +1,7 @@
 """Logging: one form for every process, chosen by the settings."""
 
 import logging
+import sys
 
 import structlog
 
