@@ -52,17 +52,17 @@ def test_it_never_imports_what_the_workers_need() -> None:
     assert not set(json.loads(printed)) & set(HEAVY)
 
 
-def test_it_starts_soon_and_stays_small(gateway: Running) -> None:
-    # Given a gateway that has worked a little
-    for _ in range(5):
+def test_it_starts_soon(tmp_path: Path, base_folder: Path, store_url: str) -> None:
+    with running_gateway(tmp_path, redis_url=store_url, base_model=str(base_folder)) as running:
+        assert running.cpu_seconds() < START_CPU_SECONDS
+
+
+def test_it_stays_small(gateway: Running) -> None:
+    for _ in range(10):
         assert submit(gateway.url).status_code == 202
     httpx2.get(f"{gateway.url}/openapi.json")
 
-    # Then it has cost little: its own time on a CPU, since other processes share this machine's
-    process = psutil.Process(gateway.process.pid)
-    assert process.memory_info().rss < RSS_LIMIT_BYTES
-    spent = process.cpu_times()
-    assert spent.user + spent.system < START_CPU_SECONDS * 2
+    assert psutil.Process(gateway.process.pid).memory_info().rss < RSS_LIMIT_BYTES
 
 
 def test_an_upload_without_a_length_is_read_no_further_than_the_limit(

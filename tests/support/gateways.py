@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
+import psutil
 import uvicorn
 
 from api.__main__ import Server
@@ -28,6 +29,11 @@ class Running:
     url: str
     log: Path
     temporary: Path
+
+    def cpu_seconds(self) -> float:
+        """What it has cost so far, whatever else this machine is doing."""
+        spent = psutil.Process(self.process.pid).cpu_times()
+        return float(spent.user + spent.system)
 
     def is_up(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
