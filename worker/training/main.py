@@ -24,7 +24,7 @@ SPEED_OVER_SECONDS = 60.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse, train, say what came of it. Gives the exit status: 0, 1 for a refusal, 3 if stopped."""
+    """Parse, train, say what came of it. Exit status: 0, 1 for a refusal, 3 if stopped."""
     options = _parser().parse_args(arguments)
     recipe, places = read_options(options)
     torch.set_num_threads(options.threads or torch.get_num_threads())

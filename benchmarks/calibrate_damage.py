@@ -1,0 +1,101 @@
+"""Calibrates worker/damage.py: which measures mean which damage, and how much of it.
+
+    python benchmarks/calibrate_damage.py FOLDER_OF_PHOTOS
+
+Damages training photos in known ways, fits a small classifier and one level estimate per kind, and
+writes worker/damage_calibration.json. Prints a confusion table over photos left out in turn.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import Ridge
+from sklearn.metrics import confusion_matrix
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from worker.damage_measures import measure
+from worker.training.degradations import RANGES, degrade, resize
+from worker.training.photos import load_photos
+
+SIDE = 448
+PER_KIND = 3
+NONE = "none"
+OUTPUT = Path(__file__).parent.parent / "worker" / "damage_calibration.json"
+
+
+def examples(folder: Path, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Measures, kinds, levels and photo numbers; undamaged photos at several sizes among them."""
+    random = np.random.default_rng(seed)
+    found = load_photos(folder, 160, 0, 1400)
+    rows = []
+    for number, photo in enumerate(found.training):
+        height, width = (min(SIDE, side // 8 * 8) for side in photo.pixels.shape[:2])
+        for _ in range(PER_KIND):
+            top = int(random.integers(photo.pixels.shape[0] - height + 1))
+            left = int(random.integers(photo.pixels.shape[1] - width + 1))
+            cut = np.ascontiguousarray(photo.pixels[top : top + height, left : left + width])
+            factor = random.uniform(0.5, 1.0)
+            smaller = resize(cut, int(width * factor), int(height * factor))
+            rows.append((measure(cut), NONE, 1.0, number))
+            rows.append((measure(smaller), NONE, 1.0, number))
+            for kind, span in RANGES.items():
+                level = float(random.uniform(*span.measured))
+                rows.append((measure(degrade(cut, kind, level, random)), kind, level, number))
+    measures, kinds, levels, numbers = zip(*rows, strict=True)
+    return np.array(measures), np.array(kinds), np.array(levels), np.array(numbers)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    measures, kinds, levels, numbers = examples(options.photos, options.seed)
+    model = make_pipeline(
+        StandardScaler(),
+        MLPClassifier((16,), alpha=0.3, max_iter=800, random_state=options.seed),
+    )
+    guessed = cross_val_predict(model, measures, kinds, groups=numbers, cv=GroupKFold(5))
+    names = [NONE, *RANGES]
+    print(f"{len(kinds)} pictures, {np.mean(guessed == kinds):.1%} right; rows are the truth")
+    print(names)
+    print(confusion_matrix(kinds, guessed, labels=names))
+    model.fit(measures, kinds)
+    scaler, network = model[0], model[1]
+    content = {
+        "mean": scaler.mean_,
+        "deviation": scaler.scale_,
+        "kinds": network.classes_,
+        "weights": network.coefs_,
+        "biases": network.intercepts_,
+        "levels": {kind: level_line(measures, kinds, levels, kind, scaler) for kind in RANGES},
+    }
+    OUTPUT.write_text(json.dumps(plain(content)) + "\n", "utf-8")
+    print(f"wrote {OUTPUT}")
+
+
+def level_line(
+    measures: np.ndarray, kinds: np.ndarray, levels: np.ndarray, kind: str, scaler: StandardScaler
+) -> list[float]:
+    """Intercept and slopes of the logarithm of the level."""
+    chosen = kinds == kind
+    line = Ridge(3.0).fit(scaler.transform(measures[chosen]), np.log(levels[chosen]))
+    return [float(line.intercept_), *(float(slope) for slope in line.coef_)]
+
+
+def plain(value: object) -> object:
+    """Numbers with five digits, arrays as lists."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | np.ndarray):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, str) else float(f"{float(value):.5g}")
+
+
+if __name__ == "__main__":
+    main()

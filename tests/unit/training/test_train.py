@@ -1,0 +1,265 @@
+"""A whole training run on a checkpoint of the real classes, small enough for a test."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from tests.support.wait import wait_until
+from worker.training import checkpoint
+from worker.training.adapter import add_adapter
+from worker.training.errors import NameTaken, NoPhotos, OutOfSpace, RunChanged, TrainingError
+from worker.training.frozen_base import load_frozen
+from worker.training.recipe import Recipe
+from worker.training.train import CHECKPOINT, Places, load_start, lora_path, train
+
+CPU = torch.device("cpu")
+Recorded = dict[str, torch.Tensor]
+
+
+@pytest.fixture
+def recipe(small_base: Path) -> Recipe:
+    return Recipe(
+        name="toy",
+        base=str(small_base),
+        treats=("noise",),
+        rank=4,
+        steps=12,
+        batch=2,
+        crop=32,
+        held_out=2,
+        report_every=4,
+        warmup=2,
+        bfloat16=False,
+    )
+
+
+@pytest.fixture
+def places(photo_folder: Path, tmp_path: Path) -> Places:
+    return Places(photo_folder, tmp_path / "loras", tmp_path / "run")
+
+
+def quiet(_progress: object) -> None:
+    """A run that nobody watches."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_hundred_steps_make_held_out_photos_better(recipe: Recipe, places: Places) -> None:
+    longer = replace(recipe, steps=200, learning_rate=3e-3, report_every=50, rank=8, warmup=10)
+    outcome = train(longer, places, CPU, quiet)
+    curve = [float(line.split(",")[1]) for line in (places.run / "curve.csv").read_text().split()]
+    assert outcome.gain is not None
+    assert outcome.gain > curve[0] - 1e-6
+    assert outcome.gain > 0.3
+
+
+def test_a_finished_run_leaves_a_lora_a_sidecar_and_a_report(
+    recipe: Recipe, places: Places
+) -> None:
+    outcome = train(recipe, places, CPU, quiet)
+
+    assert outcome.finished
+    assert outcome.lora == places.loras / "toy_tiny.safetensors"
+    with safe_open(outcome.lora, framework="pt") as opened:
+        metadata = opened.metadata()
+        widths = [
+            opened.get_slice(key).get_shape()[1]
+            for key in opened.keys()  # noqa: SIM118
+            if "attn2.to_k.lora_A" in key
+        ]
+    assert metadata["modelspec.architecture"] == "retouch-tiny/lora"
+    assert not any("://" in value for value in metadata.values())
+    assert widths
+    assert set(widths) == {64}
+    sidecar = tomllib.loads(outcome.lora.with_suffix(".toml").read_text("utf-8"))
+    assert sidecar["treats"] == ["noise"]
+    assert sidecar["fidelity"] == "low"
+    assert outcome.report is not None
+    assert "| noise | 2 |" in outcome.report.read_text("utf-8")
+    assert (places.run / "sheet.png").stat().st_size > 0
+    assert [path.name for path in places.loras.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_saved_lora_loads_into_the_pipeline_without_any_difference(
+    recipe: Recipe, places: Places
+) -> None:
+    # Given a trained LoRA, and the UNet with its half precision weights set by hand
+    outcome = train(recipe, places, CPU, quiet)
+    assert outcome.lora is not None
+    by_hand = load_frozen(recipe.base, CPU, bfloat16=False)
+    add_adapter(by_hand.unet, recipe.rank, recipe.convolutions)
+    load_start(by_hand.unet, outcome.lora)
+
+    # When the pipeline loads the file its own way
+    loaded = load_frozen(recipe.base, CPU, bfloat16=False)
+    plain = picture(loaded.unet)
+    loaded.pipeline.load_lora_weights(outcome.lora.parent, weight_name=outcome.lora.name)
+
+    assert torch.equal(picture(loaded.unet), picture(by_hand.unet))
+    assert not torch.equal(picture(loaded.unet), plain)
+
+
+def picture(unet: UNet2DConditionModel) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(1, 12, 16, 16, generator=generator) * 50
+    words = torch.randn(1, 4, 64, generator=generator)
+    with torch.no_grad():
+        answer: torch.Tensor = unet(latents, 300, words).sample
+    return answer
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(
+    recipe: Recipe, places: Places, tmp_path: Path
+) -> None:
+    whole = weights(train(recipe, places, CPU, quiet).lora)
+    halves = replace(places, loras=tmp_path / "other", run=tmp_path / "other-run")
+
+    def stop_at_seven(progress: object) -> None:
+        if getattr(progress, "step", 0) == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    first = train(recipe, halves, CPU, stop_at_seven)
+    second = train(recipe, halves, CPU, quiet)
+
+    assert not first.finished
+    assert first.step == 7
+    assert second.finished
+    resumed = weights(second.lora)
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def weights(path: Path | None) -> Recorded:
+    assert path is not None
+    return load_file(path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_killed_run_goes_on_from_its_last_checkpoint(recipe: Recipe, places: Places) -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "worker.training", str(places.photos)]
+    options = {
+        "name": "toy",
+        "base": recipe.base,
+        "rank": 4,
+        "steps": 60,
+        "batch": 2,
+        "crop": 32,
+        "held-out": 2,
+        "report-every": 4,
+        "loras": places.loras,
+        "run": places.run,
+        "device": "cpu",
+        "threads": 1,
+    }
+    for key, value in options.items():
+        command += [f"--{key}", str(value)]
+    command += ["--treats", "noise"]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    wait_until(lambda: (places.run / CHECKPOINT).exists(), seconds=120, description="a checkpoint")
+    running.kill()
+    running.wait()
+
+    assert subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 0
+    assert (places.loras / "toy_tiny.safetensors").exists()
+
+
+def test_an_empty_folder_is_refused(recipe: Recipe, places: Places, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NoPhotos, match="holds 0 usable photos"):
+        train(recipe, replace(places, photos=tmp_path / "empty"), CPU, quiet)
+
+
+def test_a_name_that_exists_is_refused_and_its_file_kept(recipe: Recipe, places: Places) -> None:
+    target = lora_path(recipe, places)
+    target.parent.mkdir(parents=True)
+    target.write_bytes(b"somebody's work")
+    with pytest.raises(NameTaken, match="toy_tiny"):
+        train(recipe, places, CPU, quiet)
+    assert target.read_bytes() == b"somebody's work"
+
+
+def test_other_settings_do_not_continue_a_run(recipe: Recipe, places: Places) -> None:
+    def stop(progress: object) -> None:
+        if getattr(progress, "step", 0) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    train(recipe, places, CPU, stop)
+    with pytest.raises(RunChanged, match="other settings"):
+        train(replace(recipe, learning_rate=1e-4), places, CPU, quiet)
+
+
+def test_a_full_disk_keeps_the_last_whole_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save_checkpoint(path, {"step": 1})
+
+    def full(_state: object, where: Path) -> None:
+        where.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.torch, "save", full)
+    with pytest.raises(OutOfSpace, match="Free some space"):
+        checkpoint.save_checkpoint(path, {"step": 2})
+
+    assert checkpoint.load_checkpoint(path) == {"step": 1}
+    assert [found.name for found in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"crop": 40}, "multiple of 16"),
+        ({"treats": ()}, "at least one kind"),
+        ({"treats": ("rain",)}, "unknown"),
+        ({"rank": 0}, "rank must be 1 or more"),
+    ],
+)
+def test_bad_numbers_are_refused_in_words(
+    recipe: Recipe, places: Places, change: dict[str, object], words: str
+) -> None:
+    with pytest.raises(TrainingError, match=words):
+        train(replace(recipe, **change), places, CPU, quiet)  # type: ignore[arg-type]
+
+
+def test_a_base_that_cannot_be_loaded_is_named(recipe: Recipe, places: Places) -> None:
+    with pytest.raises(TrainingError, match="nowhere"):
+        train(replace(recipe, base=str(places.run / "nowhere")), places, CPU, quiet)
+
+
+def test_a_style_is_learnt_from_captions(recipe: Recipe, places: Places) -> None:
+    styled = replace(recipe, task="style", steps=4, prompts=("old photo",))
+    outcome = train(styled, places, CPU, quiet)
+    assert outcome.finished
+    assert outcome.gain is None
+    assert outcome.lora is not None
+    assert tomllib.loads(outcome.lora.with_suffix(".toml").read_text())["prompt"] == "old photo"
+
+
+@pytest.mark.parametrize("compare_pixels", [False, True])
+def test_the_settings_of_large_bases_train_too(
+    recipe: Recipe, places: Places, compare_pixels: bool
+) -> None:
+    large = replace(
+        recipe,
+        objective="path",
+        convolutions=False,
+        gradient_checkpointing=True,
+        compare_pixels=compare_pixels,
+        steps=4,
+    )
+    trained = weights(train(large, places, CPU, quiet).lora)
+    moved = [np.abs(v.numpy()).max() for key, v in trained.items() if "lora_B" in key]
+    assert max(moved) > 0

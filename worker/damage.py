@@ -1,0 +1,158 @@
+"""Measures what is wrong with a photo and picks the LoRA that treats it.
+
+Owns what the measures mean and the words for it. How they are taken is worker/damage_measures.py's
+business; benchmarks/calibrate_damage.py made the numbers in damage_calibration.json from photos
+that were damaged in known ways.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.loras.entry import Damage, LoraEntry, LoraState
+from worker.damage_measures import measure
+from worker.engine.interface import Pixels
+
+CALIBRATION = Path(__file__).with_name("damage_calibration.json")
+NONE = "none"
+
+# An undamaged photo still passes the base; one step of ten changes it least.
+STRENGTH_UNDAMAGED = 0.1
+
+# Treating the wrong damage costs more than leaving it: below this certainty nothing is done.
+MIN_CERTAINTY = 0.6
+
+
+@dataclass(frozen=True)
+class Choice:
+    """LoRAs with scales, the strength that suits them, and why, in English and Chinese."""
+
+    loras: tuple[tuple[LoraEntry, float], ...]
+    strength: float | None
+    reason: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The most likely damage, `none` among them, how sure that is (0..1), and its level.
+
+    The level is in the unit of the kind: grey levels of noise, pixels of blur, JPEG quality, times
+    smaller, strength of the phone chain; 0 for `none`.
+    """
+
+    kind: str
+    certainty: float
+    level: float
+
+
+@dataclass(frozen=True)
+class _Calibration:
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    kinds: list[str]
+    weights: list[NDArray[np.float64]]
+    biases: list[NDArray[np.float64]]
+    levels: dict[str, NDArray[np.float64]]
+
+
+@cache
+def _calibration() -> _Calibration:
+    stored = json.loads(CALIBRATION.read_text("utf-8"))
+    return _Calibration(
+        np.array(stored["mean"]),
+        np.array(stored["deviation"]),
+        stored["kinds"],
+        [np.array(layer) for layer in stored["weights"]],
+        [np.array(layer) for layer in stored["biases"]],
+        {kind: np.array(line) for kind, line in stored["levels"].items()},
+    )
+
+
+def diagnose(pixels: Pixels) -> Diagnosis:
+    """What is wrong with a photo (uint8 height x width x 3, 16 pixels or more a side)."""
+    known = _calibration()
+    measures = (measure(pixels) - known.mean) / known.deviation
+    hidden = np.maximum(measures @ known.weights[0] + known.biases[0], 0)
+    scores = hidden @ known.weights[1] + known.biases[1]
+    likely = np.exp(scores - scores.max())
+    likely /= likely.sum()
+    best = int(likely.argmax())
+    return Diagnosis(known.kinds[best], float(likely[best]), _level(known.kinds[best], measures))
+
+
+def _level(kind: str, measures: NDArray[np.float64]) -> float:
+    if kind == NONE:
+        return 0.0
+    line = _calibration().levels[kind]
+    return float(np.exp(line[0] + measures @ line[1:]))
+
+
+def choose(pixels: Pixels, entries: Sequence[LoraEntry]) -> Choice:
+    """The treatment for this photo (uint8 height x width x 3) among the available LoRAs."""
+    found = diagnose(pixels)
+    if found.kind == NONE or found.certainty < MIN_CERTAINTY:
+        return Choice((), STRENGTH_UNDAMAGED, _left_alone(found))
+    entry = _treating(found.kind, entries)
+    if entry is None:
+        return Choice((), STRENGTH_UNDAMAGED, _untreatable(found))
+    return Choice(((entry, entry.default_scale),), entry.strength, _treated(found, entry))
+
+
+def _treating(kind: str, entries: Sequence[LoraEntry]) -> LoraEntry | None:
+    """The most special LoRA for a kind: the one that treats fewest others, then by name."""
+    fitting = [e for e in entries if e.state is LoraState.AVAILABLE and kind in set(e.treats)]
+    return min(fitting, key=lambda entry: (len(entry.treats), entry.name), default=None)
+
+
+_NAMES: dict[Damage, tuple[str, str]] = {
+    "noise": ("noise of about {level:.0f} grey levels", "噪点，约 {level:.0f} 个灰度级"),
+    "blur": ("blur of about {level:.1f} pixels", "模糊，约 {level:.1f} 像素"),
+    "jpeg": ("JPEG compression at about quality {level:.0f}", "JPEG 压缩，质量约 {level:.0f}"),
+    "lowres": ("detail of a picture {level:.1f} times smaller", "细节只相当于缩小 {level:.1f} 倍"),
+    "phone": ("traces of a phone and a chat application", "手机与聊天软件压缩留下的痕迹"),
+}
+
+
+def _named(found: Diagnosis) -> tuple[str, str]:
+    english, chinese = (
+        words.format(level=found.level)
+        for kind, names in _NAMES.items()
+        if kind == found.kind
+        for words in names
+    )
+    return english, chinese
+
+
+def _left_alone(found: Diagnosis) -> dict[str, str]:
+    if found.kind == NONE:
+        return {
+            "en": "No damage was found, so the photo is left nearly as it is.",
+            "zh": "未发现损伤，照片基本保持原样。",
+        }
+    english, chinese = _named(found)
+    sure = f"{found.certainty:.0%}"
+    return {
+        "en": f"There may be {english} ({sure} sure): too unsure to treat.",
+        "zh": f"可能有{chinese}（把握 {sure}），不够确定，不作处理。",
+    }
+
+
+def _untreatable(found: Diagnosis) -> dict[str, str]:
+    english, chinese = _named(found)
+    return {
+        "en": f"The photo shows {english}, but no available LoRA treats it.",
+        "zh": f"照片有{chinese}，但没有可用的 LoRA 能处理。",
+    }
+
+
+def _treated(found: Diagnosis, entry: LoraEntry) -> dict[str, str]:
+    english, chinese = _named(found)
+    return {
+        "en": f"The photo shows {english}; '{entry.short_name}' treats it.",
+        "zh": f"照片有{chinese}，由“{entry.short_name}”处理。",
+    }

@@ -1,0 +1,111 @@
+"""Numbers that tell what is wrong with a photo: noise, blockiness, sharpness of detail.
+
+Owns the measures. What they mean together is worker/damage.py's business. Pure numpy: the choice
+is made before anything is put on the device.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Plane = NDArray[np.float64]
+
+BLOCK = 8
+PATCH = 64
+BANDS = 10
+MAX_SIDE = 768
+# An eighth of a grey level: below it there is nothing but rounding.
+FLOOR = 0.125
+
+
+def measure(pixels: NDArray[np.uint8]) -> Plane:
+    """The measures of one photo (uint8 [H, W, 3], any size from 16 pixels a side), [MEASURES]."""
+    luma = _centre(pixels.astype(np.float64) @ np.array([0.299, 0.587, 0.114]))
+    half = _halved(luma)
+    return np.concatenate(
+        [
+            _grain(luma, (5, 20, 50, 80)),
+            _grain(half, (5, 20, 50)),
+            _grain(_halved(half), (5, 50)),
+            _blockiness(luma),
+            _spectrum(luma),
+        ]
+    )
+
+
+def _centre(plane: Plane) -> Plane:
+    """The middle, from a multiple of 8 on, so that the blocks of a JPEG stay where they are."""
+    top, left = (max(0, (side - MAX_SIDE) // 2) // BLOCK * BLOCK for side in plane.shape)
+    cut = plane[top : top + MAX_SIDE, left : left + MAX_SIDE]
+    height, width = (max(2 * BLOCK, side // BLOCK * BLOCK) for side in cut.shape)
+    return np.pad(
+        cut, [(0, max(0, height - cut.shape[0])), (0, max(0, width - cut.shape[1]))], mode="edge"
+    )[:height, :width]
+
+
+def _halved(plane: Plane) -> Plane:
+    height, width = (side // 2 * 2 for side in plane.shape)
+    quads = plane[:height, :width].reshape(height // 2, 2, width // 2, 2)
+    return np.asarray(quads.mean((1, 3)))
+
+
+def _grain(plane: Plane, percentiles: tuple[int, ...]) -> Plane:
+    """Logarithms of the diagonal detail's size in calm to busy parts of the picture.
+
+    The diagonal Haar coefficient of white noise has the noise's own deviation; in the calmest parts
+    of a photo it holds little else (Donoho 1995, doi:10.1109/18.382009).
+    """
+    height, width = (side // 2 * 2 for side in plane.shape)
+    quads = plane[:height, :width].reshape(height // 2, 2, width // 2, 2)
+    diagonal = (quads[:, 0, :, 0] - quads[:, 0, :, 1] - quads[:, 1, :, 0] + quads[:, 1, :, 1]) / 2
+    sizes = _block_deviation(np.asarray(diagonal))
+    return np.asarray(np.log(np.percentile(sizes, percentiles) + FLOOR))
+
+
+def _block_deviation(plane: Plane) -> Plane:
+    size = min(BLOCK, *plane.shape)
+    height, width = (side // size * size for side in plane.shape)
+    blocks = plane[:height, :width].reshape(height // size, size, width // size, size)
+    return np.asarray(np.sqrt((blocks**2).mean((1, 3))).ravel())
+
+
+def _blockiness(luma: Plane) -> Plane:
+    """How much larger steps are on the 8 pixel grid than off it, and how much flatter within.
+
+    After Wang, Sheikh, Bovik 2002, doi:10.1109/ICIP.2002.1038064.
+    """
+    profile = np.zeros(BLOCK)
+    for plane in (luma, luma.T):
+        steps = np.abs(np.diff(plane, axis=1))
+        profile += [steps[:, phase::BLOCK].mean() for phase in range(BLOCK)]
+    profile += FLOOR
+    inside = np.delete(profile, BLOCK - 1)
+    edge = np.log(profile[-1] / inside.mean())
+    flat = [(np.abs(np.diff(luma, axis=axis)) < 0.75).mean() for axis in (0, 1)]
+    # Curvature across the grid line against curvature in the middle of blocks.
+    bends = np.abs(np.diff(luma, n=2, axis=1))
+    across = np.log((bends[:, 6::BLOCK].mean() + FLOOR) / (bends[:, 2::BLOCK].mean() + FLOOR))
+    return np.array([edge, np.mean(flat), across, np.log(inside.max() / inside.min())])
+
+
+def _spectrum(luma: Plane) -> Plane:
+    """Log power in rings from coarse to fine, relative to the coarsest, and the finest's own."""
+    size = min(PATCH, *luma.shape)
+    window = np.hanning(size)[:, None] * np.hanning(size)[None]
+    total = np.zeros((size, size))
+    for top in range(0, luma.shape[0] - size + 1, size):
+        for left in range(0, luma.shape[1] - size + 1, size):
+            patch = luma[top : top + size, left : left + size]
+            total += np.abs(np.fft.fft2((patch - patch.mean()) * window)) ** 2
+    count = (luma.shape[0] // size) * (luma.shape[1] // size)
+    power = total / (count * (window**2).sum())
+    rings = _rings(size)
+    levels = np.array([power[rings == ring].mean() for ring in range(BANDS)])
+    logs = np.log(levels + FLOOR**2)
+    return np.append(np.diff(logs), logs[-1])
+
+
+def _rings(size: int) -> NDArray[np.int64]:
+    """Ring number of every frequency: 0 the lowest, BANDS - 1 from Nyquist on along an axis."""
+    frequency = np.fft.fftfreq(size)
+    radius = np.maximum(np.abs(frequency)[:, None], np.abs(frequency)[None])
+    return np.asarray(np.minimum((radius * 2 * BANDS).astype(np.int64), BANDS - 1))
