@@ -1,8 +1,10 @@
 # Every target works on a clean clone: what it needs is installed first.
-# PYTHON chooses the interpreter of the environment (3.11 or newer), IMAGE the photo of the demo.
+# PYTHON chooses the interpreter of the environment (3.11 or newer), IMAGE the photo of the demo,
+# BENCHMARKS those of `make bench`.
 
 PYTHON ?= python3
 IMAGE ?= examples/portrait.jpg
+BENCHMARKS ?= gateway catalogue
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -40,7 +42,7 @@ check: install ## Check format, style, types and imports
 	$(BIN)/lint-imports
 
 bench: install ## Run the benchmarks, one after the other
-	$(BIN)/python -m benchmarks
+	set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
 
 chaos: install ## Kill, freeze and cut off real processes, and count what is lost
 	$(BIN)/pytest -m chaos tests/chaos
@@ -49,4 +51,4 @@ compose-test: install ## Build the images and run them with two workers (needs D
 	$(BIN)/pytest -m compose tests/compose
 
 quality: install ## Measure how much the embedded base and its LoRAs improve pictures
-	$(BIN)/python -m worker.training.quality
+	$(BIN)/python -m benchmarks.quality
