@@ -24,8 +24,13 @@ def discard_result(blobs: BlobStore, job_id: str, epoch: int) -> None:
         blobs.delete(f"results/{job_id}-{epoch}.{image_format}")
 
 
-def discard_earlier(blobs: BlobStore, job_id: str, epoch: int) -> None:
-    """Forget everything that the attempts before `epoch` have left."""
+def discard_results_before(blobs: BlobStore, job_id: str, epoch: int) -> None:
+    """Forget the pictures of all attempts before `epoch`."""
     for earlier in range(1, epoch):
         discard_result(blobs, job_id, earlier)
+
+
+def discard_previews_before(blobs: BlobStore, job_id: str, epoch: int) -> None:
+    """Forget the previews of all attempts before `epoch`, which has one of its own now."""
+    for earlier in range(1, epoch):
         blobs.delete(preview_blob(job_id, earlier))

@@ -14,7 +14,12 @@ import structlog
 
 from shared.errors import JobCanceled, LeaseLost, RetouchError, StorageFull, StoreUnavailable
 from shared.jobs import Claim, Degraded, Preview, Progress, Result, Stage, StepSignal, Timings
-from shared.leftovers import preview_blob, result_blob
+from shared.leftovers import (
+    discard_previews_before,
+    discard_results_before,
+    preview_blob,
+    result_blob,
+)
 from shared.params import JobParams
 from worker.engine.interface import (
     EngineEvent,
@@ -66,6 +71,7 @@ class Attempt:
         """Raises a RetouchError, JobCanceled, LeaseLost, or the stop flag's other reasons."""
         spec = self._claim.spec
         self._runner.probe.reached("started", self._claim)
+        discard_results_before(self._runner.blobs, spec.id, self._claim.epoch)
         pixels = load_source(self._runner.blobs.get(spec.source.blob), spec.params)
         params, chosen = self._runner.chooser.settle(spec.params, pixels)
         if params != spec.params:
@@ -110,7 +116,11 @@ class Attempt:
             logger.warning("preview not stored", job=spec.id, reason=str(error))
             return
         preview = Preview(blob=blob, width=width, height=height)
-        self._tell(lambda: self._runner.store.report_preview(self._claim, preview))
+        signal = self._tell(lambda: self._runner.store.report_preview(self._claim, preview))
+        if signal is StepSignal.LOST:
+            self._runner.blobs.delete(blob)
+        else:
+            discard_previews_before(self._runner.blobs, spec.id, self._claim.epoch)
 
     def _save(self, result: EngineResult, params: JobParams, tracker: ProgressTracker) -> None:
         self._report(tracker.enter(Stage.CHECKING))
@@ -147,12 +157,15 @@ class Attempt:
     def _report(self, progress: Progress) -> None:
         self._tell(lambda: self._runner.store.report_progress(self._claim, progress))
 
-    def _tell(self, report: Callable[[], StepSignal]) -> None:
+    def _tell(self, report: Callable[[], StepSignal]) -> StepSignal:
         # A store that is away must not stop a picture in the making: only the commit waits for it.
         try:
-            obey(report(), self._stop)
+            signal = report()
         except RetouchError as error:
             logger.warning("report not kept", job=self._claim.spec.id, reason=str(error))
+            return StepSignal.GO_ON
+        obey(signal, self._stop)
+        return signal
 
 
 def engine_job(pixels: Pixels, params: JobParams, chosen: "Chosen", stop: StopFlag) -> EngineJob:

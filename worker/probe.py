@@ -10,10 +10,15 @@ from worker.engine.faults import Faults
 class Probe(Protocol):
     """Is told what a job has reached; in service nobody listens."""
 
+    def hinted(self, job_id: str) -> None: ...
+
     def reached(self, point: str, claim: Claim) -> None: ...
 
 
 class NoProbe:
+    def hinted(self, job_id: str) -> None:
+        """Nobody listens."""
+
     def reached(self, point: str, claim: Claim) -> None:
         """Nobody listens."""
 
@@ -24,6 +29,10 @@ class FaultProbe:
     def __init__(self, faults: Faults, worker_id: str) -> None:
         self._faults = faults
         self._worker_id = worker_id
+
+    def hinted(self, job_id: str) -> None:
+        self._faults.note("hinted", worker=self._worker_id, hint=job_id)
+        self._faults.strike("hinted")
 
     def reached(self, point: str, claim: Claim) -> None:
         self._faults.note(

@@ -12,7 +12,6 @@ from shared.blobs import BlobStore
 from shared.errors import InternalError, JobCanceled, LeaseLost, RetouchError
 from shared.history import History
 from shared.jobs import Claim, Failure
-from shared.leftovers import discard_earlier
 from shared.store import JobStore
 from worker.attempt import Attempt, patiently
 from worker.choice import Chooser
@@ -64,7 +63,6 @@ class Runner:
         log = logger.bind(job=claim.spec.id, attempt=claim.attempt)
         try:
             attempt.work()
-            discard_earlier(self.blobs, claim.spec.id, claim.epoch)
             log.info("job succeeded", seconds=attempt.timings.total_seconds)
         except JobCanceled:
             self._end(attempt, claim, None)
@@ -88,7 +86,6 @@ class Runner:
 
     def _end(self, attempt: Attempt, claim: Claim, failure: Failure | None) -> None:
         patiently(lambda: self.store.fail(claim, failure, attempt.timings))
-        discard_earlier(self.blobs, claim.spec.id, claim.epoch)
 
 
 def failure_of(error: RetouchError) -> Failure:

@@ -68,6 +68,7 @@ class Supervisor:
         self._child = subprocess.Popen([*self._command, worker_id, str(os.getpid())])
         if self._stopping.is_set():  # the signal came while the child was being made
             self._child.terminate()
+        self._undertaker.prepare()
         status = self._child.wait()
         self._child = None
         return status

@@ -23,6 +23,7 @@ def register(app: Celery, runner: Runner, is_draining: Callable[[], bool]) -> No
     @app.task(name=RUN_TASK)
     def run(job_id: str) -> None:
         """Run the job whose turn it is. `job_id` is why this hint was sent, not which job runs."""
+        runner.probe.hinted(job_id)
         while not is_draining():
             try:
                 runner.run_next()

@@ -3,9 +3,12 @@
 Runs in the supervisor, who knows that its child is dead; nobody else may say so.
 """
 
+from contextlib import suppress
+
 import redis
 import structlog
 
+from shared.bases import identify_base
 from shared.blobs import open_blobs
 from shared.devices import DeviceLeases
 from shared.errors import RetouchError
@@ -30,6 +33,13 @@ class Undertaker:
         self._store = JobStore(client, settings)
         self._fleet = Fleet(client)
         self._blobs = open_blobs(settings)
+        self._hints: dict[str, Hints] = {}
+
+    def prepare(self) -> None:
+        """Make ready what takes time to make, so that a burial is quick."""
+        base = identify_base(self._settings.base_model).id
+        with suppress(RetouchError):
+            self._hints_of(base).pending()
 
     def bury(self, worker_id: str, status: int) -> None:
         """Take back the child's jobs and tell other workers. A store that is away is left alone:
@@ -52,8 +62,12 @@ class Undertaker:
     def _settle(self, reaped: Reaped) -> None:
         discard_result(self._blobs, reaped.job_id, reaped.epoch)
         if reaped.outcome is JobState.QUEUED:
-            base = self._store.get(reaped.job_id).spec.base
-            Hints(make_celery(self._settings, base), base).send(reaped.job_id)
+            self._hints_of(self._store.get(reaped.job_id).spec.base).send(reaped.job_id)
+
+    def _hints_of(self, base: str) -> Hints:
+        if base not in self._hints:
+            self._hints[base] = Hints(make_celery(self._settings, base), base)
+        return self._hints[base]
 
     def give_back_device(self, holder: str) -> None:
         """The supervisor ends, and with it its hold on a device."""

@@ -2,7 +2,8 @@
 
 A test arms a fault by a file `armed/{point}` that holds what is to happen; whichever worker reaches
 the point first takes the file away and has the fault. A job asks for its own by a prompt such as
-`fault:kill@2`, at its second step. Every step is a line of `history.jsonl`.
+`fault:kill@2`, at its second step, or `fault:stall=2@every-3`, at every third. Every step is a line
+of `history.jsonl`.
 """
 
 import ctypes
@@ -16,7 +17,7 @@ from pathlib import Path
 from worker.engine.device_lost import DeviceLost
 from worker.engine.interface import EngineJob
 
-_PROMPT = re.compile(r"^fault:(?P<action>[a-z_]+(?:=[\d.]+)?)@(?P<step>\d+)$")
+_PROMPT = re.compile(r"^fault:(?P<action>[a-z_]+(?:=[\d.]+)?)@(?P<every>every-)?(?P<step>\d+)$")
 FOREVER_SECONDS = 3600.0
 
 
@@ -32,7 +33,7 @@ class Faults:
             return
         self.note("step", seed=job.seed, step=step)
         asked = _PROMPT.match(job.prompt)
-        if asked and int(asked["step"]) == step:
+        if asked and _is_due(step, int(asked["step"]), every=bool(asked["every"])):
             act(asked["action"])
         self.strike(f"step-{step}")
 
@@ -68,6 +69,10 @@ class Faults:
         mine.unlink()
         self.note("fault", point=point, action=action)
         act(action)
+
+
+def _is_due(step: int, named: int, *, every: bool) -> bool:
+    return step % named == 0 if every else step == named
 
 
 def act(action: str) -> None:

@@ -1,0 +1,240 @@
+"""Everything that one chaos test drives: store, workers, jobs, faults, and the final check."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from shared.blobs import FolderBlobs
+from shared.errors import RetouchError
+from shared.fleet import Fleet, WorkerInfo
+from shared.jobs import Job, JobSpec, JobState
+from shared.queue import Hints, make_celery
+from shared.records import Idempotency
+from shared.settings import Settings
+from shared.store import JobStore
+from tests.chaos.checker import Checker
+from tests.chaos.history import History
+from tests.chaos.servers import StoreServer
+from tests.support.wait import wait_until
+from tests.support.workers import REPOSITORY, picture, spec_with_picture
+
+BASE = "tiny"
+
+
+class Worker:
+    """One `python -m worker`: the supervisor, and the engine process below it."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+
+    def engine(self) -> psutil.Process | None:
+        """The engine process, when there is one."""
+        try:
+            children = psutil.Process(self.process.pid).children()
+        except psutil.NoSuchProcess:
+            return None
+        return children[0] if children else None
+
+    def signal_engine(self, number: signal.Signals) -> bool:
+        """Send a signal to the engine process; False when there is none."""
+        engine = self.engine()
+        if engine is None:
+            return False
+        try:
+            engine.send_signal(number)
+        except psutil.NoSuchProcess:
+            return False
+        return True
+
+    def kill_tree(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def owns(self, worker_id: str) -> bool:
+        return f"-{self.process.pid}-" in worker_id
+
+
+class Rig:
+    """Made for one test. `settings` are those of gateway and workers."""
+
+    def __init__(
+        self, folder: Path, server: StoreServer, base_folder: Path, url: str, **settings: object
+    ) -> None:
+        self.folder = folder
+        self.server = server
+        self.history = History(folder / "faults")
+        (folder / "loras").mkdir(exist_ok=True)
+        defaults: dict[str, object] = {
+            "redis_url": url,
+            "data_dir": folder / "data",
+            "loras_dir": folder / "loras",
+            "base_model": str(base_folder),
+            "engine": "fake",
+            "fake_faults": str(self.history.folder),
+            "restart_seconds": 0.2,
+            "restart_max_seconds": 0.5,
+            "max_crashes": 100,
+            "_env_file": None,
+        }
+        self.settings = Settings(**(defaults | settings))  # type: ignore[arg-type]
+        self.client = server.client()
+        direct = self.settings.model_copy(update={"redis_url": server.url})
+        self.store = JobStore(self.client, direct)
+        self.fleet = Fleet(self.client)
+        self.blob_folder = folder / "data" / "blobs"
+        self.blobs = FolderBlobs(self.blob_folder, 86_400)
+        self.hints = Hints(make_celery(direct, BASE), BASE)
+        self.workers: list[Worker] = []
+        self._sources = [picture(16, 12, seed) for seed in range(4)]
+        self._seed = 0
+        self.random = random.Random(20_26)
+
+    # --- the fleet
+
+    def environment(self, **overrides: object) -> dict[str, str]:
+        """The settings as a process gets them."""
+        chosen = {name: getattr(self.settings, name) for name in self.settings.model_fields_set}
+        values = {f"RETOUCH_{name.upper()}": str(value) for name, value in chosen.items()}
+        ours = {f"RETOUCH_{name.upper()}": str(value) for name, value in overrides.items()}
+        return {**os.environ, **values, **ours}
+
+    def start_worker(self, wait: bool = True, **overrides: object) -> Worker:
+        """One more worker; returns when it has announced itself."""
+        with (self.folder / "workers.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "worker"],
+                cwd=REPOSITORY,
+                env=self.environment(**overrides),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        worker = Worker(process)
+        self.workers.append(worker)
+        if wait:
+            self.wait_ready(worker)
+        return worker
+
+    def start_workers(self, count: int, **overrides: object) -> list[Worker]:
+        started = [self.start_worker(wait=False, **overrides) for _ in range(count)]
+        for worker in started:
+            self.wait_ready(worker)
+        return started
+
+    def wait_ready(self, worker: Worker) -> WorkerInfo:
+        return wait_until(
+            lambda: self.info(worker), description="a worker's heartbeat", seconds=60, every=0.05
+        )  # type: ignore[return-value]
+
+    def info(self, worker: Worker) -> WorkerInfo | None:
+        """What this worker's living engine process says of itself."""
+        engine = worker.engine()
+        try:
+            known = self.fleet.workers()
+        except RetouchError:
+            return None
+        return next((one for one in known if engine and one.pid == engine.pid), None)
+
+    def close(self) -> None:
+        """End all processes, at once and for good."""
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.kill_tree()
+        self.client.close()
+
+    # --- jobs
+
+    def make_job(self, client: str = "anonymous", **params: object) -> JobSpec:
+        """A job with a seed of its own, by which its steps are told apart in the history."""
+        self._seed += 1
+        wanted: dict[str, object] = {
+            "lora_mode": "none",
+            "seed": self._seed,
+            "steps": 4,
+            "strength": 1.0,
+            "prompt": "sharp",
+            "negative_prompt": "",
+        }
+        data = self._sources[self._seed % len(self._sources)]
+        spec = spec_with_picture(self.blobs, data, **(wanted | params))
+        return spec.model_copy(update={"client": client})
+
+    def submit(
+        self,
+        client: str = "anonymous",
+        hint: bool = True,
+        idempotency: Idempotency | None = None,
+        **params: object,
+    ) -> JobSpec:
+        """Put a job before the fleet; acknowledged, and in the history, once this returns."""
+        spec = self.make_job(client, **params)
+        self.store.submit(spec, idempotency)
+        self.history.note("submitted", job=spec.id, seed=spec.params.seed)
+        if hint:
+            with suppress(RetouchError):  # as in the gateway: the reaper sends another
+                self.hints.send(spec.id)
+        return spec
+
+    def state(self, job_id: str) -> JobState:
+        return self.store.get(job_id).state
+
+    def wait_for_end(self, specs: Iterable[JobSpec], seconds: float) -> list[Job]:
+        """Every job, ended."""
+        missing = {spec.id for spec in specs}
+        ended: list[Job] = []
+
+        def all_ended() -> bool:
+            for job_id in list(missing):
+                try:
+                    job = self.store.get(job_id)
+                except RetouchError as error:
+                    if error.code == "job_not_found":
+                        raise
+                    return False
+                if job.state.is_terminal:
+                    missing.discard(job_id)
+                    ended.append(job)
+            return not missing
+
+        wait_until(all_ended, description="every job to end", seconds=seconds, every=0.1)
+        return ended
+
+    def wait_for_step(self, spec: JobSpec, step: int = 1, seconds: float = 60) -> None:
+        """Until the engine has begun this step of this job."""
+        wait_until(
+            lambda: self.history.lines("step", seed=spec.params.seed, step=step),
+            description=f"step {step} of {spec.id}",
+            seconds=seconds,
+        )
+
+    # --- the verdict
+
+    def settle(self, seconds: float = 15) -> None:
+        """Wait for what follows a commit: jobs leave their workers' hands."""
+        wait_until(
+            lambda: not any(worker.in_flight for worker in self.fleet.workers()),
+            description="the workers to be idle",
+            seconds=seconds,
+            every=0.2,
+        )
+
+    def check(self) -> None:
+        """Hold every invariant over the whole history."""
+        checker = Checker(self.client, self.store, self.blobs, self.blob_folder, self.history)
+        assert checker.check() == []
+
+    def assert_all(self, jobs: Sequence[Job], state: JobState = JobState.SUCCEEDED) -> None:
+        others = [(job.id, job.state, job.failure) for job in jobs if job.state is not state]
+        assert others == []
+
+
+def seconds_since(moment: float) -> float:
+    return time.monotonic() - moment

@@ -1,0 +1,163 @@
+"""The store is killed, cut off, full or frozen: what was acknowledged is kept, and work goes on."""
+
+import signal
+import time
+
+import pytest
+import redis
+
+from shared.errors import RetouchError
+from shared.jobs import JobSpec
+from shared.redis_client import connect
+from shared.store import JobStore
+from tests.chaos.conftest import MakeRig
+from tests.chaos.figures import keep, size, spread
+from tests.chaos.load import Load
+from tests.chaos.proxy import Proxy
+from tests.chaos.rig import Rig
+from tests.chaos.servers import KINDS, StoreServer
+from tests.support.wait import wait_until
+
+
+@pytest.fixture(params=KINDS)
+def store_kind(request: pytest.FixtureRequest) -> str:
+    """These hold for either store."""
+    return str(request.param)
+
+
+def first_claim_after(rig: Rig, moment: float, seconds: float = 60) -> float:
+    """Seconds from a moment to the next claim of any worker."""
+
+    def later() -> list[float]:
+        return [line["t"] for line in rig.history.lines("claimed") if line["t"] > moment]
+
+    found = wait_until(later, description="a claim", seconds=seconds, every=0.02)
+    return found[0] - moment
+
+
+def every_worker_has_claimed_after(rig: Rig, moment: float, seconds: float = 90) -> float:
+    """Seconds from a moment to when each worker has claimed something since."""
+
+    def latest() -> float:
+        claims = [line for line in rig.history.lines("claimed") if line["t"] > moment]
+        first = [
+            min((line["t"] for line in claims if worker.owns(line["worker"])), default=0.0)
+            for worker in rig.workers
+        ]
+        return max(first) if all(first) else 0.0
+
+    description = "a claim by every worker"
+    return wait_until(latest, description=description, seconds=seconds, every=0.05) - moment
+
+
+def finish(rig: Rig, specs: list[JobSpec], seconds: float = 120) -> None:
+    rig.assert_all(rig.wait_for_end(specs, seconds))
+    rig.settle()
+    rig.check()
+
+
+def test_g6_a_killed_store_loses_nothing_that_it_acknowledged(
+    make_rig: MakeRig, server: StoreServer, store_kind: str
+) -> None:
+    rig = make_rig(fake_step_seconds=0.02)
+    rig.start_workers(2)
+    back = []
+    with Load(rig, 0.15) as load:
+        for _ in range(size(50, 5)):
+            time.sleep(1 + rig.random.random())
+            server.kill()
+            time.sleep(rig.random.random())
+            back.append(first_claim_after(rig, server.start()))
+    finish(rig, load.specs)
+    keep(f"g6.{store_kind}", kills=len(back), jobs=len(load.specs), lost=0, seconds=spread(back))
+    assert max(back) <= 5
+
+
+def test_work_goes_on_soon_after_a_long_outage_of_the_store(
+    make_rig: MakeRig, server: StoreServer
+) -> None:
+    rig = make_rig(fake_step_seconds=0.02)
+    rig.start_workers(2)
+    # Given jobs that wait while the store is away for longer than a lease
+    specs = [rig.submit(steps=30) for _ in range(8)]
+    rig.wait_for_step(specs[0], 2)
+    server.kill()
+    time.sleep(size(60, 14))
+    # When it is back
+    claimed = first_claim_after(rig, server.start())
+    # Then no running job has been taken from its worker
+    finish(rig, specs)
+    assert claimed <= 5
+    starts = [len(rig.history.lines("claimed", job=spec.id)) for spec in specs]
+    assert set(starts) == {1}
+
+
+def test_g7_black_holed_connections_lose_nothing(
+    make_rig: MakeRig, proxy: Proxy, store_kind: str
+) -> None:
+    rig = make_rig(url=f"redis://127.0.0.1:{proxy.port}/0", fake_step_seconds=0.02)
+    rig.start_workers(2)
+    back = []
+    with Load(rig, 0.2, steps=6) as load:
+        for _ in range(size(20, 3)):
+            time.sleep(2 + rig.random.random())
+            cut_at = time.monotonic()
+            assert proxy.black_hole() > 0
+            back.append(every_worker_has_claimed_after(rig, cut_at))
+    finish(rig, load.specs)
+    keep(f"g7.{store_kind}", cuts=len(back), jobs=len(load.specs), lost=0, seconds=spread(back))
+    assert max(back) <= 15
+
+
+def fill(client: redis.Redis, headroom: int = 0) -> None:
+    """Leave the store without memory, by its own limit."""
+    used = int(client.info("memory")["used_memory"])
+    client.config_set("maxmemory", max(1, used + headroom))
+
+
+def test_g8_a_full_store_refuses_at_once_and_loses_nothing(
+    make_rig: MakeRig, store_kind: str
+) -> None:
+    rig = make_rig(fake_step_seconds=0.05)
+    rig.start_workers(2)
+    back, refusals, specs = list[float](), list[float](), list[JobSpec]()
+    for _ in range(size(10, 2)):
+        with Load(rig, 0.1) as load:
+            time.sleep(1)
+            fill(rig.client)
+            full_at = time.monotonic()
+            time.sleep(10)
+            relieved_at = time.monotonic()
+            rig.client.config_set("maxmemory", 0)
+            back.append(every_worker_has_claimed_after(rig, relieved_at))
+        specs += load.specs
+        within = [one for one in load.answers if full_at + 0.1 < one[0] < relieved_at - 0.1]
+        assert {code for _, _, code in within} == {"storage_full"}
+        refusals += [took for _, took, _ in within]
+    finish(rig, specs)
+    keep(
+        f"g8.{store_kind}",
+        times=len(back),
+        jobs=len(specs),
+        lost=0,
+        refused=len(refusals),
+        refusal_seconds=spread(refusals),
+        seconds=spread(back),
+    )
+    assert max(back) <= 5
+    assert spread(refusals)["p99"] <= 0.25
+
+
+def test_a_frozen_store_is_said_within_two_seconds(make_rig: MakeRig, server: StoreServer) -> None:
+    rig = make_rig(fake_step_seconds=0.02)
+    rig.start_worker()
+    rig.assert_all(rig.wait_for_end([rig.submit()], 30))
+    impatient = JobStore(connect(server.url), rig.settings)
+    server.signal(signal.SIGSTOP)
+    began = time.monotonic()
+    with pytest.raises(RetouchError, match="does not answer"):
+        impatient.submit(rig.make_job())
+    assert time.monotonic() - began < 3
+    time.sleep(4)
+    server.signal(signal.SIGCONT)
+    finish(rig, [rig.submit()])
