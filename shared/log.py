@@ -16,7 +16,8 @@ def configure_logging(settings: Settings) -> None:
         if as_json
         else structlog.dev.ConsoleRenderer(
             # The default one prints local variables, and with them keys and addresses.
-            exception_formatter=structlog.dev.plain_traceback
+            exception_formatter=structlog.dev.plain_traceback,
+            colors=sys.stderr.isatty(),
         )
     )
     shared: list[structlog.typing.Processor] = [
