@@ -40,7 +40,7 @@ class InvalidFields(ValidationFailed):
     """
 
     def __init__(self, problems: list[FieldProblem]) -> None:
-        super().__init__("; ".join(f"{p.pointer.lstrip('/')} {p.detail}" for p in problems))
+        super().__init__("fields of the request cannot be used")
         self.problems = problems
 
 
@@ -61,7 +61,7 @@ def refusal(request: HTTPConnection, error: RetouchError) -> JSONResponse:
     language = language_of(request)
     fields = error.problems if isinstance(error, InvalidFields) else None
     if fields is not None:
-        detail = str(error)
+        detail = _listed(fields, language)
     elif error.code in _WORDLESS:
         detail = ""
     else:
@@ -74,6 +74,11 @@ def refusal(request: HTTPConnection, error: RetouchError) -> JSONResponse:
         retry_after=getattr(error, "wait_seconds", None),
         errors=fields,
     )
+
+
+def _listed(fields: list[FieldProblem], language: Language) -> str:
+    each = (f"{field.pointer.lstrip('/')} {field.detail}" for field in fields)
+    return "；".join(each) + "。" if language == "zh" else "; ".join(each) + "."
 
 
 async def _ours(request: Request, error: Exception) -> JSONResponse:

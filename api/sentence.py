@@ -23,5 +23,12 @@ class Sentence(str):
 def spoken(message: object, language: Language) -> str | None:
     """The message in this language; None for a plain English text where Chinese is wanted."""
     if isinstance(message, Sentence):
-        return message.zh if language == "zh" else str(message)
-    return str(message) if language == "en" and message else None
+        return finished(message.zh if language == "zh" else str(message), language)
+    return finished(str(message), language) if language == "en" and message else None
+
+
+def finished(text: str, language: Language) -> str:
+    """The text with a capital letter at its start and a full stop at its end."""
+    stop = "。" if language == "zh" else "."
+    closed = text if text.endswith((".", "!", "?", "。", "！", "？")) else text + stop
+    return closed[:1].upper() + closed[1:]

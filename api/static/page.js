@@ -122,7 +122,7 @@ async function finish(result) {
     await reveal(result.url, true);
     job = await (await fetch(job.links.self, { headers })).json();
     $("save").download = `retouch.${result.format}`;
-    const loras = job.params.loras.map((lora) => `${lora.name}:${lora.scale}`).join(", ") || "-";
+    const loras = job.params.loras.map((lora) => `${lora.name}:${lora.scale}`).join(", ") || say("none");
     $("recipe").textContent =
       `${loras} · ${job.params.strength} · ${say("seed")} ${job.params.seed} · ${job.timings.total_seconds.toFixed(1)} s`;
     stop();
