@@ -18,7 +18,7 @@ FLOOR = 0.125
 
 
 def measure(pixels: NDArray[np.uint8]) -> Plane:
-    """The measures of one photo (uint8 [H, W, 3], any size from 16 pixels a side), [MEASURES]."""
+    """The measures of one photo (uint8 [H, W, 3], any size; small ones are mirrored), [MEASURES]."""
     luma = _centre(pixels.astype(np.float64) @ np.array([0.299, 0.587, 0.114]))
     half = _halved(luma)
     return np.concatenate(
@@ -36,10 +36,9 @@ def _centre(plane: Plane) -> Plane:
     """The middle, from a multiple of 8 on, so that the blocks of a JPEG stay where they are."""
     top, left = (max(0, (side - MAX_SIDE) // 2) // BLOCK * BLOCK for side in plane.shape)
     cut = plane[top : top + MAX_SIDE, left : left + MAX_SIDE]
-    height, width = (max(2 * BLOCK, side // BLOCK * BLOCK) for side in cut.shape)
-    return np.pad(
-        cut, [(0, max(0, height - cut.shape[0])), (0, max(0, width - cut.shape[1]))], mode="edge"
-    )[:height, :width]
+    height, width = (max(PATCH, side // BLOCK * BLOCK) for side in cut.shape)
+    missing = [(0, max(0, height - cut.shape[0])), (0, max(0, width - cut.shape[1]))]
+    return np.pad(cut, missing, mode="symmetric")[:height, :width]
 
 
 def _halved(plane: Plane) -> Plane:

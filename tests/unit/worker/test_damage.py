@@ -1,0 +1,128 @@
+"""The measured damage of a photo, and the LoRA that is picked for it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage import data
+
+from shared.loras.entry import Damage, LoraEntry, LoraKind, LoraState
+from worker.damage import MIN_CERTAINTY, choose, diagnose
+from worker.training.degradations import RANGES, Kind, Pixels, degrade
+
+
+def offered(
+    name: str, *treats: Damage, state: LoraState = LoraState.AVAILABLE, scale: float = 1.0
+) -> LoraEntry:
+    return LoraEntry(
+        name=f"{name}_tiny",
+        short_name=name,
+        path=Path(f"{name}_tiny.safetensors"),
+        title={},
+        base="tiny",
+        bases=["tiny"],
+        kind=LoraKind.LORA,
+        rank=32,
+        scheme="peft",
+        state=state,
+        reason_code=None,
+        reason=None,
+        reason_zh=None,
+        evidence=[],
+        default_scale=scale,
+        strength=0.4,
+        fidelity="low",
+        treats=list(treats),
+        trigger_words=[],
+        prompt=None,
+        negative_prompt=None,
+        licence=None,
+        source=None,
+        sample=None,
+        size_bytes=1,
+        sha256="0" * 64,
+        identity=(0, 0, 0, 0),
+    )
+
+
+EVERYTHING = [
+    offered("denoise", "noise"),
+    offered("deblur", "blur"),
+    offered("dejpeg", "jpeg"),
+    offered("lowres", "lowres"),
+    offered("face_restore", "phone"),
+]
+
+
+@pytest.fixture(scope="module")
+def photo() -> Pixels:
+    return np.asarray(data.coffee())
+
+
+def damaged(photo: Pixels, kind: Kind) -> Pixels:
+    return degrade(photo, kind, RANGES[kind].middle, np.random.default_rng(0))
+
+
+def test_an_undamaged_photo_is_left_alone_with_the_least_strength(photo: Pixels) -> None:
+    choice = choose(photo, EVERYTHING)
+    assert choice.loras == ()
+    assert choice.strength == 0.1
+    assert "left nearly as it is" in choice.reason["en"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("noise", "denoise"),
+        ("blur", "deblur"),
+        ("jpeg", "dejpeg"),
+        ("lowres", "lowres"),
+        ("phone", "face_restore"),
+    ],
+)
+def test_each_kind_of_damage_gets_the_lora_that_treats_it(
+    photo: Pixels, kind: Kind, name: str
+) -> None:
+    choice = choose(damaged(photo, kind), EVERYTHING)
+    assert [entry.short_name for entry, _ in choice.loras] == [name]
+    assert name in choice.reason["en"]
+    assert name in choice.reason["zh"]
+
+
+@pytest.mark.parametrize("kind", ["noise", "blur", "jpeg", "lowres"])
+def test_the_level_is_measured_too(photo: Pixels, kind: Kind) -> None:
+    found = diagnose(damaged(photo, kind))
+    assert found.kind == kind
+    assert found.certainty >= MIN_CERTAINTY
+    assert found.level == pytest.approx(RANGES[kind].middle, rel=0.4)
+
+
+def test_the_default_scale_of_the_lora_is_used(photo: Pixels) -> None:
+    choice = choose(damaged(photo, "noise"), [offered("gentle", "noise", scale=0.6)])
+    assert [scale for _, scale in choice.loras] == [0.6]
+
+
+def test_the_most_special_lora_wins(photo: Pixels) -> None:
+    both = [offered("all_round", "noise", "jpeg", "blur"), offered("z_denoise", "noise")]
+    choice = choose(damaged(photo, "noise"), both)
+    assert [entry.short_name for entry, _ in choice.loras] == ["z_denoise"]
+
+
+def test_a_lora_that_is_held_back_is_never_picked(photo: Pixels) -> None:
+    held = [offered("denoise", "noise", state=LoraState.QUARANTINED)]
+    choice = choose(damaged(photo, "noise"), held)
+    assert choice.loras == ()
+    assert "no available LoRA treats it" in choice.reason["en"]
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 300), (300, 17), (63, 65)])
+def test_small_and_narrow_pictures_are_measured_too(size: tuple[int, int]) -> None:
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (*size, 3), dtype=np.uint8)
+    assert np.isfinite(diagnose(pixels).level)
+
+
+def test_a_flat_picture_does_not_upset_the_measures() -> None:
+    found = diagnose(np.full((64, 64, 3), 200, np.uint8))
+    assert 0 <= found.certainty <= 1
+    assert np.isfinite(found.level)
