@@ -18,7 +18,7 @@ FLOOR = 0.125
 
 
 def measure(pixels: NDArray[np.uint8]) -> Plane:
-    """The measures of one photo (uint8 [H, W, 3], any size; small ones are mirrored), [MEASURES]."""
+    """The measures of one photo, uint8 [H, W, 3] of any size; small ones are mirrored."""
     luma = _centre(pixels.astype(np.float64) @ np.array([0.299, 0.587, 0.114]))
     half = _halved(luma)
     return np.concatenate(
