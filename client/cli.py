@@ -13,11 +13,8 @@ from client.commands import doctor, enhance, loras, processes, up
 from client.console import complain, out, say
 from client.files import BadOutput
 from client.problems import RetouchProblem
-from client.stack.lock import FolderInUse
-from client.stack.ports import PortTaken
-from client.stack.readiness import NoStore
+from client.stack.refusal import StackRefused
 from client.stack.stack import Interrupted
-from client.stack.supervisor import ChildFailed
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
@@ -62,7 +59,7 @@ def main() -> None:
     except BadOutput as error:
         say(str(error))
         raise SystemExit(WRONG_USAGE) from error
-    except (PortTaken, FolderInUse, NoStore, ChildFailed) as error:
+    except StackRefused as error:
         say(str(error))
         raise SystemExit(FAILED) from error
     except Interrupted as error:

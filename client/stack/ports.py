@@ -4,12 +4,10 @@ import socket
 
 import psutil  # type: ignore[import-untyped]
 
+from client.stack.refusal import PortTaken
+
 LOOPBACK = "127.0.0.1"
 ANY_ADDRESS = {"0.0.0.0": LOOPBACK, "": LOOPBACK, "::": "::1"}
-
-
-class PortTaken(Exception):
-    """Raised when a port cannot be bound; its text says who has it and what to do."""
 
 
 def free_port() -> int:

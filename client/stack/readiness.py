@@ -7,12 +7,9 @@ import socket
 from urllib.parse import urlsplit
 
 from client.problems import RetouchProblem
+from client.stack.refusal import NoStore
 
 CONNECT_SECONDS = 2.0
-
-
-class NoStore(Exception):
-    """Raised when the store that the environment names does not answer; its text has advice."""
 
 
 def waiting_for(problem: RetouchProblem) -> str:

@@ -40,8 +40,7 @@ class Stack:
     def start(self, on_wait: Callable[[str], None]) -> None:
         """Start everything and wait until a job would be worked on.
 
-        `on_wait` gets a few words on what it waits for. Raises PortTaken, FolderInUse, NoStore,
-        ChildFailed, Interrupted.
+        `on_wait` gets a few words on what it waits for. Raises StackRefused, Interrupted.
         """
         require_free(self._plan.host, self._plan.port, "--port")
         if self._plan.flower:

@@ -8,16 +8,13 @@ import time
 from collections.abc import Callable, Sequence
 
 from client.stack.child import Child, ChildSpec
+from client.stack.refusal import ChildFailed
 
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 30.0
 # A child that ran this long is not in a crash loop; its next restart comes at once again.
 SETTLED_SECONDS = 60.0
 LOOK_SECONDS = 0.1
-
-
-class ChildFailed(Exception):
-    """Raised when a child ends while the stack is being started; its text shows its last lines."""
 
 
 class Supervisor:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,12 +14,13 @@ from client import Client
 
 @dataclass(frozen=True)
 class Answer:
-    """One scripted answer. `cut` closes the connection in the middle of the body."""
+    """One scripted answer. `cut` closes the connection in the middle of the body, after a wait."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     cut: bool = False
+    wait_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class ScriptedServer:
             handler.send_header("Content-Length", str(len(answer.body) + 1000))
         handler.end_headers()
         handler.wfile.write(answer.body)
+        handler.wfile.flush()
+        time.sleep(answer.wait_seconds)
 
     def requests(self, route: str) -> list[Seen]:
         """What came in for `METHOD /path`."""

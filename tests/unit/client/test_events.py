@@ -69,6 +69,18 @@ def test_every_event_renews_the_patience() -> None:
     assert ids == [f"{number}-0" for number in (*numbers, 9)]
 
 
+def test_a_long_silence_on_a_good_connection_does_not_wear_the_patience_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given a job that waits in the queue for longer than the patience, and then a lost connection
+    monkeypatch.setattr("client.events.LIVELY_SECONDS", 0.3)
+    headers = {"Content-Type": "text/event-stream"}
+    queued = Answer(200, b": pulse\n\n", headers, cut=True, wait_seconds=0.7)
+    # When / Then
+    ids, _ = followed([queued, stream(FIRST, LAST)], patience_seconds=0.5)
+    assert ids == ["1-0", "3-0"]
+
+
 def test_comments_and_kinds_of_a_later_version_are_passed_over() -> None:
     other = [b": keep-alive\n\n", event(2, "weather", sun=True), b"retry: 10\n\n"]
     ids, _ = followed([stream(FIRST, *other, LAST)])

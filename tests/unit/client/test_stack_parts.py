@@ -12,9 +12,10 @@ import psutil
 import pytest
 
 from client.stack.child import Child, ChildSpec
-from client.stack.lock import FolderInUse, FolderLock
-from client.stack.ports import PortTaken, free_port, reachable_url, require_free
-from client.stack.supervisor import ChildFailed, Supervisor
+from client.stack.lock import FolderLock
+from client.stack.ports import free_port, reachable_url, require_free
+from client.stack.refusal import ChildFailed, FolderRefused, PortTaken
+from client.stack.supervisor import Supervisor
 from tests.support.stack import is_gone
 from tests.support.wait import wait_until
 
@@ -52,12 +53,18 @@ said: list[str] = []
 def test_a_folder_belongs_to_one_holder_at_a_time(tmp_path: Path) -> None:
     first, second = FolderLock(tmp_path), FolderLock(tmp_path)
     first.acquire()
-    with pytest.raises(FolderInUse, match=f"process {os.getpid()}"):
+    with pytest.raises(FolderRefused, match=f"process {os.getpid()}"):
         second.acquire(wait_seconds=0)
     first.release()
     second.acquire(wait_seconds=0)
     second.release()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_named_together_with_a_way_out(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FolderRefused, match=r"file/data cannot be used: Not a dir.*--data-dir"):
+        FolderLock(tmp_path / "file" / "data").acquire()
 
 
 def test_a_lock_ends_with_its_process_even_if_that_is_killed(tmp_path: Path) -> None:
