@@ -1,0 +1,124 @@
+"""Previews on demand, over a real store and the fake engine."""
+
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from uuid import uuid4
+
+import pytest
+import redis
+from PIL import Image
+
+from shared.blobs import BlobStore, open_blobs
+from shared.errors import ImageNotFound, NoWorker, RetouchError, Superseded
+from shared.loras.catalog import Catalog
+from shared.params import JobParams, LoraMode
+from shared.previews import PreviewLine, PreviewRequest, open_line
+from shared.settings import Settings
+from tests.support.workers import picture, spec_with_picture
+from worker.choice import Chooser
+from worker.engine.fake import FakeEngine
+from worker.previews import PREVIEW_SIDE, PreviewServer
+
+
+@pytest.fixture
+def blobs(settings: Settings) -> BlobStore:
+    return open_blobs(settings)
+
+
+@pytest.fixture
+def line(settings: Settings, redis_client: redis.Redis) -> PreviewLine:
+    del redis_client  # empties the store before and watches for lasting keys after
+    return open_line(settings.redis_url, "tiny")
+
+
+@pytest.fixture
+def serve(
+    settings: Settings, blobs: BlobStore, line: PreviewLine
+) -> Iterator[Callable[[float], PreviewServer]]:
+    """Start a server whose engine takes so many seconds for a step."""
+    started: list[PreviewServer] = []
+
+    def start(step_seconds: float) -> PreviewServer:
+        chooser = Chooser(Catalog(settings.loras_dir, "tiny"), "tiny")
+        server = PreviewServer(line, blobs, chooser, FakeEngine("tiny", step_seconds))
+        server.start()
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+def request(blobs: BlobStore, session: str | None = None, size: int = 600) -> PreviewRequest:
+    params = JobParams(lora_mode=LoraMode.NONE, seed=1)
+    source = spec_with_picture(blobs, picture(size, size // 2)).source
+    return PreviewRequest(
+        id=uuid4().hex, source=source, params=params, session=session, asked_at=time.time()
+    )
+
+
+def test_a_preview_is_a_small_webp_of_the_right_shape(
+    line: PreviewLine, blobs: BlobStore, serve: Callable[[float], PreviewServer]
+) -> None:
+    serve(0)
+    image = Image.open(io.BytesIO(line.ask(request(blobs))))
+    assert (image.format, image.size) == ("WEBP", (PREVIEW_SIDE, PREVIEW_SIDE // 2))
+
+
+def test_a_newer_request_of_a_session_supersedes_the_older_at_once(
+    line: PreviewLine, blobs: BlobStore, serve: Callable[[float], PreviewServer]
+) -> None:
+    # Given an older request on its way
+    serve(0.2)
+    outcome: list[object] = []
+
+    def ask_older() -> None:
+        try:
+            outcome.append(line.ask(request(blobs, session="slider")))
+        except RetouchError as error:
+            outcome.append(error)
+
+    older = threading.Thread(target=ask_older)
+    older.start()
+    time.sleep(0.1)
+    # When a newer one of the same session comes, then it is answered and the older one is refused
+    assert line.ask(request(blobs, session="slider"))
+    older.join()
+    assert isinstance(outcome[0], Superseded)
+
+
+def test_sessions_do_not_supersede_each_other(
+    line: PreviewLine, blobs: BlobStore, serve: Callable[[float], PreviewServer]
+) -> None:
+    serve(0)
+    assert line.ask(request(blobs, session="a"))
+    assert line.ask(request(blobs, session="b"))
+
+
+def test_an_error_comes_back_to_whoever_asked(
+    line: PreviewLine, blobs: BlobStore, serve: Callable[[float], PreviewServer]
+) -> None:
+    serve(0)
+    gone = request(blobs)
+    blobs.delete(gone.source.blob)
+    with pytest.raises(ImageNotFound):
+        line.ask(gone)
+    assert line.ask(request(blobs, size=300))
+
+
+def test_without_a_worker_the_asker_hears_so(
+    line: PreviewLine, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.previews.PATIENCE_SECONDS", 0.2)
+    with pytest.raises(NoWorker):
+        line.ask(request(blobs))
+
+
+def test_what_was_asked_too_long_ago_is_not_begun(line: PreviewLine, blobs: BlobStore) -> None:
+    old = request(blobs).model_copy(update={"asked_at": time.time() - 60})
+    line.client.rpush("previews:tiny", old.model_dump_json())
+    line.client.expire("previews:tiny", 5)
+    assert line.next(0.1) is None
