@@ -18,6 +18,7 @@ from shared.blobs import open_blobs
 from shared.fleet import Fleet, WorkerInfo, now
 from shared.history import History
 from shared.loras.catalog import Catalog
+from shared.previews import open_line
 from shared.queue import Hints, make_celery
 from shared.reaper import Reaper
 from shared.redis_client import connect
@@ -29,6 +30,7 @@ from worker.devices import DeviceKeeper, HeldDevice
 from worker.engine import make_engine
 from worker.heartbeat import Heartbeat
 from worker.leases import LeaseKeeper
+from worker.previews import PreviewServer
 from worker.probe import make_probe
 from worker.runner import Draining, Runner
 from worker.tasks import register
@@ -53,7 +55,14 @@ class WorkerProcess:
         self.app.conf.worker_consumer = "worker.consumer:PatientConsumer"
         self._leases = _lease_keeper(settings)
         self._device = DeviceKeeper(held, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        self._catalog = Catalog(settings.loras_dir, self._engine.base)
+        self._catalog = Catalog(
+            settings.loras_dir,
+            self._engine.base,
+            digests=settings.data_dir / f"lora-digests-{socket.gethostname()}.json",
+        )
+        chooser = Chooser(self._catalog, self._engine.base)
+        line = open_line(settings.redis_url, self._engine.base)
+        self._previews = PreviewServer(line, blobs, chooser, self._engine)
         self._heartbeat = Heartbeat(Fleet(client), self._describe)
         hints = Hints(self.app, self._engine.base)
         self._reaper = Reaper(store, hints, blobs, self._engine.base, settings)
@@ -73,7 +82,7 @@ class WorkerProcess:
             store=store,
             blobs=blobs,
             history=History(client, self._engine.base, self._engine.device),
-            chooser=Chooser(self._catalog, self._engine.base),
+            chooser=chooser,
             leases=self._leases,
             pulse=pulse,
             probe=make_probe(settings, worker_id),
@@ -86,6 +95,7 @@ class WorkerProcess:
         self._catalog.watch()
         self._device.start()
         self._leases.start()
+        self._previews.start()
         self._watchdog.start()
         self._reaper.start()
         self._heartbeat.start()
@@ -101,6 +111,7 @@ class WorkerProcess:
         self._watchdog.stop()
         self._heartbeat.stop()
         self._reaper.stop()
+        self._previews.stop()
         self._engine.close()
         self._leases.stop()
         self._device.stop()
