@@ -21,6 +21,6 @@ def loras(settings: Settings) -> Finding:
     folder = settings.loras_dir.expanduser()
     count = len(list(folder.glob("*.safetensors"))) if folder.is_dir() else 0
     if count:
-        return Finding("LoRAs", "ok", f"{count} files in {folder}")
+        return Finding("LoRAs", "ok", f"{count} {'file' if count == 1 else 'files'} in {folder}")
     mend = "The base alone will be used; loras/README.md tells how to add one."
     return Finding("LoRAs", "warning", f"no .safetensors file in {folder}", mend)

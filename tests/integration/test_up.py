@@ -3,6 +3,7 @@
 import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
@@ -74,6 +75,41 @@ def test_after_sigkill_no_process_goes_on_and_after_sigterm_nothing_is_left(
         assert len(ports) >= 2
         assert again.end(signal.SIGTERM) == 0
         assert_nothing_is_left(again, family, ports)
+
+
+def test_fifty_jobs_from_eight_threads_on_two_workers_each_get_their_own_picture(
+    tmp_path: Path,
+) -> None:
+    # Given ten photos, each sent five times with a seed of its own
+    photos = [picture(seed=number) for number in range(10)]
+    percentages: dict[int, list[float]] = {number: [] for number in range(50)}
+    with running_up(tmp_path, "--workers", "2") as up, Client(up.url) as client:
+        wait_until(lambda: len(client.workers()) == 2, description="both workers", seconds=30)
+
+        def enhance(number: int) -> tuple[str | None, bytes]:
+            job = client.submit(photos[number % 10], seed=number % 10, steps=10, strength=1.0)
+            seen = percentages[number]
+            done = client.wait(job, on_progress=lambda progress: seen.append(progress.percent))
+            return done.worker, client.image(job)
+
+        # When
+        with ThreadPoolExecutor(8) as pool:
+            results = list(pool.map(enhance, range(50)))
+    # Then equal requests have equal pictures, whoever made them, and others have others
+    pictures = [data for _, data in results]
+    assert all(data == pictures[number % 10] for number, data in enumerate(pictures))
+    assert len(set(pictures)) == 10
+    assert len({worker for worker, _ in results}) == 2
+    for seen in percentages.values():
+        assert seen == sorted(seen)
+        assert seen[-1] == 100
+
+
+def test_other_addresses_than_this_machines_are_refused_without_keys(tmp_path: Path) -> None:
+    with starting_up(tmp_path, "--host", "0.0.0.0") as up:
+        assert up.process.wait(timeout=30) == 1
+    assert "The gateway ended" in up.said()
+    assert "RETOUCH_API_KEYS" in up.said()
 
 
 def test_flower_asks_for_its_password_and_ends_with_the_rest(tmp_path: Path) -> None:
