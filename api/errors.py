@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
+from starlette.routing import Match, Route
 
 from api.problems import STATUS, FieldProblem, problem_response
 from api.sentence import spoken
@@ -93,9 +94,16 @@ async def _starlettes(request: Request, error: Exception) -> JSONResponse:
         logger.error("unmapped refusal", status=error.status_code)
         code = "internal_error"
     answer = problem_response(request, code, language_of(request))
-    if error.headers and "Allow" in error.headers:
-        answer.headers["Allow"] = error.headers["Allow"]
+    if error.status_code == 405:
+        answer.headers["Allow"] = ", ".join(_methods(request))
     return answer
+
+
+def _methods(request: Request) -> list[str]:
+    """Every method of this address; Starlette knows those of one route only."""
+    routes = [route for route in request.app.state.routes if isinstance(route, Route)]
+    fitting = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
+    return sorted({method for route in fitting for method in route.methods or ()})
 
 
 async def _fastapis(request: Request, error: Exception) -> JSONResponse:

@@ -88,7 +88,7 @@ def _collect(
 
 def _check_picture(image_id: str | None, has_file: bool, language: Language) -> list[FieldProblem]:
     if has_file and image_id is not None:
-        detail = {"en": "give either image or image_id", "zh": "image 与 image_id 只能给一个"}
+        detail = {"en": "must not be given beside image", "zh": "不能与 image 同时给出"}
         return [FieldProblem(pointer="/image_id", detail=detail[language])]
     if not has_file and image_id is None:
         detail = {"en": "is missing: send a picture", "zh": "缺少图片"}

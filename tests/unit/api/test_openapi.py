@@ -100,3 +100,5 @@ def test_the_form_of_a_job_is_documented_with_its_ranges(document: dict[str, Any
     assert form["additionalProperties"] is False
     assert form["properties"]["steps"]["maximum"] == 50
     assert form["properties"]["lora"]["maxItems"] == 4
+    assert form["properties"]["strength"]["minimum"] == 0.05
+    assert "null" not in str(form)
