@@ -144,7 +144,16 @@ def _read_loras(
             ]
         if not colon:
             unscaled.add(name)
+    by_name = {ref.name: ref for ref in refs}
+    if len(by_name) < len(refs):
+        problems.append(repeated_lora(language))
     if any(name in (AUTO, NONE) for name in texts):
         detail = {"en": "auto and none stand alone", "zh": "auto 和 none 只能单独使用"}
         problems.append(FieldProblem(pointer="/lora", detail=detail[language]))
-    return LoraMode.NAMED, refs, frozenset(unscaled), problems
+    return LoraMode.NAMED, list(by_name.values()), frozenset(unscaled), problems
+
+
+def repeated_lora(language: Language) -> FieldProblem:
+    """The complaint about one LoRA under two entries, by whatever names."""
+    detail = {"en": "names one LoRA twice", "zh": "重复指定了同一个 LoRA"}
+    return FieldProblem(pointer="/lora", detail=detail[language])

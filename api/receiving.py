@@ -21,6 +21,7 @@ from api.problems import FieldProblem
 from api.services import Services
 from api.submission import Submitted
 from shared.jobs import Source
+from shared.messages import Language
 from shared.records import Idempotency
 
 
@@ -28,7 +29,7 @@ async def receive_job(
     request: Request, services: Services, caller: Caller, default_lora: str = AUTO
 ) -> Submitted:
     """The job that stands for this request. Raises what any of the steps raises."""
-    key = checked_key(request.headers.get("idempotency-key"))
+    key, language = checked_key(request.headers.get("idempotency-key")), language_of(request)
     await run_in_threadpool(_check_capacity, services)
     async with (
         _alone(services, caller, key),
@@ -38,10 +39,10 @@ async def receive_job(
             form.fields,
             has_file=form.file is not None,
             settings=services.settings,
-            language=language_of(request),
+            language=language,
             default_lora=default_lora,
         )
-        return await _accept(services, caller, form, asked, key)
+        return await _accept(services, caller, form, asked, key, language)
 
 
 async def receive_image(request: Request, services: Services, caller: Caller) -> Accepted:
@@ -60,14 +61,19 @@ async def receive_image(request: Request, services: Services, caller: Caller) ->
 
 
 async def _accept(
-    services: Services, caller: Caller, form: Form, asked: JobForm, key: str | None
+    services: Services,
+    caller: Caller,
+    form: Form,
+    asked: JobForm,
+    key: str | None,
+    language: Language,
 ) -> Submitted:
     idempotency = await run_in_threadpool(_idempotency, key, form, asked)
     if idempotency is not None:
         earlier = await run_in_threadpool(services.store.find_replay, caller.name, idempotency)
         if earlier is not None:
             return Submitted(earlier, replayed=True)
-    params = services.submissions.settle(asked)
+    params = services.submissions.settle(asked, language)
     source = await _source(services, caller, form, asked)
     return await run_in_threadpool(
         services.submissions.submit, params, source, caller.name, idempotency

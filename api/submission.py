@@ -8,7 +8,8 @@ from uuid import uuid4
 
 import structlog
 
-from api.job_form import JobForm
+from api.errors import InvalidFields
+from api.job_form import JobForm, repeated_lora
 from api.sentence import Sentence
 from shared.bases import Base
 from shared.defaults import with_defaults
@@ -22,6 +23,7 @@ from shared.errors import (
 from shared.jobs import JobSpec, Source
 from shared.loras.catalog import Catalog
 from shared.loras.entry import LoraEntry
+from shared.messages import Language
 from shared.params import JobParams, LoraMode, LoraRef
 from shared.queue import Hints
 from shared.records import Idempotency
@@ -56,15 +58,17 @@ class Submissions:
         if self._store.queue_size(self._base.id) >= self._queue_limit:
             raise QueueFull()
 
-    def settle(self, form: JobForm) -> JobParams:
+    def settle(self, form: JobForm, language: Language) -> JobParams:
         """Complete parameters, but for what only a look at the picture can tell.
 
-        Raises LoraNotFound, LoraBaseMismatch, LoraQuarantined.
+        Raises LoraNotFound, LoraBaseMismatch, LoraQuarantined, InvalidFields.
         """
         params = form.params.with_seed()
         if params.lora_mode is LoraMode.AUTO:
             return params
         entries = [self._resolve(ref.name) for ref in params.loras]
+        if len({entry.name for entry in entries}) < len(entries):
+            raise InvalidFields([repeated_lora(language)])
         pinned = [
             _pinned(ref, entry, form.unscaled)
             for ref, entry in zip(params.loras, entries, strict=True)
