@@ -18,11 +18,11 @@ from api.errors import install_error_handlers
 from api.metrics import Metrics
 from api.middleware import Finish
 from api.openapi import DESCRIPTION, TAGS, install_openapi
-from api.routes import enhance, events, fleet, images, jobs, loras, pages, pictures
+from api.routes import enhance, events, fleet, images, jobs, loras, pages, pictures, previews
 from api.services import running_services
 from shared.settings import Settings
 
-ROUTERS = (jobs, pictures, events, images, loras, fleet, enhance, pages)
+ROUTERS = (jobs, pictures, events, images, previews, loras, fleet, enhance, pages)
 REQUEST_HEADERS = [
     "Authorization",
     "X-API-Key",

@@ -34,6 +34,8 @@ _WORDS = {
     "max_side": "Longer side of the result, in pixels; at most the deployment's own limit.",
     "upscale": "Enlarge by this factor before enhancing.",
     "quality": "For jpeg and webp.",
+    "fidelity": "What of the photo's own detail is kept: none, low (its colours), residual (all "
+    "that the autoencoder loses); default: the LoRA's own.",
     "preview": "Send a small result first.",
     "priority": "Interactive jobs go before batch ones.",
     "webhook_url": "https:// only.",

@@ -19,7 +19,7 @@ from shared.params import MAX_LORAS, JobParams, LoraMode, LoraRef
 from shared.settings import Settings
 
 # Settled by the gateway or the worker, never sent.
-_INTERNAL = {"lora_mode", "loras", "lora_reason", "fidelity"}
+_INTERNAL = {"lora_mode", "loras", "lora_reason"}
 PARAM_FIELDS = tuple(name for name in JobParams.model_fields if name not in _INTERNAL)
 AUTO, NONE = "auto", "none"
 

@@ -24,6 +24,7 @@ from shared.bases import Base, identify_base
 from shared.blobs import BlobStore, open_blobs
 from shared.fleet import Fleet
 from shared.loras.catalog import Catalog
+from shared.previews import PreviewLine, open_line
 from shared.queue import Hints, make_celery
 from shared.reaper import Reaper
 from shared.redis_client import connect
@@ -50,6 +51,7 @@ class Services:
     images: Images
     decoding: CapacityLimiter
     submissions: Submissions
+    previews: PreviewLine
     followers: Followers
     gate: Gate
     keys: Keyring
@@ -72,6 +74,7 @@ async def running_services(
     )
     decoders = Decoders(settings.max_side, settings.max_pixels)
     reaper = Reaper(store, hints, blobs, base.id, settings)
+    line = open_line(settings.redis_url, base.id)
     stopping = threading.Event()
     followers = Followers(settings.redis_url, store, stopping)
     services = Services(
@@ -84,6 +87,7 @@ async def running_services(
         images=Images(client, blobs, decoders, settings),
         decoding=CapacityLimiter(DECODERS),
         submissions=Submissions(store, hints, catalog, base, settings),
+        previews=line,
         followers=followers,
         gate=Gate(client),
         keys=keys,
@@ -101,6 +105,7 @@ async def running_services(
         catalog.close()
         decoders.close()
         await followers.close()
+        line.client.close()
         client.close()
 
 

@@ -158,7 +158,7 @@ def test_a_lora_s_name_is_never_a_path(client: TestClient, name: str) -> None:
         ("webhook_url", "https://[bad"),
         ("colour", "red"),
         ("lora_mode", "auto"),
-        ("fidelity", "low"),
+        ("fidelity", "sideways"),
     ],
 )
 def test_a_field_out_of_range_is_named(client: TestClient, field: str, value: str) -> None:
