@@ -47,6 +47,7 @@ def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
         "POST /v1/jobs/{job_id}/ticket",
         "POST /v1/images",
         "HEAD /v1/images/{image_id}",
+        "POST /v1/previews",
         "GET /v1/loras",
         "GET /v1/loras/{name}",
         "GET /v1/loras/{name}/sample",
@@ -94,7 +95,7 @@ def test_the_form_of_a_job_is_documented_with_its_ranges(document: dict[str, Any
 
     assert set(form["properties"]) == {
         "image", "image_id", "lora", "strength", "steps", "guidance_scale", "prompt",
-        "negative_prompt", "seed", "max_side", "upscale", "format", "quality", "preview",
+        "negative_prompt", "seed", "max_side", "upscale", "format", "quality", "fidelity", "preview",
         "priority", "webhook_url", "embed_metadata", "force",
     }  # fmt: skip
     assert form["additionalProperties"] is False
