@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from shared.errors import JobCanceled, LeaseLost, RetouchError, StorageFull, StoreUnavailable
+from shared.history import StageCosts
 from shared.jobs import Claim, Degraded, Preview, Progress, Result, Stage, StepSignal, Timings
 from shared.leftovers import (
     discard_previews_before,
@@ -72,12 +73,13 @@ class Attempt:
         spec = self._claim.spec
         self._runner.probe.reached("started", self._claim)
         discard_results_before(self._runner.blobs, spec.id, self._claim.epoch)
-        pixels = load_source(self._runner.blobs.get(spec.source.blob), spec.params)
+        data = patiently(lambda: self._runner.blobs.get(spec.source.blob), self._stop)
+        pixels = load_source(data, spec.params)
         params, chosen = self._runner.chooser.settle(spec.params, pixels)
         if params != spec.params:
             self._tell(lambda: self._runner.store.report_params(self._claim, params))
         megapixels = pixels.shape[0] * pixels.shape[1] / 1e6
-        costs = self._runner.history.costs()
+        costs = self._costs()
         tracker = ProgressTracker(costs, megapixels, params.executed_steps)
         result = self._follow(engine_job(pixels, params, chosen, self._stop), tracker)
         self._save(result, params, tracker)
@@ -117,8 +119,8 @@ class Attempt:
             return
         preview = Preview(blob=blob, width=width, height=height)
         signal = self._tell(lambda: self._runner.store.report_preview(self._claim, preview))
-        if signal is StepSignal.LOST:
-            self._runner.blobs.delete(blob)
+        if signal in (None, StepSignal.LOST):
+            self._runner.blobs.delete(blob)  # the ledger does not know of it
         else:
             discard_previews_before(self._runner.blobs, spec.id, self._claim.epoch)
 
@@ -129,7 +131,7 @@ class Attempt:
         data = encode_result(result.pixels, params)
         blob = result_blob(self._claim.spec.id, self._claim.epoch, params.format)
         self._runner.probe.reached("encoded", self._claim)
-        self._runner.blobs.put(blob, data)
+        patiently(lambda: self._runner.blobs.put(blob, data), self._stop)
         self._seconds["saving"] = time.monotonic() - since
         self._runner.probe.reached("stored", self._claim)
         try:
@@ -141,12 +143,21 @@ class Attempt:
     def _commit(self, result: Result, made: EngineResult, progress: Progress) -> None:
         degraded = [Degraded(code=code) for code in made.degraded]
         store, timings = self._runner.store, self.timings
-        outcome = patiently(lambda: store.commit(self._claim, result, progress, timings, degraded))
+        outcome = patiently(
+            lambda: store.commit(self._claim, result, progress, timings, degraded), self._stop
+        )
         self._runner.probe.reached(outcome, self._claim)
         if outcome == "canceled":
             raise JobCanceled
         if outcome == "lost":
             raise LeaseLost
+
+    def _costs(self) -> StageCosts:
+        try:
+            return self._runner.history.costs()
+        except RetouchError as error:
+            logger.warning("history not read", reason=str(error))
+            return StageCosts()
 
     def _learn(self, tracker: ProgressTracker, megapixels: float, steps: int) -> None:
         try:
@@ -157,13 +168,13 @@ class Attempt:
     def _report(self, progress: Progress) -> None:
         self._tell(lambda: self._runner.store.report_progress(self._claim, progress))
 
-    def _tell(self, report: Callable[[], StepSignal]) -> StepSignal:
+    def _tell(self, report: Callable[[], StepSignal]) -> StepSignal | None:
         # A store that is away must not stop a picture in the making: only the commit waits for it.
         try:
             signal = report()
         except RetouchError as error:
             logger.warning("report not kept", job=self._claim.spec.id, reason=str(error))
-            return StepSignal.GO_ON
+            return None
         obey(signal, self._stop)
         return signal
 
@@ -201,8 +212,8 @@ def described(made: EngineResult, params: JobParams, data: bytes, blob: str) -> 
     )
 
 
-def patiently(action: Callable[[], Answer]) -> Answer:
-    """Repeat while the store is away or has no memory, up to its patience."""
+def patiently(action: Callable[[], Answer], stop: StopFlag | None = None) -> Answer:
+    """Repeat while store or disk is away or full, up to its patience or the flag's reason."""
     deadline, pause = time.monotonic() + STORE_PATIENCE_SECONDS, 0.1
     while True:
         try:
@@ -210,5 +221,7 @@ def patiently(action: Callable[[], Answer]) -> Answer:
         except (StoreUnavailable, StorageFull):
             if time.monotonic() > deadline:
                 raise
+            if stop is not None:
+                stop.check()
             time.sleep(pause)
             pause = min(2.0, pause * 2)
