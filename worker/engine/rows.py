@@ -56,6 +56,7 @@ class Row:
     previous: torch.Tensor | None = None
     condition: Condition | None = None
     finished: Pixels | None = None
+    pooled: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     degraded: list[str] = field(default_factory=list)
 
@@ -77,9 +78,13 @@ class Row:
 
     @property
     def bucket(self) -> tuple[Any, ...]:
-        """What rows must share to step together: the latents' shape and the set of LoRAs."""
+        """What rows must share to step together: the latents' shape and, in merged mode, the LoRAs.
+
+        Rows whose LoRAs are in the column pool, or who have none, share steps whatever the LoRA.
+        """
         assert self.latents is not None
-        return (tuple(self.latents.shape), self.adapter_set)
+        free = self.pooled or not self.adapter_set
+        return (tuple(self.latents.shape), None if free else self.adapter_set)
 
     def tell(self, event: EngineEvent) -> None:
         """Tell the row's owner, if it wants to know."""

@@ -210,6 +210,7 @@ class StepEngine:
 
     def _release(self, row: Row) -> None:
         self._rows.remove(row)
+        self._units.leave(row)
         if row.owns_adapters and row.adapters.done() and row.adapters.exception() is None:
             for entry, _ in row.job.loras:
                 self._adapters.unpin(entry.sha256)

@@ -13,9 +13,11 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 
 from worker.engine.codec import Codec, source_key
+from worker.engine.columns import ColumnPool
 from worker.engine.fidelity import apply_fidelity, crop_to, pad_to_multiple
 from worker.engine.interface import Pixels
 from worker.engine.loading import LoadedBase
+from worker.engine.lora_file import AdapterWeights
 from worker.engine.merging import WeightMerger
 from worker.engine.pixels import to_pixels, to_tensor
 from worker.engine.profiles import EngineLimits
@@ -37,6 +39,8 @@ class Units:
         self.prompts = PromptEncoder(loaded.pipeline, loaded.device)
         self.codec = Codec(loaded.pipeline, loaded.device, limits.cache_bytes)
         self.merger = WeightMerger(loaded.pipeline, limits.merged_bytes)
+        # Rows that step alone are cheaper with their LoRAs in the weights.
+        self._columns = ColumnPool(self._unet) if limits.rows_per_step > 1 else None
 
     def encode(self, row: Row) -> None:
         """Prompt, picture and noise: afterwards the row can step."""
@@ -78,6 +82,13 @@ class Units:
             if row.step == len(row.plan):
                 row.unit = Unit.DECODE
 
+    def leave(self, row: Row) -> None:
+        """The row is gone: its columns may go to others."""
+        if row.pooled and self._columns is not None:
+            row.pooled = False
+            for key, _ in row.adapter_set:
+                self._columns.release(key)
+
     def decode(self, row: Row) -> Pixels:
         """The finished picture, exactly as large as the source."""
         assert row.latents is not None
@@ -92,8 +103,25 @@ class Units:
 
     def _put_adapters(self, row: Row) -> None:
         weights = row.adapters.result()
+        if row.unit is Unit.ENCODE and not row.pooled:
+            row.pooled = self._take_columns(row, weights)
+        if row.pooled:
+            self.merger.apply((), [])
+            return
         scales = [scale for _, scale in row.job.loras]
         self.merger.apply(row.adapter_set, list(zip(weights, scales, strict=True)))
+
+    def _take_columns(self, row: Row, weights: Sequence[AdapterWeights]) -> bool:
+        pool, held = self._columns, list[str]()
+        if pool is None or not weights or not pool.can_carry(weights):
+            return False
+        for (key, _), one in zip(row.adapter_set, weights, strict=True):
+            if not pool.hold(key, one):
+                for taken in held:
+                    pool.release(taken)
+                return False
+            held.append(key)
+        return True
 
     def _text_adapters(self, row: Row) -> tuple[object, ...]:
         """The part of the row's LoRAs that reaches the text encoders; a key for the cache."""
@@ -128,6 +156,9 @@ class Units:
             name: torch.cat([condition.added[name] for condition in conditions])
             for name in conditions[0].added
         }
+        if self._columns is not None:
+            sets = [rows[i].adapter_set if rows[i].pooled else () for i in owner]
+            self._columns.open(sets, latents)
         output = self._unet(
             latents[owner],
             torch.tensor([timesteps[i] for i in owner], device=self._device),

@@ -184,6 +184,24 @@ def test_rows_with_different_loras_in_flight_together_do_not_mix(
         assert psnr(result.pixels, expected) >= 45
 
 
+def test_rows_with_different_linear_loras_share_their_steps(
+    engine: StepEngine, loras: list[LoraEntry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow, wide = loras[0], loras[1]
+    jobs = [
+        make_job(1, loras=((narrow, 1.0),)),
+        make_job(2, loras=((wide, 0.7),)),
+        make_job(3, loras=((narrow, 0.4), (wide, -0.5)), guidance_scale=3.0),
+        make_job(4),
+    ]
+    alone = [run_all(engine, [job])[0].pixels for job in jobs]
+    sizes = batch_sizes(engine, monkeypatch)
+    together = run_all(engine, jobs)
+    assert max(sizes) == 4
+    for result, expected in zip(together, alone, strict=True):
+        assert psnr(result.pixels, expected) >= 45
+
+
 def test_after_two_hundred_switches_the_base_is_bit_for_bit_what_it_was(
     engine: StepEngine, loras: list[LoraEntry]
 ) -> None:
