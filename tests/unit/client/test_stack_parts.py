@@ -39,6 +39,12 @@ def says_here(log: Path, times: int = 1) -> bool:
     return log.exists() and log.read_text().count("here") >= times
 
 
+def descendants() -> list[psutil.Process]:
+    """What a test's children have become; the store of other tests is not among them."""
+    everyone = psutil.Process().children(recursive=True)
+    return [one for one in everyone if SLEEP in " ".join(one.cmdline())]
+
+
 @pytest.fixture
 def supervisor() -> Iterator[Supervisor]:
     supervisor = Supervisor(said.append)
@@ -125,10 +131,8 @@ def test_what_a_child_started_ends_with_it(tmp_path: Path) -> None:
     child = Child(spec(tmp_path, PARENT))
     child.start()
     wait_until(lambda: says_here(child.spec.log, 2), description="both to be there")
-    family = [
-        process for process in psutil.Process().children(recursive=True) if process.is_running()
-    ]
-    assert len(family) >= 2
+    family = descendants()
+    assert len(family) == 2
     # When
     child.terminate()
     child.end(lambda: False)
@@ -182,7 +186,7 @@ def test_a_child_that_dies_later_is_said_and_started_again(
     supervisor.settle()
     log = tmp_path / "worker-1.log"
     wait_until(lambda: says_here(log), description="the first start")
-    (first,) = psutil.Process().children()
+    (first,) = descendants()
     # When
     first.kill()
     # Then
