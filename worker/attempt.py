@@ -6,7 +6,7 @@ raising why not; worker/runner.py turns that into a state.
 
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, TypeVar
 
@@ -160,8 +160,9 @@ class Attempt:
             return StageCosts()
 
     def _learn(self, tracker: ProgressTracker, megapixels: float, steps: int) -> None:
+        spent = tracker.spent | own_seconds(self._seconds)
         try:
-            self._runner.history.learn(tracker.spent, megapixels, steps)
+            self._runner.history.learn(spent, megapixels, steps)
         except RetouchError as error:
             logger.warning("history not kept", reason=str(error))
 
@@ -177,6 +178,17 @@ class Attempt:
             return None
         obey(signal, self._stop)
         return signal
+
+
+def own_seconds(parts: Mapping[str, float]) -> dict[Stage, float]:
+    """What the engine itself spent on each stage; by the clock, others' rows would count too.
+
+    A preview is made while the job loads, and counts there.
+    """
+    own = {stage: parts[stage] for stage in Stage if stage in parts}
+    if "preview" in parts:
+        own[Stage.LOADING] = own.get(Stage.LOADING, 0.0) + parts["preview"]
+    return own
 
 
 def engine_job(pixels: Pixels, params: JobParams, chosen: "Chosen", stop: StopFlag) -> EngineJob:

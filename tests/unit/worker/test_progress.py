@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from shared.history import StageCosts
 from shared.jobs import Stage
 from shared.params import executed_steps
+from worker.attempt import own_seconds
 from worker.progress import LAST_PERCENT, ProgressTracker
 
 EVEN = StageCosts(seconds=dict.fromkeys(Stage, 1.0))
@@ -63,3 +64,12 @@ def test_it_never_goes_back_and_never_says_100_early(
 )
 def test_steps_are_counted_as_they_are_executed(steps: int, strength: float, executed: int) -> None:
     assert executed_steps(steps, strength) == executed
+
+
+def test_the_time_of_other_pictures_in_between_is_not_learned() -> None:
+    parts = {"preview": 0.5, "loading": 0.25, "denoising": 2.0, "saving": 0.1}
+    assert own_seconds(parts) == {
+        Stage.LOADING: 0.75,
+        Stage.DENOISING: 2.0,
+        Stage.SAVING: 0.1,
+    }
