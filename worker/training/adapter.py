@@ -67,5 +67,7 @@ def save_adapter(path: Path, state: dict[str, torch.Tensor], metadata: dict[str,
         with safe_open(written, framework="pt") as opened:
             kept = dict(opened.metadata() or {})
         save_file(load_file(written), written, metadata=kept | metadata)
+        # safetensors writes for the owner alone; the service may run as another user.
+        written.chmod(0o644)
         # A service that watches the folder sees the whole file or none.
         written.replace(path)

@@ -40,6 +40,8 @@ RANGES: dict[Kind, Range] = {
     "phone": Range("strength of the chain", (0.5, 1.5), (0.4, 1.6)),
 }
 
+KINDS: tuple[Kind, ...] = tuple(RANGES)
+
 
 def degrade(pixels: Pixels, kind: Kind, level: float, random: np.random.Generator) -> Pixels:
     """One kind of damage at `level`, in the unit that RANGES gives for it."""

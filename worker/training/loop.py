@@ -11,8 +11,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from worker.training.recipe import Recipe
-
 AVERAGE_OVER = 500
 CLIP = 1.0
 
@@ -21,6 +19,32 @@ class Loss(Protocol):
     """Draws a batch from `random` and measures it; `progress` in 0..1 is how far the run is."""
 
     def __call__(self, random: np.random.Generator, progress: float) -> torch.Tensor: ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How many steps and how fast: up in `warmup` steps, level for `constant_share`, then down."""
+
+    steps: int
+    learning_rate: float
+    warmup: int
+    constant_share: float
+    seed: int
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step; the last is a twentieth of the highest."""
+        falling = (step / self.steps - self.constant_share) / (1 - self.constant_share)
+        return self.learning_rate * min(
+            1.0, (step + 1) / self.warmup, max(0.05, 1 - max(0.0, falling))
+        )
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters whose size differs from the others', and so does their learning rate."""
+
+    parameters: list[torch.nn.Parameter]
+    rate: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -35,46 +59,46 @@ class Progress:
 class Loop:
     """One run. `state` and `restore` undo each other exactly: a resumed run ends in equal bits."""
 
-    def __init__(self, parameters: list[torch.nn.Parameter], loss: Loss, recipe: Recipe) -> None:
+    def __init__(self, groups: list[Group], loss: Loss, schedule: Schedule) -> None:
         self.step = 0
-        self._parameters = parameters
+        self.schedule = schedule
+        self._groups = groups
+        self._parameters = [parameter for group in groups for parameter in group.parameters]
         self._loss = loss
-        self._recipe = recipe
-        self._random = np.random.default_rng(recipe.seed)
-        self._noise = torch.Generator().manual_seed(recipe.seed).get_state()
+        self._random = np.random.default_rng(schedule.seed)
+        self._noise = torch.Generator().manual_seed(schedule.seed).get_state()
         self._optimiser = torch.optim.AdamW(
-            parameters, lr=recipe.learning_rate, betas=(0.9, 0.99), eps=1e-12, weight_decay=0
+            [{"params": group.parameters} for group in groups],
+            lr=schedule.learning_rate,
+            betas=(0.9, 0.99),
+            # Gradients of a mean over many pixels are small; the usual 1e-8 would stop Adam.
+            eps=1e-12,
+            weight_decay=0,
         )
-        self._average = [parameter.detach().clone() for parameter in parameters]
+        self._average = [parameter.detach().clone() for parameter in self._parameters]
 
     def run(self, until: int, on_step: Callable[[Progress], None]) -> None:
         """Train up to step `until`; `on_step` may raise to stop between two steps."""
-        while self.step < min(until, self._recipe.steps):
+        while self.step < min(until, self.schedule.steps):
             loss = self._one_step()
-            on_step(Progress(self.step, self._recipe.steps, loss))
+            on_step(Progress(self.step, self.schedule.steps, loss))
 
     def _one_step(self) -> float:
-        for group in self._optimiser.param_groups:
-            group["lr"] = self._rate()
+        rate = self.schedule.rate(self.step)
+        for group, setting in zip(self._optimiser.param_groups, self._groups, strict=True):
+            group["lr"] = rate * setting.rate
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(self._noise)
-            loss = self._loss(self._random, self.step / self._recipe.steps)
+            loss = self._loss(self._random, self.step / self.schedule.steps)
             self._noise = torch.get_rng_state()
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self._parameters, CLIP)
+        for group_ in self._groups:
+            torch.nn.utils.clip_grad_norm_(group_.parameters, CLIP)
         self._optimiser.step()
         self.step += 1
         self._blend()
         return float(loss.detach())
-
-    def _rate(self) -> float:
-        """Up, level, then straight down to a twentieth."""
-        recipe = self._recipe
-        falling = (self.step / recipe.steps - recipe.constant_share) / (1 - recipe.constant_share)
-        return recipe.learning_rate * min(
-            1.0, (self.step + 1) / recipe.warmup, max(0.05, 1 - max(0.0, falling))
-        )
 
     @torch.no_grad()
     def _blend(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from worker.training.degradations import RANGES, Kind
+from worker.training.loop import Schedule
 
 Task = Literal["restore", "style"]
 Objective = Literal["rollout", "path"]
@@ -49,6 +50,10 @@ class Recipe:
     held_out: int = 8
     max_side: int = 1400
     report_every: int = 200
+
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule(self.steps, self.learning_rate, self.warmup, self.constant_share, self.seed)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -23,7 +23,7 @@ from worker.training.adapter import (
 from worker.training.checkpoint import load_checkpoint, save_checkpoint
 from worker.training.errors import NameTaken, RunChanged, TrainingError
 from worker.training.frozen_base import FrozenBase, load_frozen
-from worker.training.loop import Loop, Progress
+from worker.training.loop import Group, Loop, Progress
 from worker.training.photos import PhotoSet, load_photos
 from worker.training.recipe import Recipe
 from worker.training.report import write_report
@@ -102,7 +102,7 @@ class _Run:
         parameters = _adapted(self._base, recipe, places.start)
         restoring = recipe.task == "restore"
         loss = (RestorationLoss if restoring else StyleLoss)(self._base, photos.training, recipe)
-        self.loop = Loop(parameters, loss, recipe)
+        self.loop = Loop([Group(parameters)], loss, recipe.schedule)
         self._samples = make_samples(photos.held_out, recipe) if restoring else []
         self._best: dict[str, Any] = {"gain": float("-inf"), "adapter": {}}
         self._resume()

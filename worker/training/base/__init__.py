@@ -1,0 +1,1 @@
+"""The embedded base `tiny`: how it is built and trained."""

@@ -1,0 +1,134 @@
+"""Finds photos in Debian packages: picture files, and pictures inside resource archives.
+
+Owns downloading by package name, carving and the test for what looks like a photo. Knows nothing of
+training.
+"""
+
+import io
+import re
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from worker.training.errors import TrainingError
+
+# Scaling down rids a photo of its own compression; below this side nothing is left to learn from.
+SHRINK = 1.4
+MAX_SIDE = 1400
+MIN_SIDE = 280
+MIN_BYTES = 15_000
+# Drawings and screenshots have many equal neighbours; photos have grain.
+MAX_FLAT = 0.22
+
+_PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
+_ARCHIVE = ".rcc"
+_STREAM = re.compile(rb"RIFF....WEBPVP8|\xff\xd8\xff[\xe0\xe1]", re.DOTALL)
+_LONGEST_JPEG = 8_000_000
+
+
+@dataclass(frozen=True)
+class Found:
+    """One photo: the name that a recipe keeps it by, and its pixels, scaled down."""
+
+    name: str
+    picture: Image.Image
+
+
+def download(packages: list[str], folder: Path) -> None:
+    """Fetch what is missing by `apt-get download`. Raises TrainingError where apt refuses."""
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [name for name in packages if not list(folder.glob(f"{name}_*.deb"))]
+    if not missing:
+        return
+    answer = subprocess.run(
+        ["apt-get", "download", *missing], cwd=folder, capture_output=True, text=True, check=False
+    )
+    if answer.returncode:
+        raise TrainingError(f"apt-get could not download {missing}: {answer.stderr.strip()}")
+
+
+def collect(debs: Path, wanted: set[str], photos: Path) -> int:
+    """Write the wanted photos of all packages in `debs` as PNG; gives how many there are."""
+    photos.mkdir(parents=True, exist_ok=True)
+    for deb in sorted(debs.glob("*.deb")):
+        for found in photos_in(deb):
+            if found.name in wanted:
+                found.picture.save(photos / f"{found.name}.png", compress_level=1)
+    return len(list(photos.glob("*.png")))
+
+
+def photos_in(deb: Path) -> Iterator[Found]:
+    """Everything in a package that looks like a photo, named PACKAGE__FILE_NUMBER."""
+    package = deb.name.split("_")[0]
+    for path, content in _members(deb):
+        streams = list(carved(content)) if path.suffix == _ARCHIVE else [content]
+        for number, stream in enumerate(streams):
+            picture = _photo(stream)
+            if picture is not None:
+                yield Found(f"{package}__{path.stem}_{number}", picture)
+
+
+def _members(deb: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    command = ["dpkg-deb", "--fsys-tarfile", str(deb)]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE) as unpacking,
+        tarfile.open(fileobj=unpacking.stdout, mode="r|") as archive,
+    ):
+        for member in archive:
+            path = PurePosixPath(member.name)
+            known = path.suffix.lower() in _PICTURES | {_ARCHIVE}
+            if member.isfile() and member.size >= MIN_BYTES and known:
+                opened = archive.extractfile(member)
+                if opened is not None:
+                    yield path, opened.read()
+
+
+def carved(content: bytes) -> Iterator[bytes]:
+    """WebP and JPEG streams inside a larger file. A WebP says its length; a JPEG's end is left to
+    the decoder."""
+    end = 0
+    for match in _STREAM.finditer(content):
+        start = match.start()
+        if start < end:
+            continue
+        if content[start : start + 4] == b"RIFF":
+            end = start + 8 + int.from_bytes(content[start + 4 : start + 8], "little")
+            yield content[start:end]
+        else:
+            yield content[start : start + _LONGEST_JPEG]
+
+
+def _photo(stream: bytes) -> Image.Image | None:
+    try:
+        with Image.open(io.BytesIO(stream)) as opened:
+            if min(opened.size) < MIN_SIDE or _is_see_through(opened):
+                return None
+            picture = _shrunk(opened.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    return picture if flatness(np.asarray(picture)) <= MAX_FLAT else None
+
+
+def _is_see_through(picture: Image.Image) -> bool:
+    if picture.mode not in ("RGBA", "LA", "P"):
+        return False
+    alpha = np.asarray(picture.convert("RGBA"))[..., 3]
+    return bool((alpha < 255).mean() > 0.01)
+
+
+def _shrunk(picture: Image.Image) -> Image.Image:
+    factor = min(1 / SHRINK, MAX_SIDE / max(picture.size))
+    width, height = (round(side * factor) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def flatness(pixels: NDArray[np.uint8]) -> float:
+    """The share of pixels that equal their right neighbour."""
+    steps = np.abs(np.diff(pixels.astype(np.int16), axis=1)).sum(axis=-1)
+    return float((steps == 0).mean())

@@ -1,0 +1,52 @@
+"""The command behind `retouch train-base`: `python -m worker.training.base`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from worker.training.base.make import make_base
+from worker.training.base.recipe import read_recipe
+from worker.training.errors import TrainingError
+from worker.training.loop import Progress
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Make the embedded base from its recipe. Exit status: 0, or 1 for a refusal."""
+    parser = argparse.ArgumentParser(
+        "retouch train-base", description="Make the embedded base `tiny` from its recipe."
+    )
+    parser.add_argument("--recipe", type=Path, default=Path("models/tiny/recipe.toml"))
+    parser.add_argument("--work", type=Path, default=Path("var/training/base"))
+    parser.add_argument("--output", type=Path, default=Path("var/training/base/tiny"))
+    parser.add_argument("--threads", type=int, help="CPU threads; all cores where not given")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads or torch.get_num_threads())
+    options.work.mkdir(parents=True, exist_ok=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    try:
+        with Bar(*columns, speed_estimate_period=60) as bar:
+            start = make_base(
+                read_recipe(options.recipe), options.work, options.output, _Teller(bar)
+            )
+    except TrainingError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"base: {options.output}\nLoRA to begin others from: {start}")
+    return 0
+
+
+class _Teller:
+    """One line of the progress display per stage."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, progress: Progress) -> None:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bar.add_task(stage, total=progress.steps)
+        self._bar.update(self._tasks[stage], completed=progress.step)

@@ -1,0 +1,84 @@
+"""Everything that `models/tiny` is made from, read from its recipe.toml.
+
+Owns the fields. The numbers stand in the file, beside the weights that they made.
+"""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worker.training.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Debian packages to fetch, and the photos in them that are kept."""
+
+    packages: tuple[str, ...]
+    keep: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DecoderRecipe:
+    """How the autoencoder's decoder is trained; `noise` is added to raw latents."""
+
+    width: int
+    blocks: tuple[int, int]
+    steps: int
+    batch: int
+    crop: int
+    learning_rate: float
+    damaged_share: float
+    noise: float
+
+
+@dataclass(frozen=True)
+class UnetRecipe:
+    """How the UNet learns to restore before its output is made neutral again."""
+
+    widths: tuple[int, ...]
+    norm_epsilon: float
+    latent_scale: float
+    steps: int
+    batch: int
+    crop: int
+    learning_rate: float
+    constant_share: float
+    later_step_share: float
+    diffusion_share: float
+    prompted_share: float
+    neutral_batches: int
+    start_rank: int
+
+
+@dataclass(frozen=True)
+class BaseRecipe:
+    """The whole recipe. `prompts` has a list per kind of damage, and one, `none`, for the rest."""
+
+    seed: int
+    photos: Photos
+    decoder: DecoderRecipe
+    unet: UnetRecipe
+    words: tuple[str, ...]
+    prompts: dict[str, tuple[str, ...]]
+
+
+def read_recipe(path: Path) -> BaseRecipe:
+    """Raises TrainingError where the file is missing, no TOML, or lacks a field."""
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+        return BaseRecipe(
+            seed=content["seed"],
+            photos=Photos(**_tuples(content["photos"])),
+            decoder=DecoderRecipe(**_tuples(content["decoder"])),
+            unet=UnetRecipe(**_tuples(content["unet"])),
+            words=tuple(content["words"]),
+            prompts={kind: tuple(texts) for kind, texts in content["prompts"].items()},
+        )
+    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise TrainingError(f"{path} is not a recipe for a base: {error}") from error
+
+
+def _tuples(section: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in section.items()}
