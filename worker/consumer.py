@@ -24,6 +24,10 @@ LOOK_SECONDS = 0.5
 class PatientConsumer(Consumer):
     """What `worker_consumer` names."""
 
+    def reconnect(self) -> None:
+        """Let the event loop drop its connection and make another. Any thread may ask."""
+        self.call_soon(_lose_connection)
+
     def ensure_connected(self, conn: Any) -> Any:
         """Wait for the broker, then connect. Ends early when the worker is told to stop."""
         with connect(self.app.conf.broker_url) as client:
@@ -35,6 +39,10 @@ class PatientConsumer(Consumer):
                 maybe_shutdown()
                 time.sleep(LOOK_SECONDS)
         return super().ensure_connected(conn)
+
+
+def _lose_connection() -> None:
+    raise ConnectionResetError("no hint has come through")
 
 
 def _why_not(client: redis.Redis) -> str | None:

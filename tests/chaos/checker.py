@@ -50,7 +50,9 @@ class Checker:
 
     def check(self) -> list[str]:
         """All invariants; the sentences that do not hold."""
-        jobs = [self._store.get(line["job"]) for line in self._history.lines("submitted")]
+        # A submit without an answer may have been executed: such a job keeps the same promises.
+        ids = {line["job"] for line in self._history.lines("submitted")} | set(self._recorded())
+        jobs = [self._store.get(job_id) for job_id in ids]
         commits = [line["job"] for line in self._history.lines("committed")]
         for job in jobs:
             self._claim(commits.count(job.id) <= 1, f"{job.id} was committed twice")
@@ -59,6 +61,10 @@ class Checker:
         self._check_ledger()
         self._check_blobs(jobs)
         return self.violations
+
+    def _recorded(self) -> list[str]:
+        keys = (str(key) for key in self._client.scan_iter("job:*", count=1000))
+        return [key.removeprefix("job:") for key in keys if not key.endswith(":events")]
 
     def _claim(self, holds: bool, sentence: str) -> None:
         if not holds:
@@ -118,11 +124,12 @@ class Checker:
     def _check_blobs(self, jobs: Iterable[Job]) -> None:
         self._age_temporary_files()
         self._blobs.sweep()
-        used = {job.spec.source.blob for job in jobs}
-        used |= {job.result.blob for job in jobs if job.result}
+        used = {job.result.blob for job in jobs if job.result}
         used |= {job.preview.blob for job in jobs if job.preview}
         files = (path for path in self._blob_folder.rglob("*") if path.is_file())
-        orphans = {str(path.relative_to(self._blob_folder)) for path in files} - used
+        names = {str(path.relative_to(self._blob_folder)) for path in files}
+        # An upload lives its time with or without a job.
+        orphans = {name for name in names if not name.startswith("sources/")} - used
         self._claim(not orphans, f"blobs that nobody refers to: {sorted(orphans)}")
 
     def _age_temporary_files(self) -> None:

@@ -229,11 +229,12 @@ class Rig:
     def check(self) -> None:
         """Hold every invariant over the whole history."""
         checker = Checker(self.client, self.store, self.blobs, self.blob_folder, self.history)
-        assert checker.check() == []
+        violations = checker.check()
+        assert not violations, "\n".join(violations)
 
     def assert_all(self, jobs: Sequence[Job], state: JobState = JobState.SUCCEEDED) -> None:
         others = [(job.id, job.state, job.failure) for job in jobs if job.state is not state]
-        assert others == []
+        assert not others, f"not {state}: {others}"
 
 
 def seconds_since(moment: float) -> float:

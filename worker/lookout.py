@@ -1,0 +1,69 @@
+"""Finds work that no hint has told of.
+
+Hints get lost: with a connection, a broker, a frozen worker. And Celery's consumer has been seen to
+sit beside a healthy broker after its connection had silently died, polling nothing. So an idle
+worker looks into the ledger once a second; where work waits at two looks in a row, no hint has come
+through: it takes the job itself and has the consumer connect anew.
+"""
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from shared.errors import RetouchError
+from shared.store import MustRunAlone
+from worker.runner import Runner
+
+logger = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 1.0
+LOOKS = 2
+
+
+class Lookout:
+    """A thread that looks once a second. `start` and `stop` come in pairs; `stop` waits for the job
+    in hand, so let it end or tell it to before.
+    """
+
+    def __init__(
+        self, runner: Runner, is_idle: Callable[[], bool], reconnect: Callable[[], None]
+    ) -> None:
+        self._runner = runner
+        self._is_idle = is_idle
+        self._reconnect = reconnect
+        self._sightings = 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="lookout", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def look(self) -> None:
+        """One round. Raises StoreUnavailable."""
+        base = self._runner.engine.base
+        sees_work = self._is_idle() and self._runner.store.queue_size(base) > 0
+        self._sightings = self._sightings + 1 if sees_work else 0
+        if self._sightings >= LOOKS:
+            self._sightings = 0
+            self._work()
+
+    def _work(self) -> None:
+        logger.warning("work without a hint; connecting to the broker again")
+        self._reconnect()
+        self._runner.probe.hinted("lookout")
+        try:
+            self._runner.run_next()
+        except MustRunAlone:
+            return  # a hint came through after all
+
+    def _loop(self) -> None:
+        while not self._stopping.wait(LOOK_SECONDS):
+            try:
+                self.look()
+            except RetouchError as error:
+                logger.warning("lookout waits for the store", reason=str(error))
