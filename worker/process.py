@@ -26,10 +26,12 @@ from shared.settings import Settings
 from shared.store import JobStore
 from worker import exits
 from worker.choice import Chooser
+from worker.consumer import PatientConsumer
 from worker.devices import DeviceKeeper, HeldDevice
 from worker.engine import make_engine
 from worker.heartbeat import Heartbeat
 from worker.leases import LeaseKeeper
+from worker.lookout import Lookout
 from worker.previews import PreviewServer
 from worker.probe import make_probe
 from worker.runner import Draining, Runner
@@ -67,12 +69,13 @@ class WorkerProcess:
         hints = Hints(self.app, self._engine.base)
         self._reaper = Reaper(store, hints, blobs, self._engine.base, settings)
         self._draining = threading.Event()
+        self._consumer: PatientConsumer | None = None
         pulse = Pulse()
         self._watchdog = Watchdog(
             pulse,
             step_seconds=settings.step_timeout_seconds * _slowness(self._engine.device),
             idle_seconds=settings.idle_timeout_seconds,
-            is_idle=lambda: not self._leases.count() and not self._draining.is_set(),
+            is_idle=self._is_idle,
             queued=lambda: store.queue_size(self._engine.base),
             end=self._end,
         )
@@ -88,6 +91,7 @@ class WorkerProcess:
             probe=make_probe(settings, worker_id),
             on_device_lost=lambda: self._end(exits.DEVICE_LOST),
         )
+        self._lookout = Lookout(runner, self._is_idle, self._reconnect)
         register(self.app, runner, self._draining.is_set)
 
     def __enter__(self) -> "WorkerProcess":
@@ -97,6 +101,7 @@ class WorkerProcess:
         self._leases.start()
         self._previews.start()
         self._watchdog.start()
+        self._lookout.start()
         self._reaper.start()
         self._heartbeat.start()
         logger.info("worker ready", worker=self.worker_id, device=self._engine.device)
@@ -108,6 +113,7 @@ class WorkerProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._lookout.stop()
         self._watchdog.stop()
         self._heartbeat.stop()
         self._reaper.stop()
@@ -119,6 +125,7 @@ class WorkerProcess:
 
     def consume(self) -> None:
         """Take hints until told to stop; the Celery worker's main loop."""
+        signals.worker_ready.connect(self._know_consumer, weak=False)
         signals.worker_shutting_down.connect(self._drain, weak=False)
         arguments = ["--quiet", "worker", "--pool=threads", "--without-mingle", "--without-gossip"]
         arguments += ["--hostname", f"{self.worker_id}@%h", "--loglevel", self._settings.log_level]
@@ -137,6 +144,16 @@ class WorkerProcess:
         )
         grace.daemon = True
         grace.start()
+
+    def _know_consumer(self, sender: PatientConsumer, **_: Any) -> None:
+        self._consumer = sender
+
+    def _reconnect(self) -> None:
+        if self._consumer is not None:
+            self._consumer.reconnect()
+
+    def _is_idle(self) -> bool:
+        return not self._leases.count() and not self._draining.is_set()
 
     def _end(self, code: int) -> None:
         """End at once, with jobs in hand: the supervisor gives them back."""
