@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 from skimage.filters import gaussian, unsharp_mask
-from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_wavelet
+from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
 from worker.training.degradations import Pixels
 from worker.training.metrics import psnr
@@ -47,13 +47,6 @@ def smooth(pixels: Pixels, sigma: float) -> Pixels:
 
 def total_variation(pixels: Pixels, weight: float) -> Pixels:
     return to_uint8(denoise_tv_chambolle(pixels / 255, weight=weight, channel_axis=2))
-
-
-def wavelets(pixels: Pixels, sigma: float) -> Pixels:
-    picture = denoise_wavelet(
-        pixels / 255, sigma=sigma / 255, channel_axis=2, convert2ycbcr=True, rescale_sigma=True
-    )
-    return to_uint8(picture)
 
 
 def deconvolution(pixels: Pixels, sigma: float, noise: float) -> Pixels:
@@ -95,9 +88,6 @@ def _others(kind: str) -> Iterator[tuple[str, Filter]]:
         yield f"gaussian {sigma:g}", partial(smooth, sigma=sigma)
     for weight in (0.01, 0.02, 0.04, 0.08, 0.12):
         yield f"tv {weight:g}", partial(total_variation, weight=weight)
-    if kind in ("noise", "jpeg", "phone"):
-        for sigma in (4, 8, 14, 22):
-            yield f"wavelet {sigma:g}", partial(wavelets, sigma=sigma)
     if kind in ("blur", "lowres", "phone"):
         for sigma in (0.8, 1.0, 1.3, 1.6, 1.75, 2.0, 2.5):
             for noise in (1e-4, 1e-3, 1e-2):
