@@ -92,6 +92,15 @@ class StepEngine:
             "lora_misses": self._adapters.counts.misses,
         }
 
+    def forget_loras(self) -> None:
+        """Drop every LoRA that no job holds, so that the next job reads its own anew.
+
+        Only while nothing is in flight: it runs in the caller's thread.
+        """
+        self._units.merger.apply((), [])
+        self._units.merger.merged.drop_unused()
+        self._adapters.drop_unused()
+
     def close(self) -> None:
         self._closing = True
         self._inbox.put(None)
