@@ -38,6 +38,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if outcome.finished else 3
 
 
+def parse(arguments: list[str]) -> tuple[Recipe, Places]:
+    """The recipe and the places that a command line names."""
+    return read_options(_parser().parse_args(arguments))
+
+
 def read_options(options: argparse.Namespace) -> tuple[Recipe, Places]:
     """Options to a recipe: what is not given has the default that suits the base."""
     given = {
