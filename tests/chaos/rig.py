@@ -5,13 +5,14 @@ import random
 import signal
 import subprocess
 import sys
-import time
+import urllib.request
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from client.stack.ports import free_port
 from shared.blobs import FolderBlobs
 from shared.errors import RetouchError
 from shared.fleet import Fleet, WorkerInfo
@@ -93,6 +94,7 @@ class Rig:
         self.blobs = FolderBlobs(self.blob_folder, 86_400)
         self.hints = Hints(make_celery(direct, BASE), BASE)
         self.workers: list[Worker] = []
+        self.gateway: subprocess.Popen[bytes] | None = None
         self._sources = [picture(16, 12, seed) for seed in range(4)]
         self._seed = 0
         self.random = random.Random(20_26)
@@ -123,6 +125,22 @@ class Rig:
             self.wait_ready(worker)
         return worker
 
+    def start_gateway(self, wait: bool = True, **overrides: object) -> str:
+        """The real gateway on a port of its own; its address."""
+        port = free_port()
+        with (self.folder / "gateway.log").open("ab") as log:
+            self.gateway = subprocess.Popen(
+                [sys.executable, "-m", "api"],
+                cwd=REPOSITORY,
+                env=self.environment(port=port, **overrides),
+                stdout=log,
+                stderr=log,
+            )
+        address = f"http://127.0.0.1:{port}"
+        if wait:
+            wait_until(lambda: answers(f"{address}/healthz"), description="the gateway", seconds=60)
+        return address
+
     def start_workers(self, count: int, **overrides: object) -> list[Worker]:
         started = [self.start_worker(wait=False, **overrides) for _ in range(count)]
         for worker in started:
@@ -145,6 +163,9 @@ class Rig:
 
     def close(self) -> None:
         """End all processes, at once and for good."""
+        if self.gateway is not None:
+            self.gateway.kill()
+            self.gateway.wait()
         for worker in self.workers:
             if worker.process.poll() is None:
                 worker.kill_tree()
@@ -237,5 +258,10 @@ class Rig:
         assert not others, f"not {state}: {others}"
 
 
-def seconds_since(moment: float) -> float:
-    return time.monotonic() - moment
+def answers(address: str) -> bool:
+    """Whether an HTTP server says yes there."""
+    try:
+        with urllib.request.urlopen(address, timeout=2) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
