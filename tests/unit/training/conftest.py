@@ -8,9 +8,15 @@ import torch
 from PIL import Image
 
 from worker.training.base.autoencoder import build_autoencoder
-from worker.training.base.network import assemble, build_text_encoder, build_unet
+from worker.training.base.decoding import DecodingLoss
+from worker.training.base.network import assemble, build_text_encoder, build_unet, whiten_input
+from worker.training.base.pretraining import fold
+from worker.training.base.recipe import DecoderRecipe
 from worker.training.base.vocabulary import write_tokenizer
-from worker.training.degradations import blur
+from worker.training.degradations import add_noise, blur
+from worker.training.loop import Group, Loop, Schedule
+from worker.training.photos import load_photos, random_crop
+from worker.training.restoration import to_tensor
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,6 +36,31 @@ def small_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     unet.conv_in.weight.data.mul_(0.02)
     tokenizer = write_tokenizer(["photo", "noise"], folder / "tokenizer")
     vae = build_autoencoder(8, (0, 0), latent_scale=150.0)
+    assemble(vae, unet, build_text_encoder(tokenizer), tokenizer).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def learning_base(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `small_base`, with a decoder that decodes and an input that is whitened."""
+    folder = tmp_path_factory.mktemp("base") / "learning"
+    torch.manual_seed(0)
+    photos = load_photos(photo_folder, 32, 0, 512).training
+    settings = DecoderRecipe(16, (0, 0), 400, 4, 32, 5e-3, 0.5, 0.003)
+    vae = build_autoencoder(settings.width, settings.blocks, latent_scale=150.0)
+    vae.encoder.requires_grad_(False)
+    loop = Loop(
+        [Group(list(vae.decoder.parameters()))],
+        DecodingLoss(vae, photos, settings),
+        Schedule(settings.steps, settings.learning_rate, 20, 0.3, seed=0),
+    )
+    loop.run(settings.steps, lambda _progress: None)
+    unet = build_unet((16, 32), norm_epsilon=1.0)
+    torch.nn.init.normal_(unet.conv_out.weight, std=0.02)
+    random = np.random.default_rng(0)
+    crops = [add_noise(random_crop(photos, 32, random).pixels, 15, random) for _ in range(64)]
+    whiten_input(unet, fold(to_tensor(crops), 150.0), torch.Generator().manual_seed(0))
+    tokenizer = write_tokenizer(["photo", "noise"], folder / "tokenizer")
     assemble(vae, unet, build_text_encoder(tokenizer), tokenizer).save_pretrained(folder)
     return folder
 

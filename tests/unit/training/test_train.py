@@ -56,13 +56,23 @@ def quiet(_progress: object) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_two_hundred_steps_make_held_out_photos_better(recipe: Recipe, places: Places) -> None:
-    longer = replace(recipe, steps=200, learning_rate=3e-3, report_every=50, rank=8, warmup=10)
+def test_two_hundred_steps_make_held_out_photos_better(
+    recipe: Recipe, places: Places, learning_base: Path
+) -> None:
+    longer = replace(
+        recipe,
+        base=str(learning_base),
+        steps=200,
+        learning_rate=5e-3,
+        report_every=20,
+        rank=16,
+        warmup=10,
+    )
     outcome = train(longer, places, CPU, quiet)
     curve = [float(line.split(",")[1]) for line in (places.run / "curve.csv").read_text().split()]
     assert outcome.gain is not None
-    assert outcome.gain > curve[0] - 1e-6
-    assert outcome.gain > 0.3
+    assert outcome.gain > curve[0] + 0.5
+    assert outcome.gain > 0.5
 
 
 def test_a_finished_run_leaves_a_lora_a_sidecar_and_a_report(
