@@ -9,7 +9,6 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from starlette.staticfiles import StaticFiles
 
 from api.access.guard import allowed_origins
 from api.access.keys import Keyring
@@ -58,7 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.routes = [route for module in ROUTERS for route in module.router.routes]
     for module in ROUTERS:
         app.include_router(module.router)
-    app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
+    app.mount("/static", pages.PageFiles(directory=pages.STATIC), name="static")
     install_error_handlers(app)
     install_openapi(app)
     _add_middleware(app, settings)

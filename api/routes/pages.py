@@ -1,10 +1,13 @@
 """What people open in a browser: the page, the documentation, a page per problem."""
 
+import os
 from html import escape
 from pathlib import Path
 
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from api.problems import STATUS
 from shared.errors import NotFound
@@ -12,7 +15,25 @@ from shared.messages import advice, title
 
 STATIC = Path(__file__).parent.parent / "static"
 
+# Asked for again by entity tag each time: modules of two versions must never meet in one page.
+FRESH = {"Cache-Control": "no-cache"}
+
 router = APIRouter(include_in_schema=False)
+
+
+class PageFiles(StaticFiles):
+    """The page's scripts and styles."""
+
+    def file_response(
+        self,
+        full_path: str | os.PathLike[str],
+        stat_result: os.stat_result,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers.update(FRESH)
+        return response
 
 
 @router.get("/")
@@ -43,4 +64,4 @@ def get_problem(code: str) -> HTMLResponse:
 
 
 def _page(name: str) -> FileResponse:
-    return FileResponse(STATIC / name, headers={"Cache-Control": "no-cache"})
+    return FileResponse(STATIC / name, headers=FRESH)

@@ -1,176 +1,184 @@
-// The plain page: one photo in, its true percentage, the finished picture beside the first one.
+// The page put together: photos come in, settings go with them, the stage shows what becomes of them.
+import { toast } from "./studio/announce.js";
+import { compareView } from "./studio/compare-view.js";
+import { Desk } from "./studio/desk.js";
+import { byId } from "./studio/dom.js";
+import { receive } from "./studio/intake.js";
+import { LivePreview } from "./studio/live.js";
+import { loraCards } from "./studio/lora-cards.js";
+import { offer } from "./studio/outcome.js";
+import * as recipes from "./studio/recipe.js";
+import { remedyFor } from "./studio/remedy.js";
+import { read, write } from "./studio/settings-form.js";
+import { Row } from "./studio/sheet.js";
+import { notice, Stage } from "./studio/stage.js";
+import { strengthStrip } from "./studio/strength-strip.js";
+import { say, switchLanguage, translate } from "./studio/words.js";
 
-const WORDS = {
-  zh: {
-    lead: "发一张照片，得到更好的一张。", choose: "选择照片，或拖到这里", lora: "LoRA", strength: "强度",
-    go: "修图", cancel: "取消", compare: "前后对比", save: "保存图片", docs: "面向程序",
-    auto: "自动选择", none: "只用基础模型", uploading: "正在上传", canceled: "已取消",
-    offline: "连接不上服务，请稍后再试。", seed: "种子", waiting: "前面还有 {n} 个",
-  },
-  en: {
-    auto: "Choose for me", none: "Base model alone", uploading: "Sending the photo", canceled: "Canceled",
-    offline: "The service cannot be reached. Try again in a moment.", seed: "seed", waiting: "{n} ahead",
-  },
-};
-const language = navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
-const say = (key) => WORDS[language][key] ?? WORDS.en[key];
-const $ = (id) => document.getElementById(id);
-const headers = { "Accept-Language": language };
-let job = null;
-let stream = null;
-let sourceUrl = null;
+const desk = new Desk();
+const stage = new Stage(desk);
+const live = new LivePreview();
+/** @type {Map<import("./studio/shot.js").Shot, Row>} */
+const rows = new Map();
+const button = (/** @type {string} */ id) => byId(id, HTMLButtonElement);
 
-function translate() {
-  document.documentElement.lang = language;
-  for (const element of document.querySelectorAll("[data-say]")) {
-    const text = WORDS[language][element.dataset.say];
-    if (text) element.textContent = text;
+/** @param {File[]} files a lone picture with a recipe gives its settings; it is not enhanced again */
+async function take(files) {
+  const restored = files.length === 1 ? await recipes.inFile(files[0]) : null;
+  if (restored) {
+    write(restored);
+    recipes.keep(restored);
+    toast(say("restored"));
+    return;
   }
+  live.stop();
+  desk.take(files, read());
 }
 
-async function fillLoras() {
-  const options = [["auto", say("auto")], ["none", say("none")]];
-  const answer = await fetch("/v1/loras", { headers }).catch(() => null);
-  const items = answer?.ok ? (await answer.json()).items : [];
-  for (const item of items) {
-    const text = item.state === "available" ? item.title : `${item.title}: ${item.reason ?? item.state}`;
-    options.push([item.name, text, item.state !== "available"]);
+function drawSheet() {
+  for (const shot of desk.shots) {
+    if (!rows.has(shot)) rows.set(shot, new Row(shot, { open: (one) => desk.select(one), remove: (one) => desk.remove(one) }));
   }
-  $("lora").replaceChildren(...options.map(([value, text, disabled]) => {
-    const option = new Option(text, value);
-    option.disabled = Boolean(disabled);
-    return option;
-  }));
+  byId("rows", HTMLElement).replaceChildren(...desk.shots.map((shot) => /** @type {Row} */ (rows.get(shot)).node));
+  byId("sheet", HTMLElement).hidden = desk.shots.length === 0;
+  markRows();
 }
 
-function show(percent, message) {
-  $("working").hidden = false;
-  $("bar").value = percent;
-  $("percent").textContent = `${Math.floor(percent)} %`;
-  $("message").textContent = message ?? "";
+function markRows() {
+  for (const [shot, row] of rows) row.select(shot === desk.selected);
+  button("zip").hidden = desk.batch.length < 2;
 }
 
-function stop(sentence) {
-  stream?.close();
-  stream = null;
-  $("go").disabled = false;
-  $("cancel").hidden = true;
-  $("working").hidden = true;
-  $("error").hidden = !sentence;
-  $("error").textContent = sentence ?? "";
+/** Where nobody has moved the strength, show what the service took. */
+function suggest() {
+  const { phase, job } = desk.selected?.kept ?? {};
+  if (phase === "succeeded" && job.params.strength) strengthStrip().suggest(job.params.strength);
 }
 
-const inWords = (problem) => `${problem.detail ?? problem.message} ${problem.advice ?? ""}`.trim();
+/** Ask for what the settings would do to the photo in view. */
+function askLive() {
+  const shot = desk.selected;
+  if (shot?.kept.phase !== "succeeded") return;
+  live.ask(shot.kept.imageId, read(), strengthStrip().shown, shot.kept.job.params.seed);
+}
 
-function send(form) {
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    request.open("POST", "/v1/jobs");
-    request.setRequestHeader("Accept-Language", language);
-    request.responseType = "json";
-    request.upload.onprogress = (event) => {
-      if (event.lengthComputable) {
-        $("message").textContent = `${say("uploading")} ${Math.floor((event.loaded / event.total) * 100)} %`;
-      }
-    };
-    request.onload = () => {
-      const body = request.response ?? {};
-      request.status < 300 ? resolve(body) : reject(new Error(inWords(body) || say("offline")));
-    };
-    request.onerror = () => reject(new Error(say("offline")));
-    request.send(form);
+function enhanceAgain() {
+  const shot = desk.selected;
+  if (!shot) return;
+  const recipe = read();
+  // The full picture has to be the one that the live preview promised.
+  if (live.picture && !recipe.fields.seed) recipe.fields.seed = String(shot.kept.job.params.seed);
+  live.picture = null;
+  const next = shot.anew(recipe);
+  desk.begin(next);
+  desk.select(next);
+}
+
+function mend() {
+  const shot = desk.selected;
+  if (!shot?.kept.problem) return;
+  const remedy = remedyFor(shot.kept.problem.code);
+  if (remedy === "other") byId("file", HTMLInputElement).click();
+  else if (remedy === "key") askForKey(() => desk.retry(shot));
+  else desk.mend(shot, remedy);
+  if (remedy === "auto" || remedy === "reset") write(shot.kept.recipe);
+}
+
+/** @param {() => void} then */
+function askForKey(then) {
+  const box = byId("key-box", HTMLDialogElement);
+  box.onclose = () => {
+    const key = byId("key", HTMLInputElement).value.trim();
+    if (box.returnValue !== "ok" || !key) return;
+    localStorage.setItem("retouch.key", key);
+    loraCards().load();
+    then();
+  };
+  box.showModal();
+}
+
+function listen() {
+  receive(take);
+  offer(() => desk.selected, () => desk.batch);
+  desk.addEventListener("list", drawSheet);
+  desk.addEventListener("selected", () => {
+    live.stop();
+    live.picture = null;
+    byId("live", HTMLElement).hidden = true;
+    suggest();
+    markRows();
   });
-}
-
-function follow() {
-  stream = new EventSource(job.links.events);
-  const on = (kind, handle) => stream.addEventListener(kind, (event) => {
-    if (event.data) handle(JSON.parse(event.data));
+  desk.addEventListener("finished", () => {
+    suggest();
+    markRows();
   });
-  on("state", (data) => {
-    if (data.state === "canceled") return stop(say("canceled"));
-    if (data.progress) {
-      const ahead = data.state === "queued" && data.queue.position > 0;
-      const place = ahead ? ` (${say("waiting").replace("{n}", data.queue.position)})` : "";
-      show(data.progress.percent, data.progress.message + place);
-    }
+  desk.addEventListener("bases", (event) => {
+    if (event instanceof CustomEvent) loraCards().name(event.detail);
   });
-  on("progress", (data) => show(data.percent, data.message));
-  on("preview", (data) => reveal(data.url, false));
-  on("result", finish);
-  on("error", (data) => stop(inWords(data)));
-}
-
-async function picture(url) {
-  const answer = await fetch(url, { headers });
-  if (!answer.ok) throw new Error(inWords(await answer.json()));
-  return URL.createObjectURL(await answer.blob());
-}
-
-async function reveal(url, isFinal) {
-  const shown = await picture(url).catch(() => null);
-  if (!shown || (!isFinal && $("save").href)) return;
-  $("outcome").hidden = false;
-  $("after").src = shown;
-  $("before").src = sourceUrl;
-  if (isFinal) $("save").href = shown;
-}
-
-async function finish(result) {
-  try {
-    sourceUrl = await picture(job.links.source);
-    await reveal(result.url, true);
-    job = await (await fetch(job.links.self, { headers })).json();
-    $("save").download = `retouch.${result.format}`;
-    const loras = job.params.loras.map((lora) => `${lora.name}:${lora.scale}`).join(", ") || say("none");
-    $("recipe").textContent =
-      `${loras} · ${job.params.strength} · ${say("seed")} ${job.params.seed} · ${job.timings.total_seconds.toFixed(1)} s`;
-    stop();
-  } catch (error) {
-    stop(error.message);
-  }
-}
-
-$("form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const form = new FormData($("form"));
-  $("go").disabled = true;
-  $("error").hidden = true;
-  $("outcome").hidden = true;
-  $("save").removeAttribute("href");
-  $("recipe").textContent = "";
-  sourceUrl = URL.createObjectURL($("file").files[0]);
-  show(0, say("uploading"));
-  try {
-    job = await send(form);
-    $("cancel").hidden = false;
-    follow();
-  } catch (error) {
-    stop(error.message);
-  }
-});
-
-$("cancel").addEventListener("click", () => fetch(job.links.cancel, { method: "DELETE", headers }));
-$("strength").addEventListener("input", () => { $("strength-value").textContent = $("strength").value; });
-$("split").addEventListener("input", () => {
-  $("before").style.clipPath = `inset(0 ${100 - $("split").value}% 0 0)`;
-});
-$("file").addEventListener("change", () => {
-  const file = $("file").files[0];
-  if (file) $("chosen").textContent = file.name;
-});
-for (const kind of ["dragover", "dragleave", "drop"]) {
-  $("drop").addEventListener(kind, (event) => {
+  button("cancel").onclick = () => desk.selected?.cancel();
+  button("mend").onclick = mend;
+  button("reset").onclick = () => {
+    write(recipes.plain());
+    recipes.forget();
+    history.replaceState(null, "", location.pathname);
+  };
+  button("forget").onclick = () => { if (confirm(say("forget_sure"))) desk.clear(); };
+  button("language").onclick = switchLanguage;
+  button("theme").onclick = switchTheme;
+  byId("panel", HTMLFormElement).addEventListener("submit", (event) => {
     event.preventDefault();
-    $("drop").classList.toggle("over", kind === "dragover");
-    if (kind === "drop" && event.dataTransfer.files.length) {
-      $("file").files = event.dataTransfer.files;
-      $("file").dispatchEvent(new Event("change"));
-    }
+    enhanceAgain();
+  });
+  strengthStrip().addEventListener("input", askLive);
+  loraCards().addEventListener("change", askLive);
+  loraCards().addEventListener("input", askLive);
+  listenToLive();
+  window.addEventListener("offline", () => notice(say("offline")));
+  window.addEventListener("online", () => notice(""));
+  document.addEventListener("keydown", chooseMode);
+  document.addEventListener("retouch:language", nameLanguage);
+}
+
+function listenToLive() {
+  const line = byId("live", HTMLElement);
+  const tell = (/** @type {string} */ text) => {
+    line.hidden = !text;
+    line.textContent = text;
+  };
+  live.addEventListener("wait", () => tell(say("live_wait")));
+  live.addEventListener("quiet", () => tell(""));
+  live.addEventListener("shown", () => {
+    if (!live.picture || !desk.selected) return;
+    stage.reveal(desk.selected, live.picture, "note_live");
+    tell(say("live", { ms: live.milliseconds }));
   });
 }
 
-translate();
-fillLoras();
-$("strength").dispatchEvent(new Event("input"));
-$("split").dispatchEvent(new Event("input"));
+/** @param {KeyboardEvent} event 1, 2 and 3, unless somebody is writing */
+function chooseMode(event) {
+  const isWriting = event.target instanceof HTMLElement && event.target.matches("textarea, input:not([type=range], [type=checkbox]), select");
+  const mode = /** @type {const} */ (["slider", "side", "hold"])["123".indexOf(event.key)];
+  if (mode && !isWriting && !event.ctrlKey && !event.metaKey && !event.altKey) compareView().switch(mode);
+}
+
+function switchTheme() {
+  const root = document.documentElement;
+  const isDark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = isDark ? "light" : "dark";
+  localStorage.setItem("retouch.theme", root.dataset.theme);
+}
+
+function nameLanguage() {
+  button("language").textContent = say("switch_language");
+  button("language").lang = document.documentElement.lang === "en" ? "zh" : "en";
+  for (const row of rows.values()) row.draw();
+}
+
+translate(document);
+nameLanguage();
+listen();
+const linked = recipes.fromLink(location.hash);
+write(linked ?? recipes.kept());
+if (linked) toast(say("linked"));
+loraCards().load();
+desk.resume();

@@ -1,0 +1,5 @@
+// An id that nobody else has. `crypto.randomUUID` is missing where a phone reaches this over plain HTTP.
+
+/** @returns {string} 32 hexadecimal digits */
+export const newId = () =>
+  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -1,0 +1,104 @@
+// A recipe: every setting that makes another picture like one. In storage, in a link, in a file.
+
+/**
+ * @typedef {object} Recipe
+ * @property {"auto" | "none" | "named"} mode
+ * @property {{name: string, scale: number}[]} loras
+ * @property {number | null} strength null: chosen for the photo
+ * @property {Record<string, string | boolean>} fields by their names on the wire; "" is the default
+ */
+
+export const TEXT_FIELDS = ["prompt", "negative_prompt", "steps", "guidance_scale", "seed", "max_side", "upscale", "format", "fidelity"];
+export const FLAG_FIELDS = ["embed_metadata", "force"];
+const KEPT = "retouch.recipe";
+
+/** @returns {Recipe} */
+export const plain = () => ({ mode: "auto", loras: [], strength: null, fields: {} });
+
+/** @param {Recipe} recipe @returns {[string, string][]} the fields of a job's form */
+export function formFields(recipe) {
+  /** @type {[string, string][]} */
+  const fields = recipe.mode === "named"
+    ? recipe.loras.map((lora) => ["lora", `${lora.name}:${lora.scale}`])
+    : [["lora", recipe.mode]];
+  if (recipe.strength !== null) fields.push(["strength", String(recipe.strength)]);
+  for (const [name, value] of Object.entries(recipe.fields)) {
+    if (value !== "" && value !== false) fields.push([name, String(value)]);
+  }
+  return fields;
+}
+
+/** What a finished job ran with, so that it can be had again. @param {any} params @returns {Recipe} */
+export function ofJob(params) {
+  const recipe = of(params);
+  for (const name of ["max_side", "upscale", "format"]) recipe.fields[name] = String(params[name]);
+  recipe.fields.embed_metadata = Boolean(params.embed_metadata);
+  return recipe;
+}
+
+/** Anything that came from outside, reduced to what a recipe may hold. @param {any} raw @returns {Recipe} */
+export function of(raw) {
+  const loras = (Array.isArray(raw?.loras) ? raw.loras : []).slice(0, 4)
+    .filter((/** @type {any} */ lora) => typeof lora?.name === "string" && Number.isFinite(lora.scale))
+    .map((/** @type {any} */ lora) => ({ name: lora.name, scale: lora.scale }));
+  const recipe = plain();
+  recipe.mode = loras.length ? "named" : raw?.mode === "auto" ? "auto" : "none";
+  recipe.loras = loras;
+  if (raw?.strength >= 0.05 && raw.strength <= 1) recipe.strength = raw.strength;
+  const from = raw?.fields ?? raw ?? {};
+  for (const name of TEXT_FIELDS) {
+    if (["string", "number"].includes(typeof from[name])) recipe.fields[name] = String(from[name]).slice(0, 1000);
+  }
+  for (const name of FLAG_FIELDS) if (typeof from[name] === "boolean") recipe.fields[name] = from[name];
+  return recipe;
+}
+
+/** @param {Recipe} recipe */
+export const keep = (recipe) => localStorage.setItem(KEPT, JSON.stringify(recipe));
+
+export const forget = () => localStorage.removeItem(KEPT);
+
+/** @returns {Recipe} the one kept here, or a plain one */
+export function kept() {
+  try {
+    const text = localStorage.getItem(KEPT);
+    return text ? of(JSON.parse(text)) : plain();
+  } catch {
+    return plain();
+  }
+}
+
+/** @param {Recipe} recipe @returns {string} the part of a link after and with the # */
+export function asLink(recipe) {
+  const bytes = new TextEncoder().encode(JSON.stringify(recipe));
+  const text = btoa(String.fromCharCode(...bytes));
+  return `#recipe=${text.replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "")}`;
+}
+
+/** @param {string} hash @returns {Recipe | null} */
+export function fromLink(hash) {
+  const text = /^#recipe=([\w-]+)$/.exec(hash)?.[1];
+  if (!text) return null;
+  try {
+    const bytes = Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
+    return of(JSON.parse(new TextDecoder().decode(bytes)));
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * The recipe that a result carries in its XMP, which PNG, JPEG and WebP all hold as plain text.
+ * @param {Blob} file
+ * @returns {Promise<Recipe | null>}
+ */
+export async function inFile(file) {
+  const text = new TextDecoder().decode(await file.arrayBuffer());
+  const found = /<retouch:recipe [^>]*>([^<]*)<\/retouch:recipe>/.exec(text)?.[1];
+  if (!found) return null;
+  try {
+    return of(JSON.parse(found.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&")));
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,91 @@
+// Talking to the service: headers, refusals as Problems, uploads with their true percentage.
+import { language, say } from "./words.js";
+
+/** A refusal or an outage, in words that a person can use. */
+export class Problem extends Error {
+  /**
+   * @param {string} code
+   * @param {string} sentence
+   * @param {number} retryAfter seconds, 0 when the service named none
+   */
+  constructor(code, sentence, retryAfter = 0) {
+    super(sentence);
+    this.code = code;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** @returns {Record<string, string>} */
+export function headers() {
+  const key = localStorage.getItem("retouch.key");
+  return { "Accept-Language": language(), ...(key ? { Authorization: `Bearer ${key}` } : {}) };
+}
+
+export const hasKey = () => Boolean(localStorage.getItem("retouch.key"));
+
+/** What to say when nothing answers. */
+export const unreachable = () => new Problem("unreachable", say("unreachable"), 3);
+
+/**
+ * @param {string} url
+ * @param {RequestInit} init
+ * @returns {Promise<Response>} a good answer; anything else is thrown as a Problem
+ */
+export async function ask(url, init = {}) {
+  let answer;
+  try {
+    answer = await fetch(url, { ...init, headers: { ...headers(), ...init.headers } });
+  } catch (error) {
+    if (init.signal?.aborted) throw error;
+    throw unreachable();
+  }
+  if (answer.ok) return answer;
+  throw inWords(answer.status, await answer.text(), Number(answer.headers.get("Retry-After")));
+}
+
+/**
+ * Send a picture and tell how much of it has left this device.
+ * @param {Blob} picture
+ * @param {string} name
+ * @param {(percent: number) => void} onPercent
+ * @param {AbortSignal} signal
+ * @returns {Promise<{id: string, width: number, height: number, warnings: {message: string}[]}>}
+ */
+export function upload(picture, name, onPercent, signal) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", "/v1/images");
+    for (const [key, value] of Object.entries(headers())) request.setRequestHeader(key, value);
+    request.upload.onprogress = (event) => {
+      if (event.lengthComputable) onPercent((event.loaded / event.total) * 100);
+    };
+    request.onload = () => {
+      const wait = Number(request.getResponseHeader("Retry-After"));
+      if (request.status < 300) resolve(JSON.parse(request.responseText));
+      else reject(inWords(request.status, request.responseText, wait));
+    };
+    request.onerror = () => reject(unreachable());
+    request.onabort = () => reject(new DOMException("canceled", "AbortError"));
+    signal.addEventListener("abort", () => request.abort());
+    const form = new FormData();
+    form.append("image", picture, name);
+    request.send(form);
+  });
+}
+
+/**
+ * @param {number} status
+ * @param {string} text
+ * @param {number} retryAfter
+ */
+function inWords(status, text, retryAfter) {
+  try {
+    const body = JSON.parse(text);
+    return new Problem(body.code, both(body.detail ?? body.title, body.advice), retryAfter || 0);
+  } catch {
+    return status >= 500 ? unreachable() : new Problem("internal_error", say("unreachable"));
+  }
+}
+
+/** What happened and what to do, as one text. @param {string} said @param {string} [advice] */
+export const both = (said, advice) => [said, advice].filter(Boolean).join(language() === "zh" ? "" : " ");

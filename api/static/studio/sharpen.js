@@ -1,0 +1,96 @@
+// A first look on this device: unsharp mask and local contrast, by WebGL2 or else on a 2D canvas.
+
+const LONGEST = 1024; // pixels; more is not visible in a first look and costs time
+const VERTEX = `#version 300 es
+in vec2 corner; out vec2 at;
+void main() { at = corner * 0.5 + 0.5; gl_Position = vec4(corner.x, -corner.y, 0, 1); }`;
+// Two rings of eight samples: the near one for edges, the far one for local contrast.
+const FRAGMENT = `#version 300 es
+precision highp float;
+uniform sampler2D photo; uniform vec2 pixel; in vec2 at; out vec4 colour;
+vec3 ring(float radius) {
+  vec3 sum = vec3(0);
+  for (int i = 0; i < 8; i++) {
+    float angle = float(i) * 0.785398;
+    sum += texture(photo, at + vec2(cos(angle), sin(angle)) * radius * pixel).rgb;
+  }
+  return sum / 8.0;
+}
+void main() {
+  vec3 here = texture(photo, at).rgb;
+  vec3 near = ring(1.4), far = ring(14.0);
+  vec3 edges = clamp(here - near, -0.2, 0.2) * 1.1;
+  vec3 local = clamp((near + ring(7.0)) * 0.5 - far, -0.25, 0.25) * 0.25;
+  colour = vec4(clamp(here + edges + local, 0.0, 1.0), 1);
+}`;
+
+/**
+ * @param {ImageBitmap} bitmap
+ * @returns {{canvas: HTMLCanvasElement, byGpu: boolean}}
+ */
+export function sharpened(bitmap) {
+  const canvas = document.createElement("canvas");
+  const factor = Math.min(1, LONGEST / Math.max(bitmap.width, bitmap.height));
+  canvas.width = Math.max(1, Math.round(bitmap.width * factor));
+  canvas.height = Math.max(1, Math.round(bitmap.height * factor));
+  const gl = canvas.getContext("webgl2", { preserveDrawingBuffer: true });
+  if (gl && drawn(gl, bitmap)) return { canvas, byGpu: true };
+  const plain = document.createElement("canvas");
+  plain.width = canvas.width;
+  plain.height = canvas.height;
+  drawPlainly(plain, bitmap);
+  return { canvas: plain, byGpu: false };
+}
+
+/** @param {WebGL2RenderingContext} gl @param {ImageBitmap} bitmap */
+function drawn(gl, bitmap) {
+  const program = linked(gl);
+  if (!program) return false;
+  gl.useProgram(program);
+  gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
+  gl.bufferData(gl.ARRAY_BUFFER, new Float32Array([-1, -1, 3, -1, -1, 3]), gl.STATIC_DRAW);
+  const corner = gl.getAttribLocation(program, "corner");
+  gl.enableVertexAttribArray(corner);
+  gl.vertexAttribPointer(corner, 2, gl.FLOAT, false, 0, 0);
+  gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
+  gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE);
+  gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE);
+  gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR);
+  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
+  const size = [gl.drawingBufferWidth, gl.drawingBufferHeight];
+  gl.uniform2f(gl.getUniformLocation(program, "pixel"), 1 / size[0], 1 / size[1]);
+  gl.viewport(0, 0, size[0], size[1]);
+  gl.drawArrays(gl.TRIANGLES, 0, 3);
+  return gl.getError() === gl.NO_ERROR && !gl.isContextLost();
+}
+
+/** @param {WebGL2RenderingContext} gl */
+function linked(gl) {
+  const program = gl.createProgram();
+  for (const [kind, text] of /** @type {const} */ ([[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]])) {
+    const shader = gl.createShader(kind);
+    if (!shader) return null;
+    gl.shaderSource(shader, text);
+    gl.compileShader(shader);
+    gl.attachShader(program, shader);
+  }
+  gl.linkProgram(program);
+  return gl.getProgramParameter(program, gl.LINK_STATUS) ? program : null;
+}
+
+/** Unsharp mask by a blurred copy that is subtracted. @param {HTMLCanvasElement} canvas @param {ImageBitmap} bitmap */
+function drawPlainly(canvas, bitmap) {
+  const { width, height } = canvas;
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
+  context.filter = "blur(1.4px)";
+  context.drawImage(bitmap, 0, 0, width, height);
+  const blurred = context.getImageData(0, 0, width, height).data;
+  context.filter = "contrast(1.04)";
+  context.drawImage(bitmap, 0, 0, width, height);
+  const sharp = context.getImageData(0, 0, width, height);
+  // ImageData clamps by itself.
+  for (let i = 0; i < blurred.length; i++) {
+    if (i % 4 !== 3) sharp.data[i] += (sharp.data[i] - blurred[i]) * 1.1;
+  }
+  context.putImageData(sharp, 0, 0);
+}

@@ -1,0 +1,236 @@
+// One photo on its way: opened, sent, queued, worked on, done. Owns the order and what is kept of it.
+import * as album from "./album.js";
+import { Follower } from "./follow.js";
+import { newId } from "./new-id.js";
+import { open, thumbnail } from "./photo.js";
+import { formFields } from "./recipe.js";
+import { ask, both, Problem, upload } from "./service.js";
+
+/** @typedef {import("./album.js").Kept} Kept */
+
+export const AT_REST = ["succeeded", "failed", "canceled"];
+
+/** Fires `change` on every news; `look`, `preview` and `result` when there is something new to see. */
+export class Shot extends EventTarget {
+  /** @param {Kept} kept */
+  constructor(kept) {
+    super();
+    this.kept = kept;
+    /** @type {ImageBitmap | null} */
+    this.bitmap = null;
+    /** @type {Blob | null} */
+    this.preview = null;
+    this.percent = 0;
+    /** @type {number | null} */
+    this.eta = null;
+    this.stage = "";
+    this.ahead = 0;
+    this.retryAfter = 0;
+    this.retryAt = 0;
+    this.isConnected = true;
+    this.began = performance.now();
+    this.stopper = new AbortController();
+    /** @type {Follower | null} */
+    this.follower = null;
+  }
+
+  /**
+   * @param {File | Blob} file
+   * @param {string} name
+   * @param {string} batch
+   * @param {import("./recipe.js").Recipe} recipe
+   */
+  static ofFile(file, name, batch, recipe) {
+    return new Shot({
+      id: newId(), key: newId(), created: Date.now(), batch, name, blob: file, thumb: null, width: 0, height: 0,
+      recipe, phase: "reading", imageId: null, jobId: null, result: null, job: null, problem: null, timings: {},
+    });
+  }
+
+  get isAtRest() {
+    return AT_REST.includes(this.kept.phase);
+  }
+
+  /** @param {string} kind */
+  tell(kind) {
+    this.dispatchEvent(new Event(kind));
+  }
+
+  /** @param {Partial<Kept>} news */
+  async note(news) {
+    Object.assign(this.kept, news);
+    this.tell("change");
+    await album.put(this.kept);
+  }
+
+  /**
+   * From file to a job that is followed. Every step is skipped that has been done before.
+   * @param {{max_side: number, max_upload_bytes: number}} limits
+   */
+  async go(limits) {
+    this.stopper = new AbortController();
+    this.retryAt = 0;
+    try {
+      if (!this.bitmap) await this.read(limits);
+      if (!this.kept.imageId || !(await this.isStillThere())) await this.send();
+      if (!this.kept.jobId) await this.submit();
+      this.follow();
+    } catch (error) {
+      if (this.stopper.signal.aborted) return;
+      this.fail(error instanceof Problem ? error : new Problem("internal_error", String(error)));
+    }
+  }
+
+  /** @param {{max_side: number, max_upload_bytes: number}} limits */
+  async read(limits) {
+    const photo = await open(this.kept.blob, limits.max_side, limits.max_upload_bytes);
+    this.bitmap = photo.bitmap;
+    Object.assign(this.kept, { blob: photo.blob, width: photo.width, height: photo.height });
+    if (photo.bitmap) this.tell("look");
+    const thumb = photo.bitmap && !this.kept.thumb ? await thumbnail(photo.bitmap) : this.kept.thumb;
+    await this.note({ thumb });
+  }
+
+  async isStillThere() {
+    if (this.kept.jobId) return true;
+    return ask(`/v1/images/${this.kept.imageId}`, { method: "HEAD" }).then(() => true, () => false);
+  }
+
+  async send() {
+    this.percent = 0;
+    await this.note({ phase: "uploading" });
+    const began = performance.now();
+    const image = await upload(this.kept.blob, this.kept.name, (percent) => {
+      this.percent = percent;
+      this.tell("change");
+    }, this.stopper.signal);
+    this.kept.timings.upload = (performance.now() - began) / 1000;
+    await this.note({ imageId: image.id });
+  }
+
+  async submit() {
+    await this.note({ phase: "sending" });
+    const body = new FormData();
+    body.append("image_id", this.kept.imageId ?? "");
+    for (const [name, value] of formFields(this.kept.recipe)) body.append(name, value);
+    const asked = { method: "POST", body, headers: { "Idempotency-Key": this.kept.key }, signal: this.stopper.signal };
+    const job = await (await ask("/v1/jobs", asked)).json();
+    this.percent = 0;
+    await this.note({ jobId: job.id, phase: "queued", job });
+  }
+
+  follow() {
+    this.follower?.stop();
+    const onConnection = (/** @type {boolean} */ isConnected) => {
+      this.isConnected = isConnected;
+      this.tell("change");
+    };
+    this.follower = new Follower(this.kept.jobId ?? "", (kind, data) => this.hear(kind, data), onConnection);
+  }
+
+  /** @param {string} kind @param {any} data */
+  hear(kind, data) {
+    if (this.isAtRest) return;
+    if (kind === "state") this.hearState(data);
+    if (kind === "progress") this.hearProgress(data, data.stage);
+    if (kind === "preview") this.fetchPreview();
+    if (kind === "result") this.finish();
+    if (kind === "error") this.hearFailure(data);
+  }
+
+  /** @param {any} data a whole job, or what has changed of it */
+  hearState(data) {
+    if (data.queue) this.ahead = data.queue.position;
+    if (data.progress) this.hearProgress(data.progress, data.stage);
+    if (data.state === "succeeded") this.finish();
+    else if (data.state === "failed") this.hearFailure(data.error ?? {});
+    else if (data.state === "canceled") this.end("canceled");
+    else if (data.state && data.state !== this.kept.phase) this.note({ phase: data.state });
+    else this.tell("change");
+  }
+
+  /** @param {any} progress @param {string | null} stage */
+  hearProgress(progress, stage) {
+    this.percent = Math.max(this.percent, progress.percent);
+    this.eta = progress.eta_seconds;
+    if (stage) this.stage = stage === "saving" ? "last_bit" : stage;
+    this.tell("change");
+  }
+
+  async fetchPreview() {
+    try {
+      this.preview = await (await ask(`/v1/jobs/${this.kept.jobId}/preview`)).blob();
+    } catch {
+      return; // the full picture comes anyway
+    }
+    this.kept.timings.preview ??= (performance.now() - this.began) / 1000;
+    this.tell("preview");
+  }
+
+  /** The stream speaks the browser's language, the job itself the page's. @param {any} said */
+  async hearFailure(said) {
+    this.follower?.stop();
+    if (said.sentence) return this.fail(new Problem(said.code, said.sentence));
+    const job = await ask(`/v1/jobs/${this.kept.jobId}`).then((answer) => answer.json(), () => null);
+    const error = job?.error ?? said;
+    return this.fail(new Problem(error.code, both(error.message, error.advice)));
+  }
+
+  async finish() {
+    this.follower?.stop();
+    try {
+      const root = `/v1/jobs/${this.kept.jobId}`;
+      const result = await (await ask(`${root}/image`)).blob();
+      const job = await (await ask(root)).json();
+      if (this.isAtRest) return;
+      this.kept.timings.full ??= (performance.now() - this.began) / 1000;
+      this.percent = 100;
+      this.kept.result = result;
+      const kept = this.note({ phase: "succeeded", job });
+      this.tell("result");
+      await kept;
+      await album.trim();
+    } catch (error) {
+      if (error instanceof Problem && error.code === "unreachable") this.follow();
+      else if (error instanceof Problem) this.fail(error);
+    }
+  }
+
+  /** @param {Problem} problem */
+  fail(problem) {
+    this.retryAfter = problem.retryAfter;
+    this.kept.problem = { code: problem.code, sentence: problem.message };
+    return this.end("failed");
+  }
+
+  /** @param {string} phase */
+  async end(phase) {
+    this.follower?.stop();
+    await this.note({ phase });
+  }
+
+  /** Stop it here and there, so that the device is free for others. */
+  async cancel() {
+    this.stopper.abort();
+    const { jobId } = this.kept;
+    await this.end("canceled");
+    if (jobId) await ask(`/v1/jobs/${jobId}`, { method: "DELETE" }).catch(() => undefined);
+  }
+
+  /** Ready to go once more: as the same job where its answer was lost, else as a new one. */
+  rearm() {
+    if (this.kept.jobId || this.kept.problem?.code !== "unreachable") this.kept.key = newId();
+    Object.assign(this.kept, { jobId: null, job: null, problem: null, phase: "reading" });
+    this.percent = 0;
+    this.preview = null;
+    this.began = performance.now();
+  }
+
+  /** The same photo once more, as a job of its own. @param {import("./recipe.js").Recipe} recipe */
+  anew(recipe) {
+    const { blob, name, batch, thumb, width, height, imageId } = this.kept;
+    const shot = Shot.ofFile(blob, name, batch, recipe);
+    Object.assign(shot.kept, { thumb, width, height, imageId });
+    return shot;
+  }
+}

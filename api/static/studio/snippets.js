@@ -1,0 +1,38 @@
+// The same request as code, for those who want many.
+import { formFields } from "./recipe.js";
+
+/** @typedef {"curl" | "python" | "javascript"} Kind */
+
+/** @param {Kind} kind @param {string} name @param {import("./recipe.js").Recipe} recipe @returns {string} */
+export function snippet(kind, name, recipe) {
+  const fields = formFields(recipe);
+  const file = /^[\w. -]+$/.test(name) ? name : "photo.jpg";
+  return { curl, python, javascript }[kind](file, fields);
+}
+
+const quoted = (/** @type {string} */ text) => `'${text.replaceAll("'", `'\\''`)}'`;
+
+/** @param {string} file @param {[string, string][]} fields */
+function curl(file, fields) {
+  const parts = fields.map(([name, value]) => `  --form-string ${quoted(`${name}=${value}`)} \\\n`).join("");
+  return `job=$(curl -s ${location.origin}/v1/jobs -H 'Prefer: wait=60' \\\n${parts}  -F image=@${quoted(file)} | jq -r .id)\n`
+    + `curl -s ${location.origin}/v1/jobs/$job/image -o better.png`;
+}
+
+/** @param {string} file @param {[string, string][]} fields */
+function python(file, fields) {
+  const body = fields.map((pair) => `    (${pair.map((text) => JSON.stringify(text)).join(", ")}),\n`).join("");
+  return `import requests\n\nroot = ${JSON.stringify(location.origin)}\nfields = [\n${body}]\n`
+    + `with open(${JSON.stringify(file)}, "rb") as photo:\n`
+    + `    job = requests.post(f"{root}/v1/jobs", data=fields, files={"image": photo},\n`
+    + `                        headers={"Prefer": "wait=60"}).json()\n`
+    + `with open("better.png", "wb") as better:\n    better.write(requests.get(root + job["links"]["image"]).content)`;
+}
+
+/** @param {string} _ @param {[string, string][]} fields */
+function javascript(_, fields) {
+  const body = fields.map((pair) => `form.append(${pair.map((text) => JSON.stringify(text)).join(", ")});\n`).join("");
+  return `const root = ${JSON.stringify(location.origin)};\nconst form = new FormData();\nform.append("image", file);\n${body}`
+    + `const job = await (await fetch(root + "/v1/jobs", {\n  method: "POST", body: form, headers: { Prefer: "wait=60" },\n})).json();\n`
+    + `const better = await (await fetch(root + job.links.image)).blob();`;
+}

@@ -1,0 +1,62 @@
+// The strength as a test strip: five bands named by what they do, a native range underneath.
+import { byId, make } from "./dom.js";
+import { say } from "./words.js";
+
+const BANDS = [0.15, 0.3, 0.5, 0.75, 1]; // upper ends
+const DEFAULT = 0.4; // the service's own when nothing is asked for
+
+/** Fires `input` while it moves and `change` when it is let go, as its range does. */
+export class StrengthStrip extends HTMLElement {
+  connectedCallback() {
+    if (this.range) return;
+    this.isAuto = true;
+    this.range = make("input", { type: "range", min: "0.05", max: "1", step: "0.05", value: String(DEFAULT), id: "strength-range" });
+    this.label = make("label", { htmlFor: "strength-range" });
+    this.output = make("output", { htmlFor: /** @type {any} */ ("strength-range") });
+    this.bands = make("div", { className: "bands" }, ...BANDS.map(() => make("span")));
+    this.bands.setAttribute("aria-hidden", "true");
+    this.append(make("div", { className: "head" }, this.label, this.output), make("div", { className: "strip" }, this.bands, this.range));
+    this.range.addEventListener("input", () => {
+      this.isAuto = false;
+      this.say();
+    });
+    document.addEventListener("retouch:language", () => this.say());
+    this.say();
+  }
+
+  /** @returns {number | null} null when it is left to the service */
+  get value() {
+    return this.isAuto ? null : this.shown;
+  }
+
+  /** @param {number | null} value */
+  set value(value) {
+    this.isAuto = value === null;
+    if (this.range) this.range.value = String(value ?? DEFAULT);
+    this.say();
+  }
+
+  get shown() {
+    return Number(this.range?.value ?? DEFAULT);
+  }
+
+  /** Show what the service chose, without making it the person's own choice. @param {number} value */
+  suggest(value) {
+    if (!this.isAuto || !this.range) return;
+    this.range.value = String(value);
+    this.say();
+  }
+
+  say() {
+    if (!this.range || !this.label || !this.output || !this.bands) return;
+    const band = BANDS.findIndex((end) => this.shown <= end);
+    const name = say(`band_${band}`);
+    this.label.textContent = say("strength");
+    this.output.textContent = this.isAuto ? `${name} · ${say("strength_auto")}` : `${name} · ${Math.round(this.shown * 100)} %`;
+    this.range.setAttribute("aria-valuetext", `${name}, ${Math.round(this.shown * 100)} %`);
+    for (const [place, node] of [...this.bands.children].entries()) node.classList.toggle("on", place === band);
+  }
+}
+
+customElements.define("strength-strip", StrengthStrip);
+export const strengthStrip = () => byId("strength", StrengthStrip);
