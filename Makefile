@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 IMAGE ?= examples/portrait.jpg
-BENCHMARKS ?= gateway catalogue
+BENCHMARKS ?= gateway roundtrip engine catalogue
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

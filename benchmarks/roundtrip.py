@@ -1,0 +1,109 @@
+"""A picture's way there and back with an engine that does nothing: what the service itself costs.
+
+`python -m benchmarks.roundtrip [--pictures 300] [--clients 16]`: a 512 px JPEG posted to
+`/v1/jobs`, its end awaited, the finished JPEG fetched; the whole of `retouch up` runs, with the
+fake engine at zero seconds a step. One client for the latency, many for the throughput.
+"""
+
+import argparse
+import io
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import numpy as np
+from PIL import Image
+
+from client.stack.ports import free_port
+
+START_SECONDS = 60.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=int, default=300)
+    parser.add_argument("--clients", type=int, default=16)
+    options = parser.parse_args()
+    data = photo()
+    with tempfile.TemporaryDirectory() as folder, service(Path(folder)) as url:
+        many(url, data, 20, 1)  # warm
+        latency = many(url, data, options.pictures, 1)
+        started = time.perf_counter()
+        crowd = many(url, data, options.pictures, options.clients)
+        rate = options.pictures / (time.perf_counter() - started)
+    print(f"upload: {len(data) // 1024} KiB")
+    print(f"1 client: {line(latency)}")
+    print(f"{options.clients} clients: {line(crowd)}, {rate:.0f} pictures/s")
+
+
+def line(seconds: list[float]) -> str:
+    ordered = sorted(seconds)
+    p50, p99 = statistics.median(ordered), ordered[int(len(ordered) * 0.99) - 1]
+    return f"p50 {p50 * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms"
+
+
+def many(url: str, data: bytes, pictures: int, clients: int) -> list[float]:
+    with httpx2.Client(base_url=url, timeout=60) as client, ThreadPoolExecutor(clients) as threads:
+        return list(threads.map(lambda _: there_and_back(client, data), range(pictures)))
+
+
+def there_and_back(client: httpx2.Client, data: bytes) -> float:
+    started = time.perf_counter()
+    form = {"lora": "none", "format": "jpeg", "preview": "false"}
+    files = {"image": ("photo.jpg", data, "image/jpeg")}
+    job = client.post("/v1/jobs", data=form, files=files, headers={"Prefer": "wait=30"}).json()
+    assert job["state"] == "succeeded", job
+    picture = client.get(job["links"]["image"])
+    assert picture.status_code == 200
+    return time.perf_counter() - started
+
+
+def photo() -> bytes:
+    """A JPEG of 512 px with the entropy of a photo."""
+    noise = np.random.default_rng(0).normal(128, 20, (512, 512, 3))
+    buffer = io.BytesIO()
+    Image.fromarray(noise.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+@contextmanager
+def service(folder: Path) -> Iterator[str]:
+    """The whole service on a free port, until the block ends."""
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    retouch = str(Path(sys.executable).with_name("retouch"))
+    quick = {"RETOUCH_ENGINE": "fake", "RETOUCH_FAKE_STEP_SECONDS": "0"}
+    process = subprocess.Popen(
+        [retouch, "up", "--port", str(port), "--data-dir", str(folder / "data")],
+        env=os.environ | quick,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for(url)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def _wait_for(url: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if httpx2.get(f"{url}/readyz", timeout=2).status_code == 200:
+                return
+        except httpx2.HTTPError:
+            pass
+        time.sleep(0.1)
+    raise SystemExit("the service did not become ready")
+
+
+if __name__ == "__main__":
+    main()
