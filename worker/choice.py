@@ -3,11 +3,10 @@
 Owns the decision's order. How damage is measured is worker/damage.py's business.
 """
 
-from shared.loras.catalog import Catalog
-
 from shared.bases import BASES
 from shared.defaults import with_defaults
 from shared.errors import LoraChanged, LoraNotFound
+from shared.loras.catalog import Catalog
 from shared.loras.entry import LoraEntry
 from shared.params import JobParams, LoraMode, LoraRef
 from worker.damage import choose
