@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check bench chaos compose-test quality
+.PHONY: help install demo up test check bench chaos chaos-full reliability compose-test quality
 export IMAGE
 
 help: ## Show the targets
@@ -36,8 +36,8 @@ test: install ## Run the tests that need no GPU, no Docker and no running servic
 	$(BIN)/pytest -m "not gpu and not slow and not chaos and not compose"
 
 check: install ## Check format, style, types and imports
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(BIN)/ruff format --no-cache --check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -46,6 +46,12 @@ bench: install ## Run the benchmarks, one after the other
 
 chaos: install ## Kill, freeze and cut off real processes, and count what is lost
 	$(BIN)/pytest -m chaos tests/chaos
+
+chaos-full: install ## The same in full size, which takes hours; CHAOS_STORE=redis-server for Debian's
+	CHAOS_SIZE=full $(BIN)/pytest -m chaos tests/chaos
+
+reliability: install ## Write docs/reliability.md from the figures of the last chaos run
+	$(BIN)/python -m benchmarks.reliability
 
 compose-test: install ## Build the images and run them with two workers (needs Docker)
 	$(BIN)/pytest -m compose tests/compose
