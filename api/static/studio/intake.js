@@ -3,9 +3,11 @@ import { byId } from "./dom.js";
 
 /** @param {(files: File[]) => void} take */
 export function receive(take) {
-  for (const [button, input] of [["choose", "file"], ["camera", "shoot"]]) {
+  for (const [button, input] of [["choose", "file"], ["another", "file"], ["camera", "shoot"]]) {
+    byId(button, HTMLButtonElement).addEventListener("click", () => byId(input, HTMLInputElement).click());
+  }
+  for (const input of ["file", "shoot"]) {
     const field = byId(input, HTMLInputElement);
-    byId(button, HTMLButtonElement).addEventListener("click", () => field.click());
     field.addEventListener("change", () => {
       take([...(field.files ?? [])]);
       field.value = ""; // so that the same file can be chosen again

@@ -76,6 +76,7 @@ export class Stage {
   draw() {
     const { shot } = this;
     part("empty").hidden = Boolean(shot);
+    part("another").hidden = !shot;
     compareView().hidden = !shot || !shot.kept.width;
     part("working").hidden = !shot || shot.isAtRest;
     part("outcome").hidden = shot?.kept.phase !== "succeeded";

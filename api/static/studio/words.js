@@ -12,6 +12,7 @@ const WORDS = {
   call: ["Drop a photo anywhere.", "把照片拖到任意位置。"],
   lead: ["You see it sharpened at once, and retouched for real a moment later.", "先立刻看到锐化效果，片刻之后是真正修好的图。"],
   choose: ["Choose photos", "选择照片"],
+  another: ["New photo", "新照片"],
   camera: ["Take a photo", "拍一张"],
   paste: ["Or paste one. It goes to this server and to nobody else.", "也可以直接粘贴。照片只发给这台服务器。"],
   cancel: ["Cancel", "取消"],

@@ -1,0 +1,86 @@
+"""Chromium, a page in it, and the service that the page belongs to.
+
+Without Chromium these tests are skipped on a laptop and fail where `CI` is set.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.stack import RunningUp, running_up
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+HERE = Path(__file__).parent
+QUIET = [
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+try:
+    from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+except ImportError:  # pragma: no cover
+    sync_playwright = None  # type: ignore[assignment]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # A browser beside a whole stack, on a machine that may be busy with other tests.
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.timeout(240))
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """One Chromium for the run, with nothing of a person's profile."""
+    if sync_playwright is None or not Path(CHROMIUM).exists():
+        if os.environ.get("CI"):
+            pytest.fail("the browser tests need Debian's chromium and the playwright package")
+        pytest.skip("no Chromium here (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=QUIET, chromium_sandbox=False
+        )
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, browser: "Browser") -> Iterator[RunningUp]:
+    """The real service with the engine of tests, slow enough to be watched."""
+    del browser  # first, so that nothing is started in vain
+    with running_up(tmp_path_factory.mktemp("page"), fake_step_seconds="0.15") as up:
+        yield up
+
+
+@pytest.fixture
+def context(browser: "Browser") -> "Iterator[BrowserContext]":
+    """A device of its own: empty storage, English, and motion reduced."""
+    made = browser.new_context(locale="en-US", reduced_motion="reduce", accept_downloads=True)
+    made.set_default_timeout(60_000)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def page(context: "BrowserContext", stack: RunningUp) -> "Iterator[Page]":
+    """The page, open; afterwards nothing may have gone wrong in it unseen."""
+    opened = context.new_page()
+    faults: list[str] = []
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on(
+        "console",
+        lambda message: (
+            faults.append(message.text) if "Content Security Policy" in message.text else None
+        ),
+    )
+    opened.goto(stack.url)
+    yield opened
+    assert faults == []

@@ -1,0 +1,49 @@
+"""What a person does on the page, and what they see of it."""
+
+from pathlib import Path
+
+from playwright.sync_api import FilePayload, Page
+
+from tests.support.pictures import photo
+
+DROP = """([bytes, name]) => {
+  const transfer = new DataTransfer();
+  const type = name.endsWith('.png') ? 'image/png' : 'image/jpeg';
+  transfer.items.add(new File([Uint8Array.from(bytes)], name, { type }));
+  for (const kind of ['dragover', 'drop']) {
+    document.body.dispatchEvent(
+      new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+  }
+}"""
+PHASES = "names => names.includes(document.getElementById('stage').dataset.phase)"
+
+
+def a_photo(name: str = "selfie.jpg", width: int = 160, height: int = 120) -> FilePayload:
+    return {"name": name, "mimeType": "image/jpeg", "buffer": photo(width, height)}
+
+
+def choose(page: Page, *files: FilePayload | Path) -> None:
+    """Choose files, as the button's dialog does."""
+    page.set_input_files("#file", list(files))  # type: ignore[arg-type]
+
+
+def drop(page: Page, data: bytes, name: str = "selfie.jpg") -> None:
+    """Let a file go over the page."""
+    page.evaluate(DROP, [list(data), name])
+
+
+def wait_for(page: Page, *phases: str) -> None:
+    """Until the photo in view is in one of these phases."""
+    page.wait_for_function(PHASES, arg=list(phases))
+
+
+def set_strength(page: Page, value: str) -> None:
+    """Move the native range."""
+    page.locator("#strength-range").fill(value)
+
+
+def download(page: Page, button: str = "#save") -> tuple[str, bytes]:
+    """The file that a button gives: its name and its bytes."""
+    with page.expect_download() as caught:
+        page.click(button)
+    return caught.value.suggested_filename, Path(caught.value.path()).read_bytes()
