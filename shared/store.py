@@ -12,7 +12,13 @@ from typing import Any, cast
 import redis
 from pydantic import BaseModel
 
-from shared.errors import CrashedTooOften, IdempotencyKeyReuse, JobNotFound, QueueFull
+from shared.errors import (
+    CrashedTooOften,
+    IdempotencyKeyReuse,
+    JobNotFound,
+    QueueFull,
+    RetouchError,
+)
 from shared.jobs import (
     Claim,
     CommitOutcome,
@@ -226,9 +232,13 @@ class JobStore:
         """Take back every job whose lease has run out."""
         return self._reap("")
 
-    def reap_worker(self, worker: str) -> list[Reaped]:
-        """Take back at once what a worker that is known to be dead has held."""
-        return self._reap(worker)
+    def reap_worker(
+        self, worker: str, last_straw: type[RetouchError] = CrashedTooOften
+    ) -> list[Reaped]:
+        """Take back at once what a worker that is known to be dead has held. `last_straw` is the
+        failure of a job whose last attempt this was.
+        """
+        return self._reap(worker, last_straw)
 
     def overdue(self, base: str, limit: int) -> list[str]:
         """Queued jobs that should be hinted again, at most `limit`; they count as hinted now."""
@@ -256,9 +266,11 @@ class JobStore:
 
     # --- inside
 
-    def _reap(self, worker: str) -> list[Reaped]:
+    def _reap(self, worker: str, last_straw: type[RetouchError] = CrashedTooOften) -> list[Reaped]:
         failure = Failure(
-            code=CrashedTooOften.code, message=f"{self._max_crashes} attempts ended in a crash"
+            code=last_straw.code,
+            message=f"{self._max_crashes} attempts took their worker down",
+            retryable=last_straw.retryable,
         )
         flat = self._scripts.run(
             "reap", self._ttl, self._max_crashes, failure.model_dump_json(), worker

@@ -11,13 +11,14 @@ import structlog
 from shared.bases import identify_base
 from shared.blobs import open_blobs
 from shared.devices import DeviceLeases
-from shared.errors import RetouchError
+from shared.errors import CrashedTooOften, RetouchError, StepTimeout
 from shared.fleet import Fleet
 from shared.jobs import JobState
 from shared.leftovers import discard_result
 from shared.queue import Hints, make_celery
 from shared.settings import Settings
 from shared.store import JobStore, Reaped
+from worker import exits
 
 logger = structlog.get_logger(__name__)
 
@@ -54,7 +55,8 @@ class Undertaker:
                 return
 
     def _bury(self, worker_id: str, status: int) -> None:
-        for reaped in self._store.reap_worker(worker_id):
+        last_straw = StepTimeout if status == exits.HUNG else CrashedTooOften
+        for reaped in self._store.reap_worker(worker_id, last_straw):
             logger.warning("worker died", job=reaped.job_id, status=status, now=str(reaped.outcome))
             self._settle(reaped)
         self._fleet.withdraw(worker_id)

@@ -16,6 +16,7 @@ from PIL import Image
 from shared.errors import OutOfMemory
 from shared.jobs import Stage
 from shared.params import executed_steps
+from worker.engine.device_errors import translated
 from worker.engine.fidelity import apply_fidelity, crop_to, pad_to_multiple
 from worker.engine.interface import (
     EngineJob,
@@ -194,6 +195,8 @@ def _device_errors() -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         torch.cuda.empty_cache()
         raise OutOfMemory("the device has no memory left for this picture") from error
+    except torch.AcceleratorError as error:
+        raise translated(error) from error
 
 
 def _scaled_to_side(pixels: Pixels, side: int) -> Pixels:

@@ -20,6 +20,7 @@ import torch
 from shared.errors import LeaseLost, OutOfMemory
 from shared.jobs import Stage
 from worker.adapters import Residency
+from worker.engine.device_errors import translated
 from worker.engine.interface import (
     EngineJob,
     EngineResult,
@@ -214,8 +215,10 @@ class StepEngine:
         row.future.set_result(EngineResult(pixels, tuple(row.degraded), row.seconds))
 
     def _leave(self, row: Row, reason: BaseException) -> None:
-        self._release(row)
-        row.future.set_exception(reason)
+        try:
+            self._release(row)
+        finally:
+            row.future.set_exception(translated(reason))
 
     def _release(self, row: Row) -> None:
         self._rows.remove(row)
