@@ -83,8 +83,8 @@ class Fleet:
     def revive_and_wait(self) -> None:
         self._wait_ready(self.revive() or self.workers)
 
-    def send(self, job: int, steps: int = 4, seconds: float = 0.01, poison: bool = False) -> None:
-        self._sender.send_task("plain.run", args=(job, steps, seconds, poison))
+    def send(self, job: int, steps: int = 4, seconds: float = 0.01, fault: str = "") -> None:
+        self._sender.send_task("plain.run", args=(job, steps, seconds, fault))
 
     def lines(self, what: str) -> list[dict[str, Any]]:
         if not self._history.exists():
@@ -129,21 +129,20 @@ def fleet(workers: int) -> Iterator[Fleet]:
 
 
 def kills(count: int, jobs: int) -> dict[str, Any]:
-    """G1: pool processes and whole workers killed at random under load."""
+    """G1: pool processes and whole workers killed, in the middle of a job and at random."""
     drawn = random.Random(2026)
     with fleet(3) as running:
         sent = 0
         for number in range(count):
-            for _ in range(jobs // count):
-                running.send(sent)
+            whole = number % 4 > 1
+            named = number % 2 == 0
+            for position in range(jobs // count):
+                fault = ("worker" if whole else "process") if named and position == 2 else ""
+                running.send(sent, fault=fault)
                 sent += 1
             time.sleep(drawn.random() * 0.4)
-            victim = drawn.choice(running.workers)
-            if victim.poll() is None and number % 2:
-                os.killpg(victim.pid, signal.SIGKILL)
-                victim.wait()
-            elif victim.poll() is None:
-                kill_child(victim)
+            if not named:
+                kill(drawn.choice(running.workers), whole)
             running.revive()
         lost = running.wait_for(set(range(sent)))
         twice = sum(times > 1 for times in running.done().values())
@@ -151,9 +150,14 @@ def kills(count: int, jobs: int) -> dict[str, Any]:
     return {"kills": count, "jobs": sent, "lost": len(lost), "done_twice": twice, "starts": starts}
 
 
-def kill_child(worker: subprocess.Popen[bytes]) -> None:
-    children = psutil.Process(worker.pid).children()
-    if children:
+def kill(worker: subprocess.Popen[bytes], whole: bool) -> None:
+    """Kill a worker, or one process of its pool."""
+    if worker.poll() is not None:
+        return
+    if whole:
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+    elif children := psutil.Process(worker.pid).children():
         children[0].kill()
 
 
@@ -223,7 +227,7 @@ def poison(bad: int, good: int, watched_seconds: float) -> dict[str, Any]:
         for number in range(good):
             running.send(number)
             if number % (good // bad) == 0:
-                running.send(10_000 + number, poison=True)
+                running.send(10_000 + number, fault="poison")
         began = time.monotonic()
         while time.monotonic() - began < watched_seconds:
             running.revive()

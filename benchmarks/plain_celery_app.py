@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 from celery import Celery
 
@@ -46,11 +47,22 @@ def note(what: str, job: int) -> None:
 
 
 @app.task(name="plain.run")
-def run(job: int, steps: int, step_seconds: float, poison: bool = False) -> None:
-    """As many steps as a job of the fake engine; poison kills its process at the second."""
+def run(job: int, steps: int, step_seconds: float, fault: str = "") -> None:
+    """As many steps as a job of the fake engine, with a fault at the second: `poison` kills its
+    process every time, `process` once, `worker` its whole worker once.
+    """
     note("start", job)
     for step in range(steps):
-        if poison and step == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if step == 1 and (fault == "poison" or (fault and first_time(job))):
+            os.kill(0 if fault == "worker" else os.getpid(), signal.SIGKILL)
         time.sleep(step_seconds)
     note("done", job)
+
+
+def first_time(job: int) -> bool:
+    """Whether this job's fault has not happened yet."""
+    try:
+        Path(f"{os.environ['PLAIN_CELERY_HISTORY']}.{job}").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True

