@@ -8,10 +8,11 @@ import pytest
 import redis
 
 from shared.blobs import open_blobs
-from shared.errors import StoreUnavailable
+from shared.errors import ImageNotFound, StoreUnavailable
 from shared.fleet import Fleet, WorkerInfo, now
 from shared.history import FIRST_GUESS, History
 from shared.jobs import JobState, Stage
+from shared.leftovers import result_blob
 from shared.reaper import Reaper
 from shared.settings import Settings
 from shared.store import JobStore
@@ -23,12 +24,13 @@ class SentHints:
 
     def __init__(self) -> None:
         self.ids: list[str] = []
+        self.waiting = 0
 
     def send(self, job_id: str) -> None:
         self.ids.append(job_id)
 
     def pending(self) -> int:
-        return 0
+        return self.waiting
 
 
 def make_reaper(store: JobStore, settings: Settings, hints: SentHints) -> Reaper:
@@ -97,6 +99,36 @@ def test_after_an_outage_it_waits_one_lease(
     time.sleep(0.25)
     reaper.tick()
     assert old_store.get(job_id).state is JobState.QUEUED
+
+
+def test_no_more_hints_are_sent_than_there_are_jobs_without(
+    old_store: JobStore, settings: Settings
+) -> None:
+    for _ in range(3):
+        old_store.submit(make_spec())
+    time.sleep(0.15)
+    hints = SentHints()
+    hints.waiting = 3
+    reaper = make_reaper(old_store, settings, hints)
+    reaper.tick()
+    assert hints.ids == []
+    hints.waiting = 2
+    reaper.tick()
+    assert len(hints.ids) == 1
+
+
+def test_a_lost_attempts_picture_is_deleted_with_its_lease(
+    old_store: JobStore, settings: Settings
+) -> None:
+    blobs = open_blobs(settings)
+    job_id = old_store.submit(make_spec())
+    claim = old_store.claim("tiny", "gone")
+    assert claim is not None
+    blobs.put(result_blob(job_id, claim.epoch, "png"), b"never committed")
+    time.sleep(0.25)
+    make_reaper(old_store, settings, SentHints()).tick()
+    with pytest.raises(ImageNotFound):
+        blobs.get(result_blob(job_id, claim.epoch, "png"))
 
 
 def test_only_one_of_two_reapers_acts(old_store: JobStore, settings: Settings) -> None:

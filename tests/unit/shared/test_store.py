@@ -6,13 +6,20 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from shared.errors import IdempotencyKeyReuse, JobNotFound, QueueFull, StoreUnavailable
+from shared.errors import (
+    IdempotencyKeyReuse,
+    JobNotFound,
+    QueueFull,
+    StepTimeout,
+    StorageFull,
+    StoreUnavailable,
+)
 from shared.jobs import Claim, EventKind, Failure, JobState, Progress, Stage, StepSignal, Timings
 from shared.params import JobParams
 from shared.records import Idempotency, read_event
 from shared.redis_client import connect
 from shared.settings import Settings
-from shared.store import JobStore
+from shared.store import JobStore, MustRunAlone
 from tests.support.jobs import make_result, make_spec
 
 FINISHED = Progress(percent=100.0)
@@ -337,3 +344,93 @@ def test_a_snapshot_names_the_last_event_that_it_reflects(
     job, last = store.snapshot(job_id)
     assert job.state is JobState.RUNNING
     assert redis_client.xrange(f"job:{job_id}:events", min=f"({last}") == []
+
+
+def test_a_job_that_was_in_hand_when_a_worker_died_runs_alone(store: JobStore) -> None:
+    # Given two jobs of a worker that died, and two others behind them
+    ids = [submitted(store) for _ in range(4)]
+    claimed(store, "dead")
+    claimed(store, "dead")
+    store.reap_worker("dead")
+    # When another worker takes the first of them
+    suspect = claimed(store, "w1")
+    # Then it gets nothing else beside it, and a third one with something in hand waits as well
+    with pytest.raises(MustRunAlone):
+        store.claim("tiny", "w1")
+    second = claimed(store, "w2")
+    assert {suspect.spec.id, second.spec.id} == set(ids[:2])
+    # And once it is alone no more, it goes on two at a time
+    commit(store, suspect)
+    claimed(store, "w1")
+    claimed(store, "w1")
+
+
+def test_a_suspect_waits_for_a_worker_with_empty_hands(store: JobStore) -> None:
+    submitted(store)
+    busy = claimed(store, "busy")
+    submitted(store)
+    claimed(store, "dead")
+    store.reap_worker("dead")
+    with pytest.raises(MustRunAlone):
+        store.claim("tiny", "busy")
+    commit(store, busy)
+    assert claimed(store, "busy").attempt == 2
+
+
+def test_the_last_attempts_end_names_the_failure(
+    redis_client: redis.Redis, make_settings: Callable[..., Settings]
+) -> None:
+    store = JobStore(redis_client, make_settings(max_crashes=1))
+    job_id = submitted(store)
+    claimed(store, "hung")
+    store.reap_worker("hung", StepTimeout)
+    failure = store.get(job_id).failure
+    assert failure is not None
+    assert (failure.code, failure.retryable) == ("step_timeout", True)
+
+
+def test_a_store_without_memory_refuses_jobs_and_finishes_those_it_has(
+    store: JobStore, redis_client: redis.Redis
+) -> None:
+    running, waiting = submitted(store), submitted(store)
+    claim = claimed(store)
+    redis_client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(StorageFull):
+            submitted(store)
+        assert store.renew(claim) is StepSignal.GO_ON
+        assert store.report_progress(claim, Progress(percent=50.0)) is StepSignal.GO_ON
+        assert commit(store, claim) == "committed"
+        assert store.cancel(waiting) is JobState.CANCELED
+    finally:
+        redis_client.config_set("maxmemory", 0)
+    assert store.get(running).state is JobState.SUCCEEDED
+    submitted(store)
+
+
+def test_every_event_carries_the_claim_that_it_comes_from(
+    store: JobStore, redis_client: redis.Redis
+) -> None:
+    job_id = submitted(store)
+    claimed(store, "dead")
+    store.reap_worker("dead")
+    claim = claimed(store, "w2")
+    store.report_progress(claim, Progress(percent=10.0))
+    commit(store, claim)
+    epochs = [int(fields["epoch"]) for _, fields in redis_client.xrange(f"job:{job_id}:events")]
+    assert epochs == [0, 1, 1, 2, 2, 2, 2, 2]
+
+
+def test_two_hundred_equal_submits_at_once_are_one_job(store: JobStore) -> None:
+    same, ids = Idempotency("key", "print"), list[str]()
+    threads = [
+        threading.Thread(target=lambda: ids.append(store.submit(make_spec(), same)))
+        for _ in range(200)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 200
+    assert len(set(ids)) == 1
+    assert store.queue_size("tiny") == 1
