@@ -1,0 +1,57 @@
+"""The lookout: an idle worker finds work that no hint has told of."""
+
+from types import SimpleNamespace
+
+from shared.store import MustRunAlone
+from worker.lookout import Lookout
+from worker.probe import NoProbe
+
+
+class Scene:
+    """A lookout on a queue that the test fills, for a worker that the test keeps busy."""
+
+    def __init__(self) -> None:
+        self.queue, self.idle = 0, True
+        self.runs, self.reconnections = 0, 0
+        self.must_wait = False
+        runner = SimpleNamespace(
+            engine=SimpleNamespace(base="tiny"),
+            store=SimpleNamespace(queue_size=lambda _base: self.queue),
+            probe=NoProbe(),
+            run_next=self._run,
+        )
+        self.lookout = Lookout(runner, lambda: self.idle, self._reconnect)  # type: ignore[arg-type]
+
+    def _run(self) -> bool:
+        if self.must_wait:
+            raise MustRunAlone
+        self.runs += 1
+        return True
+
+    def _reconnect(self) -> None:
+        self.reconnections += 1
+
+
+def test_work_that_waits_at_two_looks_is_taken_and_the_consumer_connects_anew() -> None:
+    scene = Scene()
+    scene.queue = 1
+    scene.lookout.look()
+    assert scene.runs == 0
+    scene.lookout.look()
+    assert (scene.runs, scene.reconnections) == (1, 1)
+
+
+def test_a_busy_worker_and_an_empty_queue_start_the_count_again() -> None:
+    scene = Scene()
+    for queue, idle in ((1, True), (0, True), (1, True), (1, False), (1, True)):
+        scene.queue, scene.idle = queue, idle
+        scene.lookout.look()
+    assert scene.runs == 0
+
+
+def test_a_job_that_has_to_wait_is_left_alone() -> None:
+    scene = Scene()
+    scene.queue, scene.must_wait = 1, True
+    scene.lookout.look()
+    scene.lookout.look()
+    assert scene.runs == 0
