@@ -111,7 +111,12 @@ def columns(case: Case, restorer: Restorer, entries: dict[str, LoraEntry]) -> li
     made["base"] = [restorer.restore(picture, None) for picture in case.damaged]
     if case.kind is not None and (entry := entries.get(LORA_OF[case.kind])):
         made["LoRA"] = [restorer.restore(picture, entry) for picture in case.damaged]
-    made["auto"] = [automatic(restorer, picture, entries) for picture in case.damaged]
+    known = dict(zip(map(id, case.damaged), made.get("LoRA", []), strict=False))
+    special = entries.get(LORA_OF[case.kind]) if case.kind is not None else None
+    made["auto"] = [
+        automatic(restorer, picture, entries, special, known.get(id(picture)))
+        for picture in case.damaged
+    ]
     if case.kind is not None:
         for family, grid in families(case.kind):
             tuned = tune(grid, case.damaged, case.clean)
@@ -122,9 +127,18 @@ def columns(case: Case, restorer: Restorer, entries: dict[str, LoraEntry]) -> li
     ]
 
 
-def automatic(restorer: Restorer, picture: Pixels, entries: dict[str, LoraEntry]) -> Pixels:
+def automatic(
+    restorer: Restorer,
+    picture: Pixels,
+    entries: dict[str, LoraEntry],
+    special: LoraEntry | None,
+    known: Pixels | None,
+) -> Pixels:
+    """What `lora=auto` makes; `known` is what `special` made, so that it is not made twice."""
     choice = choose(picture, list(entries.values()))
     entry = choice.loras[0][0] if choice.loras else None
+    if known is not None and entry is not None and entry is special:
+        return known
     return restorer.restore(picture, entry, choice.strength)
 
 
@@ -214,7 +228,9 @@ def main() -> None:
     parser.add_argument("--base", type=Path, default=ROOT / "models" / "tiny")
     parser.add_argument("--loras", type=Path, default=ROOT / "loras")
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
+    parser.add_argument("--threads", type=int, help="CPU threads; all cores where not given")
     options = parser.parse_args()
+    torch.set_num_threads(options.threads or torch.get_num_threads())
     named = dict(list(held_out_photos().items())[: options.photos])
     entries = read_entries(options.loras)
     restorer = Restorer(options.base, entries)

@@ -22,7 +22,8 @@ class Recipe:
     (captions win). `objective`: `rollout` follows the service's sampler and suits small bases,
     `path` draws one noise level per picture and suits large ones. `horizon` is how many of the
     sampler's steps carry gradients; the last `whole_share` of the run uses all of them.
-    `compare_pixels` measures the loss on decoded pictures instead of on latents.
+    `other_settings_share` of the batches run at a strength and a number of steps that a person may
+    choose instead. `compare_pixels` measures the loss on decoded pictures instead of on latents.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Recipe:
     gradient_checkpointing: bool = False
     sampler_steps: int = 10
     strength: float = 0.4
+    other_settings_share: float = 0.2
     seed: int = 0
     held_out: int = 8
     max_side: int = 1400

@@ -14,9 +14,12 @@ from worker.training.frozen_base import FrozenBase
 from worker.training.objective import Stretch, picture_loss, rollout_predictions
 from worker.training.photos import Photo, random_crop
 from worker.training.recipe import Recipe
-from worker.training.sampler import executed_steps
+from worker.training.sampler import Step, executed_steps
 
 LAST_WEIGHS = 4.0
+
+# Steps and strengths besides the recipe's own, so that moving a slider does no harm.
+OTHER_SETTINGS = ((20, 0.4), (5, 0.4), (10, 0.2), (10, 0.3), (10, 0.5), (10, 0.6), (5, 0.8))
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class RestorationLoss:
         self._photos = photos
         self._recipe = recipe
         self._plan = executed_steps(base.scheduler, recipe.sampler_steps, recipe.strength)
+        self._others = [executed_steps(base.scheduler, *setting) for setting in OTHER_SETTINGS]
         self._alphas = base.scheduler.alphas_cumprod.to(base.device)
 
     def __call__(self, random: np.random.Generator, progress: float) -> torch.Tensor:
@@ -76,11 +80,17 @@ class RestorationLoss:
 
     def _draw_stretch(self, random: np.random.Generator, progress: float) -> Stretch:
         """Mostly one step with gradients; towards the end all of them at once."""
+        plan = self._draw_plan(random)
         if progress >= 1 - self._recipe.whole_share:
-            return Stretch(self._plan, 0, len(self._plan))
+            return Stretch(plan, 0, len(plan))
         # The first step does most of the work and costs no roll-out before it.
-        first = 0 if random.random() < 0.5 else int(random.integers(len(self._plan)))
-        return Stretch(self._plan, first, self._recipe.horizon)
+        first = 0 if random.random() < 0.5 else int(random.integers(len(plan)))
+        return Stretch(plan, first, self._recipe.horizon)
+
+    def _draw_plan(self, random: np.random.Generator) -> list[Step]:
+        if random.random() >= self._recipe.other_settings_share:
+            return self._plan
+        return self._others[int(random.integers(len(self._others)))]
 
     def _on_path(
         self,

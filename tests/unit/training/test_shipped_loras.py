@@ -18,6 +18,10 @@ ROOT = Path(__file__).parents[3]
 # A good deal less than measured, in dB on this part of this photo.
 SHIPPED: list[tuple[str, Kind, float]] = [
     ("denoise", "noise", 5.0),
+    ("deblur", "blur", 1.5),
+    ("dejpeg", "jpeg", 0.3),
+    ("lowres", "lowres", 0.3),
+    ("face_restore", "phone", 0.15),
 ]
 
 
