@@ -18,6 +18,12 @@ export class LoraCards extends HTMLElement {
     this.mode = "auto";
     /** @type {Map<string, string>} */
     this.labels = new Map();
+    /** @type {Map<string, Promise<string>>} object URLs by address */
+    this.samples = new Map();
+    // Pictures wait until they are in sight: the page itself comes first.
+    this.sight = new IntersectionObserver((seen) => {
+      for (const { target, isIntersecting } of seen) if (isIntersecting) this.fillSample(/** @type {HTMLElement} */ (target));
+    });
     this.isMissing = false;
     document.addEventListener("retouch:language", () => this.load());
   }
@@ -71,7 +77,10 @@ export class LoraCards extends HTMLElement {
     const isUsable = item.state === "available";
     const note = isUsable ? base : `${base}: ${item.reason ?? item.state}`;
     const card = this.card(item.name, item.title, note, Boolean(this.chosen?.has(item.name)), !isUsable);
-    if (item.sample_url) this.fillSample(card, item.sample_url);
+    if (item.sample_url) {
+      card.dataset.sample = item.sample_url;
+      this.sight?.observe(card);
+    }
     return card;
   }
 
@@ -84,11 +93,15 @@ export class LoraCards extends HTMLElement {
     return make("label", { className: isOff ? "card off" : "card" }, input, swatch, text);
   }
 
-  /** @param {HTMLElement} card @param {string} url fetched, since an <img> cannot send a key */
-  async fillSample(card, url) {
-    const blob = await ask(url).then((answer) => answer.blob(), () => null);
-    if (!blob) return;
-    card.querySelector(".swatch")?.replaceChildren(make("img", { src: URL.createObjectURL(blob), alt: "" }));
+  /** Fetched, since an <img> cannot send a key. @param {HTMLElement} card */
+  async fillSample(card) {
+    this.sight?.unobserve(card);
+    const url = card.dataset.sample ?? "";
+    const asked = this.samples?.get(url) ?? ask(url).then((answer) => answer.blob()).then(URL.createObjectURL);
+    this.samples?.set(url, asked);
+    const src = await asked.catch(() => "");
+    if (src) card.querySelector(".swatch")?.replaceChildren(make("img", { src, alt: "" }));
+    else this.samples?.delete(url);
   }
 
   /** @param {string} value @param {boolean} isChosen */

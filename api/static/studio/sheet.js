@@ -29,7 +29,6 @@ export class Row {
     this.bar.hidden = isAtRest;
     this.bar.value = percent;
     this.bar.setAttribute("aria-label", kept.name);
-    this.opener.setAttribute("aria-label", `${say("open", { name: kept.name })}: ${this.state.textContent}`);
     this.remover.setAttribute("aria-label", say("remove", { name: kept.name }));
     const shown = kept.result ?? kept.thumb;
     if (shown && this.shown !== shown) this.fill(shown);

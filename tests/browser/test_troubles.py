@@ -1,0 +1,175 @@
+"""What goes wrong on the way, said in a sentence with one button that does the advice."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+
+from tests.browser.driving import a_photo, choose, download, set_strength, wait_for
+from tests.support.pictures import photo
+from tests.support.stack import RunningUp, running_up
+
+KEY = "a-key-of-the-tests-0123456789"
+
+
+def refusing_once(
+    page: Page, pattern: str, status: int, code: str, **headers: str
+) -> Callable[[], list[str]]:
+    """Refuse the first POST with this problem; gives the bodies of all of them."""
+    bodies: list[str] = []
+
+    def answer(route: Route) -> None:
+        if route.request.method != "POST":
+            route.continue_()
+            return
+        sent = route.request.post_data_buffer or b""
+        bodies.append(sent.decode("utf-8", "replace"))
+        if len(bodies) > 1:
+            route.continue_()
+            return
+        problem = {"code": code, "detail": f"Said of {code}.", "advice": "Do this."}
+        route.fulfill(
+            status=status,
+            headers=headers,
+            content_type="application/problem+json",
+            body=json.dumps(problem),
+        )
+
+    page.route(pattern, answer)
+    return lambda: bodies
+
+
+@pytest.mark.parametrize(
+    ("code", "button", "then"),
+    [
+        ("image_too_blurry", "Continue anyway", 'name="force"\r\n\r\ntrue'),
+        ("lora_base_mismatch", "Let it choose the LoRA", 'name="lora"\r\n\r\nauto'),
+        ("image_not_found", "Send it again", 'name="image_id"'),
+        ("validation_error", "Reset the settings and try again", 'name="image_id"'),
+        ("internal_error", "Try again", 'name="image_id"'),
+    ],
+)
+def test_a_refusal_says_why_and_its_button_does_the_advice(
+    page: Page, code: str, button: str, then: str
+) -> None:
+    # Given
+    bodies = refusing_once(page, "**/v1/jobs", 422, code)
+    # When
+    choose(page, a_photo())
+    # Then
+    expect(page.locator("#sentence")).to_have_text(f"Said of {code}. Do this.")
+    expect(page.locator("#mend")).to_have_text(button)
+    page.click("#mend")
+    wait_for(page, "succeeded")
+    assert then in bodies()[1]
+
+
+def test_what_passes_is_tried_again_by_itself(page: Page) -> None:
+    bodies = refusing_once(page, "**/v1/jobs", 503, "queue_full", **{"Retry-After": "1"})
+    choose(page, a_photo())
+    expect(page.locator("#mend")).to_contain_text("Try again (")
+    wait_for(page, "succeeded")
+    assert len(bodies()) == 2
+
+
+def test_a_photo_that_is_too_large_is_scaled_to_1024_by_the_button(page: Page) -> None:
+    # Given
+    refusing_once(page, "**/v1/images", 413, "payload_too_large")
+    large = {"name": "large.jpg", "mimeType": "image/jpeg", "buffer": photo(1600, 800)}
+    choose(page, large)  # type: ignore[arg-type]
+    expect(page.locator("#mend")).to_have_text("Scale to 1024 and try again")
+    # When
+    page.click("#mend")
+    wait_for(page, "succeeded")
+    # Then
+    sent = page.locator("compare-view .before img")
+    assert sent.evaluate("image => image.naturalWidth") == 1024
+
+
+def test_a_file_that_is_no_picture_is_refused_and_its_name_is_shown_as_text(page: Page) -> None:
+    name = "<img src=x onerror=alert(1)>.txt"
+    choose(page, {"name": name, "mimeType": "text/plain", "buffer": b"not a picture"})
+    expect(page.locator("#sentence")).to_contain_text("not a PNG, JPEG or WebP picture")
+    expect(page.locator("#mend")).to_have_text("Choose another photo")
+    expect(page.locator("#rows b")).to_have_text(name)
+    with page.expect_file_chooser():
+        page.click("#mend")
+
+
+def test_a_picture_that_is_too_small_is_refused(page: Page) -> None:
+    choose(page, a_photo(width=8, height=8))
+    expect(page.locator("#mend")).to_have_text("Choose another photo")
+    expect(page.locator("#sentence")).to_contain_text("larger picture")
+
+
+def test_a_lost_connection_is_said_and_got_over(page: Page) -> None:
+    # Given
+    page.context.set_offline(True)
+    expect(page.locator("#notice")).to_contain_text("The connection is lost")
+    choose(page, a_photo())
+    expect(page.locator("#sentence")).to_contain_text("does not answer")
+    # When
+    page.context.set_offline(False)
+    # Then
+    expect(page.locator("#notice")).to_be_hidden()
+    wait_for(page, "succeeded")
+
+
+def test_a_restarted_server_finishes_the_job_that_the_page_follows(
+    context: BrowserContext, tmp_path: Path
+) -> None:
+    # Given a job in its middle
+    slow = {"fake_step_seconds": "0.6", "grace_seconds": "0.5"}
+    page = context.new_page()
+    with running_up(tmp_path, **slow) as up:
+        page.goto(up.url)
+        set_strength(page, "1")
+        choose(page, a_photo())
+        wait_for(page, "running")
+        # When
+        assert up.end(seconds=40) == 0
+        expect(page.locator("#notice")).to_contain_text("The connection is lost")
+        port = int(up.url.rpartition(":")[2])
+    # Then
+    with running_up(tmp_path, "--port", str(port), fake_step_seconds="0.1"):
+        wait_for(page, "succeeded")
+        expect(page.locator("#notice")).to_be_hidden()
+        assert download(page)[1].startswith(b"\x89PNG")
+
+
+def test_a_service_with_keys_asks_for_one_and_events_go_by_ticket(
+    browser: Browser, tmp_path: Path
+) -> None:
+    # Given
+    context = browser.new_context(locale="en-US", accept_downloads=True)
+    page = context.new_page()
+    with running_up(tmp_path, api_keys=f"me={KEY}") as up:
+        page.goto(up.url)
+        choose(page, a_photo())
+        expect(page.locator("#sentence")).to_contain_text("API key")
+        # When
+        page.click("#mend")
+        page.fill("#key", KEY)
+        with page.expect_request(lambda request: "/events?ticket=" in request.url):
+            page.keyboard.press("Enter")
+        # Then
+        wait_for(page, "succeeded")
+        assert KEY not in page.url
+    context.close()
+
+
+def test_the_sentence_of_a_failed_job_is_in_the_page_s_language(
+    browser: Browser, stack: RunningUp
+) -> None:
+    # Given a page in Chinese
+    context = browser.new_context(locale="zh-CN")
+    page = context.new_page()
+    page.goto(stack.url)
+    # When
+    choose(page, {"name": "a.txt", "mimeType": "text/plain", "buffer": b"not a picture"})
+    # Then
+    expect(page.locator("#sentence")).to_contain_text("照片")
+    expect(page.locator("#mend")).to_have_text("换一张照片")
+    context.close()
