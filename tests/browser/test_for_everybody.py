@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -35,6 +36,16 @@ def test_every_word_that_the_page_says_is_there_in_both_languages() -> None:
     used |= set(re.findall(r'say\("(\w+)"', scripts))
     assert used - set(catalogue) == set()
     assert all(english and chinese for english, chinese in catalogue.values())
+
+
+def test_the_types_of_the_scripts_hold() -> None:
+    tsc = ROOT / "node_modules" / ".bin" / "tsc"
+    if not tsc.exists():
+        pytest.skip("TypeScript is not there (npm ci)")
+    done = subprocess.run(
+        [tsc, "-p", STATIC / "jsconfig.json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_every_module_is_asked_for_at_once() -> None:
