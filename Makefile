@@ -45,7 +45,7 @@ bench: install ## Run the benchmarks, one after the other
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
 
 chaos: install ## Kill, freeze and cut off real processes, and count what is lost
-	$(BIN)/pytest -m chaos tests/chaos
+	$(BIN)/pytest -m chaos -n 2 tests/chaos
 
 chaos-full: install ## The same in full size, which takes hours; CHAOS_STORE=redis-server for Debian's
 	CHAOS_SIZE=full $(BIN)/pytest -m chaos tests/chaos
