@@ -7,6 +7,7 @@ service loads, with the LoRA's own strength, prompt and fidelity.
 """
 
 import argparse
+import os
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -257,7 +258,7 @@ def write(
         "the LoRAs and `auto` do not. Higher PSNR and SSIM are better, lower GMSD is.",
         "",
         f"One 512 pixel square through the warm pipeline: {seconds:.2f} s "
-        f"on {torch.get_num_threads()} threads.",
+        f"on {torch.get_num_threads()} CPU threads, beside a load average of {os.getloadavg()[0]:.1f}.",
         "",
         "![Contact sheet](quality.jpg)",
         "",
