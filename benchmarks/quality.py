@@ -258,7 +258,8 @@ def write(
         "the LoRAs and `auto` do not. Higher PSNR and SSIM are better, lower GMSD is.",
         "",
         f"One 512 pixel square through the warm pipeline: {seconds:.2f} s "
-        f"on {torch.get_num_threads()} CPU threads, beside a load average of {os.getloadavg()[0]:.1f}.",
+        f"on {torch.get_num_threads()} CPU threads, "
+        f"beside a load average of {os.getloadavg()[0]:.1f}.",
         "",
         "![Contact sheet](quality.jpg)",
         "",
