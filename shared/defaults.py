@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from shared.bases import Base
 from shared.loras.entry import LoraEntry
-from shared.params import DEFAULT_PROMPT, DEFAULT_STRENGTH, JobParams
+from shared.params import DEFAULT_PROMPT, DEFAULT_STRENGTH, Fidelity, JobParams
 
 Value = TypeVar("Value")
 
@@ -20,10 +20,15 @@ def with_defaults(params: JobParams, entries: Sequence[LoraEntry], base: Base) -
         "guidance_scale": base.guidance_scale,
         "prompt": _first(entry.prompt for entry in entries) or DEFAULT_PROMPT,
         "negative_prompt": _first(entry.negative_prompt for entry in entries) or "",
-        "fidelity": _first(entry.fidelity for entry in entries) or "none",
+        "fidelity": _first(entry.fidelity for entry in entries) or _plain_fidelity(entries),
     }
     gaps = {name: value for name, value in suggested.items() if getattr(params, name) is None}
     return params.model_copy(update=gaps)
+
+
+def _plain_fidelity(entries: Sequence[LoraEntry]) -> Fidelity:
+    """A LoRA that says nothing gets what it makes; the base alone gives back what it was given."""
+    return "none" if entries else "residual"
 
 
 def _first(values: Iterable[Value | None]) -> Value | None:
