@@ -107,6 +107,8 @@ function listen() {
     byId("live", HTMLElement).hidden = true;
     suggest();
     markRows();
+    // From a row or the settings, on a phone far below, back to what it is about.
+    if (desk.selected) byId("stage", HTMLElement).scrollIntoView({ block: "start" });
   });
   desk.addEventListener("finished", () => {
     suggest();

@@ -248,3 +248,22 @@ def test_a_reload_in_the_middle_takes_the_job_up_again(page: Page) -> None:
     wait_for(page, "queued", "running")
     wait_for(page, "succeeded")
     expect(page.locator("#rows li")).to_have_count(1)
+
+
+def test_a_small_result_that_comes_late_never_covers_the_full_picture(page: Page) -> None:
+    # Given a preview that is on its way for longer than the whole job takes
+    held: list[Route] = []
+    page.route("**/v1/jobs/*/preview", lambda route: held.append(route))
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    # When
+    for route in held:
+        route.continue_()
+    page.wait_for_timeout(500)
+    # Then
+    assert held
+    expect(page.locator(".badge")).to_be_hidden()
+    width = page.locator("compare-view .after img").evaluate_all(
+        "images => images.map(image => image.naturalWidth)"
+    )
+    assert width == [160]

@@ -110,6 +110,7 @@ def test_a_lost_connection_is_said_and_got_over(page: Page) -> None:
     expect(page.locator("#notice")).to_contain_text("The connection is lost")
     choose(page, a_photo())
     expect(page.locator("#sentence")).to_contain_text("does not answer")
+    expect(page.locator("#notice")).to_be_visible()
     # When
     page.context.set_offline(False)
     # Then

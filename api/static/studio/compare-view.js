@@ -19,6 +19,10 @@ export class CompareView extends HTMLElement {
     this.y = 0;
     /** @type {Map<number, PointerEvent>} */
     this.pointers = new Map();
+    /** Counts what is to be shown, so that what decodes late never covers what is newer. */
+    this.asked = 0;
+    /** @type {Record<string, number>} */
+    this.newest = { before: 0, after: 0 };
     this.build();
     this.mode = /** @type {Mode} */ ("slider");
     document.addEventListener("retouch:language", () => this.speak());
@@ -81,6 +85,8 @@ export class CompareView extends HTMLElement {
 
   /** Begin with another photo. @param {number} width @param {number} height */
   reset(width, height) {
+    this.asked = (this.asked ?? 0) + 1;
+    this.newest = { before: this.asked, after: this.asked };
     this.beforeSide?.replaceChildren();
     this.afterSide?.replaceChildren();
     this.style.setProperty("--ratio", String(width / height || 1));
@@ -109,8 +115,11 @@ export class CompareView extends HTMLElement {
 
   /** @param {HTMLElement | undefined} side @param {Blob | HTMLCanvasElement} picture @param {string} name */
   async show(side, picture, name) {
+    this.asked = (this.asked ?? 0) + 1;
+    const turn = this.asked;
     const layer = picture instanceof Blob ? await decoded(picture, name) : picture;
-    if (!side || !layer) return;
+    if (!side || !layer || !this.newest || turn < this.newest[name]) return;
+    this.newest[name] = turn;
     layer.classList.add("layer", "arriving");
     side.append(layer);
     void layer.offsetWidth; // the browser has to see it unfaded first

@@ -158,11 +158,10 @@ export class Shot extends EventTarget {
   }
 
   async fetchPreview() {
-    try {
-      this.preview = await (await ask(`/v1/jobs/${this.kept.jobId}/preview`)).blob();
-    } catch {
-      return; // the full picture comes anyway
-    }
+    const asked = ask(`/v1/jobs/${this.kept.jobId}/preview`).then((answer) => answer.blob());
+    const preview = await asked.catch(() => null); // the full picture comes anyway
+    if (!preview || this.kept.result) return;
+    this.preview = preview;
     this.kept.timings.preview ??= (performance.now() - this.began) / 1000;
     this.tell("preview");
   }

@@ -68,7 +68,7 @@ export class Stage {
   async reveal(shot, picture, note) {
     if (!picture) return;
     await compareView().showAfter(picture);
-    if (this.shot !== shot) return;
+    if (this.shot !== shot || (note === "note_preview" && shot.kept.result)) return;
     compareView().note(note && say(note));
     compareView().allow(true);
   }
@@ -88,7 +88,8 @@ export class Stage {
     if (shot.kept.phase === "succeeded") part("facts").textContent = facts(shot);
     if (shot.kept.phase === "canceled") compareView().note(say("canceled"));
     this.say(shot);
-    notice(shot.isConnected || shot.isAtRest ? "" : say("offline"));
+    const isFollowed = navigator.onLine && (shot.isConnected || shot.isAtRest);
+    notice(isFollowed ? "" : say("offline"));
   }
 
   /** @param {Shot} shot */
