@@ -34,7 +34,7 @@ LORAS = Path(__file__).resolve().parent.parent / "loras"
 
 def main() -> None:
     arguments = _arguments()
-    loaded = load_base(arguments.base, torch.device("cpu"))
+    loaded = load_base(arguments.base, torch.device("cpu"), arguments.precision)
     bare = load_base(arguments.base, torch.device("cpu"))
     entry = _some_lora(loaded.base.id)
     job = _job(arguments.side)
@@ -53,6 +53,7 @@ def main() -> None:
 def _arguments() -> Any:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", default="models/tiny")
+    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=7)
     return parser.parse_args()

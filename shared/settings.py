@@ -98,6 +98,10 @@ class Settings(BaseSettings):
         description="Jobs that one worker claims at once: its batch plus one waiting.",
     )
     lora_slots: int = Field(8, ge=1, le=256, description="LoRAs kept resident by one worker.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Type in which the UNet computes on a CPU; auto: bfloat16 where it is quick.",
+    )
     threads: int = Field(
         0, ge=0, le=256, description="CPU threads of one worker; 0: torch decides."
     )

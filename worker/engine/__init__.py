@@ -7,12 +7,18 @@ from worker.engine.interface import Engine
 
 def make_engine(settings: Settings) -> Engine:
     """The engine that the settings name, with its base loaded and warm."""
-    if settings.engine == "fake":
-        from worker.engine.fake import FakeEngine
+    return _make_fake(settings) if settings.engine == "fake" else _make_real(settings)
 
-        device = "fake" if settings.device == "auto" else settings.device
-        base = identify_base(settings.base_model).id
-        return FakeEngine(base, settings.fake_step_seconds, device, settings.fake_faults)
+
+def _make_fake(settings: Settings) -> Engine:
+    from worker.engine.fake import FakeEngine
+
+    device = "fake" if settings.device == "auto" else settings.device
+    base = identify_base(settings.base_model).id
+    return FakeEngine(base, settings.fake_step_seconds, device, settings.fake_faults)
+
+
+def _make_real(settings: Settings) -> Engine:
     import torch
     import transformers
 
@@ -24,5 +30,6 @@ def make_engine(settings: Settings) -> Engine:
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    loaded = load_base(settings.base_model, choose_device(settings.device))
+    device = choose_device(settings.device)
+    loaded = load_base(settings.base_model, device, settings.precision)
     return warm_engine(loaded, settings)

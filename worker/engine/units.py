@@ -35,6 +35,7 @@ class Units:
     def __init__(self, loaded: LoadedBase, limits: EngineLimits) -> None:
         self._device, self._dtype = loaded.device, loaded.dtype
         self._unet: Any = loaded.pipeline.unet
+        self._autocast = loaded.autocast
         self._schedule = Schedule(loaded.pipeline.scheduler.config)
         self.prompts = PromptEncoder(loaded.pipeline, loaded.device)
         self.codec = Codec(loaded.pipeline, loaded.device, limits.cache_bytes)
@@ -159,13 +160,14 @@ class Units:
         if self._columns is not None:
             sets = [rows[i].adapter_set if rows[i].pooled else () for i in owner]
             self._columns.open(sets, latents)
-        output = self._unet(
-            latents[owner],
-            torch.tensor([timesteps[i] for i in owner], device=self._device),
-            encoder_hidden_states=torch.cat([condition.embeddings for condition in conditions]),
-            added_cond_kwargs=added or None,
-            return_dict=False,
-        )[0]
+        with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
+            output = self._unet(
+                latents[owner],
+                torch.tensor([timesteps[i] for i in owner], device=self._device),
+                encoder_hidden_states=torch.cat([condition.embeddings for condition in conditions]),
+                added_cond_kwargs=added or None,
+                return_dict=False,
+            )[0]
         if negative == positive:
             return output  # type: ignore[no-any-return]
         scale = self._column([row.job.guidance_scale for row in rows]).to(self._dtype)
