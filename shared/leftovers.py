@@ -5,6 +5,7 @@ whoever takes a job back to delete them.
 """
 
 from shared.blobs import BlobStore
+from shared.jobs import Job
 from shared.params import MEDIA_TYPES, ImageFormat
 
 
@@ -22,6 +23,16 @@ def discard_result(blobs: BlobStore, job_id: str, epoch: int) -> None:
     """Forget the picture of an attempt that can no longer commit it."""
     for image_format in MEDIA_TYPES:
         blobs.delete(f"results/{job_id}-{epoch}.{image_format}")
+
+
+def discard_attempt(blobs: BlobStore, job: Job, epoch: int) -> None:
+    """Forget what an attempt has left that was taken from its worker. A preview that the job's
+    record names stays until there is a newer one.
+    """
+    discard_result(blobs, job.id, epoch)
+    preview = preview_blob(job.id, epoch)
+    if job.preview is None or job.preview.blob != preview:
+        blobs.delete(preview)
 
 
 def discard_results_before(blobs: BlobStore, job_id: str, epoch: int) -> None:

@@ -12,7 +12,7 @@ import structlog
 
 from shared.blobs import BlobStore
 from shared.errors import RetouchError
-from shared.leftovers import discard_result
+from shared.leftovers import discard_attempt
 from shared.queue import Hints
 from shared.settings import Settings
 from shared.store import JobStore
@@ -70,7 +70,7 @@ class Reaper:
             logger.warning(
                 "lease expired", job=reaped.job_id, worker=reaped.worker, now=str(reaped.outcome)
             )
-            discard_result(self._blobs, reaped.job_id, reaped.epoch)
+            discard_attempt(self._blobs, self._store.get(reaped.job_id), reaped.epoch)
 
     def _hint_again(self) -> None:
         # A hint is for whichever job comes next, so what counts is that there are enough of them.

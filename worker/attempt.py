@@ -77,7 +77,10 @@ class Attempt:
         pixels = load_source(data, spec.params)
         params, chosen = self._runner.chooser.settle(spec.params, pixels)
         if params != spec.params:
-            self._tell(lambda: self._runner.store.report_params(self._claim, params))
+            # Unlike progress, what the picture was made with must not be missing from the record.
+            store = self._runner.store
+            signal = patiently(lambda: store.report_params(self._claim, params), self._stop)
+            obey(signal, self._stop)
         megapixels = pixels.shape[0] * pixels.shape[1] / 1e6
         costs = self._costs()
         tracker = ProgressTracker(costs, megapixels, params.executed_steps)

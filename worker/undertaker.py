@@ -14,7 +14,7 @@ from shared.devices import DeviceLeases
 from shared.errors import CrashedTooOften, RetouchError, StepTimeout
 from shared.fleet import Fleet
 from shared.jobs import JobState
-from shared.leftovers import discard_result
+from shared.leftovers import discard_attempt
 from shared.queue import Hints, make_celery
 from shared.settings import Settings
 from shared.store import JobStore, Reaped
@@ -62,9 +62,10 @@ class Undertaker:
         self._fleet.withdraw(worker_id)
 
     def _settle(self, reaped: Reaped) -> None:
-        discard_result(self._blobs, reaped.job_id, reaped.epoch)
+        job = self._store.get(reaped.job_id)
         if reaped.outcome is JobState.QUEUED:
-            self._hints_of(self._store.get(reaped.job_id).spec.base).send(reaped.job_id)
+            self._hints_of(job.spec.base).send(job.id)
+        discard_attempt(self._blobs, job, reaped.epoch)
 
     def _hints_of(self, base: str) -> Hints:
         if base not in self._hints:

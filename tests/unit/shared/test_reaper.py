@@ -11,8 +11,8 @@ from shared.blobs import open_blobs
 from shared.errors import ImageNotFound, StoreUnavailable
 from shared.fleet import Fleet, WorkerInfo, now
 from shared.history import FIRST_GUESS, History
-from shared.jobs import JobState, Stage
-from shared.leftovers import result_blob
+from shared.jobs import JobState, Preview, Stage
+from shared.leftovers import preview_blob, result_blob
 from shared.reaper import Reaper
 from shared.settings import Settings
 from shared.store import JobStore
@@ -117,18 +117,36 @@ def test_no_more_hints_are_sent_than_there_are_jobs_without(
     assert len(hints.ids) == 1
 
 
-def test_a_lost_attempts_picture_is_deleted_with_its_lease(
+def test_what_a_lost_attempt_left_is_deleted_with_its_lease(
     old_store: JobStore, settings: Settings
 ) -> None:
     blobs = open_blobs(settings)
     job_id = old_store.submit(make_spec())
     claim = old_store.claim("tiny", "gone")
     assert claim is not None
-    blobs.put(result_blob(job_id, claim.epoch, "png"), b"never committed")
+    left = [result_blob(job_id, claim.epoch, "png"), preview_blob(job_id, claim.epoch)]
+    for name in left:
+        blobs.put(name, b"never committed, never reported")
     time.sleep(0.25)
     make_reaper(old_store, settings, SentHints()).tick()
-    with pytest.raises(ImageNotFound):
-        blobs.get(result_blob(job_id, claim.epoch, "png"))
+    for name in left:
+        with pytest.raises(ImageNotFound):
+            blobs.get(name)
+
+
+def test_a_preview_that_clients_were_told_of_survives_its_attempt(
+    old_store: JobStore, settings: Settings
+) -> None:
+    blobs = open_blobs(settings)
+    job_id = old_store.submit(make_spec())
+    claim = old_store.claim("tiny", "gone")
+    assert claim is not None
+    name = preview_blob(job_id, claim.epoch)
+    blobs.put(name, b"reported")
+    old_store.report_preview(claim, Preview(blob=name, width=1, height=1))
+    time.sleep(0.25)
+    make_reaper(old_store, settings, SentHints()).tick()
+    assert blobs.get(name) == b"reported"
 
 
 def test_only_one_of_two_reapers_acts(old_store: JobStore, settings: Settings) -> None:

@@ -1,0 +1,123 @@
+"""One attempt while store or disk are away for a moment: the job is late, not lost."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from shared.blobs import BlobStore, open_blobs
+from shared.errors import StorageFull, StoreUnavailable
+from shared.history import History
+from shared.jobs import JobState
+from shared.loras.catalog import Catalog
+from shared.settings import Settings
+from shared.store import JobStore
+from tests.support.workers import picture, spec_with_picture
+from worker.choice import Chooser
+from worker.engine.fake import FakeEngine
+from worker.leases import LeaseKeeper
+from worker.probe import NoProbe
+from worker.runner import Runner
+from worker.watchdog import Pulse
+
+
+class Faltering:
+    """Passes every call on, but the first two of one method fail."""
+
+    def __init__(self, target: object, method: str, error: Exception) -> None:
+        self._target, self._method, self._error = target, method, error
+        self.failures = 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._method and self.failures < 2:
+            return self._fail
+        return getattr(self._target, name)
+
+    def _fail(self, *_: object) -> object:
+        self.failures += 1
+        raise self._error
+
+
+@pytest.fixture
+def blobs(settings: Settings) -> BlobStore:
+    return open_blobs(settings)
+
+
+@pytest.fixture
+def run(
+    store: JobStore, blobs: BlobStore, redis_client: redis.Redis, settings: Settings
+) -> Callable[..., None]:
+    """Run the next job with some of the worker's parts replaced."""
+
+    def run_next(**parts: object) -> None:
+        engine = FakeEngine("tiny", 0.0)
+        ours: dict[str, Any] = {
+            "worker_id": "w",
+            "engine": engine,
+            "store": store,
+            "blobs": blobs,
+            "history": History(redis_client, "tiny", "fake"),
+            "chooser": Chooser(Catalog(settings.data_dir / "none", "tiny"), "tiny"),
+            "leases": LeaseKeeper(store, 60.0, 60.0),
+            "pulse": Pulse(),
+            "probe": NoProbe(),
+            "on_device_lost": lambda: None,
+        }
+        assert Runner(**(ours | parts)).run_next()
+        engine.close()
+
+    return run_next
+
+
+AWAY, FULL = StoreUnavailable("away"), StorageFull("no room")
+
+
+@pytest.mark.parametrize(
+    ("part", "method", "error"),
+    [
+        ("store", "report_params", AWAY),
+        ("store", "report_progress", AWAY),
+        ("store", "report_preview", AWAY),
+        ("store", "commit", AWAY),
+        ("store", "commit", FULL),
+        ("history", "costs", AWAY),
+        ("history", "learn", AWAY),
+        ("blobs", "get", AWAY),
+        ("blobs", "put", FULL),
+    ],
+)
+def test_a_moment_without_store_or_disk_fails_no_job(
+    run: Callable[..., None],
+    store: JobStore,
+    blobs: BlobStore,
+    redis_client: redis.Redis,
+    part: str,
+    method: str,
+    error: Exception,
+) -> None:
+    # Given
+    spec = spec_with_picture(blobs, picture(), lora_mode="none")
+    store.submit(spec)
+    whole = {"store": store, "blobs": blobs, "history": History(redis_client, "tiny", "fake")}
+    faltering = Faltering(whole[part], method, error)
+    # When
+    run(**{part: faltering})
+    # Then
+    job = store.get(spec.id)
+    assert faltering.failures > 0
+    assert job.state is JobState.SUCCEEDED
+    assert job.result is not None
+    assert blobs.get(job.result.blob)
+    assert job.params.guidance_scale is not None
+
+
+def test_a_preview_that_the_ledger_was_never_told_of_is_deleted(
+    run: Callable[..., None], store: JobStore, blobs: BlobStore, settings: Settings
+) -> None:
+    spec = spec_with_picture(blobs, picture(), lora_mode="none")
+    store.submit(spec)
+    run(store=Faltering(store, "report_preview", AWAY))
+    assert store.get(spec.id).preview is None
+    folder = settings.data_dir / "blobs" / "previews"
+    assert [path.name for path in folder.iterdir()] == []
