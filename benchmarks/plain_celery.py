@@ -1,4 +1,4 @@
-"""`python -m benchmarks.plain_celery`: faults G1, G2, G4 and G9 against a plain Celery application.
+"""`python -m benchmarks.plain_celery [g1 g2 g4 g9 g10]`: the same faults for plain Celery.
 
 The same store, machine, job lengths and numbers as in tests/chaos. A worker that ends is started
 again after 0.2 s, as a container's restart policy would. Writes var/chaos/plain_celery.json.
@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -244,18 +244,35 @@ def poison(bad: int, good: int, watched_seconds: float) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    figures = {
-        "g1": kills(60, 300),
-        "g2": recoveries(6),
-        "g4": frozen(20),
-        "g9": poison(5, 50, 30.0),
-    }
+def long_job(job_seconds: float) -> dict[str, Any]:
+    """G10: one healthy job that is longer than the visibility timeout."""
+    with fleet(2) as running:
+        running.send(1, steps=int(job_seconds * 10), seconds=0.1)
+        running.wait_for({1})
+        time.sleep(2.0)
+        starts, ends = len(running.lines("start")), sum(running.done().values())
+    return {"job_seconds": job_seconds, "starts": starts, "done_by_then": ends}
+
+
+MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "g1": lambda: kills(60, 300),
+    "g2": lambda: recoveries(6),
+    "g4": lambda: frozen(20),
+    "g9": lambda: poison(5, 50, 30.0),
+    "g10": lambda: long_job(36.0),
+}
+
+
+def main(wanted: Sequence[str]) -> None:
+    """Measure all, or those that are named, which replace their older figures."""
+    path = FOLDER / "plain_celery.json"
     FOLDER.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(figures, indent=2)
-    (FOLDER / "plain_celery.json").write_text(text + "\n")
-    print(text)
+    figures = json.loads(path.read_text()) if path.exists() else {}
+    for name in wanted or MEASUREMENTS:
+        figures[name] = MEASUREMENTS[name]()
+        path.write_text(json.dumps(figures, indent=2) + "\n")
+    print(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

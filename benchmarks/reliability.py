@@ -167,8 +167,8 @@ def own_table() -> list[str]:
 
 def side_by_side() -> list[str]:
     plain: Figures = json.loads((FOLDER / "plain_celery.json").read_text())
-    ours = {name: figures(name) or {} for name in ("g1", "g2", "g3", "g4", "g9")}
-    g1, g9, g2 = plain["g1"], plain["g9"], plain["g2"]
+    ours = {name: figures(name) or {} for name in ("g1", "g2", "g3", "g4", "g9", "g10")}
+    g1, g9, g2, g10 = plain["g1"], plain["g9"], plain["g2"], plain["g10"]
     return [
         "| | fault | retouch | plain Celery |",
         "| --- | --- | --- | --- |",
@@ -184,6 +184,8 @@ def side_by_side() -> list[str]:
         f"{plain['g4']['lost']} of {plain['g4']['probes']} |",
         f"| G9 | runs of one job that kills its worker | {max(ours['g9']['runs_of_each'])}, then "
         f"it has failed | {g9['most_runs_of_one']} in {g9['watched_seconds']:.0f} s, and on |",
+        f"| G10 | starts of a healthy job of {g10['job_seconds']:.0f} s and more | "
+        f"{max(ours['g10']['starts_of_each'])} | {g10['starts']} |",
     ]
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -252,6 +253,19 @@ class Rig:
         checker = Checker(self.client, self.store, self.blobs, self.blob_folder, self.history)
         violations = checker.check()
         assert not violations, "\n".join(violations)
+
+    def tally(self, specs: Sequence[JobSpec]) -> dict[str, int]:
+        """What went wrong with acknowledged jobs that were to succeed, in numbers."""
+        checker = Checker(self.client, self.store, self.blobs, self.blob_folder, self.history)
+        wrong = [line for line in checker.check() if "bytes" in line or "picture" in line]
+        commits = Counter(line["job"] for line in self.history.lines("committed"))
+        lost = [spec for spec in specs if self.state(spec.id) is not JobState.SUCCEEDED]
+        return {
+            "jobs": len(specs),
+            "lost": len(lost),
+            "committed_twice": sum(count > 1 for count in commits.values()),
+            "wrong_bytes": len(wrong),
+        }
 
     def assert_all(self, jobs: Sequence[Job], state: JobState = JobState.SUCCEEDED) -> None:
         others = [(job.id, job.state, job.failure) for job in jobs if job.state is not state]

@@ -69,7 +69,7 @@ def test_g6_a_killed_store_loses_nothing_that_it_acknowledged(
             time.sleep(rig.random.random())
             back.append(first_claim_after(rig, server.start()))
     finish(rig, load.specs)
-    keep(f"g6.{store_kind}", kills=len(back), jobs=len(load.specs), lost=0, seconds=spread(back))
+    keep(f"g6.{store_kind}", kills=len(back), seconds=spread(back), **rig.tally(load.specs))
     assert max(back) <= 5
 
 
@@ -105,7 +105,7 @@ def test_g7_black_holed_connections_lose_nothing(
             assert proxy.black_hole() > 0
             back.append(every_worker_has_claimed_after(rig, cut_at))
     finish(rig, load.specs)
-    keep(f"g7.{store_kind}", cuts=len(back), jobs=len(load.specs), lost=0, seconds=spread(back))
+    keep(f"g7.{store_kind}", cuts=len(back), seconds=spread(back), **rig.tally(load.specs))
     assert max(back) <= 15
 
 
@@ -137,8 +137,7 @@ def test_g8_a_full_store_refuses_at_once_and_loses_nothing(
     keep(
         f"g8.{store_kind}",
         times=len(back),
-        jobs=len(specs),
-        lost=0,
+        **rig.tally(specs),
         refused=len(refusals),
         refusal_seconds=spread(refusals),
         seconds=spread(back),
