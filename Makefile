@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check bench chaos chaos-full reliability compose-test quality
+.PHONY: help install demo up test check bench browser chaos chaos-full reliability compose-test quality
 export IMAGE
 
 help: ## Show the targets
@@ -33,7 +33,10 @@ up: install ## Start store, worker and gateway on this machine; Ctrl-C ends them
 	@exec $(BIN)/retouch up
 
 test: install ## Run the tests that need no GPU, no Docker and no running service
-	$(BIN)/pytest -m "not gpu and not slow and not chaos and not compose"
+	$(BIN)/pytest -m "not gpu and not slow and not chaos and not compose and not browser"
+
+browser: install ## Walk through the page in Debian's Chromium
+	$(BIN)/pytest -m browser tests/browser
 
 check: install ## Check format, style, types and imports
 	$(BIN)/ruff format --no-cache --check .

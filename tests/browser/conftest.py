@@ -37,9 +37,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(240))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
-    """One Chromium for the run, with nothing of a person's profile."""
+    """One Chromium for a module, with nothing of a person's profile.
+
+    Playwright keeps an event loop in the main thread for as long as it runs, so it must not outlive
+    the tests that want it: others start loops of their own.
+    """
     if sync_playwright is None or not Path(CHROMIUM).exists():
         if os.environ.get("CI"):
             pytest.fail("the browser tests need Debian's chromium and the playwright package")
@@ -52,7 +56,7 @@ def browser() -> "Iterator[Browser]":
         launched.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, browser: "Browser") -> Iterator[RunningUp]:
     """The real service with the engine of tests, slow enough to be watched."""
     del browser  # first, so that nothing is started in vain
