@@ -9,7 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Fidelity = Literal["none", "low", "residual"]
+from shared.params import Fidelity
+
 Damage = Literal["noise", "blur", "jpeg", "lowres", "phone"]
 
 

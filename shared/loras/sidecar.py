@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from shared.loras.entry import Damage, Fidelity
+from shared.loras.entry import Damage
 from shared.loras.reasons import clean
+from shared.params import Fidelity
 
 MAX_SIDECAR_BYTES = 64 * 1024
 

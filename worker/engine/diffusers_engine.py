@@ -9,9 +9,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 
 from shared.errors import OutOfMemory
 from shared.jobs import Stage
@@ -28,6 +26,7 @@ from worker.engine.interface import (
 )
 from worker.engine.loading import STABLE_DIFFUSION, LoadedBase
 from worker.engine.peft_adapters import AdapterPool
+from worker.engine.pixels import scaled_to_side, to_pixels, to_tensor
 from worker.engine.thread import EngineThread, OnEvent
 
 PREVIEW_SIDE = 128
@@ -90,7 +89,7 @@ class _Run:
 
     def _preview(self) -> None:
         self._close_part("preview")
-        small = _scaled_to_side(self._job.pixels, PREVIEW_SIDE)
+        small = scaled_to_side(self._job.pixels, PREVIEW_SIDE)
         pixels = self._picture(small, lambda _step: self._job.stop.check())
         self._on_event(PreviewReady(pixels))
 
@@ -99,14 +98,14 @@ class _Run:
         self._job.stop.check()
 
     def _picture(self, pixels: Pixels, on_step: OnStep) -> Pixels:
-        source = _to_tensor(pixels, self._loaded)
+        source = to_tensor(pixels, self._loaded.device, self._loaded.dtype)
         padded = pad_to_multiple(source, SIDE_MULTIPLE)
         enter = self._enter if pixels is self._job.pixels else _ignore
         with _before_first_call(self._denoiser, lambda: enter(Stage.DENOISING)):
             output = self._denoise(padded, on_step)
         enter(Stage.DECODING)
         decoded = self._decode(output) if self._has_latents else output * 2 - 1
-        return _to_pixels(crop_to(self._faithful(padded, decoded), source))
+        return to_pixels(crop_to(self._faithful(padded, decoded), source))
 
     def _denoise(self, padded: torch.Tensor, on_step: OnStep) -> torch.Tensor:
         def after_step(_pipe: Any, index: int, _t: Any, state: dict[str, Any]) -> dict[str, Any]:
@@ -197,22 +196,3 @@ def _device_errors() -> Iterator[None]:
         raise OutOfMemory("the device has no memory left for this picture") from error
     except torch.AcceleratorError as error:
         raise translated(error) from error
-
-
-def _scaled_to_side(pixels: Pixels, side: int) -> Pixels:
-    height, width = pixels.shape[:2]
-    factor = min(1.0, side / max(height, width))
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
-
-
-def _to_tensor(pixels: Pixels, loaded: LoadedBase) -> torch.Tensor:
-    """uint8 HWC to [1, 3, H, W] in -1..1 on the device."""
-    tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
-    return tensor.to(loaded.device, loaded.dtype) / 127.5 - 1
-
-
-def _to_pixels(tensor: torch.Tensor) -> Pixels:
-    """[1, 3, H, W] in -1..1 to uint8 HWC."""
-    scaled = (tensor[0].float().clamp(-1, 1) + 1) * 127.5
-    return np.asarray(scaled.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy())

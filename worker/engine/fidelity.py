@@ -6,12 +6,10 @@ frequencies (as in StableSR's colour correction, Wang et al. 2023, arXiv:2305.07
 of pipelines and jobs; works on tensors alone.
 """
 
-from typing import Literal
-
 import torch
 from torch.nn import functional
 
-Fidelity = Literal["none", "low", "residual"]
+from shared.params import Fidelity
 
 LOW_FREQUENCY_SIGMA = 2.0
 
