@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from shared.errors import JobNotFound, StoreUnavailable
 from shared.jobs import Event, Job
 from shared.records import read_event
-from shared.redis_client import CONNECT_SECONDS
+from shared.redis_client import CONNECT_SECONDS, MAX_CONNECTIONS
 from shared.store import JobStore
 
 # One wait on a stream: short, so that a stopping gateway lets its followers go.
@@ -59,6 +59,7 @@ class Followers:
             socket_timeout=BLOCK_MS / 1000 + 4,
             socket_connect_timeout=CONNECT_SECONDS,
             socket_keepalive=True,
+            max_connections=MAX_CONNECTIONS,
         )
         self._store = store
         self._stopping = stopping

@@ -15,7 +15,7 @@ from uuid import uuid4
 import redis
 
 from shared.errors import ImageNotFound, StorageFull
-from shared.redis_client import translated_errors
+from shared.redis_client import MAX_CONNECTIONS, translated_errors
 from shared.settings import Settings
 
 # Redis blobs are for small fleets: larger pictures belong on a disk.
@@ -143,6 +143,8 @@ def open_blobs(settings: Settings) -> BlobStore:
     if parts.scheme == "file":
         return FolderBlobs(Path(parts.path), settings.result_ttl_seconds)
     client = redis.Redis.from_url(
-        settings.blobs if parts.hostname else settings.redis_url, socket_timeout=5
+        settings.blobs if parts.hostname else settings.redis_url,
+        socket_timeout=5,
+        max_connections=MAX_CONNECTIONS,
     )
     return RedisBlobs(client, settings.result_ttl_seconds)

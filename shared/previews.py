@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from shared.errors import ERRORS, NoWorker, RetouchError, Superseded
 from shared.jobs import Source
 from shared.params import JobParams
-from shared.redis_client import CONNECT_SECONDS, translated_errors
+from shared.redis_client import CONNECT_SECONDS, MAX_CONNECTIONS, translated_errors
 
 # Longer than any answer is worth waiting for; what is older is not even begun.
 PATIENCE_SECONDS = 5.0
@@ -114,6 +114,7 @@ def open_line(redis_url: str, base: str) -> PreviewLine:
         socket_timeout=PATIENCE_SECONDS + 2,
         socket_connect_timeout=CONNECT_SECONDS,
         socket_keepalive=True,
+        max_connections=MAX_CONNECTIONS,
     )
     return PreviewLine(client, base)
 

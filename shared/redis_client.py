@@ -17,6 +17,9 @@ from shared.errors import StorageFull, StoreUnavailable
 # A caller hears "store unavailable" within two seconds, a retry included.
 ANSWER_SECONDS = 1.5
 CONNECT_SECONDS = 1.0
+# redis-py's own cap is 100 connections, after which a burst of parallel callers or followers would
+# hear "store unavailable" from a healthy store. Redis itself takes 10,000.
+MAX_CONNECTIONS = 1024
 
 
 def connect(url: str, answer_seconds: float = ANSWER_SECONDS) -> redis.Redis:
@@ -24,6 +27,7 @@ def connect(url: str, answer_seconds: float = ANSWER_SECONDS) -> redis.Redis:
     return redis.Redis.from_url(
         url,
         decode_responses=True,
+        max_connections=MAX_CONNECTIONS,
         socket_timeout=answer_seconds,
         socket_connect_timeout=CONNECT_SECONDS,
         socket_keepalive=True,
