@@ -72,7 +72,7 @@ async def running_services(
     catalog = Catalog(
         settings.loras_dir, base.id, digests=settings.data_dir / "gateway-lora-digests.json"
     )
-    decoders = Decoders(settings.max_side, settings.max_pixels)
+    decoders = Decoders(settings.max_side, settings.max_pixels, kept_as=blobs.kept_as)
     reaper = Reaper(store, hints, blobs, base.id, settings)
     line = open_line(settings.redis_url, base.id)
     stopping = threading.Event()

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -25,8 +25,16 @@ REDIS_BLOB_LIMIT = 16 * 2**20
 TEMPORARY_SECONDS = 600.0
 
 
+# The form of a kept upload: bare pixels, or compressed without loss.
+KeptAs = Literal["ppm", "webp"]
+
+
 class BlobStore(Protocol):
     """Named bytes that expire. Names are ours (`kind/name`), never a caller's text."""
+
+    @property
+    def kept_as(self) -> KeptAs:
+        """The form that suits uploads here: quick where bytes are cheap, small where not."""
 
     def put(self, name: str, data: bytes) -> None:
         """Store whole or not at all. Raises StorageFull."""
@@ -49,6 +57,8 @@ class BlobStore(Protocol):
 
 class FolderBlobs:
     """Blobs as files under one folder, shared by gateway and workers."""
+
+    kept_as: KeptAs = "ppm"
 
     def __init__(self, root: Path, ttl_seconds: int) -> None:
         self._root = root
@@ -103,6 +113,8 @@ class FolderBlobs:
 
 class RedisBlobs:
     """Blobs in the store, each with a time to live, for machines that share no disk."""
+
+    kept_as: KeptAs = "webp"
 
     def __init__(self, client: "redis.Redis", ttl_seconds: int) -> None:
         self._redis = client

@@ -17,7 +17,7 @@ from worker.engine.interface import Pixels
 def load_source(data: bytes, params: JobParams) -> Pixels:
     """Decode and scale to the job's size. Raises InvalidImage."""
     try:
-        image = Image.open(io.BytesIO(data), formats=("WEBP", "PNG", "JPEG")).convert("RGB")
+        image = Image.open(io.BytesIO(data), formats=("PPM", "WEBP", "PNG", "JPEG")).convert("RGB")
     except (OSError, ValueError) as error:
         raise InvalidImage("the stored picture cannot be read") from error
     size = target_size(image.size, params)

@@ -16,6 +16,7 @@ from typing import IO, Any
 import structlog
 
 from api.sentence import Sentence
+from shared.blobs import KeptAs
 from shared.errors import ERRORS, InvalidImage
 
 CHILD = Path(__file__).with_name("child.py")
@@ -30,7 +31,7 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Normalised:
-    """An upload as it is kept: upright RGB as lossless WebP without metadata."""
+    """An upload as it is kept: upright RGB without metadata, as PPM or lossless WebP."""
 
     data: bytes
     width: int
@@ -42,9 +43,13 @@ class Decoders:
     """A pool of decoding processes. Started when first needed; `close` ends them."""
 
     def __init__(
-        self, max_side: int, max_pixels: int, timeout_seconds: float = TIMEOUT_SECONDS
+        self,
+        max_side: int,
+        max_pixels: int,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        kept_as: KeptAs = "ppm",
     ) -> None:
-        self._order = {"max_side": max_side, "max_pixels": max_pixels}
+        self._order = {"max_side": max_side, "max_pixels": max_pixels, "kept_as": kept_as}
         self._memory = BASE_MEMORY_BYTES + BYTES_PER_PIXEL * max_pixels
         self._timeout = timeout_seconds
         self._idle: list[Decoder] = []
@@ -111,7 +116,7 @@ class Decoder:
         return self._process.returncode
 
     def ask(
-        self, order: dict[str, int], data: bytes, timeout_seconds: float
+        self, order: dict[str, Any], data: bytes, timeout_seconds: float
     ) -> tuple[dict[str, Any], bytes]:
         """One order and its answer. Raises OSError or EOFError when the process ends instead."""
         self.uses += 1
@@ -129,7 +134,7 @@ class Decoder:
             _close_quietly(stream)
         self._process.wait()
 
-    def _exchange(self, order: dict[str, int], data: bytes) -> tuple[dict[str, Any], bytes]:
+    def _exchange(self, order: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None

@@ -7,6 +7,7 @@ from fastapi.responses import Response
 
 from api.access.guard import Reader, ServicesDep
 from api.caching import ASK_AGAIN, FOREVER, cached_response
+from api.intake.kept import as_webp
 from api.ownership import owned_job
 from api.problems import problems
 from api.routes.jobs import READ_PROBLEMS
@@ -62,7 +63,7 @@ def get_preview(job_id: str, request: Request, services: ServicesDep, caller: Re
 )
 def get_source(job_id: str, request: Request, services: ServicesDep, caller: Reader) -> Response:
     source = owned_job(services.store, job_id, caller.name).spec.source
-    data = _bytes_of(services, source.blob)
+    data = as_webp(_bytes_of(services, source.blob))
     return cached_response(request, data, source.image_id, "image/webp", {"Cache-Control": FOREVER})
 
 

@@ -6,6 +6,7 @@ import signal
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from api.intake.decoder import Decoders
 from api.intake.header import read_header
+from api.intake.kept import as_webp
 from shared.errors import (
     AnimatedImage,
     ImageTooLarge,
@@ -136,7 +138,19 @@ def test_every_mode_becomes_rgb(decoders: Decoders, mode: str) -> None:
     normal = decoders.normalise(data)
 
     with Image.open(io.BytesIO(normal.data)) as image:
-        assert (image.format, image.mode, image.size) == ("WEBP", "RGB", (64, 48))
+        assert (image.format, image.mode, image.size) == ("PPM", "RGB", (64, 48))
+
+
+def test_both_forms_of_a_kept_upload_have_the_same_pixels() -> None:
+    data, pixels = photo(120, 80), []
+    for form in ("ppm", "webp"):
+        with closing(Decoders(MAX_SIDE, max_pixels=1_000_000, kept_as=form)) as decoders:
+            kept = decoders.normalise(data).data
+        assert as_webp(kept)[8:12] == b"WEBP"
+        for version in (kept, as_webp(kept)):
+            with Image.open(io.BytesIO(version)) as image:
+                pixels.append(image.convert("RGB").tobytes())
+    assert len(set(pixels)) == 1
 
 
 def test_sixteen_bit_grey_keeps_its_brightness(decoders: Decoders) -> None:
