@@ -38,7 +38,9 @@ _WORDS = {
     "that the autoencoder loses); default: the LoRA's own.",
     "preview": "Send a small result first.",
     "priority": "Interactive jobs go before batch ones.",
-    "webhook_url": "https:// only.",
+    "webhook_url": "An https:// address outside that is told when the job ends, signed as Standard "
+    "Webhooks has it.",
+    "webhook_events": "Which ends it is told of: repeated, or with commas.",
     "embed_metadata": "Write the parameters into the file.",
     "force": "Go on where the input would be refused for its quality.",
 }

@@ -7,12 +7,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from api.errors import InvalidFields
 from api.problems import FieldProblem
+from api.sentence import Sentence
+from api.webhooks.addresses import AddressRefused, Allowed, parse_target
 from api.wording import field_problems, pointer
 from shared.messages import Language
 from shared.params import MAX_LORAS, JobParams, LoraMode, LoraRef
@@ -22,6 +23,8 @@ from shared.settings import Settings
 _INTERNAL = {"lora_mode", "loras", "lora_reason"}
 PARAM_FIELDS = tuple(name for name in JobParams.model_fields if name not in _INTERNAL)
 AUTO, NONE = "auto", "none"
+# May be given again and again, or once with commas.
+LISTS = frozenset({"webhook_events"})
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,9 @@ def _collect(
     for name, value in fields:
         if name == "lora":
             continue
-        if name in values:
+        if name in values and name in LISTS:
+            values[name] += f",{value}"
+        elif name in values:
             wrong.append({"loc": (name,), "type": "given_twice"})
         elif name in PARAM_FIELDS or name == "image_id":
             values[name] = value
@@ -107,18 +112,14 @@ def _check_deployment(
             "ctx": {"le": settings.max_side},
         }
         problems += field_problems([at_most], language)
-    if params.webhook_url is not None and not _is_https(params.webhook_url):
-        detail = {"en": "must be an https:// address", "zh": "必须是 https:// 地址"}
-        problems.append(FieldProblem(pointer="/webhook_url", detail=detail[language]))
+    if params.webhook_url is not None:
+        try:
+            parse_target(params.webhook_url, Allowed(settings.webhook_hosts))
+        except AddressRefused as error:
+            reason: Sentence = error.args[0]
+            detail = reason.zh if language == "zh" else str(reason)
+            problems.append(FieldProblem(pointer="/webhook_url", detail=detail))
     return problems
-
-
-def _is_https(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme == "https" and bool(parts.hostname) and parts.username is None
-    except ValueError:
-        return False
 
 
 def _read_loras(

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api.problems import Problem
+from shared.params import ALL_EVENTS
 
 DESCRIPTION = """\
 Send a photo, follow the job's true percentage, fetch the better picture.
@@ -26,6 +27,45 @@ TAGS = [
     {"name": "loras", "description": "What a job can apply."},
     {"name": "fleet", "description": "What this deployment is and how it does."},
 ]
+SIGNED_HEADERS = {
+    "webhook-id": "The same for every try of one message.",
+    "webhook-timestamp": "Seconds since 1970; refuse what is older than five minutes.",
+    "webhook-signature": "Space-separated `v1,` and base64 of an HMAC-SHA256 over "
+    "`{webhook-id}.{webhook-timestamp}.{body}`.",
+}
+WEBHOOK = {
+    "operationId": "jobEnded",
+    "summary": "Sent to a job's webhook_url when it ends",
+    "description": "Signed as Standard Webhooks has it. Any 2xx takes it; anything else is tried "
+    "again, nine times within a day; 410 ends that. Redirects are not followed.",
+    "parameters": [
+        {
+            "name": name,
+            "in": "header",
+            "required": True,
+            "schema": {"type": "string"},
+            "description": meaning,
+        }
+        for name, meaning in SIGNED_HEADERS.items()
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["type", "timestamp", "data"],
+                    "properties": {
+                        "type": {"enum": list(ALL_EVENTS)},
+                        "timestamp": {"type": "string", "format": "date-time"},
+                        "data": {"$ref": "#/components/schemas/JobView"},
+                    },
+                }
+            }
+        },
+    },
+    "responses": {"2XX": {"description": "Taken"}, "410": {"description": "Send no more"}},
+}
 SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -61,6 +101,7 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     components["securitySchemes"] = SECURITY_SCHEMES
+    document["webhooks"] = {"jobEnded": {"post": WEBHOOK}}
     document["security"] = [{}, {"bearer": []}, {"apiKey": []}]
     for path, methods in document["paths"].items():
         for operation in methods.values():

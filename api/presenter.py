@@ -17,9 +17,10 @@ from api.schemas import (
     ProgressView,
     QueueView,
     ResultView,
+    WebhookView,
 )
 from shared.errors import ERRORS
-from shared.jobs import Event, EventKind, Failure, Job, JobState, Progress, Result
+from shared.jobs import Delivery, Event, EventKind, Failure, Job, JobState, Progress, Result
 from shared.loras.entry import LoraEntry
 from shared.messages import (
     Language,
@@ -28,6 +29,7 @@ from shared.messages import (
     stage_message,
     title,
     warning_message,
+    webhook_message,
 )
 from shared.params import JobParams
 
@@ -52,6 +54,7 @@ def job_view(job: Job, language: Language) -> JobView:
         result=result_view(job.result) if job.result else None,
         timings=job.timings,
         error=error_view(job.failure, language) if job.failure else None,
+        webhook=webhook_view(job.webhook, language) if job.webhook else None,
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
@@ -92,6 +95,15 @@ def error_view(failure: Failure, language: Language) -> ErrorView:
         advice=advice(failure.code if known else "internal_error", language),
         retryable=failure.retryable,
     )
+
+
+def webhook_view(delivery: Delivery, language: Language) -> WebhookView:
+    """A webhook's fate in words."""
+    reason = None
+    if delivery.reason is not None:
+        said = webhook_message(delivery.reason, language)
+        reason = NoticeView(code=delivery.reason, message=said)
+    return WebhookView(state=delivery.state, attempts=delivery.attempts, reason=reason)
 
 
 def links_of(job_id: str) -> LinksView:

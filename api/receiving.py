@@ -76,7 +76,7 @@ async def _accept(
     params = services.submissions.settle(asked, language)
     source = await _source(services, caller, form, asked)
     return await run_in_threadpool(
-        services.submissions.submit, params, source, caller.name, idempotency
+        services.submissions.submit, params, source, caller.name, language, idempotency
     )
 
 

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.jobs import JobState, Safety, Stage, Timings
-from shared.params import ImageFormat, LoraMode, LoraRef, Priority
+from shared.jobs import DeliveryState, JobState, Safety, Stage, Timings
+from shared.params import ImageFormat, LoraMode, LoraRef, Priority, WebhookEvent
 
 
 class _View(BaseModel):
@@ -52,6 +52,7 @@ class ParamsView(_View):
     preview: bool
     priority: Priority
     webhook_url: str | None
+    webhook_events: list[WebhookEvent]
     embed_metadata: bool
     force: bool
 
@@ -95,6 +96,14 @@ class LinksView(_View):
     cancel: str
 
 
+class WebhookView(_View):
+    """What became of a finished job's webhook; `reason` is why the last try failed."""
+
+    state: DeliveryState
+    attempts: int
+    reason: NoticeView | None
+
+
 class JobView(_View):
     """A job as its owner sees it."""
 
@@ -111,6 +120,7 @@ class JobView(_View):
     result: ResultView | None
     timings: Timings
     error: ErrorView | None
+    webhook: WebhookView | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

@@ -20,6 +20,7 @@ from api.idempotency import Gate
 from api.intake.decoder import Decoders
 from api.intake.images import Images
 from api.submission import Submissions
+from api.webhooks.courier import Courier, make_courier
 from shared.bases import Base, identify_base
 from shared.blobs import BlobStore, open_blobs
 from shared.fleet import Fleet
@@ -57,6 +58,7 @@ class Services:
     keys: Keyring
     tickets: Tickets
     rate: RateLimit | None
+    courier: Courier
     stopping: threading.Event = field(default_factory=threading.Event)
 
 
@@ -93,14 +95,17 @@ async def running_services(
         keys=keys,
         tickets=Tickets(client),
         rate=RateLimit(rate, settings) if rate else None,
+        courier=make_courier(settings, client, store),
         stopping=stopping,
     )
     _scan_beside(catalog)
     reaper.start()
+    services.courier.start()
     try:
         yield services
     finally:
         stopping.set()
+        await services.courier.stop()
         reaper.stop()
         catalog.close()
         decoders.close()

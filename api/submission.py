@@ -76,14 +76,24 @@ class Submissions:
         return with_defaults(params.model_copy(update={"loras": pinned}), entries, self._base)
 
     def submit(
-        self, params: JobParams, source: Source, client: str, idempotency: Idempotency | None
+        self,
+        params: JobParams,
+        source: Source,
+        client: str,
+        language: Language,
+        idempotency: Idempotency | None,
     ) -> Submitted:
         """Record the job and hint a worker.
 
         Raises QueueFull, IdempotencyKeyReuse, StoreUnavailable, StorageFull.
         """
         spec = JobSpec(
-            id=uuid4().hex, client=client, base=self._base.id, source=source, params=params
+            id=uuid4().hex,
+            client=client,
+            base=self._base.id,
+            source=source,
+            params=params,
+            language=language,
         )
         job_id = self._store.submit(spec, idempotency)
         if job_id != spec.id:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from shared.messages import Language
 from shared.params import ImageFormat, JobParams
 
 
@@ -128,8 +129,24 @@ class Source(_Record):
     size_bytes: int
 
 
+class DeliveryState(StrEnum):
+    """Where a webhook is in its life."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    GIVEN_UP = "given_up"
+
+
+class Delivery(_Record):
+    """What became of a finished job's webhook. `reason` is the code of the last try's failure."""
+
+    state: DeliveryState
+    attempts: int = 0
+    reason: str | None = None
+
+
 class JobSpec(_Record):
-    """What was asked for. Never changes after submission."""
+    """What was asked for. Never changes after submission. `language` is its sender's."""
 
     id: str
     client: str
@@ -137,6 +154,7 @@ class JobSpec(_Record):
     source: Source
     params: JobParams
     expected_seconds: float | None = None
+    language: Language = "en"
 
 
 class Event(_Record):
@@ -181,6 +199,7 @@ class Job(_Record):
     result: Result | None
     failure: Failure | None
     timings: Timings
+    webhook: Delivery | None = None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

@@ -44,6 +44,11 @@ def warning_message(code: str, language: Language = "en") -> str:
     return _catalogue()["warnings"][code][language]
 
 
+def webhook_message(code: str, language: Language = "en") -> str:
+    """Why a webhook was not taken."""
+    return _catalogue()["webhooks"][code][language]
+
+
 def choose_language(accept_language: str | None) -> Language:
     """The first of our languages in an `Accept-Language` header; English when none fits."""
     weighted = []

@@ -7,7 +7,7 @@ import secrets
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 LORA_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 MAX_LORAS = 4
@@ -19,8 +19,18 @@ DEFAULT_STEPS = 10
 ImageFormat = Literal["png", "jpeg", "webp"]
 Fidelity = Literal["none", "low", "residual"]
 Priority = Literal["interactive", "batch"]
+WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled"]
 
 MEDIA_TYPES: dict[str, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+
+
+def _split(value: object) -> object:
+    """A form carries a list as one text."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+WebhookEvents = Annotated[list[WebhookEvent], BeforeValidator(_split), Field(min_length=1)]
+ALL_EVENTS: list[WebhookEvent] = ["job.succeeded", "job.failed", "job.canceled"]
 
 
 class LoraMode(StrEnum):
@@ -63,6 +73,7 @@ class JobParams(BaseModel):
     preview: bool = True
     priority: Priority = "interactive"
     webhook_url: Annotated[str, Field(max_length=2000)] | None = None
+    webhook_events: WebhookEvents = ALL_EVENTS
     embed_metadata: bool = False
     force: bool = False
 

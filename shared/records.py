@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from shared.jobs import (
     Degraded,
+    Delivery,
     Event,
     EventKind,
     Failure,
@@ -57,6 +58,7 @@ def read_job(fields: Mapping[str, str], job_ttl: int, result_ttl: int) -> Job:
         result=_parsed(Result, fields.get("result")),
         failure=_parsed(Failure, fields.get("failure")),
         timings=_parsed(Timings, fields.get("timings")) or Timings(),
+        webhook=_delivery(fields),
         created_at=created,
         started_at=_time(fields.get("started_ms")),
         finished_at=finished,
@@ -72,6 +74,25 @@ def read_event(entry_id: str, fields: Mapping[str, str]) -> Event:
 def idempotency_key(client: str, idempotency: Idempotency) -> str:
     """The ledger's key for a caller's idempotency key, whatever characters that has."""
     return f"idempotency:{client}:{sha256(idempotency.key.encode()).hexdigest()}"
+
+
+def webhook_states(params: JobParams) -> str:
+    """The states whose webhook was asked for, as the ledger's scripts look for them."""
+    if params.webhook_url is None:
+        return ""
+    return " ".join(event.removeprefix("job.") for event in params.webhook_events)
+
+
+def _delivery(fields: Mapping[str, str]) -> Delivery | None:
+    if "webhook_state" not in fields:
+        return None
+    return Delivery.model_validate(
+        {
+            "state": fields["webhook_state"],
+            "attempts": fields.get("webhook_attempts", 0),
+            "reason": fields.get("webhook_reason") or None,
+        }
+    )
 
 
 def _progress(fields: Mapping[str, str]) -> Progress:

@@ -57,6 +57,16 @@ class Settings(BaseSettings):
     min_side: int = Field(16, ge=1, description="Smallest side of an upload, in pixels.")
     max_side: int = Field(2048, ge=64, le=8192, description="Longest side of a result, in pixels.")
     queue_limit: int = Field(1000, ge=1, description="Jobs that may wait before 503 queue_full.")
+    webhook_secret: str = Field(
+        "",
+        description="Secrets that sign webhooks, whsec_ and base64, space-separated; empty: one is "
+        "drawn and kept under data_dir.",
+    )
+    webhook_hosts: str = Field(
+        "",
+        description="Comma-separated HOST or HOST:PORT that webhooks may reach by http or inside "
+        "the network; none if empty.",
+    )
     min_free_bytes: int = Field(
         512 * 2**20,
         ge=0,

@@ -35,7 +35,7 @@ from shared.jobs import (
     Timings,
 )
 from shared.params import JobParams
-from shared.records import Idempotency, dump_list, idempotency_key, read_job
+from shared.records import Idempotency, dump_list, idempotency_key, read_job, webhook_states
 from shared.redis_client import translated_errors
 from shared.scripts import Scripts
 from shared.settings import Settings
@@ -93,6 +93,7 @@ class JobStore:
             key,
             idempotency.fingerprint if idempotency else "",
             IDEMPOTENCY_SECONDS,
+            webhook_states(spec.params),
         )
         if outcome[0] == "full":
             raise QueueFull(f"{outcome[1]} jobs are waiting already")

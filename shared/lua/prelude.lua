@@ -13,6 +13,7 @@ local function places_key(base, priority, client)
 end
 local function held_key(worker) return 'held:' .. worker end
 local RUNNING = 'running'
+local WEBHOOKS = 'webhooks'
 
 local function keep(key, ttl_seconds) redis.call('EXPIRE', key, ttl_seconds) end
 
@@ -66,6 +67,12 @@ local function finish(id, state, now, ttl_seconds)
   redis.call('HSET', job_key(id), 'state', state, 'finished_ms', now)
   let_go(id)
   keep(job_key(id), ttl_seconds)
+  local wanted = redis.call('HGET', job_key(id), 'webhook') or ''
+  if string.find(wanted, state, 1, true) then
+    redis.call('HSET', job_key(id), 'webhook_state', 'waiting')
+    redis.call('ZADD', WEBHOOKS, now, id)
+    keep(WEBHOOKS, ttl_seconds)
+  end
 end
 
 local function requeue(id, ttl_seconds)

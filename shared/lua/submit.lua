@@ -1,6 +1,7 @@
 -- Record a job and its place in the queue, once.
 -- ARGV: id, spec JSON, params JSON, base, priority, client, job ttl, queue limit,
---       idempotency key ('' for none), fingerprint, idempotency ttl
+--       idempotency key ('' for none), fingerprint, idempotency ttl,
+--       states that a webhook tells of ('' for no webhook)
 -- Returns {'created'} | {'replayed', id} | {'conflict'} | {'full', size}
 local id, base, priority, client = ARGV[1], ARGV[4], ARGV[5], ARGV[6]
 local ttl = tonumber(ARGV[7])
@@ -19,7 +20,7 @@ keep('queue:place', ttl)
 redis.call('HSET', job_key(id), 'spec', ARGV[2], 'params', ARGV[3], 'state', 'queued',
   'base', base, 'priority', priority, 'client', client, 'place', place,
   'epoch', 0, 'attempts', 0, 'crashes', 0, 'cancel', 0, 'percent', 0, 'worker', '',
-  'created_ms', now, 'hinted_ms', now, 'hints', 1)
+  'created_ms', now, 'hinted_ms', now, 'hints', 1, 'webhook', ARGV[12])
 keep(job_key(id), ttl)
 enqueue(id, base, priority, client, place, ttl)
 emit_state(id, 'queued', 0, 0, ttl)

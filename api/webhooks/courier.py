@@ -1,0 +1,136 @@
+"""Delivers webhooks: takes those that are due, sends them, and says what became of each.
+
+Owns the rhythm of retries. What waits is in the ledger, so that a restart forgets nothing, and one
+gateway at a time has each: when it dies, another tries again. A receiver may hear a message twice,
+under the same id, and never misses one that it could have taken within a day.
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import redis
+import structlog
+from redis.exceptions import RedisError
+from starlette.concurrency import run_in_threadpool
+
+from api.webhooks.addresses import AddressRefused, Allowed, Target, parse_target
+from api.webhooks.message import message, message_id
+from api.webhooks.pinned import PinnedNetwork
+from api.webhooks.sender import SECONDS_EACH, Outcome, Sender
+from api.webhooks.signing import Signer, make_signer
+from shared.errors import JobNotFound, RetouchError
+from shared.settings import Settings
+from shared.store import JobStore
+from shared.webhooks import Deliveries, Due
+
+LOOK_SECONDS = 1.0
+AT_ONCE = 32
+LEASE_SECONDS = SECONDS_EACH * 3
+MINUTE, HOUR = 60.0, 3600.0
+# Waits between tries: nine tries within a day.
+PATIENCE = (5.0, 30.0, 2 * MINUTE, 10 * MINUTE, 30 * MINUTE, 2 * HOUR, 6 * HOUR, 12 * HOUR)
+JITTER = 0.2
+
+logger = structlog.get_logger(__name__)
+
+
+class Courier:
+    """One per gateway. `start` and `stop` come in pairs, on the event loop."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        deliveries: Deliveries,
+        sender: Sender,
+        signer: Signer,
+        allowed: Allowed,
+        patience: Sequence[float] = PATIENCE,
+    ) -> None:
+        self._store = store
+        self._deliveries = deliveries
+        self._sender = sender
+        self._signer = signer
+        self._allowed = allowed
+        self._patience = patience
+        self._loop: asyncio.Task[None] | None = None
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        self._loop = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """What is under way is broken off; its lease runs out and it is sent again."""
+        tasks = [task for task in (self._loop, *self._under_way) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            with suppress(RetouchError, RedisError):  # without a store nothing is due
+                await self._take()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _take(self) -> None:
+        free = AT_ONCE - len(self._under_way)
+        if free <= 0:
+            return
+        for due in await run_in_threadpool(self._deliveries.take, free, LEASE_SECONDS):
+            task = asyncio.create_task(self._deliver(due))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+
+    async def _deliver(self, due: Due) -> None:
+        with suppress(RetouchError):  # the store is away: the lease runs out and it is due again
+            outcome = await self._try(due)
+            await run_in_threadpool(self._settle, due, outcome)
+
+    async def _try(self, due: Due) -> Outcome:
+        try:
+            job = await run_in_threadpool(self._store.get, due.job_id)
+        except JobNotFound:
+            return Outcome("job_forgotten", is_final=True)
+        try:
+            target = parse_target(job.params.webhook_url or "", self._allowed)
+        except AddressRefused:
+            return Outcome("address_refused", is_final=True)
+        text = message(job)
+        headers = self._signer.headers(message_id(job), text, datetime.now(UTC))
+        outcome = await self._sender.send(target, headers, text.encode())
+        _note(due, target, outcome)
+        return outcome
+
+    def _settle(self, due: Due, outcome: Outcome) -> None:
+        if outcome.reason is None:
+            self._deliveries.delivered(due)
+        elif outcome.is_final or due.attempt > len(self._patience):
+            self._deliveries.give_up(due, outcome.reason)
+        else:
+            wait = self._patience[due.attempt - 1] * random.uniform(1 - JITTER, 1 + JITTER)
+            self._deliveries.put_off(due, outcome.reason, max(wait, outcome.wait_seconds))
+
+
+def _note(due: Due, target: Target, outcome: Outcome) -> None:
+    # The host alone: path and query of a receiver's address may hold its secrets.
+    logger.info(
+        "webhook",
+        job=due.job_id,
+        attempt=due.attempt,
+        host=target.host,
+        outcome=outcome.reason or "delivered",
+    )
+
+
+def make_courier(settings: Settings, client: redis.Redis, store: JobStore) -> Courier:
+    """The courier of a gateway with these settings. Raises BadSettings."""
+    allowed = Allowed(settings.webhook_hosts)
+    return Courier(
+        store,
+        Deliveries(client, settings),
+        Sender(PinnedNetwork(allowed)),
+        make_signer(settings),
+        allowed,
+    )

@@ -1,0 +1,102 @@
+"""One POST to one receiver, under caps on time and on what is read of the answer.
+
+Owns what an answer means: taken, try again, or never again. Follows no redirect and reads no body:
+the status is all that matters.
+"""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from importlib.metadata import version
+
+import httpcore2
+
+from api.webhooks.addresses import AddressRefused, Target
+from api.webhooks.pinned import PinnedNetwork
+
+SECONDS_EACH = 15.0
+LONGEST_WAIT_SECONDS = 3600.0
+GONE = 410
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one try. `reason` is a code, None when the receiver has taken it."""
+
+    reason: str | None = None
+    is_final: bool = False
+    wait_seconds: float = 0.0
+
+
+TAKEN = Outcome()
+
+
+class Sender:
+    """Sends, each time on a connection of its own. Used on the event loop."""
+
+    def __init__(
+        self,
+        network: PinnedNetwork,
+        trust: ssl.SSLContext | None = None,
+        seconds: float = SECONDS_EACH,
+    ) -> None:
+        self._network = network
+        self._trust = trust or httpcore2.default_ssl_context()
+        self._seconds = seconds
+
+    async def send(self, target: Target, headers: dict[str, str], body: bytes) -> Outcome:
+        """Never raises for what the receiver does."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await self._post(target, headers, body)
+        except TimeoutError:
+            return Outcome("receiver_too_slow")
+        except AddressRefused:
+            return Outcome("address_refused")
+        except httpcore2.ConnectError as error:
+            is_tls = isinstance(error.__cause__ or error.__context__, ssl.SSLError)
+            return Outcome("receiver_certificate" if is_tls else "receiver_unreachable")
+        except (httpcore2.NetworkError, httpcore2.ProtocolError, OSError):
+            return Outcome("receiver_broke_off")
+
+    async def _post(self, target: Target, headers: dict[str, str], body: bytes) -> Outcome:
+        url = httpcore2.URL(
+            scheme=target.scheme, host=target.host, port=target.port, target=target.path
+        )
+        every = {"Content-Type": "application/json", "User-Agent": _name(), **headers}
+        pairs = list(every.items())
+        async with (
+            self._network.opened() as network,
+            httpcore2.AsyncConnectionPool(self._trust, network_backend=network) as pool,
+            pool.stream("POST", url, headers=pairs, content=body) as answer,
+        ):
+            return judge(answer.status, dict(answer.headers))
+
+
+def judge(status: int, headers: dict[bytes, bytes]) -> Outcome:
+    """What an answer means for the webhook."""
+    if 200 <= status < 300:
+        return TAKEN
+    if status == GONE:
+        return Outcome("receiver_gone", is_final=True)
+    if 300 <= status < 400:
+        return Outcome("receiver_redirects")
+    named = {name.lower(): value for name, value in headers.items()}
+    wait = _seconds_of(named.get(b"retry-after", b"").decode("latin-1"))
+    return Outcome("receiver_refuses", wait_seconds=wait)
+
+
+def _seconds_of(retry_after: str) -> float:
+    if retry_after.isascii() and retry_after.isdecimal():
+        return min(float(retry_after[:9]), LONGEST_WAIT_SECONDS)
+    try:
+        wait = (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0
+    return min(max(0.0, wait), LONGEST_WAIT_SECONDS)
+
+
+def _name() -> str:
+    return f"retouch/{version('retouch')}"

@@ -1,0 +1,15 @@
+-- Take webhooks that are due. Each is this taker's for the lease's time; nobody else sends it
+-- meanwhile, and a taker that dies leaves it to the next.
+-- ARGV: limit, lease ms, ttl.  Returns a flat list: job id, attempt, ...
+local now, out = now_ms(), {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', WEBHOOKS, '-inf', now, 'LIMIT', 0, ARGV[1])) do
+  if redis.call('EXISTS', job_key(id)) == 0 then
+    redis.call('ZREM', WEBHOOKS, id)
+  else
+    redis.call('ZADD', WEBHOOKS, now + tonumber(ARGV[2]), id)
+    table.insert(out, id)
+    table.insert(out, redis.call('HINCRBY', job_key(id), 'webhook_attempts', 1))
+  end
+end
+keep(WEBHOOKS, tonumber(ARGV[3]))
+return out

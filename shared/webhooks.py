@@ -1,0 +1,51 @@
+"""Webhooks that wait to be delivered: which are due, and what became of each try.
+
+Owns `webhooks` in the store: job ids by the time of their next try. A job gets there in the same
+script that ends it, so that no crash can come between. Knows nothing of HTTP.
+"""
+
+from dataclasses import dataclass
+
+import redis
+
+from shared.jobs import DeliveryState
+from shared.scripts import Scripts
+from shared.settings import Settings
+
+
+@dataclass(frozen=True)
+class Due:
+    """One try to make, the first being attempt 1."""
+
+    job_id: str
+    attempt: int
+
+
+class Deliveries:
+    """The waiting webhooks. Called from threads; every method raises StoreUnavailable."""
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        self._scripts = Scripts(client)
+        self._ttl = settings.job_ttl_seconds
+
+    def take(self, limit: int, lease_seconds: float) -> list[Due]:
+        """Due webhooks, now the caller's alone for the lease's time; later they are due again."""
+        flat = self._scripts.run("take_webhooks", limit, int(lease_seconds * 1000), self._ttl)
+        return [Due(*pair) for pair in zip(flat[0::2], flat[1::2], strict=True)]
+
+    def delivered(self, due: Due) -> None:
+        """The receiver has it."""
+        self._settle(due, DeliveryState.DELIVERED, "")
+
+    def put_off(self, due: Due, reason: str, wait_seconds: float) -> None:
+        """Not this time; `reason` is a code."""
+        self._settle(due, DeliveryState.WAITING, reason, wait_seconds)
+
+    def give_up(self, due: Due, reason: str) -> None:
+        """It is not tried again."""
+        self._settle(due, DeliveryState.GIVEN_UP, reason)
+
+    def _settle(self, due: Due, state: DeliveryState, reason: str, wait: float = 0.0) -> None:
+        self._scripts.run(
+            "settle_webhook", due.job_id, due.attempt, state, reason, int(wait * 1000), self._ttl
+        )
