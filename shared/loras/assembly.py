@@ -6,7 +6,7 @@ This is where the verdict falls. Reads nothing itself.
 import re
 from pathlib import Path
 
-from shared.bases import BASES, UNKNOWN
+from shared.bases import BASES, FLUX, SD3, UNKNOWN
 from shared.loras.entry import LoraEntry, LoraState
 from shared.loras.inspection import Inspection
 from shared.loras.origin import shorten
@@ -16,6 +16,10 @@ from shared.loras.sidecar import Sidecar
 from shared.params import LORA_NAME
 
 _MAX_EVIDENCE = 16
+# The schemes that a base's pipeline reads: for a UNet those of worker/engine/lora_names.py, for a
+# transformer those of diffusers' own loader.
+_READ_FOR_UNETS = frozenset({"diffusers", "peft", "kohya", "comfy"})
+_READ = {SD3.id: frozenset({"diffusers"}), FLUX.id: frozenset({"diffusers", "kohya", "xlabs"})}
 _RELEASE_EN = f" To offer it anyway, add its sha256 to [released] in {LOCK_NAME}."
 _RELEASE_ZH = f"确认无害后，可将它的 sha256 加入 {LOCK_NAME} 的 [released]。"
 
@@ -59,11 +63,20 @@ def _judge_name(stem: str) -> list[Finding]:
 
 def _judge_base(seen: Inspection, base: str | None) -> list[Finding]:
     if seen.base == UNKNOWN.id:
-        return [Finding(Reason.UNKNOWN_BASE, {})]
+        return [_unknown_base(seen)]
+    if base == seen.base and seen.scheme not in _READ.get(base, _READ_FOR_UNETS):
+        return [Finding(Reason.UNREAD_NAMING, {"scheme": seen.scheme, "running": _label(base)})]
     if base is None or base == seen.base:
         return []
     facts = {"made_for": _label(seen.base), "running": _label(base)}
     return [Finding(Reason.OTHER_BASE, dict(facts))]
+
+
+def _unknown_base(seen: Inspection) -> Finding:
+    if seen.bases == (UNKNOWN.id,):
+        return Finding(Reason.UNKNOWN_BASE, {})
+    bases = " or ".join(map(_label, seen.bases))
+    return Finding(Reason.AMBIGUOUS_BASE, {"bases": bases, "tag": seen.bases[0]})
 
 
 def _label(base: str) -> str:

@@ -18,7 +18,7 @@ from shared.loras.files import FileKey
 from shared.loras.folder import Candidate, Listing, list_folder
 from shared.loras.index import Index
 from shared.loras.inspection import Inspection, inspect_file
-from shared.loras.reasons import Finding, Reason
+from shared.loras.reasons import unreadable
 from shared.loras.release import read_releases
 from shared.loras.sidecar import Sidecar, read_sidecar
 from shared.loras.watcher import FolderWatcher
@@ -140,8 +140,7 @@ class Catalog:
         try:
             return inspect_file(candidate.path, candidate.stem, self._digests.read)
         except OSError as error:
-            why = error.strerror or type(error).__name__
-            return Inspection(candidate.key, (Finding(Reason.UNREADABLE, {"why": why}),))
+            return Inspection(candidate.key, (unreadable(error),))
 
     def _publish(self, records: dict[str, _Record]) -> None:
         before = {entry.name: entry for entry in self._index.entries}

@@ -8,9 +8,9 @@ from pathlib import Path
 from shared.loras.assembly import make_entry
 from shared.loras.entry import LoraEntry
 from shared.loras.files import FileKey
-from shared.loras.folder import SUFFIX
+from shared.loras.folder import SUFFIX, inner_target
 from shared.loras.inspection import Inspection, inspect_file
-from shared.loras.reasons import Finding, Reason
+from shared.loras.reasons import Finding, Reason, unreadable
 from shared.loras.release import read_releases
 from shared.loras.sidecar import read_sidecar
 
@@ -30,7 +30,6 @@ def _inspect(path: Path, stem: str) -> Inspection:
     if not path.name.endswith(SUFFIX):
         return Inspection(_NO_FILE, (Finding(Reason.WRONG_SUFFIX, {}),))
     try:
-        return inspect_file(path.resolve(), stem)
+        return inspect_file(inner_target(path), stem)
     except OSError as error:
-        why = error.strerror or type(error).__name__
-        return Inspection(_NO_FILE, (Finding(Reason.UNREADABLE, {"why": why}),))
+        return Inspection(_NO_FILE, (unreadable(error),))

@@ -118,6 +118,8 @@ def _projection_clues(modules: dict[str, Layer]) -> Iterator[Clue]:
 def _numbering_clues(modules: dict[str, Layer]) -> Iterator[Clue]:
     if any(name.startswith("te1_") for name in modules):
         yield Clue("it numbers its text encoders", _only(SDXL, SD3, FLUX))
+    if any(name.startswith("te_") for name in modules):
+        yield Clue("it knows of one text encoder", _only(TINY, SD15, SD21))
 
 
 def _transformer_clues(modules: dict[str, Layer]) -> Iterator[Clue]:

@@ -44,7 +44,7 @@ class LoraEntry(BaseModel):
     `identity` is (device, inode, size, mtime_ns). `rank` is the largest one in the file. `bases`
     has more than one id where neither shapes, metadata nor name decide; `base` is then `unknown`.
     `reason_code` names the sentence in `reason` and `reason_zh`. `scheme` says how the tensors
-    are named: `diffusers`, `peft`, `kohya`, `xlabs` or `unknown`.
+    are named: `diffusers`, `peft`, `kohya`, `comfy`, `xlabs` or `unknown`.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -1,10 +1,12 @@
 """What lies in the LoRA folder, by file status alone: no file is opened here.
 
-Links that lead out of the folder, hidden and temporary files, and whatever is not a regular file
-are passed over. Folders inside the folder are not searched.
+Hidden and temporary files, and whatever is neither a regular file nor a link, are passed over.
+Links that lead out of the folder are listed as they are and never followed. Folders inside the
+folder are not searched.
 """
 
 import os
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,8 +47,8 @@ def list_folder(folder: Path) -> Listing:
 
 
 def _candidate(root: str, entry: os.DirEntry[str], plain: frozenset[str]) -> Candidate | None:
-    path = Path(os.path.realpath(entry.path) if entry.is_symlink() else entry.path)
-    key = _status(path) if path.is_relative_to(root) else None
+    path = inner_target(Path(root, entry.name))
+    key = _status(path)
     if key is None:
         return None
     stem = entry.name.removesuffix(SUFFIX)
@@ -54,10 +56,18 @@ def _candidate(root: str, entry: os.DirEntry[str], plain: frozenset[str]) -> Can
     return Candidate(stem, path, key, _status(Path(root, sidecar)) if sidecar in plain else None)
 
 
+def inner_target(path: Path) -> Path:
+    """What a link to a file of its own folder leads to; any other path as it is."""
+    if not path.is_symlink():
+        return path
+    target = Path(os.path.realpath(path))
+    return target if target.is_relative_to(os.path.realpath(path.parent)) else path
+
+
 def _status(path: Path) -> FileKey | None:
-    """The key of a regular file; None when it is gone or something else."""
+    """The key of a regular file or a link; None when it is gone or something else."""
     try:
         status = path.stat(follow_symlinks=False)
     except OSError:
         return None
-    return key_of(status) if is_regular(status) else None
+    return key_of(status) if is_regular(status) or stat.S_ISLNK(status.st_mode) else None

@@ -85,7 +85,7 @@ def _inspect_sound(
     file: BinaryIO, key: FileKey, stem: str, header: Header, ordered: list[Tensor], read: ReadBody
 ) -> Inspection:
     found = read_layers(header.tensors)
-    kind = name_kind(found)
+    kind = name_kind(found, header.metadata)
     detection = detect_base(found, header.metadata, stem)
     scan = scan_metadata(header.metadata)
     body = read(file, key, header.body_start, ordered)

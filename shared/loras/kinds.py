@@ -5,6 +5,7 @@ The pipeline carries plain low-rank pairs, on linear layers and on convolutions.
 here. Knows nothing of base models.
 """
 
+import re
 from collections.abc import Iterator
 
 from shared.loras.entry import LoraKind
@@ -21,13 +22,19 @@ _NAMES = {
     LoraKind.DORA: "DoRA",
     LoraKind.LOCON: "LoCon with decomposed (CP) convolutions",
 }
+# The setting that kohya's scripts and LyCORIS have for convolutions.
+_CONVOLUTIONS = re.compile(r'"conv_dim": ?"?[1-9]')
 # The UNet's own layers outside its blocks, which only whole-UNet training touches.
 _OUTSIDE_BLOCKS = ("conv_in", "conv_out", "time_embedding_linear_1", "time_embedding_linear_2")
 _FAMILIES = (("attn",), ("ff_net",), ("conv1", "in_layers"), ("time_emb_proj", "emb_layers"))
 
 
-def name_kind(found: Layers) -> LoraKind:
-    """The kind of a file, by the parts of its layers and the modules that they adapt."""
+def name_kind(found: Layers, metadata: dict[str, str]) -> LoraKind:
+    """The kind of a file, by the parts of its layers and the modules that they adapt.
+
+    A LoCon may adapt the same modules as LCM-LoRA does; but LCM-LoRA has one rank throughout, and
+    no trainer's setting for convolutions.
+    """
     parts = found.parts
     if "dora" in parts:
         return LoraKind.DORA
@@ -39,14 +46,20 @@ def name_kind(found: Layers) -> LoraKind:
         return LoraKind.FULL
     if "down" not in parts:
         return LoraKind.UNKNOWN
-    return _name_low_rank(found)
+    has_setting = _CONVOLUTIONS.search(metadata.get("ss_network_args", "")) is not None
+    is_locon = has_setting or _has_several_ranks(found)
+    return _name_low_rank(found, is_locon)
 
 
-def _name_low_rank(found: Layers) -> LoraKind:
-    if _covers_whole_unet(found):
+def _name_low_rank(found: Layers, is_locon: bool) -> LoraKind:
+    if not is_locon and _covers_whole_unet(found):
         return LoraKind.FULL
     has_kernel = any(layer.kernel > 1 for layer in found.by_module.values())
     return LoraKind.LOCON if has_kernel or "mid" in found.parts else LoraKind.LORA
+
+
+def _has_several_ranks(found: Layers) -> bool:
+    return len({layer.rank for layer in found.by_module.values()}) > 1
 
 
 def _covers_whole_unet(found: Layers) -> bool:

@@ -1,9 +1,9 @@
 """From tensor names to adapted layers: which naming scheme, which parts, which rank and width.
 
 Schemes: diffusers and PEFT (`lora_A`/`lora_B`, older `lora.down`), kohya's sd-scripts
-(`lora_down`, `alpha`), LyCORIS (`hada_*`, `lokr_*`, `diff`, `dora_scale`; see
-https://github.com/KohakuBlueleaf/LyCORIS) and XLabs' FLUX (`qkv_lora1.down`). Knows nothing of
-base models and passes no judgement.
+(`lora_down`, `alpha`), ComfyUI (`diffusion_model.` before a UNet's own names), LyCORIS (`hada_*`,
+`lokr_*`, `diff`, `dora_scale`; see https://github.com/KohakuBlueleaf/LyCORIS) and XLabs' FLUX
+(`qkv_lora1.down`). Knows nothing of base models and passes no judgement.
 """
 
 import re
@@ -26,11 +26,16 @@ _PART = re.compile(
 _OLD_END = re.compile(r"(?:[._]lora|\.lora_linear_layer)$")
 # The longest ending has three dots: `.lora_A.default.weight`.
 _MAX_DOTS = 3
+_UNET = r"(?:down|up|input|output)_blocks|mid_block|middle_block|time_embed"
 _SCHEMES = (
-    (("lora_unet_", "lora_te", "lora_transformer_", "lycoris_"), "kohya"),
-    (("base_model.model.",), "peft"),
-    (("double_blocks.", "single_blocks."), "xlabs"),
-    (("unet.", "text_encoder", "transformer."), "diffusers"),
+    (re.compile(r"lora_unet_|lora_te|lora_transformer_|lycoris_"), "kohya"),
+    (re.compile(r"base_model\.model\."), "peft"),
+    (re.compile(r"(?:double|single)_blocks\.\d+\.processor\."), "xlabs"),
+    (re.compile(rf"diffusion_model\.(?:{_UNET})"), "comfy"),
+    (
+        re.compile(r"unet\.|text_encoder|transformer\.|(?:down|up)_blocks\.|mid_block\."),
+        "diffusers",
+    ),
 )
 
 
@@ -133,4 +138,4 @@ def _add(found: Layers, tensor: Tensor, match: re.Match[str]) -> None:
 
 
 def _scheme_of(module: str) -> str:
-    return next((name for starts, name in _SCHEMES if module.startswith(starts)), "unknown")
+    return next((name for starts, name in _SCHEMES if starts.match(module)), "unknown")

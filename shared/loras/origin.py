@@ -36,17 +36,14 @@ _VERSIONS = (
     ("flux.1", FLUX),
     ("tiny", TINY),
 )
-# Tags that mean a base wherever they stand in a name, and those that do so only at its end.
-_TAG = re.compile(
-    r"(?:^|[-_])(?P<tag>sd[-_.]?1[-_.]?[45]|sd[-_.]?2[-_.]?[01]|sd[-_.]?xl|sd[-_.]?3(?:[-_.]?5)?|flux[-_.]?1)"
-    r"(?=[-_]|$)",
+# Tags that name a family wherever they stand in a name; the last one counts.
+_FAMILY_TAG = re.compile(
+    r"(?:^|[-_.])(?P<tag>sd[-_.]?1[-_.]?[45]|sd[-_.]?2[-_.]?[01]|sd[-_.]?xl|sd[-_.]?3(?:[-_.]?5)?"
+    r"|flux(?:[-_.]?1|(?=[-_.]?(?:dev|schnell))))(?:(?<=xl)[-_.]?1[-_.]0)?(?=[-_.]|$|dev|schnell)",
     re.IGNORECASE,
 )
-_END_TAG = re.compile(
-    r"[-_.](?P<tag>v1[-_.]5|v2[-_.]1|sd[-_.]?1[-_.]?[45]|sd[-_.]?2[-_.]?[01]|sd[-_.]?xl|sd[-_.]?3(?:[-_.]?5)?"
-    r"|flux(?:[-_.]?1)?|sd[12]|xl|tiny)$",
-    re.IGNORECASE,
-)
+# Tags that do so only at its end, and where nothing plainer is said: `v2.1` may be the LoRA's own.
+_END_TAG = re.compile(r"(?:^|[-_.])(?P<tag>v1[-_.]5|v2[-_.]1|flux|sd[12]|xl|tiny)$", re.IGNORECASE)
 _BY_TAG = {
     "tiny": TINY, "v15": SD15, "sd14": SD15, "sd15": SD15, "sd1": SD15,
     "v21": SD21, "sd20": SD21, "sd21": SD21, "sd2": SD21, "xl": SDXL, "sdxl": SDXL,
@@ -76,7 +73,7 @@ def claim_of_metadata(metadata: dict[str, str]) -> Claim | None:
 
 def claim_of_name(stem: str) -> Claim | None:
     """The base that a version tag in the file name stands for."""
-    match = _END_TAG.search(stem) or next(iter(_TAG.finditer(stem)), None)
+    match = _find_tag(stem)
     if match is None:
         return None
     tag = match["tag"]
@@ -85,6 +82,11 @@ def claim_of_name(stem: str) -> Claim | None:
 
 def shorten(stem: str) -> str:
     """The stem without the base tag at its end: what people call the LoRA."""
-    match = _END_TAG.search(stem)
-    short = stem[: match.start()] if match else stem
+    match = _find_tag(stem)
+    short = stem[: match.start()] if match and match.end() == len(stem) else stem
     return short if re.fullmatch(LORA_NAME, short) else stem
+
+
+def _find_tag(stem: str) -> re.Match[str] | None:
+    tags = list(_FAMILY_TAG.finditer(stem))
+    return tags[-1] if tags else _END_TAG.search(stem)

@@ -1,9 +1,10 @@
 """Why a LoRA is held back or does not fit: every reason, its verdict, its facts.
 
 The sentences are in reasons.json, in English and Chinese, as those of errors are in
-shared/messages.json. Knows nothing of files.
+shared/messages.json; words in their facts are under `_facts` there. Knows nothing of files.
 """
 
+import errno
 import json
 from enum import StrEnum
 from functools import cache
@@ -19,6 +20,7 @@ class Reason(StrEnum):
     # Structure: held back, and no release would make the file loadable.
     WRONG_SUFFIX = "wrong_suffix"
     UNREADABLE = "unreadable"
+    LINK_OUTSIDE = "link_outside"
     STILL_CHANGING = "still_changing"
     EXECUTABLE = "executable"
     NOT_SAFETENSORS = "not_safetensors"
@@ -53,9 +55,11 @@ class Reason(StrEnum):
     # Sound, but not for this service.
     OTHER_BASE = "other_base"
     UNKNOWN_BASE = "unknown_base"
+    AMBIGUOUS_BASE = "ambiguous_base"
     UNCARRIED_KIND = "uncarried_kind"
     UNCARRIED_DTYPE = "uncarried_dtype"
     UNKNOWN_NAMING = "unknown_naming"
+    UNREAD_NAMING = "unread_naming"
     FOREIGN_TENSORS = "foreign_tensors"
 
 
@@ -63,9 +67,11 @@ _UNFIT = frozenset(
     {
         Reason.OTHER_BASE,
         Reason.UNKNOWN_BASE,
+        Reason.AMBIGUOUS_BASE,
         Reason.UNCARRIED_KIND,
         Reason.UNCARRIED_DTYPE,
         Reason.UNKNOWN_NAMING,
+        Reason.UNREAD_NAMING,
         Reason.FOREIGN_TENSORS,
     }
 )
@@ -92,6 +98,12 @@ def _sentences() -> dict[str, dict[str, str]]:
     return loaded
 
 
+def _in_chinese(fact: str | int) -> str | int:
+    """A fact whose words are ours in Chinese; names and foreign text stay as they are."""
+    words = _sentences()["_facts"]
+    return words.get(str(fact)) or str(fact).replace(" or ", " 或 ")
+
+
 class Finding(NamedTuple):
     """One reason with its facts, in words that are safe to show."""
 
@@ -106,7 +118,8 @@ class Finding(NamedTuple):
     @property
     def zh(self) -> str:
         """The sentence in Chinese."""
-        return _sentences()[self.reason]["zh"].format_map(self.facts)
+        facts = {name: _in_chinese(fact) for name, fact in self.facts.items()}
+        return _sentences()[self.reason]["zh"].format_map(facts)
 
     @property
     def state(self) -> LoraState:
@@ -139,6 +152,15 @@ class Refused(Exception):
 def refused(reason: Reason, **facts: str | int) -> Refused:
     """The exception for a reason and its facts."""
     return Refused(Finding(reason, facts))
+
+
+def unreadable(error: OSError) -> Finding:
+    """Why a file could not be opened. No link is followed by opening it, so a link is one that
+    leads out of its folder.
+    """
+    if error.errno == errno.ELOOP:
+        return Finding(Reason.LINK_OUTSIDE, {})
+    return Finding(Reason.UNREADABLE, {"why": error.strerror or type(error).__name__})
 
 
 def clean(text: str, limit: int = 80) -> str:

@@ -46,8 +46,9 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069
 
 def find_markup(lowered: str) -> str | None:
     """A tag, an event handler or a script address."""
-    if "javascript:" in lowered:
-        return "javascript:"
+    for scheme in ("javascript:", "data:text/html"):
+        if scheme in lowered:
+            return scheme
     return _first(_TAG, lowered) or _first(_HANDLER, lowered)
 
 

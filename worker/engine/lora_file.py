@@ -1,33 +1,24 @@
 """Reads a LoRA file into plain low-rank pairs, whatever library wrote it.
 
-Names are brought into one form by diffusers' own converters (diffusers, PEFT and kohya spellings).
-Knows nothing of devices or of where the pairs are applied.
+Names are brought into one form by worker/engine/lora_names.py and diffusers' own converters. Knows
+nothing of devices or of where the pairs are applied.
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
-from diffusers.utils.state_dict_utils import (
-    convert_state_dict_to_diffusers,
-    convert_state_dict_to_peft,
-    convert_unet_state_dict_to_peft,
-)
 from safetensors.torch import load
 
 from shared.errors import LoraCorrupt
 from shared.loras.entry import LoraEntry
 from shared.loras.loading import read_checked
+from worker.engine.lora_names import Tensors, in_module_names, in_peft_names, in_pipeline_names
 
 PARTS = ("unet", "text_encoder", "text_encoder_2")
-
-_PEFT_PREFIX = re.compile(r"^base_model\.model\.(text_model\.)?")
-
-Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -72,35 +63,29 @@ class AdapterWeights:
 
 def read_adapter(pipeline: Any, entry: LoraEntry) -> AdapterWeights:
     """Read a checked file. Raises LoraChanged, or LoraCorrupt where a layer has no place."""
-    tensors, alphas, metadata = _converted(pipeline, entry, read_checked(entry))
-    parts = {part: _pairs(part, tensors, alphas, metadata) for part in PARTS}
-    parts = {part: pairs for part, pairs in parts.items() if pairs}
-    for part, pairs in parts.items():
-        _check_fit(entry, getattr(pipeline, part, None), pairs)
-    if not parts:
-        raise LoraCorrupt(f"'{entry.name}' has no weights for this base")
-    return AdapterWeights(parts)
-
-
-def _converted(
-    pipeline: Any, entry: LoraEntry, data: bytes
-) -> tuple[Tensors, Mapping[str, float], Mapping[str, Any]]:
+    data = read_checked(entry)
     try:
-        tensors, alphas = pipeline.lora_state_dict(
-            _in_pipeline_names(load(data)), unet_config=pipeline.unet.config
-        )
+        found = _parts(pipeline, data)
     except Exception as error:
         raise LoraCorrupt(f"'{entry.name}' cannot be read") from error
-    return tensors, alphas or {}, _adapter_metadata(data)
+    for part, pairs in found.items():
+        _check_fit(entry, getattr(pipeline, part, None), pairs)
+    if not found:
+        raise LoraCorrupt(f"'{entry.name}' has no weights for this base")
+    return AdapterWeights(found)
 
 
-def _in_pipeline_names(tensors: Tensors) -> Tensors:
-    """PEFT's own files say `base_model.model.`, where the pipeline wants to know which model."""
-    return {_PEFT_PREFIX.sub(_part_prefix, key): value for key, value in tensors.items()}
-
-
-def _part_prefix(found: re.Match[str]) -> str:
-    return f"text_encoder.{found[1]}" if found[1] else "unet."
+def _parts(pipeline: Any, data: bytes) -> dict[str, dict[str, LowRank]]:
+    named = in_pipeline_names(load(data))
+    tensors, alphas = pipeline.lora_state_dict(named, unet_config=pipeline.unet.config)
+    metadata = _adapter_metadata(data)
+    found = {}
+    for part in PARTS:
+        module = getattr(pipeline, part, None)
+        pairs = _pairs(part, module, tensors, alphas or {}, metadata)
+        if pairs:
+            found[part] = pairs
+    return found
 
 
 def _adapter_metadata(data: bytes) -> Mapping[str, Any]:
@@ -112,13 +97,18 @@ def _adapter_metadata(data: bytes) -> Mapping[str, Any]:
 
 
 def _pairs(
-    part: str, tensors: Tensors, alphas: Mapping[str, float], metadata: Mapping[str, Any]
+    part: str,
+    module: torch.nn.Module | None,
+    tensors: Tensors,
+    alphas: Mapping[str, float],
+    metadata: Mapping[str, Any],
 ) -> dict[str, LowRank]:
-    named = _in_peft_names(part, _under(part, tensors))
-    scales = {_layer(key): float(value) for key, value in _alphas_of(part, alphas).items()}
-    config = {
-        key.removeprefix(f"{part}."): v for key, v in metadata.items() if key.startswith(part)
+    named = in_module_names(in_peft_names(part, _under(part, tensors)), module)
+    scales = {
+        _layer(key): float(value)
+        for key, value in in_module_names(_alphas_of(part, alphas), module).items()
     }
+    config = _under(part, metadata)
     pairs = {}
     for key in named:
         layer, _, which = key.partition(".lora_A")
@@ -130,33 +120,18 @@ def _pairs(
     return pairs
 
 
-def _under(part: str, tensors: Tensors) -> Tensors:
-    return {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
+def _under(part: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {k.removeprefix(f"{part}."): v for k, v in values.items() if k.startswith(f"{part}.")}
 
 
-def _in_peft_names(part: str, tensors: Tensors) -> Tensors:
-    """Every key as `LAYER.lora_A.weight` or `LAYER.lora_B.weight`; files may mix spellings."""
-    done = {k: v for k, v in tensors.items() if ".lora_A." in k or ".lora_B." in k}
-    rest = {k: v for k, v in tensors.items() if k not in done}
-    if not rest:
-        return done
-    renamed: Tensors
-    if part == "unet":
-        renamed = convert_unet_state_dict_to_peft(rest)
-    else:
-        renamed = convert_state_dict_to_peft(convert_state_dict_to_diffusers(rest))
-    return done | renamed
-
-
-def _alphas_of(part: str, alphas: Mapping[str, float]) -> Mapping[str, float]:
-    under = {k.removeprefix(f"{part}."): v for k, v in alphas.items() if k.startswith(f"{part}.")}
-    return convert_unet_state_dict_to_peft(under) if part == "unet" else under
+def _alphas_of(part: str, alphas: Mapping[str, float]) -> dict[str, Any]:
+    """Alphas by the name of the tensor that they belong to; diffusers only adds `.alpha` to it."""
+    plain = {key.removesuffix(".alpha"): value for key, value in _under(part, alphas).items()}
+    return in_peft_names(part, plain)
 
 
 def _layer(key: str) -> str:
-    for mark in (".lora_A", ".lora_B", ".lora_linear_layer", ".alpha"):
-        key = key.split(mark)[0]
-    return key
+    return key.partition(".lora_")[0].removesuffix(".alpha")
 
 
 def _configured_alpha(config: Mapping[str, Any], layer: str, rank: int) -> float:

@@ -12,6 +12,7 @@ from shared.errors import LoraBaseMismatch, LoraNotFound, LoraQuarantined
 from shared.loras import digests
 from shared.loras.body import Body
 from shared.loras.catalog import Catalog
+from shared.loras.check import check_file
 from shared.loras.entry import LoraEntry, LoraState
 from tests.unit.loras.lora_files import (
     body_of,
@@ -141,7 +142,9 @@ def test_a_name_is_looked_up_and_never_opened(
     assert len(str(caught.value)) < 300
 
 
-def test_a_link_out_of_the_folder_is_passed_over_and_one_inside_is_followed(folder: Path) -> None:
+def test_a_link_out_of_the_folder_is_held_back_unread_and_one_inside_is_followed(
+    folder: Path,
+) -> None:
     outside = write_lora(folder.parent / "outside.safetensors", tiny_specs())
     inside = write_lora(folder / "real_tiny.safetensors", tiny_specs())
     (folder / "out_tiny.safetensors").symlink_to(outside)
@@ -149,7 +152,16 @@ def test_a_link_out_of_the_folder_is_passed_over_and_one_inside_is_followed(fold
     (folder / "loop_tiny.safetensors").symlink_to(folder / "loop_tiny.safetensors")
     (folder / "up_tiny.safetensors").symlink_to("../outside.safetensors")
 
-    assert [entry.name for entry in scanned(folder).entries()] == ["in_tiny", "real_tiny"]
+    entries = {entry.name: entry for entry in scanned(folder).entries()}
+
+    offered = [name for name, entry in entries.items() if entry.state is LoraState.AVAILABLE]
+    assert offered == ["in_tiny", "real_tiny"]
+    held = {name: entry for name, entry in entries.items() if name not in offered}
+    assert list(held) == ["loop_tiny", "out_tiny", "up_tiny"]
+    assert {entry.reason_code for entry in held.values()} == {"link_outside"}
+    assert {entry.sha256 for entry in held.values()} == {""}
+    assert check_file(folder / "out_tiny.safetensors").reason_code == "link_outside"
+    assert check_file(folder / "in_tiny.safetensors").state is LoraState.AVAILABLE
 
 
 def test_hidden_files_pipes_and_folders_are_passed_over(folder: Path) -> None:

@@ -232,6 +232,10 @@ FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "script": (_metadata("ss_tag_frequency", "<script>alert(1)</script>"), "markup"),
     "event handler": (_metadata("modelspec.title", '<b onerror = "x">'), "markup"),
+    "page in an address": (
+        _metadata("modelspec.description", "data:text/html;base64,PHNjcmlwdD4="),
+        "markup",
+    ),
     "gambling address": (
         _metadata("ss_training_comment", "best odds at https://casino-88.bet/win"),
         "address",

@@ -30,6 +30,7 @@ from tests.unit.loras.lora_files import (
 AVAILABLE, QUARANTINED, INCOMPATIBLE = LoraState
 OLD_NAMES = (".lora.down.weight", ".lora.up.weight")
 PROCESSOR_NAMES = ("_lora.down.weight", "_lora.up.weight")
+_RESNET = "lora_unet_down_blocks_0_resnets_0_"
 K15 = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
 
 
@@ -56,15 +57,23 @@ def _locon() -> Specs:
     return merge([_sd15_kohya(), conv])
 
 
-def _lcm() -> Specs:
-    block = "lora_unet_down_blocks_0_resnets_0_"
+def _lcm_of_rank(rank: int) -> Specs:
     return merge(
         [
-            kohya_block("down_blocks_0_attentions_0", 320, 768, rank=8),
-            kohya(block + "conv1", 320, kernel=3, rank=8),
-            kohya(block + "time_emb_proj", 1280, 320, rank=8),
+            kohya_block("down_blocks_0_attentions_0", 320, 768, rank=rank),
+            kohya(_RESNET + "conv1", 320, kernel=3, rank=rank),
+            kohya(_RESNET + "time_emb_proj", 1280, 320, rank=rank),
         ]
     )
+
+
+def _lcm() -> Specs:
+    return _lcm_of_rank(8)
+
+
+def _wide_locon() -> Specs:
+    """The layers of LCM-LoRA, but convolutions have a rank of their own."""
+    return merge([_lcm_of_rank(4), kohya(_RESNET + "conv1", 320, kernel=3, rank=2)])
 
 
 def _loha() -> Specs:
@@ -188,7 +197,7 @@ CASES = {
         _self_attention_only,
         "unknown",
         state=INCOMPATIBLE,
-        reason="Its base cannot be told",
+        reason="Its tensors fit SD 1.5 or SD 2.1 or SDXL alike, and neither metadata nor name says",
     ),
     "metadata decides what shapes leave open": Case(
         _self_attention_only, "sdxl", metadata=SDXL_BY_METADATA
@@ -232,10 +241,41 @@ CASES = {
         "It holds tensors that belong to no LoRA",
     ),
     "names of no known scheme": Case(
-        lambda: pair("down_blocks.0.attentions.0.attn2.to_k", 768, 320),
-        "sd15",
+        lambda: pair("diffusion_model.double_blocks.0.img_attn.qkv", 3072, 9216),
+        "flux",
         state=INCOMPATIBLE,
         reason="Its tensors follow no naming scheme",
+    ),
+    "a UNet's own names": Case(
+        lambda: pair("down_blocks.0.attentions.0.attn2.to_k", 768, 320), "sd15"
+    ),
+    "ComfyUI's names": Case(
+        lambda: pair("diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k", 2048, 640),
+        "sdxl",
+    ),
+    "a named adapter": Case(
+        lambda: pair(
+            "base_model.model.mid_block.attentions.0.transformer_blocks.0.attn2.to_k",
+            64,
+            128,
+            names=(".lora_A.default.weight", ".lora_B.default.weight"),
+        ),
+        "tiny",
+    ),
+    "sd15 kohya, text encoder alone": Case(lambda: kohya_encoder("lora_te", 768), "sd15"),
+    "text encoders of SDXL or SD 3": Case(
+        lambda: merge([kohya_encoder("lora_te1", 768), kohya_encoder("lora_te2", 1280)]),
+        "unknown",
+        state=INCOMPATIBLE,
+        reason="Its tensors fit SD 3 or SDXL alike",
+    ),
+    "sd15 locon over every layer": Case(_wide_locon, "sd15", LoraKind.LOCON),
+    "sd15 locon by its trainer's setting": Case(
+        _lcm,
+        "sd15",
+        LoraKind.LOCON,
+        8,
+        metadata={"ss_network_args": '{"conv_dim": "8", "conv_alpha": "4"}'},
     ),
     "F8 weights": Case(
         lambda: pair(
@@ -289,6 +329,14 @@ def test_bases_lists_what_the_shapes_leave_open(tmp_path: Path) -> None:
         ("poster_v2", "poster_v2", None),
         ("flux_capacitor", "flux_capacitor", None),
         ("sdxl", "sdxl", "sdxl"),
+        ("v1.5", "v1.5", "sd15"),
+        ("product_sdxl1.0", "product", "sdxl"),
+        ("product_flux1-dev", "product_flux1-dev", "flux"),
+        ("product_flux_dev", "product_flux_dev", "flux"),
+        ("product_SDXL_v1.5", "product_SDXL_v1.5", "sdxl"),
+        ("product_sd15_v2.1", "product_sd15_v2.1", "sd15"),
+        ("retouch.sdxl.final", "retouch.sdxl.final", "sdxl"),
+        ("xsdxl", "xsdxl", None),
     ],
 )
 def test_a_name_is_read_for_its_base_tag(stem: str, short: str, tag: str | None) -> None:
