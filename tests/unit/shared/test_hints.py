@@ -10,7 +10,7 @@ from shared.queue import Hints, make_celery
 from shared.settings import Settings
 
 
-def test_a_hint_to_a_dead_broker_fails_within_a_second(
+def test_a_hint_to_a_dead_broker_fails_without_the_six_seconds_that_kombu_would_take(
     make_settings: Callable[..., Settings],
 ) -> None:
     settings = make_settings(broker_url="redis://127.0.0.1:1/0")
@@ -20,4 +20,4 @@ def test_a_hint_to_a_dead_broker_fails_within_a_second(
     with pytest.raises(StoreUnavailable):
         hints.send("0" * 32)
 
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 3.0
