@@ -55,10 +55,10 @@ def make_celery(settings: Settings, base: str) -> Celery:
         # The ledger recovers jobs; a visibility timeout below a job's length would start it twice.
         broker_transport_options={
             "visibility_timeout": 86_400,
-            "socket_timeout": 3,
+            "socket_timeout": 5,
             "socket_connect_timeout": 2,
             "socket_keepalive": True,
-            "health_check_interval": 3,
+            "health_check_interval": 5,
             # For sending: a hint is not worth the six seconds that Kombu would try for by default.
             "max_retries": 1,
             "interval_start": 0.05,

@@ -6,12 +6,13 @@ the rhythm only: what may happen to a job is decided by the ledger's scripts.
 
 import threading
 import time
+from collections.abc import Iterable
 from uuid import uuid4
 
 import structlog
 
 from shared.blobs import BlobStore
-from shared.errors import RetouchError
+from shared.errors import RetouchError, StoreUnavailable
 from shared.leftovers import discard_attempt
 from shared.queue import Hints
 from shared.settings import Settings
@@ -51,13 +52,14 @@ class Reaper:
 
     def tick(self) -> None:
         """One round, when this process is the elected one. Raises StoreUnavailable."""
-        if not self._store.elect("reaper", self._token, TICK_SECONDS * 3):
+        # One for each base: a hint can be sent only by who knows the base's queue.
+        if not self._store.elect(f"reaper:{self._base}", self._token, TICK_SECONDS * 3):
             return
         self._expire_leases()
         self._hint_again()
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + SWEEP_SECONDS
-            self._blobs.sweep()
+            self._sweep()
 
     def _expire_leases(self) -> None:
         # After an outage every lease looks expired. Its holders renew as soon as they can, so they
@@ -74,10 +76,24 @@ class Reaper:
 
     def _hint_again(self) -> None:
         # A hint is for whichever job comes next, so what counts is that there are enough of them.
-        missing = self._store.queue_size(self._base) - self._hints.pending()
-        if missing > 0:
-            for job_id in self._store.overdue(self._base, min(missing, HINTS_PER_TICK)):
-                self._hints.send(job_id)
+        waiting = self._store.queue_size(self._base)
+        try:
+            missing = waiting - self._hints.pending()
+            if missing > 0:
+                self._send(self._store.overdue(self._base, min(missing, HINTS_PER_TICK)))
+        except StoreUnavailable as error:
+            # A broker of its own may be away: leases run out beside it all the same.
+            logger.warning("hints wait for the broker", reason=str(error))
+
+    def _send(self, job_ids: Iterable[str]) -> None:
+        for job_id in job_ids:
+            self._hints.send(job_id)
+
+    def _sweep(self) -> None:
+        # However long a job waits, its input does not expire before it.
+        for blob in self._store.sources_in_use(self._base):
+            self._blobs.touch(blob)
+        self._blobs.sweep()
 
     def _loop(self) -> None:
         while not self._stopping.wait(TICK_SECONDS):

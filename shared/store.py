@@ -245,6 +245,19 @@ class JobStore:
         """Queued jobs that should be hinted again, at most `limit`; they count as hinted now."""
         return list(self._scripts.run("overdue", base, self._hint_ms, limit))
 
+    def sources_in_use(self, base: str) -> set[str]:
+        """Blobs of the uploads that unfinished jobs still need."""
+        with translated_errors():
+            ids = [
+                *self._redis.zrange(f"queued:{base}", 0, -1),
+                *self._redis.zrange("running", 0, -1),
+            ]
+            with self._redis.pipeline(transaction=False) as pipe:
+                for job_id in ids:
+                    pipe.hget(f"job:{job_id!s}", "spec")
+                specs = pipe.execute()
+        return {JobSpec.model_validate_json(spec).source.blob for spec in specs if spec}
+
     def uptime_seconds(self) -> int:
         """How long the store's process has been running."""
         with translated_errors():

@@ -137,23 +137,18 @@ class Attempt:
         patiently(lambda: self._runner.blobs.put(blob, data), self._stop)
         self._seconds["saving"] = time.monotonic() - since
         self._runner.probe.reached("stored", self._claim)
-        try:
-            self._commit(described(result, params, data, blob), result, tracker.finish())
-        except BaseException:
-            self._runner.blobs.delete(blob)
-            raise
+        self._commit(described(result, params, data, blob), result, tracker.finish())
 
     def _commit(self, result: Result, made: EngineResult, progress: Progress) -> None:
         degraded = [Degraded(code=code) for code in made.degraded]
         store, timings = self._runner.store, self.timings
-        outcome = patiently(
-            lambda: store.commit(self._claim, result, progress, timings, degraded), self._stop
-        )
+        # Asked until the ledger answers, whatever the stop flag says meanwhile: the lease may be
+        # gone because this very commit was carried out and its answer got lost.
+        outcome = patiently(lambda: store.commit(self._claim, result, progress, timings, degraded))
         self._runner.probe.reached(outcome, self._claim)
-        if outcome == "canceled":
-            raise JobCanceled
-        if outcome == "lost":
-            raise LeaseLost
+        if outcome != "committed":
+            self._runner.blobs.delete(result.blob)
+            raise JobCanceled if outcome == "canceled" else LeaseLost
 
     def _costs(self) -> StageCosts:
         try:

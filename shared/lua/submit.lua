@@ -5,6 +5,8 @@
 -- Returns {'created'} | {'replayed', id} | {'conflict'} | {'full', size}
 local id, base, priority, client = ARGV[1], ARGV[4], ARGV[5], ARGV[6]
 local ttl = tonumber(ARGV[7])
+-- Sent again because the first answer got lost: by now the job may even be running.
+if redis.call('EXISTS', job_key(id)) == 1 then return { 'created' } end
 if ARGV[9] ~= '' then
   local known = redis.call('HMGET', ARGV[9], 'fingerprint', 'job')
   if known[1] then

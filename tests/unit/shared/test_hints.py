@@ -1,4 +1,4 @@
-"""A hint that cannot be sent says so soon: the ledger has the job already."""
+"""How hints travel: Celery's settings, and that one that cannot be sent says so soon."""
 
 import time
 from collections.abc import Callable
@@ -21,3 +21,35 @@ def test_a_hint_to_a_dead_broker_fails_without_the_six_seconds_that_kombu_would_
         hints.send("0" * 32)
 
     assert time.monotonic() - started < 3.0
+
+
+def test_celery_is_set_so_that_it_distributes_and_does_not_have_to_remember(
+    settings: Settings,
+) -> None:
+    app = make_celery(settings, "tiny")
+    wanted = {
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "event_serializer": "json",
+        "accept_content": ["json"],
+        "task_acks_late": True,
+        "task_ignore_result": True,
+        "task_reject_on_worker_lost": False,
+        "worker_prefetch_multiplier": 1,
+        "worker_pool": "threads",
+        "worker_send_task_events": True,
+        "task_create_missing_queues": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_soft_shutdown_timeout": 50,
+        "broker_connection_retry_on_startup": True,
+    }
+    assert {name: app.conf[name] for name in wanted} == wanted
+    transport = {
+        "visibility_timeout": 86_400,
+        "socket_timeout": 5,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+        "health_check_interval": 5,
+    }
+    assert transport.items() <= app.conf.broker_transport_options.items()
+    assert [queue.name for queue in app.conf.task_queues] == ["retouch.tiny"]

@@ -1,5 +1,6 @@
 """The reaper: what it takes back, what it hints again, and when it holds still."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from shared.reaper import Reaper
 from shared.settings import Settings
 from shared.store import JobStore
 from tests.support.jobs import make_spec
+from tests.support.wait import wait_until
+from tests.support.workers import picture, spec_with_picture
 
 
 class SentHints:
@@ -33,8 +36,20 @@ class SentHints:
         return self.waiting
 
 
-def make_reaper(store: JobStore, settings: Settings, hints: SentHints) -> Reaper:
-    return Reaper(store, hints, open_blobs(settings), "tiny", settings)  # type: ignore[arg-type]
+class AwayHints(SentHints):
+    """A broker that does not answer, beside a store that does."""
+
+    rounds = 0
+
+    def pending(self) -> int:
+        self.rounds += 1
+        raise StoreUnavailable("the broker does not answer")
+
+
+def make_reaper(
+    store: JobStore, settings: Settings, hints: SentHints, base: str = "tiny"
+) -> Reaper:
+    return Reaper(store, hints, open_blobs(settings), base, settings)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -99,6 +114,55 @@ def test_after_an_outage_it_waits_one_lease(
     time.sleep(0.25)
     reaper.tick()
     assert old_store.get(job_id).state is JobState.QUEUED
+
+
+def test_leases_run_out_while_the_broker_is_away(
+    old_store: JobStore, make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a reaper whose rounds, several to a lease, meet no broker
+    monkeypatch.setattr("shared.reaper.TICK_SECONDS", 0.1)
+    settings, hints = make_settings(lease_seconds=1, renew_seconds=0.2), AwayHints()
+    reaper = make_reaper(old_store, settings, hints)
+    reaper.start()
+    wait_until(lambda: hints.rounds, description="a round without a broker")
+    # When a worker dies, then its job is taken back
+    job_id = old_store.submit(make_spec())
+    old_store.claim("tiny", "gone")
+    wait_until(
+        lambda: old_store.get(job_id).state is JobState.QUEUED, description="the job to be queued"
+    )
+    reaper.stop()
+
+
+def test_each_base_has_its_hints_sent_by_a_reaper_that_knows_its_queue(
+    old_store: JobStore, settings: Settings
+) -> None:
+    ids = {base: old_store.submit(make_spec(base=base)) for base in ("tiny", "sdxl")}
+    time.sleep(0.15)
+    for base, job_id in ids.items():
+        hints = SentHints()
+        make_reaper(old_store, settings, hints, base).tick()
+        assert hints.ids == [job_id]
+
+
+def test_the_input_of_a_job_that_waits_for_long_does_not_expire(
+    old_store: JobStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an input that is older than pictures live, of a job that nobody has done yet
+    blobs = open_blobs(settings)
+    old_store.submit(spec_with_picture(blobs, picture(seed=1)))
+    ended = spec_with_picture(blobs, picture(seed=2))
+    old_store.submit(ended)
+    old_store.cancel(ended.id)
+    for path in (settings.data_dir / "blobs" / "sources").iterdir():
+        os.utime(path, (0, 0))
+    # When it is swept
+    monkeypatch.setattr("shared.reaper.SWEEP_SECONDS", 0.0)
+    make_reaper(old_store, settings, SentHints()).tick()
+    # Then only the input of what has ended is gone
+    left = {f"sources/{path.name}" for path in (settings.data_dir / "blobs" / "sources").iterdir()}
+    assert left == old_store.sources_in_use("tiny")
+    assert len(left) == 1
 
 
 def test_no_more_hints_are_sent_than_there_are_jobs_without(

@@ -117,7 +117,31 @@ def test_a_second_commit_is_refused(store: JobStore) -> None:
     submitted(store)
     claim = claimed(store)
     commit(store, claim)
-    assert commit(store, claim) == "lost"
+    other = make_result().model_copy(update={"blob": "results/other"})
+    assert store.commit(claim, other, Progress(percent=100.0), Timings(), []) == "lost"
+
+
+def test_a_commit_that_is_repeated_because_its_answer_got_lost_still_holds(
+    store: JobStore, redis_client: redis.Redis
+) -> None:
+    job_id = submitted(store)
+    claim = claimed(store)
+    commit(store, claim)
+    before = redis_client.xlen(f"job:{job_id}:events")
+    assert commit(store, claim) == "committed"
+    assert redis_client.xlen(f"job:{job_id}:events") == before
+
+
+def test_a_submit_that_is_repeated_because_its_answer_got_lost_changes_nothing(
+    store: JobStore,
+) -> None:
+    spec = make_spec()
+    store.submit(spec)
+    claim = claimed(store)
+    assert store.submit(spec) == spec.id
+    job = store.get(spec.id)
+    assert (job.state, job.epoch) == (JobState.RUNNING, claim.epoch)
+    assert store.queue_size("tiny") == 0
 
 
 def test_a_stale_worker_can_write_nothing(store: JobStore, redis_client: redis.Redis) -> None:

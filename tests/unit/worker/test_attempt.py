@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from shared.blobs import BlobStore, open_blobs
-from shared.errors import StorageFull, StoreUnavailable
+from shared.errors import LeaseLost, StorageFull, StoreUnavailable
 from shared.history import History
 from shared.jobs import JobState
 from shared.loras.catalog import Catalog
@@ -121,3 +121,47 @@ def test_a_preview_that_the_ledger_was_never_told_of_is_deleted(
     assert store.get(spec.id).preview is None
     folder = settings.data_dir / "blobs" / "previews"
     assert [path.name for path in folder.iterdir()] == []
+
+
+class AnswerLost(Faltering):
+    """Carries out the first commit; then its answer gets lost, and the lease with it."""
+
+    def __init__(self, store: JobStore, leases: LeaseKeeper) -> None:
+        super().__init__(store, "commit", AWAY)
+        self._leases = leases
+        self._store = store
+
+    def _fail(self, *arguments: Any) -> object:
+        if not self.failures:
+            self._store.commit(*arguments)
+            self._leases.stop_all(LeaseLost())
+        return super()._fail()
+
+
+def test_a_commit_whose_answer_got_lost_keeps_its_picture(
+    run: Callable[..., None], store: JobStore, blobs: BlobStore
+) -> None:
+    spec = spec_with_picture(blobs, picture(), lora_mode="none")
+    store.submit(spec)
+    leases = LeaseKeeper(store, 60.0, 60.0)
+    run(store=AnswerLost(store, leases), leases=leases)
+    job = store.get(spec.id)
+    assert job.state is JobState.SUCCEEDED
+    assert job.result is not None
+    assert blobs.get(job.result.blob)
+
+
+def test_a_commit_that_is_refused_leaves_no_picture(
+    run: Callable[..., None], store: JobStore, blobs: BlobStore, settings: Settings
+) -> None:
+    spec = spec_with_picture(blobs, picture(), lora_mode="none")
+    store.submit(spec)
+
+    class Canceled(NoProbe):
+        def reached(self, point: str, claim: object) -> None:
+            if point == "stored":
+                store.cancel(spec.id)
+
+    run(probe=Canceled())
+    assert store.get(spec.id).state is JobState.CANCELED
+    assert list((settings.data_dir / "blobs" / "results").iterdir()) == []
