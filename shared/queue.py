@@ -38,7 +38,7 @@ def make_celery(settings: Settings, base: str) -> Celery:
         task_reject_on_worker_lost=False,
         worker_prefetch_multiplier=1,
         worker_pool="threads",
-        worker_concurrency=settings.admission_window,
+        worker_concurrency=settings.admission_window or None,
         worker_send_task_events=True,
         task_send_sent_event=True,
         task_default_queue=queue_name(base),

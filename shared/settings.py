@@ -102,10 +102,10 @@ class Settings(BaseSettings):
         "", description="Folder of the fake engine's faults and history, for tests; empty: none."
     )
     admission_window: int = Field(
-        2,
-        ge=1,
+        0,
+        ge=0,
         le=64,
-        description="Jobs that one worker claims at once: its batch plus one waiting.",
+        description="Jobs that one worker claims at once; 0: the engine's batch and one waiting.",
     )
     lora_slots: int = Field(8, ge=1, le=256, description="LoRAs kept resident by one worker.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(

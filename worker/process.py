@@ -29,6 +29,7 @@ from worker.choice import Chooser
 from worker.consumer import PatientConsumer
 from worker.devices import DeviceKeeper, HeldDevice
 from worker.engine import make_engine
+from worker.engine.interface import Engine
 from worker.heartbeat import Heartbeat
 from worker.leases import LeaseKeeper
 from worker.lookout import Lookout
@@ -54,6 +55,7 @@ class WorkerProcess:
         client = connect(settings.redis_url, ANSWER_SECONDS)
         store, blobs = JobStore(client, settings), open_blobs(settings)
         self.app: Celery = make_celery(settings, self._engine.base)
+        self.app.conf.worker_concurrency = admission_window(settings, self._engine)
         self.app.conf.worker_consumer = "worker.consumer:PatientConsumer"
         self._leases = _lease_keeper(settings)
         self._device = DeviceKeeper(held, lambda: os.kill(os.getpid(), signal.SIGTERM))
@@ -91,7 +93,7 @@ class WorkerProcess:
             probe=make_probe(settings, worker_id),
             on_device_lost=lambda: self._end(exits.DEVICE_LOST),
         )
-        self._lookout = Lookout(runner, self._is_idle, self._reconnect)
+        self._lookout = Lookout(runner, self._is_idle, self._is_consuming, self._reconnect)
         register(self.app, runner, self._draining.is_set)
 
     def __enter__(self) -> "WorkerProcess":
@@ -148,6 +150,9 @@ class WorkerProcess:
     def _know_consumer(self, sender: PatientConsumer, **_: Any) -> None:
         self._consumer = sender
 
+    def _is_consuming(self) -> bool:
+        return self._consumer is not None
+
     def _reconnect(self) -> None:
         if self._consumer is not None:
             self._consumer.reconnect()
@@ -172,6 +177,13 @@ class WorkerProcess:
             in_flight=self._leases.count(),
             last_heartbeat_at=now(),
         )
+
+
+def admission_window(settings: Settings, engine: Engine) -> int:
+    """How many jobs this worker claims at once: never so many that it hoards what an idle one could
+    do.
+    """
+    return settings.admission_window or engine.rows + 1
 
 
 def _lease_keeper(settings: Settings) -> LeaseKeeper:

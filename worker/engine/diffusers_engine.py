@@ -40,6 +40,8 @@ OnStep = Callable[[int], None]
 class DiffusersEngine:
     """Keeps one base warm and makes one picture after the other."""
 
+    rows = 1
+
     def __init__(self, loaded: LoadedBase, lora_slots: int) -> None:
         self.base = loaded.base.id
         self.device = str(loaded.device)

@@ -109,11 +109,14 @@ class EngineResult:
 
 
 class Engine(Protocol):
-    """One device and what runs on it. Safe to call from any thread."""
+    """One device and what runs on it. Safe to call from any thread. `rows` is how many pictures it
+    may compute together.
+    """
 
     base: str
     device: str
     profile: str
+    rows: int
 
     def submit(
         self, job: EngineJob, on_event: Callable[[EngineEvent], None]

@@ -56,6 +56,7 @@ class StepEngine:
         self.base = loaded.base.id
         self.device = str(loaded.device)
         self.profile = limits.profile
+        self.rows = limits.rows_per_step
         self._limits = limits
         self._pipeline = loaded.pipeline
         self._adapters: Residency[AdapterWeights] = Residency(limits.adapter_bytes)
