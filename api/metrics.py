@@ -5,6 +5,7 @@ Owns the metrics' names. Labels are route templates and codes, never a caller's 
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from api.fleet_metrics import FleetCounts
 from shared.errors import StoreUnavailable
 from shared.fleet import Fleet
 from shared.store import JobStore
@@ -41,6 +42,9 @@ class Metrics:
             "retouch_store_up", "Whether the store answers.", registry=self._registry
         )
 
+        self._fleet = FleetCounts()
+        self._registry.register(self._fleet)
+
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
         self._requests.labels(method, route, str(status)).inc()
@@ -53,6 +57,7 @@ class Metrics:
             workers = [worker.base for worker in fleet.workers()]
             for name in {base, *workers}:
                 self._workers.labels(name).set(workers.count(name))
+            self._fleet.read(store, base)
             self._store_up.set(1)
         except StoreUnavailable:
             self._store_up.set(0)

@@ -7,6 +7,7 @@ from typing import Any
 import redis
 from redis.commands.core import Script
 
+from shared.errors import StoreUnavailable
 from shared.redis_client import translated_errors
 
 # A store without memory refuses new jobs; what was accepted is still finished (Redis 7 and later).
@@ -37,5 +38,10 @@ class Scripts:
         script = self._registered.get(name)
         if script is None:
             script = self._registered[name] = self._client.register_script(source(name))
-        with translated_errors():
-            return script(args=list(args))
+        try:
+            with translated_errors():
+                return script(args=list(args))
+        except StoreUnavailable:
+            # What lies idle in the pool is as dead, and each would cost the same wait again.
+            self._client.connection_pool.disconnect(inuse_connections=False)
+            raise

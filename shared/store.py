@@ -8,6 +8,7 @@ of its claim. Knows nothing of pictures' bytes, of HTTP or of pipelines.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
+from uuid import uuid4
 
 import redis
 from pydantic import BaseModel
@@ -67,6 +68,7 @@ class JobStore:
         self._scripts = Scripts(client)
         self._ttl = settings.job_ttl_seconds
         self._result_ttl = settings.result_ttl_seconds
+        self.lease_seconds = settings.lease_seconds
         self._lease_ms = int(settings.lease_seconds * 1000)
         self._hint_ms = int(settings.hint_seconds * 1000)
         self._max_crashes = settings.max_crashes
@@ -155,12 +157,14 @@ class JobStore:
 
     # --- for workers
 
-    def claim(self, base: str, worker: str) -> Claim | None:
-        """The job whose turn it is, now held by this worker; None when nothing waits.
+    def claim(self, base: str, worker: str, ticket: str = "") -> Claim | None:
+        """The job whose turn it is, now held by this worker; None when nothing waits. Asked again
+        with the same ticket, because the answer got lost, it gives the same job.
 
         Raises MustRunAlone.
         """
-        row = self._scripts.run("claim", base, worker, self._lease_ms, self._ttl)
+        own = ticket or uuid4().hex
+        row = self._scripts.run("claim", base, worker, self._lease_ms, self._ttl, own)
         if not row:
             return None
         if row[0] == "alone":
@@ -258,6 +262,23 @@ class JobStore:
                 specs = pipe.execute()
         return {JobSpec.model_validate_json(spec).source.blob for spec in specs if spec}
 
+    def counts(self) -> dict[str, float]:
+        """What has happened to the whole fleet, by name; see api/fleet_metrics.py."""
+        return {name: float(value) for name, value in self._hash("counts").items()}
+
+    def running(self) -> int:
+        """Jobs in workers' hands."""
+        with translated_errors():
+            return int(self._redis.zcard("running"))
+
+    def oldest_seconds(self, base: str) -> float:
+        """How long the first of the waiting jobs has been waiting since it was last queued."""
+        with translated_errors():
+            first: Any = self._redis.zrange(f"queued:{base}", 0, 0, withscores=True)
+            seconds, microseconds = self._redis.time()
+        now = seconds + microseconds / 1e6
+        return max(0.0, now - first[0][1] / 1000) if first else 0.0
+
     def uptime_seconds(self) -> int:
         """How long the store's process has been running."""
         with translated_errors():
@@ -287,7 +308,12 @@ class JobStore:
             retryable=last_straw.retryable,
         )
         flat = self._scripts.run(
-            "reap", self._ttl, self._max_crashes, failure.model_dump_json(), worker
+            "reap",
+            self._ttl,
+            self._max_crashes,
+            failure.model_dump_json(),
+            worker,
+            self._lease_ms,
         )
         rows = zip(flat[0::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
         return [

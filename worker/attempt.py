@@ -222,9 +222,13 @@ def described(made: EngineResult, params: JobParams, data: bytes, blob: str) -> 
     )
 
 
-def patiently(action: Callable[[], Answer], stop: StopFlag | None = None) -> Answer:
-    """Repeat while store or disk is away or full, up to its patience or the flag's reason."""
-    deadline, pause = time.monotonic() + STORE_PATIENCE_SECONDS, 0.1
+def patiently(
+    action: Callable[[], Answer],
+    stop: StopFlag | None = None,
+    seconds: float = STORE_PATIENCE_SECONDS,
+) -> Answer:
+    """Repeat while store or disk is away or full, for so long or until the flag's reason."""
+    deadline, pause = time.monotonic() + seconds, 0.1
     while True:
         try:
             return action()

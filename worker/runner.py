@@ -5,6 +5,7 @@ Owns the edge where foreign exceptions end. Knows nothing of Celery.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from uuid import uuid4
 
 import structlog
 
@@ -49,7 +50,7 @@ class Runner:
         Raises StoreUnavailable when the store cannot be asked, MustRunAlone when the next job has
         to wait until this worker has nothing else in hand.
         """
-        claim = self.store.claim(self.engine.base, self.worker_id)
+        claim = self._claim()
         if claim is None:
             return False
         self.probe.reached("claimed", claim)
@@ -57,6 +58,14 @@ class Runner:
             self._run(claim, stop)
         self.probe.reached("ended", claim)
         return True
+
+    def _claim(self) -> Claim | None:
+        # An answer that got lost may have been a job, which is ours until its lease runs out.
+        ticket = uuid4().hex
+        return patiently(
+            lambda: self.store.claim(self.engine.base, self.worker_id, ticket),
+            seconds=self.store.lease_seconds,
+        )
 
     def _run(self, claim: Claim, stop: StopFlag) -> None:
         attempt = Attempt(self, claim, stop)

@@ -4,11 +4,23 @@
 --
 -- A job that was in hand when a worker died may be what killed it. It runs alone from then on, so
 -- that it takes no other job down with it and a bystander is not blamed a second time.
--- ARGV: base, worker, lease ms, job ttl
+-- ARGV: base, worker, lease ms, job ttl, ticket: the same claim asked for again, because the first
+--       answer got lost, has the same answer
 -- Returns {} | {'alone'} when the next job has to wait until it can run alone
 --       | {id, spec, params, epoch, attempt, percent, queued ms}
 local base, worker, ttl = ARGV[1], ARGV[2], tonumber(ARGV[4])
 local now = now_ms()
+
+local function answer(id, epoch)
+  local f = redis.call('HMGET', job_key(id), 'spec', 'params', 'attempts', 'percent', 'created_ms')
+  return { id, f[1], f[2], epoch, tonumber(f[3]), f[4], now - tonumber(f[5]) }
+end
+
+local ticket = 'claim:' .. ARGV[5]
+local earlier = redis.call('HMGET', ticket, 'job', 'epoch')
+if earlier[1] and holds(earlier[1], worker, earlier[2]) then
+  return answer(earlier[1], tonumber(earlier[2]))
+end
 
 local function has_crashed(id)
   return tonumber(redis.call('HGET', job_key(id), 'crashes')) > 0
@@ -16,16 +28,16 @@ end
 
 -- How many jobs this worker has in hand, and whether one of them has to be alone.
 local function in_hand()
-  local count, alone = 0, false
+  local jobs, alone = 0, false
   for _, id in ipairs(redis.call('SMEMBERS', held_key(worker))) do
     local f = redis.call('HMGET', job_key(id), 'state', 'worker')
     if f[1] == 'running' and f[2] == worker then
-      count, alone = count + 1, alone or has_crashed(id)
+      jobs, alone = jobs + 1, alone or has_crashed(id)
     else
       redis.call('SREM', held_key(worker), id)
     end
   end
-  return count, alone
+  return jobs, alone
 end
 
 -- The first queued job of a priority; what is no longer queued drops out of its place.
@@ -59,18 +71,33 @@ local order = { 'interactive', 'batch' }
 if claims % 8 == 0 then order = { 'batch', 'interactive' } end
 local first = first_of(order[1]) or first_of(order[2])
 if not first then return {} end
-local count, alone = in_hand()
-if alone or (count > 0 and has_crashed(first.id)) then return { 'alone' } end
+local jobs, alone = in_hand()
+if alone or (jobs > 0 and has_crashed(first.id)) then return { 'alone' } end
 take(first)
 
-local id, lease_until = first.id, now + tonumber(ARGV[3])
+-- How long a job was in nobody's hands after its worker's last sign of life.
+local BUCKETS = { 1, 2, 5, 10, 15, 30, 60 }
+local function note_recovery(id)
+  local lost = redis.call('HGET', job_key(id), 'lost_ms')
+  if not lost then return end
+  redis.call('HDEL', job_key(id), 'lost_ms')
+  local seconds = (now - tonumber(lost)) / 1000
+  for _, bucket in ipairs(BUCKETS) do
+    if seconds <= bucket then count('recovered:' .. bucket) end
+  end
+  count('recovered:+Inf'); count('recovery_seconds', seconds)
+end
+
+local id, lease = first.id, tonumber(ARGV[3])
 local epoch = redis.call('HINCRBY', job_key(id), 'epoch', 1)
 local attempt = redis.call('HINCRBY', job_key(id), 'attempts', 1)
-local f = redis.call('HMGET', job_key(id), 'spec', 'params', 'percent', 'created_ms', 'started_ms')
 redis.call('HSET', job_key(id), 'state', 'running', 'worker', worker)
-if not f[5] then redis.call('HSET', job_key(id), 'started_ms', now) end
-redis.call('ZADD', RUNNING, lease_until, id)
+redis.call('HSETNX', job_key(id), 'started_ms', now)
+redis.call('ZADD', RUNNING, now + lease, id)
 redis.call('SADD', held_key(worker), id)
 keep(RUNNING, ttl); keep(job_key(id), ttl); keep(held_key(worker), ttl)
+redis.call('HSET', ticket, 'job', id, 'epoch', epoch)
+redis.call('PEXPIRE', ticket, lease)
 emit_state(id, 'running', attempt, epoch, ttl)
-return { id, f[1], f[2], epoch, attempt, f[3], now - tonumber(f[4]) }
+count('attempts'); note_recovery(id)
+return answer(id, epoch)

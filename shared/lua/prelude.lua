@@ -17,6 +17,12 @@ local WEBHOOKS = 'webhooks'
 
 local function keep(key, ttl_seconds) redis.call('EXPIRE', key, ttl_seconds) end
 
+-- What has happened to the whole fleet, for its operator; starts again when a month has been quiet.
+local function count(what, by)
+  redis.call('HINCRBYFLOAT', 'counts', what, by or 1)
+  keep('counts', 2592000)
+end
+
 -- `epoch` is the claim that the event comes from, as its sender knows it.
 local function emit(id, kind, data, epoch, ttl_seconds)
   redis.call('XADD', events_key(id), 'MAXLEN', '~', 256, '*', 'kind', kind, 'data', data,
@@ -65,6 +71,7 @@ end
 
 local function finish(id, state, now, ttl_seconds)
   redis.call('HSET', job_key(id), 'state', state, 'finished_ms', now)
+  count('finished:' .. state)
   let_go(id)
   keep(job_key(id), ttl_seconds)
   local wanted = redis.call('HGET', job_key(id), 'webhook') or ''

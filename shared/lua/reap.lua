@@ -1,5 +1,6 @@
 -- Take back jobs whose lease ran out (or, with a worker named, all that this dead worker held).
--- ARGV: ttl, max crashes, failure JSON for a job that crashed too often, worker ('' for any)
+-- ARGV: ttl, max crashes, failure JSON for a job that crashed too often, worker ('' for any),
+--       lease ms
 -- Returns a flat list: id, outcome ('queued' | 'failed' | 'canceled'), worker, epoch, ...
 local ttl, now, worker = tonumber(ARGV[1]), now_ms(), ARGV[4]
 local out = {}
@@ -9,6 +10,11 @@ local function suspects()
   return redis.call('ZRANGEBYSCORE', RUNNING, '-inf', now, 'LIMIT', 0, 1000)
 end
 
+-- When the job's worker last renewed its lease.
+local function last_sign(id)
+  return (redis.call('ZSCORE', RUNNING, id) or now) - tonumber(ARGV[5])
+end
+
 local function take_back(id, f)
   if f[3] == '1' then
     finish(id, 'canceled', now, ttl)
@@ -16,6 +22,7 @@ local function take_back(id, f)
     return 'canceled'
   end
   if redis.call('HINCRBY', job_key(id), 'crashes', 1) < tonumber(ARGV[2]) then
+    redis.call('HSET', job_key(id), 'lost_ms', last_sign(id))
     requeue(id, ttl)
     return 'queued'
   end
@@ -32,6 +39,7 @@ for _, id in ipairs(suspects()) do
     redis.call('ZREM', RUNNING, id)
   elseif worker == '' or f[2] == worker then
     local outcome = take_back(id, f)
+    count(worker == '' and 'reaped:expired' or 'reaped:worker_died')
     for _, value in ipairs({ id, outcome, f[2], f[5] }) do table.insert(out, value) end
   end
 end

@@ -8,5 +8,6 @@ if redis.call('HGET', job_key(id), 'cancel') == '1' then
 else
   redis.call('HINCRBY', job_key(id), 'attempts', -1)
   requeue(id, ttl)
+  count('released')
 end
 return 'released'

@@ -26,6 +26,7 @@ redis.call('HSET', job_key(id), 'spec', ARGV[2], 'params', ARGV[3], 'state', 'qu
 keep(job_key(id), ttl)
 enqueue(id, base, priority, client, place, ttl)
 emit_state(id, 'queued', 0, 0, ttl)
+count('submitted')
 redis.call('ZADD', 'client:' .. client .. ':jobs', now, id)
 redis.call('ZREMRANGEBYSCORE', 'client:' .. client .. ':jobs', '-inf', now - ttl * 1000)
 keep('client:' .. client .. ':jobs', ttl)

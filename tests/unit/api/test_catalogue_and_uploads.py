@@ -171,6 +171,29 @@ def test_metrics_count_by_route_and_never_by_id(client: TestClient) -> None:
     assert job["id"] not in text
 
 
+def test_metrics_tell_what_has_happened_to_the_fleet(client: TestClient, store: JobStore) -> None:
+    # Given a job whose worker dies, and that another has now
+    submit(client)
+    store.claim("tiny", "dead")
+    store.reap_worker("dead")
+    store.claim("tiny", "alive")
+    submit(client)
+    # When
+    lines = client.get("/metrics").text.splitlines()
+    # Then
+    for line in (
+        "retouch_jobs_submitted_total 2.0",
+        "retouch_attempts_total 2.0",
+        'retouch_leases_reaped_total{cause="worker_died"} 1.0',
+        'retouch_leases_reaped_total{cause="expired"} 0.0',
+        'retouch_recovery_seconds_bucket{le="+Inf"} 1.0',
+        'retouch_jobs_finished_total{state="succeeded"} 0.0',
+        "retouch_jobs_running 1.0",
+    ):
+        assert line in lines
+    assert any(line.startswith("retouch_queue_oldest_seconds 0.") for line in lines)
+
+
 def test_errors_of_our_own_are_never_a_500() -> None:
     from api.problems import STATUS
     from shared.errors import ERRORS

@@ -1,6 +1,7 @@
 """The ledger: what may follow what, on a real store."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -68,6 +69,24 @@ def test_a_claim_is_exclusive(store: JobStore) -> None:
     submitted(store)
     claimed(store)
     assert store.claim("tiny", "w2") is None
+
+
+def test_a_claim_that_is_repeated_because_its_answer_got_lost_is_the_same_one(
+    store: JobStore,
+) -> None:
+    ids = [submitted(store), submitted(store)]
+    first = store.claim("tiny", "w1", ticket="t")
+    again = store.claim("tiny", "w1", ticket="t")
+    assert first is not None
+    assert again is not None
+    assert (again.spec.id, again.epoch, again.attempt) == (ids[0], first.epoch, 1)
+    assert store.queue_size("tiny") == 1
+    # And not one that is over, or another worker's
+    other = store.claim("tiny", "w2", ticket="t")
+    assert other is not None
+    assert other.spec.id == ids[1]
+    commit(store, first)
+    assert store.claim("tiny", "w1", ticket="t") is None
 
 
 def test_a_job_of_another_base_is_not_claimed(store: JobStore) -> None:
@@ -458,3 +477,39 @@ def test_two_hundred_equal_submits_at_once_are_one_job(store: JobStore) -> None:
     assert len(ids) == 200
     assert len(set(ids)) == 1
     assert store.queue_size("tiny") == 1
+
+
+def test_what_has_happened_to_the_fleet_is_counted(store: JobStore) -> None:
+    # Given a job that is done at once, one whose worker dies, one that is given back and canceled
+    for _ in range(3):
+        submitted(store)
+    commit(store, claimed(store))
+    claimed(store, "dead")
+    store.reap_worker("dead")
+    commit(store, claimed(store))
+    last = claimed(store)
+    store.release(last)
+    store.cancel(last.spec.id)
+    # Then
+    counts = store.counts()
+    assert counts["submitted"] == 3
+    assert counts["attempts"] == 4
+    assert counts["finished:succeeded"] == 2
+    assert counts["finished:canceled"] == 1
+    assert counts["released"] == 1
+    assert counts["reaped:worker_died"] == 1
+    assert counts["recovered:+Inf"] == counts["recovered:1"] == 1
+    assert 0 <= counts["recovery_seconds"] < 1
+
+
+def test_a_recovery_is_counted_from_the_lost_workers_last_sign_of_life(
+    redis_client: redis.Redis, make_settings: Callable[..., Settings]
+) -> None:
+    store = JobStore(redis_client, make_settings(lease_seconds=0.2, renew_seconds=0.1))
+    submitted(store)
+    claimed(store, "gone")
+    time.sleep(0.4)
+    store.reap_expired()
+    claimed(store)
+    assert store.counts()["reaped:expired"] == 1
+    assert store.counts()["recovery_seconds"] >= 0.4

@@ -1,0 +1,82 @@
+"""What has happened to the whole fleet, from the ledger's own counts, for Prometheus.
+
+Owns these metrics' names. Every gateway tells the same figures, whoever did what they count.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from shared.jobs import JobState
+from shared.store import JobStore
+
+# As in shared/lua/claim.lua.
+RECOVERY_BUCKETS = ("1", "2", "5", "10", "15", "30", "60", "+Inf")
+
+Counts = Mapping[str, float]
+
+
+class FleetCounts(Collector):
+    """Collects what was last read; `read` asks the ledger (raises StoreUnavailable)."""
+
+    def __init__(self) -> None:
+        self._metrics: list[Metric] = []
+
+    def read(self, store: JobStore, base: str) -> None:
+        counts = store.counts()
+        self._metrics = [
+            _gauge("retouch_jobs_running", "Jobs in workers' hands.", store.running()),
+            _gauge(
+                "retouch_queue_oldest_seconds",
+                "How long the first waiting job has waited.",
+                store.oldest_seconds(base),
+            ),
+            _counter("retouch_jobs_submitted", "Jobs accepted.", counts, "submitted"),
+            _finished(counts),
+            _counter("retouch_attempts", "Claims of jobs by workers.", counts, "attempts"),
+            _counter(
+                "retouch_jobs_released", "Jobs that stopping workers gave back.", counts, "released"
+            ),
+            _reaped(counts),
+            _recovery(counts),
+        ]
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._metrics
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value)
+
+
+def _counter(name: str, text: str, counts: Counts, field: str) -> Metric:
+    return CounterMetricFamily(name, text, counts.get(field, 0.0))
+
+
+def _finished(counts: Counts) -> Metric:
+    family = CounterMetricFamily("retouch_jobs_finished", "Jobs that ended.", labels=["state"])
+    for state in JobState:
+        if state.is_terminal:
+            family.add_metric([state], counts.get(f"finished:{state}", 0.0))
+    return family
+
+
+def _reaped(counts: Counts) -> Metric:
+    family = CounterMetricFamily(
+        "retouch_leases_reaped", "Jobs taken back from workers.", labels=["cause"]
+    )
+    for cause in ("expired", "worker_died"):
+        family.add_metric([cause], counts.get(f"reaped:{cause}", 0.0))
+    return family
+
+
+def _recovery(counts: Counts) -> Metric:
+    buckets = [(bucket, counts.get(f"recovered:{bucket}", 0.0)) for bucket in RECOVERY_BUCKETS]
+    return HistogramMetricFamily(
+        "retouch_recovery_seconds",
+        "From a lost worker's last sign of life to the next claim of its job.",
+        buckets=buckets,
+        sum_value=counts.get("recovery_seconds", 0.0),
+    )
