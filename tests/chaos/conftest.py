@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.figures import SCALE
 from tests.chaos.proxy import Proxy, running_proxy
 from tests.chaos.rig import Rig
 from tests.chaos.servers import StoreServer
@@ -18,7 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.chaos)
-            item.add_marker(pytest.mark.timeout(7200 if os.environ.get("CHAOS_SIZE") else 300))
+            item.add_marker(pytest.mark.timeout(7200 if SCALE else 300))
 
 
 @pytest.fixture

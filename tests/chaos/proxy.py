@@ -19,6 +19,7 @@ class Proxy:
         self.port: int = self._listener.getsockname()[1]
         self._pairs: dict[socket.socket, socket.socket] = {}
         self._holes: list[socket.socket] = []
+        self._silent: set[socket.socket] = set()  # the server's ends that are not read any more
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._selector = selectors.DefaultSelector()
@@ -43,10 +44,25 @@ class Proxy:
         with self._lock:
             ends = list(self._pairs)
             for end in ends:
-                self._selector.unregister(end)
+                self._stop_reading(end)
             self._holes += ends
             self._pairs.clear()
         return len(ends) // 2
+
+    def lose_answers(self) -> int:
+        """From now on the open connections carry requests and no answers; how many there are. What
+        is asked is done, and nobody is told.
+        """
+        with self._lock:
+            servers = [end for end in self._pairs if end.getpeername() == self._target]
+            for end in servers:
+                self._stop_reading(end)
+        return len(servers)
+
+    def _stop_reading(self, end: socket.socket) -> None:
+        if end not in self._silent:
+            self._silent.add(end)
+            self._selector.unregister(end)
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
@@ -78,7 +94,8 @@ class Proxy:
             data = b""
         if not data:
             for one in (end, other):
-                self._selector.unregister(one)
+                self._stop_reading(one)
+                self._silent.discard(one)
                 self._pairs.pop(one)
                 one.close()
 

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -149,9 +150,17 @@ class Rig:
         return started
 
     def wait_ready(self, worker: Worker) -> WorkerInfo:
-        return wait_until(
-            lambda: self.info(worker), description="a worker's heartbeat", seconds=60, every=0.05
-        )  # type: ignore[return-value]
+        """Until its engine process lives and takes hints."""
+
+        def ready() -> WorkerInfo | None:
+            info = self.info(worker)
+            return info if info and self._takes_hints(info.id) else None
+
+        return wait_until(ready, description="a worker to be ready", seconds=60, every=0.05)  # type: ignore[return-value]
+
+    def _takes_hints(self, worker_id: str) -> bool:
+        log = (self.folder / "workers.log").read_text(errors="replace")
+        return f"{worker_id}@{socket.gethostname()} ready." in log
 
     def info(self, worker: Worker) -> WorkerInfo | None:
         """What this worker's living engine process says of itself."""
@@ -198,7 +207,11 @@ class Rig:
     ) -> JobSpec:
         """Put a job before the fleet; acknowledged, and in the history, once this returns."""
         spec = self.make_job(client, **params)
-        self.store.submit(spec, idempotency)
+        try:
+            self.store.submit(spec, idempotency)
+        except RetouchError as error:
+            self.history.note("refused", job=spec.id, code=error.code)
+            raise
         self.history.note("submitted", job=spec.id, seed=spec.params.seed)
         if hint:
             with suppress(RetouchError):  # as in the gateway: the reaper sends another
@@ -239,7 +252,7 @@ class Rig:
 
     # --- the verdict
 
-    def settle(self, seconds: float = 15) -> None:
+    def settle(self, seconds: float = 60) -> None:
         """Wait for what follows a commit: jobs leave their workers' hands."""
         wait_until(
             lambda: not any(worker.in_flight for worker in self.fleet.workers()),

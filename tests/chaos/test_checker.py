@@ -104,6 +104,56 @@ def result_after_cancel(rig: Rig, spec: JobSpec, _claim: Claim) -> None:
     rig.history.note("cancel", job=spec.id, acknowledged=True)
 
 
+def lost(rig: Rig, spec: JobSpec, _claim: Claim) -> None:
+    rig.client.delete(f"job:{spec.id}")
+
+
+def refused_and_there(rig: Rig, spec: JobSpec, _claim: Claim) -> None:
+    rig.history.note("refused", job=spec.id, code="queue_full")
+
+
+def claimed_by_two(rig: Rig, spec: JobSpec, claim: Claim) -> None:
+    for worker in ("w", "v"):
+        rig.history.note("claimed", job=spec.id, epoch=claim.epoch, worker=worker)
+
+
+def one_epoch_twice(rig: Rig, spec: JobSpec, claim: Claim) -> None:
+    add_event(rig, spec, "state", '{"state": "running"}', claim.epoch)
+
+
+def anothers_result(rig: Rig, spec: JobSpec, claim: Claim) -> None:
+    job = rig.store.get(spec.id)
+    assert job.result is not None
+    other = job.result.model_copy(update={"blob": f"results/{spec.id}-{claim.epoch + 1}.png"})
+    rig.blobs.put(other.blob, rig.blobs.get(job.result.blob))
+    rig.client.hset(f"job:{spec.id}", "result", other.model_dump_json())
+
+
+def other_bytes_served(rig: Rig, spec: JobSpec, _claim: Claim) -> None:
+    rig.history.note("served", job=spec.id, sha256="0" * 64)
+
+
+def picture_gone(rig: Rig, spec: JobSpec, claim: Claim) -> None:
+    rig.blobs.delete(f"results/{spec.id}-{claim.epoch}.png")
+
+
+def result_of_a_failure(rig: Rig, spec: JobSpec, _claim: Claim) -> None:
+    rig.client.hset(f"job:{spec.id}", "state", "failed")
+
+
+def ends_twice(rig: Rig, spec: JobSpec, claim: Claim) -> None:
+    add_event(rig, spec, "error", '{"code": "internal_error"}', claim.epoch)
+
+
+def goes_on_after_its_end(rig: Rig, spec: JobSpec, claim: Claim) -> None:
+    add_event(rig, spec, "progress", '{"percent": 100}', claim.epoch)
+
+
+def place_that_stays(rig: Rig, spec: JobSpec, _claim: Claim) -> None:
+    rig.client.zadd("queue:tiny:interactive:anonymous", {spec.id: 1})
+    rig.client.expire("queue:tiny:interactive:anonymous", 60)
+
+
 def still_held(rig: Rig, spec: JobSpec, _claim: Claim) -> None:
     rig.client.sadd("held:w", spec.id)
     rig.client.expire("held:w", 60)
@@ -121,6 +171,18 @@ def still_held(rig: Rig, spec: JobSpec, _claim: Claim) -> None:
         (temporary_file_that_stays, "blobs that nobody refers to"),
         (result_after_cancel, "after a cancel"),
         (still_held, "left in the ledger"),
+        (place_that_stays, "left in the ledger"),
+        (lost, "was acknowledged and is lost"),
+        (refused_and_there, "was refused and is there"),
+        (claimed_by_two, "claims that two workers have"),
+        (one_epoch_twice, "has one epoch twice"),
+        (anothers_result, "has another's result"),
+        (other_bytes_served, "other bytes were served"),
+        (picture_gone, "its picture is gone"),
+        (result_of_a_failure, "is failed and has a result"),
+        (result_of_a_failure, "failed without saying why"),
+        (ends_twice, "ended 2 times"),
+        (goes_on_after_its_end, "has no last event"),
     ],
 )
 def test_damage_is_seen(

@@ -12,7 +12,7 @@ from client import Client
 from client.problems import RetouchProblem
 from shared.jobs import JobSpec
 from tests.chaos.conftest import MakeRig
-from tests.chaos.figures import keep, size, spread
+from tests.chaos.figures import keep, size, spread, within
 from tests.chaos.followers import Follower, Seen
 from tests.chaos.rig import Rig, answers
 from tests.support.wait import wait_until
@@ -86,7 +86,7 @@ def test_a_client_that_comes_back_after_the_end_is_told_it_within_a_second(
         assert follower.seen.done, follower.seen.error
         late += follower.seen.late
     keep("g13_after_the_end", clients=len(late), last_event_seconds=spread(late))
-    assert max(late) <= 1
+    assert max(late) <= within(1)
 
 
 def test_what_is_served_is_what_was_committed_while_workers_die(make_rig: MakeRig) -> None:
@@ -168,7 +168,7 @@ def test_a_store_without_memory_is_said_at_once_with_a_time_to_come_back(
     rig.client.config_set("maxmemory", 0)
     assert post(client).status_code == 202
     keep("g8_http", refused=len(seconds), refusal_seconds=spread(seconds))
-    assert spread(seconds)["p50"] <= 0.25
+    assert spread(seconds)["p50"] <= within(0.25)
 
 
 def test_a_gateway_that_starts_before_its_store_serves_once_it_is_there(make_rig: MakeRig) -> None:
@@ -195,9 +195,11 @@ def test_a_flood_of_one_key_does_not_hold_up_another(make_rig: MakeRig) -> None:
     began = time.monotonic()
     rig.wait_for_end(calm, 60)
     waited = time.monotonic() - began
-    unfinished = sum(not rig.state(spec.id).is_terminal for spec in flood)
-    # Then most of the flood is still to do
-    assert unfinished > len(flood) // 2
+    # Then each of them waited for one job of the flood, and for what was in hand already
+    claims = [line for line in rig.history.lines("claimed") if line["t"] > began]
+    ids = {spec.id for spec in calm}
+    last = max(index for index, line in enumerate(claims) if line["job"] in ids)
+    assert last < 2 * len(calm) + 4
     rig.assert_all(rig.wait_for_end(flood, 300))
     rig.settle()
     rig.check()
@@ -232,7 +234,7 @@ def test_a_dead_replicas_device_is_free_after_its_lease(make_rig: MakeRig) -> No
     first.kill_tree()
     began = time.monotonic()
     assert rig.wait_ready(second).device == "fake:0"
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < within(20)
 
 
 def test_replicas_share_a_device_when_they_are_told_to(make_rig: MakeRig) -> None:

@@ -6,9 +6,10 @@ import time
 
 from shared.jobs import JobSpec, JobState
 from tests.chaos.conftest import MakeRig
-from tests.chaos.figures import keep, size, spread
+from tests.chaos.figures import keep, size, spread, within
 from tests.chaos.load import Load
 from tests.chaos.rig import Rig
+from tests.chaos.test_kills import POINTS
 from tests.support.wait import wait_until
 
 STEP_SECONDS = 0.05
@@ -68,7 +69,8 @@ def test_g11_a_cancel_and_a_finish_never_both_win(make_rig: MakeRig) -> None:
         late_steps=spread(late_steps(rig)),
     )
     assert set(states) == {JobState.CANCELED, JobState.SUCCEEDED}
-    assert max(late_steps(rig)) <= 2
+    # The report that brings the news of a cancel travels while the next step begins.
+    assert max(late_steps(rig)) <= within(2)
 
 
 def repeated_steps(rig: Rig) -> int:
@@ -108,6 +110,39 @@ def test_g12_rolling_restarts_lose_nothing_and_do_nothing_twice(make_rig: MakeRi
     assert again == []
 
 
+def test_sigterm_at_any_stage_of_a_job_lets_it_end_within_the_grace(make_rig: MakeRig) -> None:
+    rig = make_rig(fake_step_seconds=0.02, grace_seconds=20)
+    specs = []
+    for point in POINTS:
+        worker = rig.start_worker()
+        rig.history.arm(point, "terminate")
+        specs.append(rig.submit())
+        assert worker.process.wait(timeout=60) == 0
+        assert rig.state(specs[-1].id) is JobState.SUCCEEDED, point
+    rig.check()
+    assert repeated_steps(rig) == 0
+    assert [len(rig.history.lines("claimed", job=spec.id)) for spec in specs] == [1] * len(specs)
+
+
+def test_sigterm_at_any_stage_without_grace_gives_the_job_back_uncounted(
+    make_rig: MakeRig,
+) -> None:
+    rig = make_rig(fake_step_seconds=0.1, grace_seconds=0)
+    specs = []
+    for point in POINTS:
+        worker = rig.start_worker()
+        rig.history.arm(point, "terminate")
+        specs.append(rig.submit())
+        assert worker.process.wait(timeout=60) == 0
+        assert rig.state(specs[-1].id) in (JobState.QUEUED, JobState.SUCCEEDED), point
+    rig.start_worker()
+    jobs = rig.wait_for_end(specs, 60)
+    rig.settle()
+    rig.assert_all(jobs)
+    rig.check()
+    assert {job.attempt for job in jobs} == {1}
+
+
 def test_what_does_not_fit_the_grace_is_given_back_without_being_counted(
     make_rig: MakeRig,
 ) -> None:
@@ -135,7 +170,7 @@ def test_a_second_signal_ends_the_grace(make_rig: MakeRig) -> None:
     began = time.monotonic()
     worker.process.send_signal(signal.SIGTERM)
     assert worker.process.wait(timeout=30) == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < within(5)
     assert rig.store.get(spec.id).attempt == 0
 
 
@@ -170,5 +205,5 @@ def test_a_worker_that_starts_before_its_store_waits_for_it(make_rig: MakeRig) -
     back_at = rig.server.start()
     # Then
     rig.wait_ready(worker)
-    assert time.monotonic() - back_at < 10
+    assert time.monotonic() - back_at < within(10)
     rig.assert_all(rig.wait_for_end([rig.submit()], 30))

@@ -11,7 +11,7 @@ from shared.jobs import JobSpec
 from shared.redis_client import connect
 from shared.store import JobStore
 from tests.chaos.conftest import MakeRig
-from tests.chaos.figures import keep, size, spread
+from tests.chaos.figures import keep, size, spread, within
 from tests.chaos.load import Load
 from tests.chaos.proxy import Proxy
 from tests.chaos.rig import Rig
@@ -70,7 +70,7 @@ def test_g6_a_killed_store_loses_nothing_that_it_acknowledged(
             back.append(first_claim_after(rig, server.start()))
     finish(rig, load.specs)
     keep(f"g6.{store_kind}", kills=len(back), seconds=spread(back), **rig.tally(load.specs))
-    assert max(back) <= 5
+    assert max(back) <= within(5)
 
 
 def test_work_goes_on_soon_after_a_long_outage_of_the_store(
@@ -87,7 +87,7 @@ def test_work_goes_on_soon_after_a_long_outage_of_the_store(
     claimed = first_claim_after(rig, server.start())
     # Then no running job has been taken from its worker
     finish(rig, specs)
-    assert claimed <= 5
+    assert claimed <= within(5)
     starts = [len(rig.history.lines("claimed", job=spec.id)) for spec in specs]
     assert set(starts) == {1}
 
@@ -106,7 +106,28 @@ def test_g7_black_holed_connections_lose_nothing(
             back.append(every_worker_has_claimed_after(rig, cut_at))
     finish(rig, load.specs)
     keep(f"g7.{store_kind}", cuts=len(back), seconds=spread(back), **rig.tally(load.specs))
-    assert max(back) <= 15
+    assert max(back) <= within(15)
+
+
+@pytest.mark.parametrize(("point", "reached"), [("hinted", "claimed"), ("stored", "committed")])
+def test_a_claim_or_commit_whose_answer_got_lost_is_neither_lost_nor_done_twice(
+    make_rig: MakeRig, proxy: Proxy, point: str, reached: str
+) -> None:
+    rig = make_rig(url=f"redis://127.0.0.1:{proxy.port}/0", fake_step_seconds=0.02)
+    rig.start_worker(admission_window=1)
+    # Given a worker that is about to ask, on connections that will carry no answer
+    rig.history.arm(point, "slow=1.5")
+    spec = rig.submit()
+    wait_until(lambda: not rig.history.is_armed(point), description=point, seconds=30)
+    assert proxy.lose_answers() > 0
+    lost_at = time.monotonic()
+    # Then it asks again, and is told what it would have been told
+    finish(rig, [spec])
+    assert [line["epoch"] for line in rig.history.lines("claimed")] == [1]
+    keep(
+        f"answer_lost.{reached}",
+        seconds=round(rig.history.lines(reached)[0]["t"] - lost_at, 2),
+    )
 
 
 def fill(client: redis.Redis) -> None:
@@ -130,9 +151,9 @@ def test_g8_a_full_store_refuses_at_once_and_loses_nothing(
             rig.client.config_set("maxmemory", 0)
             back.append(every_worker_has_claimed_after(rig, relieved_at))
         specs += load.specs
-        within = [one for one in load.answers if full_at + 0.1 < one[0] < relieved_at - 0.1]
-        assert {code for _, _, code in within} == {"storage_full"}
-        refusals += [took for _, took, _ in within]
+        whole = [one for one in load.answers if full_at < one[0] and sum(one[:2]) < relieved_at]
+        assert {code for _, _, code in whole} == {"storage_full"}
+        refusals += [took for _, took, _ in whole]
     finish(rig, specs)
     keep(
         f"g8.{store_kind}",
@@ -142,8 +163,8 @@ def test_g8_a_full_store_refuses_at_once_and_loses_nothing(
         refusal_seconds=spread(refusals),
         seconds=spread(back),
     )
-    assert max(back) <= 5
-    assert spread(refusals)["p99"] <= 0.25
+    assert max(back) <= within(5)
+    assert spread(refusals)["p99"] <= within(0.25)
 
 
 def test_a_frozen_store_is_said_within_two_seconds(make_rig: MakeRig, server: StoreServer) -> None:
@@ -155,7 +176,7 @@ def test_a_frozen_store_is_said_within_two_seconds(make_rig: MakeRig, server: St
     began = time.monotonic()
     with pytest.raises(RetouchError, match="does not answer"):
         impatient.submit(rig.make_job())
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < within(3)
     time.sleep(4)
     server.signal(signal.SIGCONT)
     finish(rig, [rig.submit()])

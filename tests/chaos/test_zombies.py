@@ -76,8 +76,8 @@ def test_g5_a_zombie_that_wakes_up_at_its_commit_is_refused(make_rig: MakeRig) -
 def test_g10_long_jobs_are_started_once_even_with_a_stalling_interpreter(make_rig: MakeRig) -> None:
     # Given jobs of twelve leases, one of which stalls its whole process for two seconds at a step
     rig = make_rig(fake_step_seconds=0.3, lease_seconds=3, renew_seconds=0.5, hint_seconds=1)
-    rig.start_workers(2, admission_window=1)
-    count = size(50, 1)
+    count = size(10, 1)
+    rig.start_workers(min(6, 2 * count), admission_window=1)
     calm = [rig.submit(steps=50, prompt="fault:slow=0.45@every-1") for _ in range(count)]
     stalled = [rig.submit(steps=50, prompt="fault:stall=2@every-4") for _ in range(count)]
     # When

@@ -158,7 +158,7 @@ def test_a_commit_that_is_refused_leaves_no_picture(
     store.submit(spec)
 
     class Canceled(NoProbe):
-        def reached(self, point: str, claim: object) -> None:
+        def reached(self, point: str, *_: object) -> None:
             if point == "stored":
                 store.cancel(spec.id)
 

@@ -54,6 +54,13 @@ def test_a_refused_renewal_stops_the_job(answer: StepSignal, reason: type[BaseEx
     assert keeper.count() == 0
 
 
+def test_a_claim_that_comes_in_after_all_were_told_to_stop_is_told_too() -> None:
+    keeper = make_keeper(Ledger())
+    keeper.stop_all(LeaseLost())
+    with keeper.keeping(make_claim()) as stop, pytest.raises(LeaseLost):
+        stop.check()
+
+
 def test_a_store_that_is_away_stops_nothing_and_is_asked_again_soon() -> None:
     ledger = Ledger()
     ledger.is_away = True

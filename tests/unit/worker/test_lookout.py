@@ -13,14 +13,19 @@ class Scene:
     def __init__(self) -> None:
         self.queue, self.idle = 0, True
         self.runs, self.reconnections = 0, 0
-        self.must_wait = False
+        self.must_wait, self.consuming = False, True
         runner = SimpleNamespace(
             engine=SimpleNamespace(base="tiny"),
             store=SimpleNamespace(queue_size=lambda _base: self.queue),
             probe=NoProbe(),
             run_next=self._run,
         )
-        self.lookout = Lookout(runner, lambda: self.idle, self._reconnect)  # type: ignore[arg-type]
+        self.lookout = Lookout(
+            runner,  # type: ignore[arg-type]
+            lambda: self.idle,
+            lambda: self.consuming,
+            self._reconnect,
+        )
 
     def _run(self) -> bool:
         if self.must_wait:
@@ -39,6 +44,13 @@ def test_work_that_waits_at_two_looks_is_taken_and_the_consumer_connects_anew() 
     assert scene.runs == 0
     scene.lookout.look()
     assert (scene.runs, scene.reconnections) == (1, 1)
+
+
+def test_while_the_consumer_is_still_starting_work_is_taken_at_the_first_look() -> None:
+    scene = Scene()
+    scene.queue, scene.consuming = 1, False
+    scene.lookout.look()
+    assert (scene.runs, scene.reconnections) == (1, 0)
 
 
 def test_a_busy_worker_and_an_empty_queue_start_the_count_again() -> None:
