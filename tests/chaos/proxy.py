@@ -20,6 +20,7 @@ class Proxy:
         self._pairs: dict[socket.socket, socket.socket] = {}
         self._holes: list[socket.socket] = []
         self._silent: set[socket.socket] = set()  # the server's ends that are not read any more
+        self._words: bytes | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._selector = selectors.DefaultSelector()
@@ -49,15 +50,16 @@ class Proxy:
             self._pairs.clear()
         return len(ends) // 2
 
-    def lose_answers(self) -> int:
-        """From now on the open connections carry requests and no answers; how many there are. What
-        is asked is done, and nobody is told.
+    def lose_answer_to(self, words: bytes) -> None:
+        """The next request that has these words reaches the server, and no answer comes back: what
+        was asked is done, and nobody is told.
         """
         with self._lock:
-            servers = [end for end in self._pairs if end.getpeername() == self._target]
-            for end in servers:
-                self._stop_reading(end)
-        return len(servers)
+            self._words = words
+
+    def is_waiting(self) -> bool:
+        """Whether no such request has come yet."""
+        return self._words is not None
 
     def _stop_reading(self, end: socket.socket) -> None:
         if end not in self._silent:
@@ -89,6 +91,9 @@ class Proxy:
             return
         try:
             data = end.recv(CHUNK)
+            if self._words is not None and self._words in data:
+                self._words = None
+                self._stop_reading(other)
             other.sendall(data)
         except OSError:
             data = b""

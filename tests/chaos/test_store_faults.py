@@ -9,6 +9,7 @@ import redis
 from shared.errors import RetouchError
 from shared.jobs import JobSpec
 from shared.redis_client import connect
+from shared.scripts import source
 from shared.store import JobStore
 from tests.chaos.conftest import MakeRig
 from tests.chaos.figures import keep, size, spread, within
@@ -109,25 +110,23 @@ def test_g7_black_holed_connections_lose_nothing(
     assert max(back) <= within(15)
 
 
-@pytest.mark.parametrize(("point", "reached"), [("hinted", "claimed"), ("stored", "committed")])
+@pytest.mark.parametrize(("script", "reached"), [("claim", "claimed"), ("commit", "committed")])
 def test_a_claim_or_commit_whose_answer_got_lost_is_neither_lost_nor_done_twice(
-    make_rig: MakeRig, proxy: Proxy, point: str, reached: str
+    make_rig: MakeRig, proxy: Proxy, script: str, reached: str
 ) -> None:
     rig = make_rig(url=f"redis://127.0.0.1:{proxy.port}/0", fake_step_seconds=0.02)
     rig.start_worker(admission_window=1)
-    # Given a worker that is about to ask, on connections that will carry no answer
-    rig.history.arm(point, "slow=1.5")
+    digest = rig.client.script_load(source(script))
+    # Given a worker whose next claim, or commit, is carried out and not answered
+    proxy.lose_answer_to(str(digest).encode())
     spec = rig.submit()
-    wait_until(lambda: not rig.history.is_armed(point), description=point, seconds=30)
-    assert proxy.lose_answers() > 0
+    wait_until(lambda: not proxy.is_waiting(), description=f"a {script}", seconds=30)
     lost_at = time.monotonic()
     # Then it asks again, and is told what it would have been told
+    told = wait_until(lambda: rig.history.lines(reached), description=reached, seconds=60)
     finish(rig, [spec])
     assert [line["epoch"] for line in rig.history.lines("claimed")] == [1]
-    keep(
-        f"answer_lost.{reached}",
-        seconds=round(rig.history.lines(reached)[0]["t"] - lost_at, 2),
-    )
+    keep(f"answer_lost.{script}", seconds=round(told[0]["t"] - lost_at, 2))
 
 
 def fill(client: redis.Redis) -> None:
