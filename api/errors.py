@@ -21,7 +21,7 @@ from shared.messages import Language, choose_language
 
 # What Starlette itself refuses, by status; anything else of its is our own mistake.
 _STARLETTE = {
-    400: "malformed_multipart",
+    400: "malformed_request",
     404: "not_found",
     405: "method_not_allowed",
     413: "payload_too_large",

@@ -7,7 +7,9 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
+from api.preview_body import PreviewBody
 from api.problems import Problem
 from shared.params import ALL_EVENTS
 
@@ -97,7 +99,8 @@ def _generated(app: FastAPI) -> dict[str, Any]:
 def _complete(document: dict[str, Any]) -> dict[str, Any]:
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    _add_model(schemas)
+    _add_model(schemas, Problem)
+    _add_model(schemas, PreviewBody)
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     components["securitySchemes"] = SECURITY_SCHEMES
@@ -111,10 +114,10 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def _add_model(schemas: dict[str, Any]) -> None:
-    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+def _add_model(schemas: dict[str, Any], model: type[BaseModel]) -> None:
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(schema.pop("$defs", {}))
-    schemas["Problem"] = schema
+    schemas[model.__name__] = schema
 
 
 def _mend_validation(operation: dict[str, Any]) -> None:

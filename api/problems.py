@@ -18,6 +18,7 @@ MEDIA_TYPE = "application/problem+json"
 
 STATUS: dict[str, int] = {
     "malformed_multipart": 400,
+    "malformed_request": 400,
     "lora_base_mismatch": 400,
     "unauthenticated": 401,
     "forbidden": 403,
@@ -50,6 +51,7 @@ STATUS: dict[str, int] = {
     "rate_limited": 429,
     "crashed_too_often": 500,
     "internal_error": 500,
+    "overloaded": 503,
     "queue_full": 503,
     "storage_full": 503,
     "store_unavailable": 503,
@@ -63,6 +65,7 @@ RETRY_AFTER: dict[str, int] = {
     "not_finished": 1,
     "idempotency_in_flight": 1,
     "rate_limited": 1,
+    "overloaded": 2,
     "queue_full": 5,
     "storage_full": 60,
     "store_unavailable": 2,
@@ -110,17 +113,9 @@ def problem_response(
     checks: dict[str, str] | None = None,
 ) -> JSONResponse:
     """The answer for one refused request."""
+    facts = plain_problem(code, language, request.url.path)
     problem = Problem(
-        type=f"/problems/{code}",
-        title=title(code, language),
-        status=STATUS[code],
-        detail=detail or title(code, language),
-        advice=advice(code, language),
-        code=code,
-        retryable=ERRORS[code].retryable,
-        instance=request.url.path,
-        errors=errors,
-        checks=checks,
+        **facts | ({"detail": detail} if detail else {}), errors=errors, checks=checks
     )
     return JSONResponse(
         problem.model_dump(exclude_none=True),
@@ -128,6 +123,20 @@ def problem_response(
         media_type=MEDIA_TYPE,
         headers=_headers(code, language, retry_after),
     )
+
+
+def plain_problem(code: str, language: Language = "en", instance: str = "/") -> dict[str, Any]:
+    """A refusal's body with nothing in it but the code's own words."""
+    return {
+        "type": f"/problems/{code}",
+        "title": title(code, language),
+        "status": STATUS[code],
+        "detail": title(code, language),
+        "advice": advice(code, language),
+        "code": code,
+        "retryable": ERRORS[code].retryable,
+        "instance": instance,
+    }
 
 
 def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
@@ -150,19 +159,7 @@ def _headers(code: str, language: Language, retry_after: int | None) -> dict[str
 
 def _documented(status: int, codes: list[str]) -> dict[str, Any]:
     examples = {
-        code: {
-            "summary": title(code),
-            "value": {
-                "type": f"/problems/{code}",
-                "title": title(code),
-                "status": status,
-                "detail": title(code),
-                "advice": advice(code),
-                "code": code,
-                "retryable": ERRORS[code].retryable,
-                "instance": "/v1/jobs",
-            },
-        }
+        code: {"summary": title(code), "value": plain_problem(code, instance="/v1/jobs")}
         for code in codes
     }
     schema = {"$ref": "#/components/schemas/Problem"}

@@ -19,6 +19,12 @@ class MalformedMultipart(RetouchError):
     code = "malformed_multipart"
 
 
+class MalformedRequest(RetouchError):
+    """Raised when what came in is not HTTP, or a body came too slowly or in crumbs."""
+
+    code = "malformed_request"
+
+
 class LoraBaseMismatch(RetouchError):
     """Raised when a LoRA was made for another base than the one that this service runs."""
 
@@ -169,6 +175,13 @@ class RateLimited(RetouchError):
     """Raised when a caller sends more than its rate."""
 
     code = "rate_limited"
+    retryable = True
+
+
+class Overloaded(RetouchError):
+    """Raised when a gateway has as many connections, uploads or followers as it can hold."""
+
+    code = "overloaded"
     retryable = True
 
 

@@ -6,6 +6,7 @@ behind. What the fields mean is not known here.
 
 import asyncio
 import hashlib
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -14,14 +15,20 @@ from dataclasses import dataclass
 
 from fastapi import Request
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from api.errors import InvalidFields
 from api.problems import FieldProblem
 from api.sentence import Sentence
-from shared.errors import MalformedMultipart, PayloadTooLarge, UnsupportedMediaType
+from shared.errors import (
+    MalformedMultipart,
+    MalformedRequest,
+    PayloadTooLarge,
+    RetouchError,
+    UnsupportedMediaType,
+)
 
 FILE_FIELD = "image"
 # Room for the other fields and the parts' headers beside the file.
@@ -32,6 +39,24 @@ MAX_FIELD_BYTES = 16 * 1024
 PATIENCE_SECONDS = 25.0
 SLOWEST_BYTES_PER_SECOND = 8 * 1024
 CHUNK_BYTES = 2**20
+# RFC 2046, 5.1.1, and no quotes to be escaped.
+BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The most bytes of a body, what is said of more, and what a body that does not come is."""
+
+    limit: int
+    too_large: Sentence
+    malformed: type[RetouchError]
+
+
+JSON_BOUNDS = Bounds(
+    64 * 1024,
+    Sentence("the request has more than 64 KiB", "请求内容超过 64 KiB"),
+    MalformedRequest,
+)
 
 
 @dataclass(frozen=True)
@@ -64,11 +89,12 @@ async def received_form(request: Request, max_file_bytes: int) -> AsyncIterator[
 
     Raises UnsupportedMediaType, MalformedMultipart, PayloadTooLarge, InvalidFields.
     """
-    _check_headers(request, max_file_bytes)
-    limit = max_file_bytes + FORM_OVERHEAD_BYTES
+    boundary = _boundary(request)
+    bounds = _bounds_of_a_file(max_file_bytes)
+    _check_length(request, bounds)
     parser = MultiPartParser(
-        request.headers,
-        _limited(request, limit, max_file_bytes),
+        _plain_headers(boundary),
+        _limited(request, bounds),
         max_files=4,
         max_fields=MAX_FIELDS,
         max_part_size=MAX_FIELD_BYTES,
@@ -78,57 +104,85 @@ async def received_form(request: Request, max_file_bytes: int) -> AsyncIterator[
     except MultiPartException as error:
         raise MalformedMultipart() from error
     try:
-        yield _checked(parsed.multi_items(), max_file_bytes)
+        yield _checked(parsed.multi_items(), max_file_bytes, bounds)
     finally:
         await parsed.close()
 
 
-def _check_headers(request: Request, max_file_bytes: int) -> None:
+async def received_json(request: Request) -> bytes:
+    """The body of a request that sends JSON.
+
+    Raises UnsupportedMediaType, PayloadTooLarge, MalformedRequest.
+    """
     kind, _ = parse_options_header(request.headers.get("content-type"))
+    if kind != b"application/json":
+        raise UnsupportedMediaType(
+            Sentence("the request is not application/json", "请求不是 application/json")
+        )
+    _check_length(request, JSON_BOUNDS)
+    return b"".join([piece async for piece in _limited(request, JSON_BOUNDS)])
+
+
+def _boundary(request: Request) -> bytes:
+    kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data":
         raise UnsupportedMediaType(
             Sentence("the request is not multipart/form-data", "请求不是 multipart/form-data")
         )
+    boundary = options.get(b"boundary", b"")
+    if not BOUNDARY.fullmatch(boundary):
+        raise MalformedMultipart()
+    return boundary
+
+
+def _plain_headers(boundary: bytes) -> Headers:
+    # Without the sender's charset: Python has codecs that raise anything, and some that expand.
+    return Headers({"content-type": f'multipart/form-data; boundary="{boundary.decode("ascii")}"'})
+
+
+def _check_length(request: Request, bounds: Bounds) -> None:
     length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > max_file_bytes + FORM_OVERHEAD_BYTES:
-        raise _too_large(max_file_bytes)
+    if length.isdecimal() and int(length) > bounds.limit:
+        raise PayloadTooLarge(bounds.too_large)
 
 
-async def _limited(request: Request, limit: int, told: int) -> AsyncGenerator[bytes, None]:
+async def _limited(request: Request, bounds: Bounds) -> AsyncGenerator[bytes, None]:
     received, started = 0, time.monotonic()
     async with aclosing(request.stream()) as stream:
         while True:
             deadline = started + PATIENCE_SECONDS + received / SLOWEST_BYTES_PER_SECOND
-            chunk = await _next_chunk(stream, deadline - time.monotonic())
+            chunk = await _next_chunk(stream, deadline - time.monotonic(), bounds)
             if chunk is None:
                 return
             received += len(chunk)
-            if received > limit:
-                raise _too_large(told)
+            if received > bounds.limit:
+                raise PayloadTooLarge(bounds.too_large)
             yield chunk
 
 
-async def _next_chunk(stream: AsyncIterator[bytes], seconds: float) -> bytes | None:
+async def _next_chunk(stream: AsyncIterator[bytes], seconds: float, bounds: Bounds) -> bytes | None:
     try:
         async with asyncio.timeout(max(0.0, seconds)):
             return await anext(stream)
     except StopAsyncIteration:
         return None
     except TimeoutError as error:
-        raise MalformedMultipart(
+        raise bounds.malformed(
             Sentence("the body came too slowly", "请求内容发送得太慢")
         ) from error
     except ClientDisconnect as error:
-        raise MalformedMultipart("the connection was lost") from error
+        raise bounds.malformed("the connection was lost") from error
 
 
-def _checked(items: list[tuple[str, str | UploadFile]], max_file_bytes: int) -> Form:
+def _checked(
+    items: list[tuple[str, str | UploadFile]], max_file_bytes: int, bounds: Bounds
+) -> Form:
     files = [(name, item) for name, item in items if isinstance(item, UploadFile)]
     fields = tuple((name, item) for name, item in items if isinstance(item, str))
     _refuse_misplaced(files, fields)
     file = files[0][1] if files else None
     if file is not None and (file.size or 0) > max_file_bytes:
-        raise _too_large(max_file_bytes)
+        raise PayloadTooLarge(bounds.too_large)
     return Form(fields, file)
 
 
@@ -148,11 +202,10 @@ def _refuse_misplaced(
         raise InvalidFields(problems)
 
 
-def _too_large(max_file_bytes: int) -> PayloadTooLarge:
-    megabytes = f"{max_file_bytes / 2**20:g}"
-    return PayloadTooLarge(
-        Sentence(
-            f"the file has more than {megabytes} MiB, the most that is taken here",
-            f"文件超过 {megabytes} MiB 的上限",
-        )
+def _bounds_of_a_file(max_bytes: int) -> Bounds:
+    megabytes = f"{max_bytes / 2**20:g}"
+    sentence = Sentence(
+        f"the file has more than {megabytes} MiB, the most that is taken here",
+        f"文件超过 {megabytes} MiB 的上限",
     )
+    return Bounds(max_bytes + FORM_OVERHEAD_BYTES, sentence, MalformedMultipart)

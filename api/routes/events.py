@@ -35,6 +35,7 @@ SSE = {
     "content": {"text/event-stream": {"schema": {"type": "string"}}},
 }
 GOING_AWAY = 1012
+MOST_MESSAGES = 64
 
 router = APIRouter(prefix="/v1/jobs", tags=["events"])
 
@@ -134,8 +135,10 @@ async def _send_preview(websocket: WebSocket, services: Services, event: Event) 
 
 
 async def _until_disconnected(websocket: WebSocket) -> None:
-    while (await websocket.receive())["type"] != "websocket.disconnect":
-        pass  # nothing that a client could say matters here
+    # Nothing that a client could say matters here, so who says much is let go.
+    for _ in range(MOST_MESSAGES):
+        if (await websocket.receive())["type"] == "websocket.disconnect":
+            return
 
 
 async def _until_either_ends(*coroutines: Coroutine[Any, Any, None]) -> None:

@@ -1,43 +1,28 @@
 """A preview now: what a strength or a LoRA would do to an uploaded picture, small and at once."""
 
 import time
-from typing import Annotated
 from uuid import uuid4
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
 
 from api.access.guard import LanguageDep, ServicesDep, Submitter
+from api.access.keys import Caller
+from api.errors import InvalidFields
+from api.intake.upload import received_json
 from api.job_form import JobForm, read_job_form
+from api.preview_body import PREVIEW_BODY, PreviewBody
 from api.problems import problems
+from api.services import Services
+from api.wording import field_problems
 from shared.errors import NoWorker
 from shared.messages import Language
-from shared.params import MAX_LORAS
 from shared.previews import PreviewRequest
 from shared.settings import Settings
 
 router = APIRouter(prefix="/v1/previews", tags=["pictures"])
-
-
-class PreviewBody(BaseModel):
-    """What to preview. The same `session` again supersedes the request before it."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"image_id": "9f86d0…", "lora": "denoise:0.8", "strength": 0.4, "session": "slider"}
-            ]
-        },
-    )
-
-    image_id: Annotated[str, Field(max_length=64)]
-    lora: Annotated[str, Field(max_length=80)] | Annotated[list[str], Field(max_length=MAX_LORAS)]
-    strength: float | None = None
-    prompt: str | None = None
-    seed: int | None = None
-    session: Annotated[str | None, Field(max_length=64)] = None
 
 
 @router.post(
@@ -48,8 +33,11 @@ class PreviewBody(BaseModel):
     responses={
         200: {"content": {"image/webp": {}}, "description": "The preview"},
         **problems(
+            "malformed_request",
             "unauthenticated",
             "forbidden",
+            "payload_too_large",
+            "unsupported_media_type",
             "validation_error",
             "image_not_found",
             "lora_not_found",
@@ -61,10 +49,24 @@ class PreviewBody(BaseModel):
             "store_unavailable",
         ),
     },
+    openapi_extra={"requestBody": PREVIEW_BODY},
 )
-def create_preview(
-    body: PreviewBody, services: ServicesDep, caller: Submitter, language: LanguageDep
+async def create_preview(
+    request: Request, services: ServicesDep, caller: Submitter, language: LanguageDep
 ) -> Response:
+    text = await received_json(request)  # FastAPI would read it all before it asks who sends it
+    body = _checked(text, language)
+    return await run_in_threadpool(_preview, body, services, caller, language)
+
+
+def _checked(text: bytes, language: Language) -> PreviewBody:
+    try:
+        return PreviewBody.model_validate_json(text)
+    except ValidationError as error:
+        raise InvalidFields(field_problems(error.errors(), language)) from error
+
+
+def _preview(body: PreviewBody, services: Services, caller: Caller, language: Language) -> Response:
     form = _form(body, services.settings, language)
     source = services.images.find(body.image_id, caller.name)
     if not services.fleet.workers():

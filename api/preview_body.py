@@ -1,0 +1,33 @@
+"""What `POST /v1/previews` takes, as it is checked and as OpenAPI shows it."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.params import MAX_LORAS
+
+
+class PreviewBody(BaseModel):
+    """What to preview. The same `session` again supersedes the request before it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"image_id": "9f86d0…", "lora": "denoise:0.8", "strength": 0.4, "session": "slider"}
+            ]
+        },
+    )
+
+    image_id: Annotated[str, Field(max_length=64)]
+    lora: Annotated[str, Field(max_length=80)] | Annotated[list[str], Field(max_length=MAX_LORAS)]
+    strength: float | None = None
+    prompt: str | None = None
+    seed: int | None = None
+    session: Annotated[str | None, Field(max_length=64)] = None
+
+
+PREVIEW_BODY = {
+    "required": True,
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/PreviewBody"}}},
+}
