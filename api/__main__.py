@@ -4,7 +4,7 @@ Owns the listening socket's rules: which address may be bound without keys, and 
 end when the process does.
 """
 
-import ipaddress
+import resource
 import signal
 import socket
 from types import FrameType
@@ -13,12 +13,14 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from api.access.guard import is_loopback
 from api.app import create_app
 from api.connection import BoundedHttp
 from shared.log import configure_logging
 from shared.settings import BadSettings, Settings, load_settings
 
 GRACE_SECONDS = 5
+OPEN_FILES = 16_384
 
 logger = structlog.get_logger(__name__)
 
@@ -47,6 +49,7 @@ def main() -> None:
     settings = load_settings()
     configure_logging(settings)
     refuse_open_door(settings)
+    allow_open_files()
     app = create_app(settings)
     config = uvicorn.Config(
         app,
@@ -74,14 +77,12 @@ def refuse_open_door(settings: Settings) -> None:
     )
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+def allow_open_files() -> None:
+    """As many as the system lets us have: each connection is one, and shells give 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from api.access.guard import allowed_origins
 from api.access.keys import Keyring
-from api.access.rate import parse_rate
+from api.access.rate import deployment_rate
 from api.errors import install_error_handlers
 from api.metrics import Metrics
 from api.middleware import Finish
@@ -35,7 +35,7 @@ EXPOSED_HEADERS = ["ETag", "Location", "Retry-After", "Idempotency-Replayed", "P
 
 def create_app(settings: Settings) -> FastAPI:
     """The application for these settings. Raises BadSettings; needs no store to be made."""
-    keys, rate = Keyring(settings.api_keys), parse_rate(settings)
+    keys, rate = Keyring(settings.api_keys), deployment_rate(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -8,6 +8,7 @@ import asyncio
 import re
 import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,8 @@ import structlog
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
-from shared.errors import JobNotFound, StoreUnavailable
+from api.access.places import Places
+from shared.errors import JobNotFound, Overloaded, RateLimited, StoreUnavailable
 from shared.jobs import Event, Job
 from shared.records import read_event
 from shared.redis_client import CONNECT_SECONDS, MAX_CONNECTIONS
@@ -52,7 +54,9 @@ Followed = Snapshot | Event | Pulse
 class Followers:
     """Follows jobs on one pool of asyncio connections. Used on the event loop only."""
 
-    def __init__(self, redis_url: str, store: JobStore, stopping: threading.Event) -> None:
+    def __init__(
+        self, redis_url: str, store: JobStore, stopping: threading.Event, places: Places
+    ) -> None:
         self._redis = redis.asyncio.Redis.from_url(
             redis_url,
             decode_responses=True,
@@ -63,13 +67,18 @@ class Followers:
         )
         self._store = store
         self._stopping = stopping
+        self._places = places
 
     async def close(self) -> None:
         await self._redis.aclose()
 
     async def start(self, job_id: str, last_event_id: str | None) -> "Start":
-        """Where a follower begins. Raises JobNotFound, StoreUnavailable."""
+        """Where a follower begins.
+
+        Raises JobNotFound, Overloaded, RateLimited, StoreUnavailable.
+        """
         job, newest = await run_in_threadpool(self._store.snapshot, job_id)
+        self._places.check(job.spec.client)
         # The last event of a finished job is repeated, since it has to arrive whatever happens.
         reflected = just_before(newest) if job.state.is_terminal else newest
         if last_event_id and await self._can_resume(job_id, last_event_id, newest):
@@ -79,6 +88,11 @@ class Followers:
 
     async def follow(self, start: "Start") -> AsyncIterator[Followed]:
         """What `start` promised: its snapshot, then events up to the last one, with pulses."""
+        with self._places.taken(start.job.spec.client):
+            async for item in self._follow(start):
+                yield item
+
+    async def _follow(self, start: "Start") -> AsyncIterator[Followed]:
         if start.snapshot is not None:
             yield start.snapshot
         position, quiet_since = start.position, asyncio.get_running_loop().time()
@@ -99,13 +113,13 @@ class Followers:
                 yield Pulse()
 
     async def wait_for_end(self, job_id: str, seconds: float) -> None:
-        """Return when the job has ended, and after `seconds` at the latest."""
-        try:
+        """Return when the job has ended, after `seconds` at the latest, or at once when too many
+        wait already.
+        """
+        with suppress(TimeoutError, Overloaded, RateLimited):
             async with asyncio.timeout(seconds):
                 async for _ in self.follow(await self.start(job_id, None)):
                     pass
-        except TimeoutError:
-            return
 
     async def _next(self, job_id: str, position: str) -> list[Event]:
         try:

@@ -30,11 +30,7 @@ async def receive_job(
 ) -> Submitted:
     """The job that stands for this request. Raises what any of the steps raises."""
     key, language = checked_key(request.headers.get("idempotency-key")), language_of(request)
-    await run_in_threadpool(_check_capacity, services)
-    async with (
-        _alone(services, caller, key),
-        received_form(request, services.settings.max_upload_bytes) as form,
-    ):
+    async with _alone(services, caller, key), _form(request, services, caller) as form:
         asked = read_job_form(
             form.fields,
             has_file=form.file is not None,
@@ -47,8 +43,7 @@ async def receive_job(
 
 async def receive_image(request: Request, services: Services, caller: Caller) -> Accepted:
     """The picture of an upload without a job."""
-    await run_in_threadpool(_check_capacity, services)
-    async with received_form(request, services.settings.max_upload_bytes) as form:
+    async with _form(request, services, caller) as form:
         problems = [
             FieldProblem(pointer=f"/{name[:100]}", detail="is not a field of this request")
             for name, _ in form.fields
@@ -75,8 +70,9 @@ async def _accept(
             return Submitted(earlier, replayed=True)
     params = services.submissions.settle(asked, language)
     source = await _source(services, caller, form, asked)
+    most = services.shares.most_jobs(caller)
     return await run_in_threadpool(
-        services.submissions.submit, params, source, caller.name, language, idempotency
+        services.submissions.submit, params, source, caller.name, language, idempotency, most
     )
 
 
@@ -88,10 +84,22 @@ async def _source(services: Services, caller: Caller, form: Form, asked: JobForm
 
 async def _decoded(services: Services, caller: Caller, form: Form) -> Accepted:
     def decode() -> Accepted:
-        return services.images.accept(form.read_file(), caller.name)
+        accepted = services.images.accept(form.read_file(), caller.name)
+        if accepted.is_new:
+            services.shares.keep(caller, accepted.source.size_bytes)
+        return accepted
 
     # Its own few threads: waiting uploads must not take those that answer everyone else.
     return await to_thread.run_sync(decode, limiter=services.decoding)
+
+
+@asynccontextmanager
+async def _form(request: Request, services: Services, caller: Caller) -> AsyncIterator[Form]:
+    await run_in_threadpool(_check_capacity, services, caller)
+    services.uploads.check(caller.name)
+    with services.uploads.taken(caller.name):
+        async with received_form(request, services.settings.max_upload_bytes) as form:
+            yield form
 
 
 @asynccontextmanager
@@ -106,9 +114,10 @@ async def _alone(services: Services, caller: Caller, key: str | None) -> AsyncIt
         await run_in_threadpool(services.gate.leave, caller.name, key, token)
 
 
-def _check_capacity(services: Services) -> None:
+def _check_capacity(services: Services, caller: Caller) -> None:
     services.submissions.check_queue()
     services.images.check_room()
+    services.shares.check(caller)
 
 
 def _idempotency(key: str | None, form: Form, asked: JobForm) -> Idempotency | None:

@@ -10,15 +10,17 @@ from dataclasses import dataclass, field
 
 import structlog
 from anyio import CapacityLimiter
-from limits import RateLimitItem
 
 from api.access.keys import Keyring
-from api.access.rate import RateLimit
+from api.access.places import Places
+from api.access.rate import Rate, RateLimit
+from api.access.shares import Shares
 from api.access.tickets import Tickets
 from api.follow import Followers
 from api.idempotency import Gate
 from api.intake.decoder import Decoders
 from api.intake.images import Images
+from api.sentence import Sentence
 from api.submission import Submissions
 from api.webhooks.courier import Courier, make_courier
 from shared.bases import Base, identify_base
@@ -35,6 +37,8 @@ from shared.store import JobStore
 # Decoding is bounded by cores, not by requests; the second one covers the first one's pipes.
 DECODERS = 2
 FIRST_SCAN_SECONDS = 1.0
+UPLOADS = Sentence("uploads on their way", "正在上传的图片")
+FOLLOWED = Sentence("followers of jobs", "任务订阅")
 
 logger = structlog.get_logger(__name__)
 
@@ -57,14 +61,16 @@ class Services:
     gate: Gate
     keys: Keyring
     tickets: Tickets
-    rate: RateLimit | None
+    rate: RateLimit
+    uploads: Places
+    shares: Shares
     courier: Courier
     stopping: threading.Event = field(default_factory=threading.Event)
 
 
 @asynccontextmanager
 async def running_services(
-    settings: Settings, keys: Keyring, rate: RateLimitItem | None
+    settings: Settings, keys: Keyring, rate: Rate
 ) -> AsyncIterator[Services]:
     """Open everything, yield it, close it again. Needs no store to start."""
     base = identify_base(settings.base_model)
@@ -78,7 +84,8 @@ async def running_services(
     reaper = Reaper(store, hints, blobs, base.id, settings)
     line = open_line(settings.redis_url, base.id)
     stopping = threading.Event()
-    followers = Followers(settings.redis_url, store, stopping)
+    places = Places(settings.followers_limit, settings.followers_per_key, FOLLOWED)
+    followers = Followers(settings.redis_url, store, stopping, places)
     services = Services(
         settings=settings,
         base=base,
@@ -94,7 +101,9 @@ async def running_services(
         gate=Gate(client),
         keys=keys,
         tickets=Tickets(client),
-        rate=RateLimit(rate, settings) if rate else None,
+        rate=RateLimit(rate, settings),
+        shares=Shares(store, settings),
+        uploads=Places(settings.uploads_limit, settings.uploads_per_key, UPLOADS),
         courier=make_courier(settings, client, store),
         stopping=stopping,
     )

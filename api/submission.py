@@ -82,10 +82,11 @@ class Submissions:
         client: str,
         language: Language,
         idempotency: Idempotency | None,
+        most_live: int = 0,
     ) -> Submitted:
         """Record the job and hint a worker.
 
-        Raises QueueFull, IdempotencyKeyReuse, StoreUnavailable, StorageFull.
+        Raises QueueFull, RateLimited, IdempotencyKeyReuse, StoreUnavailable, StorageFull.
         """
         spec = JobSpec(
             id=uuid4().hex,
@@ -95,7 +96,7 @@ class Submissions:
             params=params,
             language=language,
         )
-        job_id = self._store.submit(spec, idempotency)
+        job_id = self._store.submit(spec, idempotency, most_live)
         if job_id != spec.id:
             return Submitted(job_id, replayed=True)
         try:

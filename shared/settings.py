@@ -43,7 +43,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address that the gateway binds.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port of the gateway.")
     api_keys: str = Field(
-        "", description="Comma-separated keys, each [NAME=]KEY[:SCOPE+SCOPE]; empty: no keys."
+        "",
+        description="Comma-separated keys, each [NAME=]KEY[:WORD+WORD], a word being submit, read, "
+        "admin, rate=60/minute or jobs=4; empty: no keys.",
     )
     allow_anonymous: bool = Field(
         False, description="Serve callers without a key even when bound to other addresses."
@@ -57,6 +59,22 @@ class Settings(BaseSettings):
     min_side: int = Field(16, ge=1, description="Smallest side of an upload, in pixels.")
     max_side: int = Field(2048, ge=64, le=8192, description="Longest side of a result, in pixels.")
     queue_limit: int = Field(1000, ge=1, description="Jobs that may wait before 503 queue_full.")
+    jobs_per_key: int = Field(
+        500, ge=0, description="Jobs of one key that wait or run before 429; 0: no limit."
+    )
+    bytes_per_key: int = Field(
+        20 * 2**30,
+        ge=0,
+        description="Pictures that one key may have kept before 503, in bytes; 0: no limit.",
+    )
+    uploads_limit: int = Field(
+        256, ge=1, description="Uploads that one gateway receives at a time before 503 overloaded."
+    )
+    uploads_per_key: int = Field(64, ge=1, description="Those of one key, before 429.")
+    followers_limit: int = Field(
+        900, ge=1, description="Event streams and sockets of one gateway before 503 overloaded."
+    )
+    followers_per_key: int = Field(256, ge=1, description="Those of one key, before 429.")
     webhook_secret: str = Field(
         "",
         description="Secrets that sign webhooks, whsec_ and base64, space-separated; empty: one is "

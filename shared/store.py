@@ -18,6 +18,7 @@ from shared.errors import (
     IdempotencyKeyReuse,
     JobNotFound,
     QueueFull,
+    RateLimited,
     RetouchError,
 )
 from shared.jobs import (
@@ -76,10 +77,13 @@ class JobStore:
 
     # --- for the gateway
 
-    def submit(self, spec: JobSpec, idempotency: Idempotency | None = None) -> str:
+    def submit(
+        self, spec: JobSpec, idempotency: Idempotency | None = None, most_live: int = 0
+    ) -> str:
         """Record a job; the id of the job that stands for it (an earlier one when replayed).
 
-        Raises QueueFull, IdempotencyKeyReuse, StoreUnavailable, StorageFull.
+        Raises QueueFull, RateLimited when the client has `most_live` jobs in hand (0: any number),
+        IdempotencyKeyReuse, StoreUnavailable, StorageFull.
         """
         key = idempotency_key(spec.client, idempotency) if idempotency else ""
         outcome = self._scripts.run(
@@ -96,12 +100,23 @@ class JobStore:
             idempotency.fingerprint if idempotency else "",
             IDEMPOTENCY_SECONDS,
             webhook_states(spec.params),
+            most_live,
         )
         if outcome[0] == "full":
             raise QueueFull(f"{outcome[1]} jobs are waiting already")
+        if outcome[0] == "busy":
+            raise RateLimited(f"{outcome[1]} jobs of this client wait or run already")
         if outcome[0] == "conflict":
             raise IdempotencyKeyReuse("the key was used for another request")
         return str(outcome[1]) if outcome[0] == "replayed" else spec.id
+
+    def is_busy(self, client: str, most_live: int) -> bool:
+        """Whether the client has as many jobs in hand as it may."""
+        return bool(self._scripts.run("busy", client, most_live))
+
+    def kept_bytes(self, client: str, more: int = 0) -> int:
+        """Bytes of pictures that are kept for a client, `more` of them from now on."""
+        return int(self._scripts.run("kept", client, more, self._result_ttl))
 
     def find_replay(self, client: str, idempotency: Idempotency) -> str | None:
         """The job of an earlier equal request. Raises IdempotencyKeyReuse for an unequal one."""
@@ -216,6 +231,7 @@ class JobStore:
             progress.model_dump_json(),
             timings.model_dump_json(),
             dump_list(degraded),
+            self._result_ttl,
         )
         return outcome
 

@@ -3,6 +3,7 @@
 Owns reading credentials from a request, scopes, the rate limit, and the check of `Origin`.
 """
 
+import ipaddress
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -44,13 +45,35 @@ def check_origin(connection: HTTPConnection, services: Services) -> None:
     origin = connection.headers.get("origin")
     if origin is None or origin in allowed_origins(services.settings.cors_origins):
         return
-    if urlsplit(origin).netloc.lower() != connection.headers.get("host", "").lower():
+    netloc, host = _place_of(origin)
+    if netloc.lower() != connection.headers.get("host", "").lower():
         raise Forbidden("this origin may not use the service")
+    # A foreign page's name can be made to lead here: where nobody needs a key, it must be ours.
+    if not services.keys and is_loopback(services.settings.host) and not is_loopback(host):
+        raise Forbidden("this origin is not this machine; RETOUCH_CORS_ORIGINS can list it")
+
+
+def _place_of(origin: str) -> tuple[str, str]:
+    try:
+        parts = urlsplit(origin)
+        return parts.netloc, parts.hostname or ""
+    except ValueError:
+        return "", ""
 
 
 def allowed_origins(text: str) -> list[str]:
     """The exact origins of RETOUCH_CORS_ORIGINS."""
     return [origin.strip().rstrip("/") for origin in text.split(",") if origin.strip()]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def require(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
@@ -59,15 +82,29 @@ def require(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
     async def guarded(request: Request, services: "ServicesDep") -> Caller:
         if request.method not in SAFE_METHODS:
             check_origin(request, services)
-        caller = identify(request, services)
-        if services.rate is not None:
-            makes_work = request.method == "POST" and scope is Scope.SUBMIT
-            await run_in_threadpool(services.rate.check, _who(request, caller), makes_work)
-        check_scope(caller, scope)
-        request.state.caller = caller.name
-        return caller
+        makes_work = request.method == "POST" and scope is Scope.SUBMIT
+        return await admit(request, services, scope, makes_work)
 
     return guarded
+
+
+async def admit(
+    connection: HTTPConnection, services: Services, scope: Scope, makes_work: bool = False
+) -> Caller:
+    """The caller, if there is one, it keeps its rate, and it has the scope.
+
+    Raises Unauthenticated, RateExceeded, Forbidden, StoreUnavailable.
+    """
+    try:
+        caller = identify(connection, services)
+    except Unauthenticated:
+        # Whoever tries keys out is slowed down like any other.
+        await run_in_threadpool(services.rate.check, f"unknown@{_address(connection)}", None, False)
+        raise
+    await run_in_threadpool(services.rate.check, _who(connection, caller), caller.rate, makes_work)
+    check_scope(caller, scope)
+    connection.state.caller = caller.name
+    return caller
 
 
 def check_scope(caller: Caller, scope: Scope) -> None:
@@ -83,9 +120,12 @@ def _key_of(connection: HTTPConnection) -> bytes | None:
     return text.encode("latin-1") if text else None
 
 
-def _who(request: Request, caller: Caller) -> str:
-    address = request.client.host if request.client else "unknown"
-    return caller.name if caller.is_known else f"{ANONYMOUS}@{address}"
+def _who(connection: HTTPConnection, caller: Caller) -> str:
+    return caller.name if caller.is_known else f"{ANONYMOUS}@{_address(connection)}"
+
+
+def _address(connection: HTTPConnection) -> str:
+    return connection.client.host if connection.client else "nowhere"
 
 
 ServicesDep = Annotated[Services, Depends(services_of)]

@@ -1,7 +1,8 @@
 """API keys: who a caller is and what they may do.
 
-Owns RETOUCH_API_KEYS' grammar. Keys are kept as sha256 only and compared in constant time over all
-of them, so that neither memory nor timing tells a key.
+Owns RETOUCH_API_KEYS' grammar, `[NAME=]KEY[:WORD+WORD]` with scopes and limits as words. Keys are
+kept as sha256 only and compared in constant time over all of them, so that neither memory nor
+timing tells a key.
 """
 
 import hmac
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 
+from api.access.rate import Rate, read_rate
 from shared.settings import BadSettings
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
@@ -32,11 +34,16 @@ ALL_SCOPES = frozenset(Scope)
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sends a request. `name` owns the jobs; `is_known` is False without a key."""
+    """Who sends a request. `name` owns the jobs; `is_known` is False without a key.
+
+    `rate` and `jobs` are the key's own limits; None where it has the deployment's.
+    """
 
     name: str
     scopes: frozenset[Scope]
     is_known: bool = True
+    rate: Rate | None = None
+    jobs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,8 +73,8 @@ class Keyring:
 
 
 def _parse(item: str, place: int) -> _Key:
-    name, secret = _split_name(item)
-    secret, scopes = _split_scopes(secret, place)
+    name, rest = _split_name(item)
+    secret, words = _split_words(rest)
     if not secret:
         raise _bad(place, "is empty")
     if secret.startswith(DIGEST_PREFIX):
@@ -79,7 +86,28 @@ def _parse(item: str, place: int) -> _Key:
         digest = sha256(secret.encode()).digest()
     if name == ANONYMOUS:
         raise _bad(place, "is called 'anonymous', which means callers without a key")
-    return _Key(digest, Caller(name or f"key-{digest.hex()[:8]}", scopes))
+    return _Key(digest, _caller(name or f"key-{digest.hex()[:8]}", words, place))
+
+
+def _caller(name: str, words: list[str], place: int) -> Caller:
+    """What the words after a key allow: scopes, `rate=60/minute`, `jobs=4`."""
+    scopes = {word for word in words if "=" not in word}
+    limits = dict(word.split("=", 1) for word in words if "=" in word)
+    if not scopes <= {str(scope) for scope in Scope}:
+        raise _bad(place, "ends in scopes other than submit, read and admin")
+    if not set(limits) <= {"rate", "jobs"} or not limits.get("jobs", "1").isdecimal():
+        raise _bad(place, "ends in limits other than rate=60/minute and jobs=4")
+    try:
+        rate = read_rate(limits["rate"]) if "rate" in limits else None
+    except ValueError as error:
+        raise _bad(place, "has a rate that is neither off nor like 60/minute") from error
+    held = frozenset(Scope(word) for word in scopes) or DEFAULT_SCOPES
+    return Caller(
+        name,
+        ALL_SCOPES if Scope.ADMIN in held else held,
+        rate=rate,
+        jobs=int(limits["jobs"]) if "jobs" in limits else None,
+    )
 
 
 def _split_name(item: str) -> tuple[str, str]:
@@ -90,15 +118,11 @@ def _split_name(item: str) -> tuple[str, str]:
     return "", item
 
 
-def _split_scopes(text: str, place: int) -> tuple[str, frozenset[Scope]]:
+def _split_words(text: str) -> tuple[str, list[str]]:
     head, found, tail = text.rpartition(":")
     if not found or f"{head}:" == DIGEST_PREFIX:
-        return text, DEFAULT_SCOPES
-    words = tail.split("+")
-    if not set(words) <= {str(scope) for scope in Scope}:
-        raise _bad(place, "ends in scopes other than submit, read and admin")
-    scopes = frozenset(Scope(word) for word in words)
-    return head, ALL_SCOPES if Scope.ADMIN in scopes else scopes
+        return text, []
+    return head, tail.split("+")
 
 
 def _bad(place: int, what: str) -> BadSettings:

@@ -1,11 +1,12 @@
 """How often a caller may ask: a sliding window in the store, shared by all gateways.
 
-Owns RETOUCH_RATE_LIMIT's meaning: the setting counts what makes work (uploads, jobs); reading and
-polling may be ten times as frequent.
+Owns the meaning of a rate: it counts what makes work (uploads, jobs); reading and polling may be
+ten times as frequent.
 """
 
 import math
 import time
+from dataclasses import dataclass
 
 from limits import RateLimitItem, parse
 from limits.storage import RedisStorage
@@ -27,10 +28,18 @@ class RateExceeded(RateLimited):
         self.wait_seconds = wait_seconds
 
 
-class RateLimit:
-    """The limit of this deployment. Called from threads."""
+@dataclass(frozen=True)
+class Rate:
+    """What makes work, and what only reads; both None where there is no limit."""
 
-    def __init__(self, item: RateLimitItem, settings: Settings) -> None:
+    writes: RateLimitItem | None = None
+    reads: RateLimitItem | None = None
+
+
+class RateLimit:
+    """Counts requests. Called from threads; opens no connection before the first count."""
+
+    def __init__(self, default: Rate, settings: Settings) -> None:
         storage = RedisStorage(
             settings.redis_url,
             key_prefix="rate",
@@ -38,12 +47,17 @@ class RateLimit:
             socket_connect_timeout=CONNECT_SECONDS,
         )
         self._window = SlidingWindowCounterRateLimiter(storage)
-        self._writes = item
-        self._reads = type(item)(item.amount * READS_PER_WRITE, item.multiples, "read")
+        self.default = default
 
-    def check(self, who: str, makes_work: bool) -> None:
-        """Count one request. Raises RateExceeded, StoreUnavailable."""
-        item = self._writes if makes_work else self._reads
+    def check(self, who: str, own: Rate | None, makes_work: bool) -> None:
+        """Count one request against the caller's own rate, or the deployment's.
+
+        Raises RateExceeded, StoreUnavailable.
+        """
+        rate = self.default if own is None else own
+        item = rate.writes if makes_work else rate.reads
+        if item is None:
+            return
         with translated_errors():
             if self._window.hit(item, who):
                 return
@@ -51,12 +65,18 @@ class RateLimit:
         raise RateExceeded(max(1, math.ceil(reset - time.time())))
 
 
-def parse_rate(settings: Settings) -> RateLimitItem | None:
-    """The rate that the settings ask for; None when it is off. Raises BadSettings."""
-    if settings.rate_limit.strip().lower() in (OFF, ""):
-        return None
+def read_rate(text: str) -> Rate:
+    """`off`, or such as `60/minute`. Raises ValueError."""
+    if text.strip().lower() in (OFF, ""):
+        return Rate()
+    item = parse(text)
+    return Rate(item, type(item)(item.amount * READS_PER_WRITE, item.multiples, "read"))
+
+
+def deployment_rate(settings: Settings) -> Rate:
+    """RETOUCH_RATE_LIMIT. Raises BadSettings."""
     try:
-        return parse(settings.rate_limit)
+        return read_rate(settings.rate_limit)
     except ValueError as error:
         raise BadSettings(
             f"RETOUCH_RATE_LIMIT: must be off or like 60/minute (got {settings.rate_limit!r})"

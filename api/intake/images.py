@@ -24,10 +24,13 @@ ID_LENGTH = 64
 
 @dataclass(frozen=True)
 class Accepted:
-    """A picture that can be worked on, and what was changed about it."""
+    """A picture that can be worked on, what was changed about it, and whether its sender has sent
+    it for the first time.
+    """
 
     source: Source
     warnings: list[str]
+    is_new: bool
 
 
 class Images:
@@ -65,8 +68,7 @@ class Images:
         )
         if not self._blobs.touch(source.blob):
             self._blobs.put(source.blob, normal.data)
-        self._record(source, client)
-        return Accepted(source, normal.warnings)
+        return Accepted(source, normal.warnings, is_new=self._record(source, client))
 
     def find(self, image_id: str, client: str) -> Source:
         """An earlier upload of this caller, its life begun again. Raises ImageNotFound."""
@@ -85,13 +87,15 @@ class Images:
             size_bytes=int(fields["size_bytes"]),
         )
 
-    def _record(self, source: Source, client: str) -> None:
+    def _record(self, source: Source, client: str) -> bool:
+        """Whether the client had not sent it before."""
         key = _key(source.image_id)
-        mapping: Any = source.model_dump(exclude={"image_id"}) | {f"client:{client}": 1}
+        mapping: Any = source.model_dump(exclude={"image_id"})
         with translated_errors(), self._redis.pipeline() as pipe:
             pipe.hset(key, mapping=mapping)
+            pipe.hsetnx(key, f"client:{client}", "1")
             pipe.expire(key, self._settings.result_ttl_seconds)
-            pipe.execute()
+            return bool(pipe.execute()[1])
 
     def _check_size(self, header: Header) -> None:
         most, least = self._settings.max_pixels, self._settings.min_side

@@ -15,7 +15,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from api.access.guard import LanguageDep, ServicesDep, check_origin, check_scope, identify
+from api.access.guard import LanguageDep, ServicesDep, admit, check_origin
 from api.access.keys import Scope
 from api.errors import language_of, refusal
 from api.follow import Followed, Pulse, Snapshot, Start
@@ -48,7 +48,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["events"])
     responses={
         200: SSE,
         204: {"description": "Everything up to the last event has been seen"},
-        **problems(*READ_PROBLEMS),
+        **problems(*READ_PROBLEMS, "overloaded"),
     },
 )
 async def get_events(
@@ -156,9 +156,7 @@ async def _client_of(
 ) -> str:
     """By ticket, or by key as everywhere. Raises Unauthenticated, Forbidden."""
     if ticket is None:
-        caller = identify(connection, services)
-        check_scope(caller, Scope.READ)
-        return caller.name
+        return (await admit(connection, services, Scope.READ)).name
     client = await run_in_threadpool(services.tickets.holder, ticket, job_id)
     if client is None:
         raise Unauthenticated("the ticket has expired or is for another job")

@@ -39,6 +39,7 @@ UPLOAD_PROBLEMS = (
     "image_too_large",
     "image_too_small",
     "rate_limited",
+    "overloaded",
     "queue_full",
     "storage_full",
     "store_unavailable",

@@ -1,5 +1,5 @@
 -- Make a finished picture the job's one result, if this claim still holds and nobody canceled.
--- ARGV: id, worker, epoch, ttl, result JSON, progress JSON, timings JSON, degraded JSON
+-- ARGV: id, worker, epoch, ttl, result JSON, progress JSON, timings JSON, degraded JSON, result ttl
 -- Asked again because the first answer got lost, it says 'committed' again and changes nothing.
 -- Returns 'committed' | 'canceled' | 'lost'
 local id, ttl = ARGV[1], tonumber(ARGV[4])
@@ -11,6 +11,8 @@ local now = now_ms()
 redis.call('HSET', job_key(id), 'result', ARGV[5], 'progress', ARGV[6], 'percent', 100,
   'timings', ARGV[7], 'degraded', ARGV[8])
 finish(id, 'succeeded', now, ttl)
+keep_account(redis.call('HGET', job_key(id), 'client'), cjson.decode(ARGV[5])['size_bytes'],
+  tonumber(ARGV[9]))
 local attempt = redis.call('HGET', job_key(id), 'attempts')
 emit(id, 'progress', ARGV[6], ARGV[3], ttl)
 emit_state(id, 'succeeded', attempt, ARGV[3], ttl)

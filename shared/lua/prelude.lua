@@ -69,12 +69,38 @@ local function let_go(id)
   if worker and worker ~= '' then redis.call('SREM', held_key(worker), id) end
 end
 
+local function live_key(client) return 'client:' .. client .. ':live' end
+
+-- Whether a client has as many jobs in hand as it may; those whose record is gone do not count.
+local function is_busy(client, most)
+  local live = live_key(client)
+  if most == 0 or redis.call('SCARD', live) < most then return false end
+  for _, id in ipairs(redis.call('SMEMBERS', live)) do
+    if redis.call('EXISTS', job_key(id)) == 0 then redis.call('SREM', live, id) end
+  end
+  return redis.call('SCARD', live) >= most
+end
+
+-- What a client keeps is counted in slices of time, each forgotten with its pictures.
+local SLICES = 24
+local function slice_key(client, life_seconds, back)
+  local slice = math.floor(now_ms() / 1000 / math.max(1, life_seconds / SLICES)) - back
+  return 'client:' .. client .. ':kept:' .. slice
+end
+local function keep_account(client, bytes, life_seconds)
+  local key = slice_key(client, life_seconds, 0)
+  redis.call('INCRBY', key, bytes)
+  keep(key, math.ceil(life_seconds * (SLICES + 1) / SLICES))
+end
+
 local function finish(id, state, now, ttl_seconds)
   redis.call('HSET', job_key(id), 'state', state, 'finished_ms', now)
   count('finished:' .. state)
   let_go(id)
   keep(job_key(id), ttl_seconds)
-  local wanted = redis.call('HGET', job_key(id), 'webhook') or ''
+  local f = redis.call('HMGET', job_key(id), 'webhook', 'client')
+  redis.call('SREM', live_key(f[2]), id)
+  local wanted = f[1] or ''
   if string.find(wanted, state, 1, true) then
     redis.call('HSET', job_key(id), 'webhook_state', 'waiting')
     redis.call('ZADD', WEBHOOKS, now, id)

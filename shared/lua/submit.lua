@@ -1,8 +1,8 @@
 -- Record a job and its place in the queue, once.
 -- ARGV: id, spec JSON, params JSON, base, priority, client, job ttl, queue limit,
 --       idempotency key ('' for none), fingerprint, idempotency ttl,
---       states that a webhook tells of ('' for no webhook)
--- Returns {'created'} | {'replayed', id} | {'conflict'} | {'full', size}
+--       states that a webhook tells of ('' for no webhook), the client's most live jobs (0: any)
+-- Returns {'created'} | {'replayed', id} | {'conflict'} | {'full', size} | {'busy', size}
 local id, base, priority, client = ARGV[1], ARGV[4], ARGV[5], ARGV[6]
 local ttl = tonumber(ARGV[7])
 -- Sent again because the first answer got lost: by now the job may even be running.
@@ -16,6 +16,7 @@ if ARGV[9] ~= '' then
 end
 local size = redis.call('ZCARD', 'queued:' .. base)
 if size >= tonumber(ARGV[8]) then return { 'full', size } end
+if is_busy(client, tonumber(ARGV[13])) then return { 'busy', ARGV[13] } end
 local now = now_ms()
 local place = redis.call('INCR', 'queue:place')
 keep('queue:place', ttl)
@@ -24,6 +25,8 @@ redis.call('HSET', job_key(id), 'spec', ARGV[2], 'params', ARGV[3], 'state', 'qu
   'epoch', 0, 'attempts', 0, 'crashes', 0, 'cancel', 0, 'percent', 0, 'worker', '',
   'created_ms', now, 'hinted_ms', now, 'hints', 1, 'webhook', ARGV[12])
 keep(job_key(id), ttl)
+redis.call('SADD', live_key(client), id)
+keep(live_key(client), ttl)
 enqueue(id, base, priority, client, place, ttl)
 emit_state(id, 'queued', 0, 0, ttl)
 count('submitted')

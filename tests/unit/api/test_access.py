@@ -256,8 +256,23 @@ def test_a_foreign_page_may_not_act_here(gateway: Gateway) -> None:
     assert submit(client, {"Origin": "http://127.0.0.1"}).status_code == 202
 
 
+def test_a_foreign_name_that_leads_here_is_foreign(gateway: Gateway) -> None:
+    # Given a page of evil.example, whose name now resolves to this machine
+    rebound = {"Origin": "http://evil.example:8000", "Host": "evil.example:8000"}
+
+    # Then it may do nothing where nobody needs a key, and needs one elsewhere
+    assert submit(gateway(), rebound).status_code == 403
+    assert submit(gateway(api_keys=KEYS), rebound).status_code == 401
+    # And a proxy's name works once it is listed
+    listed = gateway(cors_origins="http://evil.example:8000")
+    assert submit(listed, rebound).status_code == 202
+    here = {"Origin": "http://localhost:8000", "Host": "localhost:8000"}
+    assert submit(gateway(), here).status_code == 202
+
+
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "http://127.0.0.1.evil.example"]
+    "origin",
+    ["https://evil.example", "null", "http://127.0.0.1.evil.example", "http://[", "http://"],
 )
 def test_a_foreign_page_may_not_open_a_socket(client: TestClient, origin: str) -> None:
     job = submit(client).json()

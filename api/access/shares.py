@@ -1,0 +1,58 @@
+"""What one key may have in hand: jobs that wait or run, and bytes of pictures that are kept.
+
+Owns the sentences of these refusals; the ledger counts. Callers without a key share what the queue
+and the disk have.
+"""
+
+from api.access.keys import Caller
+from api.sentence import Sentence
+from shared.errors import RateLimited, StorageFull
+from shared.settings import Settings
+from shared.store import JobStore
+
+JOBS_WAIT_SECONDS = 5
+
+
+class ShareTaken(RateLimited):
+    """Raised when a key has as many jobs in hand as it may."""
+
+    wait_seconds = JOBS_WAIT_SECONDS
+
+
+class Shares:
+    """The share of each key. Called from threads; every method raises StoreUnavailable."""
+
+    def __init__(self, store: JobStore, settings: Settings) -> None:
+        self._store = store
+        self._jobs = settings.jobs_per_key
+        self._bytes = settings.bytes_per_key
+
+    def check(self, caller: Caller) -> None:
+        """Raises ShareTaken, StorageFull."""
+        most = self.most_jobs(caller)
+        if most and self._store.is_busy(caller.name, most):
+            raise ShareTaken(
+                Sentence(
+                    f"{most} jobs of this key wait or run already",
+                    f"这个密钥已有 {most} 个任务在等待或运行",
+                )
+            )
+        if caller.is_known and self._bytes and self._store.kept_bytes(caller.name) >= self._bytes:
+            gigabytes = f"{self._bytes / 2**30:.3g}"
+            raise StorageFull(
+                Sentence(
+                    f"{gigabytes} GiB of this key's pictures are kept, the most there may be",
+                    f"这个密钥保存的图片已达 {gigabytes} GiB 的上限",
+                )
+            )
+
+    def most_jobs(self, caller: Caller) -> int:
+        """How many jobs this caller may have in hand; 0 for any number."""
+        if not caller.is_known:
+            return 0
+        return self._jobs if caller.jobs is None else caller.jobs
+
+    def keep(self, caller: Caller, more_bytes: int) -> None:
+        """Count a picture that is kept for this caller from now on."""
+        if caller.is_known:
+            self._store.kept_bytes(caller.name, more_bytes)
