@@ -1,27 +1,36 @@
 """Answers preview requests beside the jobs, from a thread of its own.
 
-Owns size and haste: the engine lets previews overtake jobs at its next unit of work. Errors go back
-to whoever asked; nothing is recorded.
+Owns size and haste: the engine lets previews overtake jobs. Errors go back to whoever asked, and
+nothing is recorded.
 """
 
 import threading
+import time
+from collections import OrderedDict
 from concurrent.futures import Future
 from dataclasses import replace
 
 import structlog
 
 from shared.blobs import BlobStore
-from shared.errors import InternalError, RetouchError
-from shared.previews import PreviewLine, PreviewRequest
+from shared.errors import InternalError, NoWorker, RetouchError, Superseded
+from shared.params import JobParams, executed_steps
+from shared.previews import PATIENCE_SECONDS, PreviewLine, PreviewRequest
 from worker.attempt import engine_job
 from worker.choice import Chooser
-from worker.engine.interface import Engine, EngineEvent, EngineResult, StopFlag, Urgency
+from worker.engine.interface import Engine, EngineEvent, EngineResult, Pixels, StopFlag, Urgency
 from worker.outputs import encode_preview
 from worker.sources import load_source
 
 logger = structlog.get_logger(__name__)
 
 PREVIEW_SIDE = 256
+PREVIEW_STEPS = 2
+
+# A source is 0.2 MB; a session is what one slider does.
+SOURCES_KEPT = 32
+SESSIONS_KEPT = 256
+
 WAIT_SECONDS = 1.0
 PAUSE_SECONDS = 1.0
 
@@ -36,6 +45,8 @@ class PreviewServer:
         self._blobs = blobs
         self._chooser = chooser
         self._engine = engine
+        self._sources: OrderedDict[str, Pixels] = OrderedDict()
+        self._newest: OrderedDict[str, StopFlag] = OrderedDict()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="previews", daemon=True)
 
@@ -67,13 +78,37 @@ class PreviewServer:
             self._line.refuse(request, InternalError("something unforeseen happened"))
 
     def _begin(self, request: PreviewRequest) -> None:
+        stop = self._stop_flag(request)
         small = request.params.model_copy(update={"max_side": PREVIEW_SIDE, "upscale": 1.0})
-        pixels = load_source(self._blobs.get(request.source.blob), small)
+        pixels = self._pixels(request.source.blob, small)
         params, chosen = self._chooser.settle(small, pixels)
-        job = engine_job(pixels, params, chosen, StopFlag())
+        job = engine_job(pixels, in_haste(params), chosen, stop)
         job = replace(job, preview=False, urgency=Urgency.PREVIEW)
         future = self._engine.submit(job, _ignore)
         future.add_done_callback(lambda done: self._finish(request, done))
+
+    def _pixels(self, blob: str, small: JobParams) -> Pixels:
+        """The small source; a slider asks for the same one again and again."""
+        if blob not in self._sources:
+            self._sources[blob] = load_source(self._blobs.get(blob), small)
+        self._sources.move_to_end(blob)
+        while len(self._sources) > SOURCES_KEPT:
+            self._sources.popitem(last=False)
+        return self._sources[blob]
+
+    def _stop_flag(self, request: PreviewRequest) -> StopFlag:
+        """Stops this request when nobody waits for it any more, and an older one at once."""
+        flag = StopFlag()
+        late = time.time() - request.asked_at
+        flag.stop_after(PATIENCE_SECONDS - late, NoWorker("nobody waits for this preview any more"))
+        if request.session is not None:
+            older = self._newest.pop(request.session, None)
+            if older is not None:
+                older.stop(Superseded("a newer one"))
+            self._newest[request.session] = flag
+            while len(self._newest) > SESSIONS_KEPT:
+                self._newest.popitem(last=False)
+        return flag
 
     def _finish(self, request: PreviewRequest, done: "Future[EngineResult]") -> None:
         """Runs on the engine's thread, so it is short: a 256 px WebP takes about a millisecond."""
@@ -86,6 +121,14 @@ class PreviewServer:
                 self._line.refuse(request, known)
         except RetouchError as away:
             logger.warning("preview not delivered", reason=str(away))
+
+
+def in_haste(params: JobParams) -> JobParams:
+    """The same without guidance, in no more than two steps, from the same strength of noise."""
+    strength = params.strength
+    assert strength is not None
+    fewer = (n for n in range(1, params.steps) if executed_steps(n, strength) == PREVIEW_STEPS)
+    return params.model_copy(update={"steps": next(fewer, params.steps), "guidance_scale": 1.0})
 
 
 def _ignore(_event: EngineEvent) -> None:

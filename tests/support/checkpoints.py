@@ -1,4 +1,4 @@
-"""Small random checkpoints of the real classes: SD 1.5 and SDXL, in folders that diffusers loads.
+"""Small random checkpoints of the real classes, in folders that diffusers loads: SD 1.5, 2.1, XL.
 
 For tests of loading and stepping only: their pictures mean nothing.
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from diffusers import (
     AutoencoderKL,
+    DDIMScheduler,
     EulerDiscreteScheduler,
     PNDMScheduler,
     StableDiffusionPipeline,
@@ -32,13 +33,24 @@ _BETAS = {
 
 def make_sd15(folder: Path, cross_attention_dim: int = 768) -> Path:
     """A checkpoint of SD 1.5's classes (of SD 2.1's width with 1024)."""
+    scheduler = PNDMScheduler(skip_prk_steps=True, **_BETAS)
+    return _stable_diffusion(folder, _unet(cross_attention_dim), scheduler)
+
+
+def make_sd21(folder: Path) -> Path:
+    """A checkpoint of SD 2.1's classes: velocity prediction, linear projections."""
+    scheduler = DDIMScheduler(prediction_type="v_prediction", clip_sample=False, **_BETAS)
+    return _stable_diffusion(folder, _unet(1024, use_linear_projection=True), scheduler)
+
+
+def _stable_diffusion(folder: Path, unet: UNet2DConditionModel, scheduler: object) -> Path:
     torch.manual_seed(0)
     StableDiffusionPipeline(
         vae=_vae(),
-        unet=_unet(cross_attention_dim),
-        text_encoder=CLIPTextModel(_text_config(cross_attention_dim)),
+        unet=unet,
+        text_encoder=CLIPTextModel(_text_config(unet.config.cross_attention_dim)),
         tokenizer=_tokenizer(folder / "words"),
-        scheduler=PNDMScheduler(skip_prk_steps=True, **_BETAS),
+        scheduler=scheduler,
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -67,6 +79,7 @@ def make_sdxl(folder: Path) -> Path:
 
 
 def _unet(cross_attention_dim: int, **extra: object) -> UNet2DConditionModel:
+    torch.manual_seed(0)
     return UNet2DConditionModel(
         sample_size=8,
         in_channels=4,

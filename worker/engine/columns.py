@@ -11,7 +11,8 @@ merged way (worker/engine/merging.py). Belongs to the engine's thread.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +78,15 @@ class ColumnPool:
         """The base alone again, bit for bit."""
         self._gate.value = None
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Whatever is opened in the block, afterwards the gate is that of before."""
+        gate = self._gate.value
+        try:
+            yield
+        finally:
+            self._gate.value = gate
+
     def _place(self, key: str, weights: AdapterWeights) -> _Span | None:
         rank = _rank(weights)
         start = self._room(rank)
@@ -84,8 +94,12 @@ class ColumnPool:
             return None
         pairs = weights.parts["unet"]
         span = self._spans[key] = _Span(start, rank, tuple(pairs))
-        for layer, pair in pairs.items():
-            self._layer(layer).write(start, pair.down, pair.up * pair.scale)
+        try:
+            for layer, pair in pairs.items():
+                self._layer(layer).write(start, pair.down, pair.up * pair.scale)
+        except BaseException:
+            self._forget(key)  # half an adapter would act on whoever has these columns next
+            raise
         return span
 
     def _room(self, rank: int) -> int | None:
@@ -108,7 +122,8 @@ class ColumnPool:
     def _forget(self, key: str) -> None:
         span = self._spans.pop(key)
         for layer in span.layers:
-            self._layers[layer].clear(span.start, span.rank)
+            if layer in self._layers:
+                self._layers[layer].clear(span.start, span.rank)
 
     def _layer(self, name: str) -> "_PooledLinear":
         if name not in self._layers:

@@ -6,6 +6,7 @@ place of a one-job engine without a change elsewhere.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ class StopFlag:
 
     def __init__(self) -> None:
         self._reason: BaseException | None = None
+        self._deadline: tuple[float, BaseException] | None = None
         self._lock = threading.Lock()
 
     def stop(self, reason: BaseException) -> None:
@@ -50,8 +52,14 @@ class StopFlag:
     def lose(self) -> None:
         self.stop(LeaseLost())
 
+    def stop_after(self, seconds: float, reason: BaseException) -> None:
+        """Ask to stop when `seconds` from now have passed, unless there is a reason before."""
+        self._deadline = (time.monotonic() + seconds, reason)
+
     def check(self) -> None:
         """Raises the reason to stop, if there is one."""
+        if self._deadline is not None and time.monotonic() > self._deadline[0]:
+            self.stop(self._deadline[1])
         if self._reason is not None:
             raise self._reason
 

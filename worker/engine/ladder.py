@@ -1,9 +1,9 @@
 """Out of memory is a ladder, not a death: each rung gives something up and tries again.
 
-Owns the rungs' order. What one job made necessary is undone for the next by `restore`.
+Owns the rungs' order. What a row made necessary holds for its own later units, and for no others'.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import structlog
@@ -26,9 +26,10 @@ class Relief(Protocol):
 class DoesNotFit(Exception, Generic[Row]):
     """Raised above the last rung, with the one row that does not fit by itself."""
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: Row, given_up: Sequence[str]) -> None:
         super().__init__("the device cannot hold this row")
         self.row = row
+        self.given_up = given_up
 
 
 class Ladder:
@@ -36,26 +37,44 @@ class Ladder:
 
     def __init__(self, relief: Relief) -> None:
         self._relief = relief
+        self._standing: set[str] = set()
 
-    def climb(self, rows: Sequence[Row], work: Callable[[list[Row]], None]) -> list[str]:
+    def climb(
+        self,
+        rows: Sequence[Row],
+        work: Callable[[list[Row]], None],
+        needed: Collection[str] = (),
+    ) -> list[str]:
         """Do `work` on all rows, together if they fit; the codes of what was given up for it.
 
-        `work` changes its rows only when it succeeds. Raises DoesNotFit.
+        `needed` is what these rows made necessary before. `work` changes its rows only when it
+        succeeds. Raises DoesNotFit.
         """
         groups, given_up = [list(rows)], list[str]()
-        for code, rung in self._rungs(groups):
+        rungs = self._rungs(groups)
+        self._stand_on(rungs, needed)
+        for code, rung in rungs:
+            # Also after a rung that gave up nothing: memory that was freed may be in one piece now.
             if self._all_done(groups, work):
                 return given_up
             if rung():
                 given_up.append(code)
+                self._standing.add(code)
                 logger.warning("out of memory", gave_up=code)
         if not self._all_done(groups, work):
-            raise DoesNotFit(groups[0][0])
+            raise DoesNotFit(groups[0][0], given_up)
         return given_up
 
-    def restore(self) -> None:
-        """The next job starts clean."""
-        self._relief.restore()
+    def _stand_on(
+        self, rungs: Sequence[tuple[str, Callable[[], bool]]], needed: Collection[str]
+    ) -> None:
+        """Take back what others needed, give up again what these rows need."""
+        if self._standing - set(needed):
+            self._relief.restore()
+            self._standing.clear()
+        for code, rung in rungs:
+            if code in needed and code not in self._standing and rung():
+                self._standing.add(code)
 
     def _rungs(self, groups: list[list[Row]]) -> list[tuple[str, Callable[[], bool]]]:
         return [

@@ -5,7 +5,8 @@ kept as tensors beside them, so that switching exchanges references: nothing is 
 after `apply(())` the base is bit for bit what it was. Belongs to the engine's thread.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,7 @@ class WeightMerger:
         self._pipeline = pipeline
         self._pristine: dict[LayerName, torch.Tensor] = {}
         self._in_place: AdapterSet = ()
+        self._carried: Sequence[tuple[AdapterWeights, float]] = ()
         self._changed: tuple[LayerName, ...] = ()
         self.merged: Residency[MergedWeights] = Residency(limit_bytes)
 
@@ -57,13 +59,23 @@ class WeightMerger:
         for name, weight in merged.layers.items():
             self._parameter(name).data = weight
         self._changed, self._in_place = tuple(merged.layers), wanted
+        self._carried = adapters
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Whatever is applied in the block, afterwards the weights are those of before."""
+        wanted, adapters = self._in_place, self._carried
+        try:
+            yield
+        finally:
+            self.apply(wanted, adapters)
 
     def _restore(self) -> None:
         for name in self._changed:
             self._parameter(name).data = self._pristine[name]
         if self._in_place:
             self.merged.unpin(self._in_place)
-        self._changed, self._in_place = (), ()
+        self._changed, self._in_place, self._carried = (), (), ()
 
     def _merge(self, adapters: Sequence[tuple[AdapterWeights, float]]) -> MergedWeights:
         layers: dict[LayerName, torch.Tensor] = {}

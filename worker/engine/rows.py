@@ -4,7 +4,7 @@ Owns a row's state between units of work. Knows nothing of how the units are don
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -90,6 +90,10 @@ class Row:
         """Tell the row's owner, if it wants to know."""
         if self.on_event is not None:
             self.on_event(event)
+
+    def degrade(self, codes: Sequence[str]) -> None:
+        """Remember what was given up for this row."""
+        self.degraded += [code for code in codes if code not in self.degraded]
 
     def restart(self, pixels: Pixels) -> None:
         """Begin anew with other pixels."""

@@ -2,8 +2,8 @@
 
 A unit encodes one row, executes one denoising step of several rows, or decodes one row. Between
 units the engine looks at everything anew: arrivals, cancels, who goes first. So a preview waits for
-one unit at the most, and rows may differ in step index, strength, guidance, prompt and LoRA.
-Owns the device's thread; everything that touches the device runs there.
+one unit at the most, on a CPU for one layer, and rows may differ in step index, strength, guidance,
+prompt and LoRA. Owns the device's thread; everything that touches the device runs there.
 """
 
 import queue
@@ -30,6 +30,7 @@ from worker.engine.interface import (
     StepDone,
     Urgency,
 )
+from worker.engine.interruption import Interruption
 from worker.engine.ladder import DoesNotFit, Ladder
 from worker.engine.loading import LoadedBase
 from worker.engine.lora_file import AdapterWeights, read_adapter
@@ -62,7 +63,11 @@ class StepEngine:
         self._adapters: Residency[AdapterWeights] = Residency(limits.adapter_bytes)
         self._units = Units(loaded, limits)
         self._ladder = Ladder(UnitsRelief(self._units, self._adapters))
+        if loaded.device.type == "cpu":
+            networks = (loaded.pipeline.unet, loaded.pipeline.vae)
+            self._interruption = Interruption(networks, self._let_previews_through)
         self._rows: list[Row] = []
+        self._at_work: list[Row] = []
         self._inbox: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
         self._clock = 0
         self._closing = False
@@ -137,9 +142,28 @@ class StepEngine:
             return False
         if self._next_row() is None:
             self._take(self._inbox.get())
+        self._take_arrivals()
+        return True
+
+    def _take_arrivals(self) -> None:
         while not self._inbox.empty():
             self._take(self._inbox.get())
-        return True
+
+    def _let_previews_through(self) -> None:
+        """In the middle of a unit: previews that have arrived go first, as between two units."""
+        self._take_arrivals()
+        while (row := self._overtaking()) is not None:
+            with self._units.aside():
+                self._clock += 1
+                self._work(row)
+
+    def _overtaking(self) -> Row | None:
+        """The row that comes next, if it is a preview and not the one that is at work."""
+        self._drop_stopped(previews_only=True)
+        row = self._next_row()
+        if row is None or row in self._at_work or row.urgency is not Urgency.PREVIEW:
+            return None
+        return row
 
     def _next_row(self) -> Row | None:
         return next_row(self._rows, self._limits.rows_per_step)
@@ -149,46 +173,53 @@ class StepEngine:
             row.arrived = self._clock
             self._rows.append(row)
 
-    def _drop_stopped(self) -> None:
+    def _drop_stopped(self, previews_only: bool = False) -> None:
         for row in list(self._rows):
+            if previews_only and (row.urgency is not Urgency.PREVIEW or row in self._at_work):
+                continue
             try:
                 row.job.stop.check()
             except BaseException as reason:
                 self._leave(row, reason)
 
     def _work(self, row: Row) -> None:
-        rows = [row]
         try:
             row.adapters.result()
-            if row.unit is Unit.STEP:
-                rows = self._company(row)
             self._tell_stage(row)
-            given_up = self._ladder.climb(rows, self._unit)
-            for each in rows:
-                each.degraded += [code for code in given_up if code not in each.degraded]
-            if row.finished is not None:
-                self._finish(row, row.finished)
-        except DoesNotFit as misfit:
-            self._shrink(misfit.row)
-        except BaseException as error:
-            self._isolate(rows, error)
-
-    def _isolate(self, rows: Sequence[Row], error: BaseException) -> None:
-        """A row that fails in company must not take the others with it."""
-        if len(rows) == 1:
-            self._leave(rows[0], error)
-            return
-        for row in rows:
-            self._work_alone(row)
-
-    def _work_alone(self, row: Row) -> None:
-        try:
-            self._unit([row])
         except BaseException as error:
             self._leave(row, error)
+            return
+        rows = self._company(row) if row.unit is Unit.STEP else [row]
+        self._at_work += rows
+        try:
+            self._attempt(rows)
+        finally:
+            del self._at_work[-len(rows) :]
+        if row.finished is not None:
+            self._finish(row, row.finished)
+
+    def _attempt(self, rows: Sequence[Row]) -> None:
+        """Do the rows' next unit; one that fails in company must not take the others with it."""
+        before = [(row, row.step) for row in rows]
+        try:
+            needed = {code for row in rows for code in row.degraded}
+            given_up = self._ladder.climb(rows, self._unit, needed)
+        except DoesNotFit as misfit:
+            misfit.row.degrade(misfit.given_up)
+            self._shrink(misfit.row)
+        except BaseException as error:
+            if len(rows) == 1:
+                self._leave(rows[0], error)
+                return
+            for row in [row for row, step in before if row.step == step]:
+                self._attempt([row])
+        else:
+            for row in rows:
+                row.degrade(given_up)
 
     def _company(self, row: Row) -> list[Row]:
-        buckets = [each.bucket if each.steps_next else None for each in self._rows]
+        free = [each.steps_next and each not in self._at_work for each in self._rows]
+        buckets = [each.bucket if ok else None for each, ok in zip(self._rows, free, strict=True)]
         return companions(row, self._rows, buckets, self._limits.rows_per_step)
 
     def _unit(self, rows: list[Row]) -> None:
@@ -198,9 +229,16 @@ class StepEngine:
         elif unit is Unit.STEP:
             self._units.step(rows)
             for row in rows:
-                row.tell(StepDone(row.step, row.total_steps))
+                self._tell_step(row)
         else:
             rows[0].finished = self._units.decode(rows[0])
+
+    def _tell_step(self, row: Row) -> None:
+        try:
+            row.tell(StepDone(row.step, row.total_steps))
+        except BaseException as error:
+            # The step is done, for its company too: whoever cannot hear leaves before the next.
+            row.job.stop.stop(error)
 
     def _tell_stage(self, row: Row) -> None:
         if row.unit is Unit.ENCODE:
@@ -227,8 +265,6 @@ class StepEngine:
         if row.owns_adapters and row.adapters.done() and row.adapters.exception() is None:
             for entry, _ in row.job.loras:
                 self._adapters.unpin(entry.sha256)
-        if row.degraded:
-            self._ladder.restore()
 
     def _shrink(self, row: Row) -> None:
         """Above the ladder: a smaller picture rather than none."""
@@ -238,7 +274,7 @@ class StepEngine:
             return
         logger.warning("out of memory", gave_up="smaller_side", side=side)
         row.restart(scaled_to_side(row.pixels, side))
-        row.degraded.append("smaller_side")
+        row.degrade(["smaller_side"])
 
 
 def _preview_of(row: Row) -> Row:

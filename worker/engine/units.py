@@ -6,7 +6,8 @@ thread.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -90,6 +91,14 @@ class Units:
             for key, _ in row.adapter_set:
                 self._columns.release(key)
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Units in the block may interrupt another one: it finds weights and gate as they were."""
+        plain = torch.autocast(self._device.type, enabled=False)
+        columns = self._columns.aside() if self._columns is not None else nullcontext()
+        with plain, columns, self.merger.aside():
+            yield
+
     def decode(self, row: Row) -> Pixels:
         """The finished picture, exactly as large as the source."""
         assert row.latents is not None
@@ -116,13 +125,15 @@ class Units:
         pool, held = self._columns, list[str]()
         if pool is None or not weights or not pool.can_carry(weights):
             return False
-        for (key, _), one in zip(row.adapter_set, weights, strict=True):
-            if not pool.hold(key, one):
-                for taken in held:
-                    pool.release(taken)
-                return False
-            held.append(key)
-        return True
+        try:
+            for (key, _), one in zip(row.adapter_set, weights, strict=True):
+                if pool.hold(key, one):
+                    held.append(key)
+        finally:
+            if len(held) < len(weights):
+                for key in held:
+                    pool.release(key)
+        return len(held) == len(weights)
 
     def _text_adapters(self, row: Row) -> tuple[object, ...]:
         """The part of the row's LoRAs that reaches the text encoders; a key for the cache."""

@@ -4,6 +4,7 @@ import io
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from uuid import uuid4
 
 import pytest
@@ -19,7 +20,9 @@ from shared.settings import Settings
 from tests.support.workers import picture, spec_with_picture
 from worker.choice import Chooser
 from worker.engine.fake import FakeEngine
-from worker.previews import PREVIEW_SIDE, PreviewServer
+from worker.engine.interface import EngineJob, EngineResult
+from worker.engine.thread import OnEvent
+from worker.previews import PREVIEW_SIDE, PreviewServer, in_haste
 
 
 @pytest.fixture
@@ -122,3 +125,72 @@ def test_what_was_asked_too_long_ago_is_not_begun(line: PreviewLine, blobs: Blob
     line.client.rpush("previews:tiny", old.model_dump_json())
     line.client.expire("previews:tiny", 5)
     assert line.next(0.1) is None
+
+
+class Recorder(FakeEngine):
+    """Keeps the jobs that it is handed, and finishes none."""
+
+    def __init__(self) -> None:
+        super().__init__("tiny", 0)
+        self.jobs: list[EngineJob] = []
+
+    def submit(self, job: EngineJob, on_event: OnEvent) -> "Future[EngineResult]":
+        del on_event
+        self.jobs.append(job)
+        return Future()
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    engine = Recorder()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def server(
+    settings: Settings, blobs: BlobStore, line: PreviewLine, recorder: Recorder
+) -> PreviewServer:
+    chooser = Chooser(Catalog(settings.loras_dir, "tiny"), "tiny")
+    return PreviewServer(line, blobs, chooser, recorder)
+
+
+@pytest.mark.parametrize("strength", [0.05, 0.29, 0.4, 2 / 3, 1.0])
+@pytest.mark.parametrize("steps", [1, 10, 50])
+def test_a_preview_takes_two_steps_at_the_most_and_no_guidance(strength: float, steps: int) -> None:
+    params = JobParams(strength=strength, steps=steps, guidance_scale=7.5)
+    hasty = in_haste(params)
+    assert hasty.executed_steps == min(2, params.executed_steps)
+    assert hasty.guidance_scale == 1.0
+
+
+def test_a_newer_preview_of_a_session_stops_the_older_one_in_the_engine(
+    server: PreviewServer, recorder: Recorder, blobs: BlobStore
+) -> None:
+    older, other, newer = (request(blobs, session) for session in ("slider", "other", "slider"))
+    for each in (older, other, newer):
+        server._serve(each)
+    with pytest.raises(Superseded):
+        recorder.jobs[0].stop.check()
+    recorder.jobs[1].stop.check()
+    recorder.jobs[2].stop.check()
+
+
+def test_a_preview_that_nobody_waits_for_any_more_stops(
+    server: PreviewServer, recorder: Recorder, blobs: BlobStore
+) -> None:
+    late = request(blobs).model_copy(update={"asked_at": time.time() - 60})
+    server._serve(late)
+    with pytest.raises(NoWorker):
+        recorder.jobs[0].stop.check()
+
+
+def test_a_slider_has_its_source_decoded_once(
+    server: PreviewServer, recorder: Recorder, blobs: BlobStore
+) -> None:
+    first = request(blobs)
+    server._serve(first)
+    blobs.delete(first.source.blob)
+    server._serve(first)
+    assert len(recorder.jobs) == 2
+    assert recorder.jobs[0].pixels is recorder.jobs[1].pixels

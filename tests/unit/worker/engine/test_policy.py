@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from worker.engine.interface import Urgency
 from worker.engine.policy import ADVANTAGE, companions, next_row
 
@@ -13,7 +10,6 @@ from worker.engine.policy import ADVANTAGE, companions, next_row
 class Waiting:
     urgency: Urgency
     arrived: int
-    units: int = 1
     is_ready: bool = True
     steps_next: bool = True
 
@@ -49,40 +45,8 @@ def test_only_rows_of_an_equal_bucket_step_together_and_never_too_many() -> None
     assert companions(rows[0], rows, buckets, 2) == [rows[0], rows[2]]
 
 
-@settings(max_examples=1000)
-@given(
-    arrivals=st.lists(
-        st.tuples(st.sampled_from(Urgency), st.integers(0, 3), st.integers(1, 12)), max_size=40
-    )
-)
-def test_no_schedule_starves_or_loses_a_row(arrivals: list[tuple[Urgency, int, int]]) -> None:
-    # Given rows that arrive one after the other, `gap` units apart, each with units of work
-    clock, rows, pending = 0, list[Waiting](), list(arrivals)
-    finished: list[Waiting] = []
-    due = 0
-    # When the engine does one unit after the other
-    while pending or rows:
-        while pending and clock >= due:
-            urgency, gap, units = pending.pop(0)
-            rows.append(Waiting(urgency, clock, units))
-            due = clock + gap
-        row = next_row(rows, 1)
-        clock += 1
-        if row is None:
-            continue
-        row.units -= 1
-        if row.units == 0:
-            rows.remove(row)
-            finished.append(row)
-        # Then nobody waits longer than its class's disadvantage and the work before it
-        for waiting in rows:
-            behind = sum(other.units for other in rows)
-            assert clock - waiting.arrived <= ADVANTAGE[Urgency.BATCH] + behind + 12 * len(arrivals)
-    assert len(finished) == len(arrivals)
-
-
 def test_an_old_batch_row_overtakes_a_stream_of_interactive_ones() -> None:
-    old = Waiting(Urgency.BATCH, 0, units=1)
+    old = Waiting(Urgency.BATCH, 0)
     for clock in range(ADVANTAGE[Urgency.BATCH] + 1):
         newcomer = Waiting(Urgency.INTERACTIVE, clock)
         if next_row([old, newcomer], 1) is old:

@@ -9,21 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from peft import LoraConfig, get_peft_model_state_dict
-from transformers import CLIPTextModel
 
-from shared.errors import JobCanceled, OutOfMemory
-from shared.loras.check import check_file
+from shared.errors import JobCanceled, LeaseLost, NoWorker, OutOfMemory
+from shared.jobs import Stage
 from shared.loras.entry import LoraEntry
 from tests.support.checkpoints import make_sd15
+from tests.support.engine_jobs import make_job, make_lora, psnr, run_all
 from worker.engine.diffusers_engine import DiffusersEngine
 from worker.engine.interface import (
     EngineEvent,
-    EngineJob,
     EngineResult,
-    Pixels,
     PreviewReady,
+    StageStarted,
     StepDone,
     Urgency,
 )
@@ -58,61 +55,6 @@ def engine(folder: Path) -> Iterator[StepEngine]:
     running = StepEngine(load_base(str(folder), CPU), LIMITS)
     yield running
     running.close()
-
-
-def make_lora(
-    into: Path,
-    folder: Path,
-    name: str,
-    rank: int,
-    alpha: int,
-    targets: list[str] | None = None,
-    text: bool = False,
-) -> LoraEntry:
-    """Random weights, written by diffusers and PEFT themselves."""
-    torch.manual_seed(rank)
-    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet")
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        target_modules=targets or ["to_q", "to_v", "to_out.0"],
-        init_lora_weights=False,
-    )
-    unet.add_adapter(config)
-    metadata = {"unet_lora_adapter_metadata": config.to_dict()}
-    layers = None
-    if text:
-        encoder = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder")
-        words = LoraConfig(
-            r=rank, lora_alpha=alpha, target_modules=["q_proj", "v_proj"], init_lora_weights=False
-        )
-        encoder.add_adapter(words)
-        layers = get_peft_model_state_dict(encoder, save_embedding_layers=False)
-        metadata["text_encoder_lora_adapter_metadata"] = words.to_dict()
-    StableDiffusionPipeline.save_lora_weights(
-        str(into),
-        unet_lora_layers=get_peft_model_state_dict(unet, save_embedding_layers=False),
-        text_encoder_lora_layers=layers,
-        weight_name=f"{name}.safetensors",
-        **metadata,
-    )
-    return check_file(into / f"{name}.safetensors")
-
-
-def make_job(seed: int = 3, **changes: object) -> EngineJob:
-    pixels = np.random.default_rng(seed).integers(0, 256, (64, 48, 3), dtype=np.uint8)
-    job = EngineJob(pixels, "sharp photo", "", 0.4, 10, 1.0, seed=seed, preview=False)
-    return replace(job, **changes)  # type: ignore[arg-type]
-
-
-def run_all(engine: StepEngine, jobs: list[EngineJob]) -> list[EngineResult]:
-    futures = [engine.submit(job, lambda _: None) for job in jobs]
-    return [future.result(timeout=60) for future in futures]
-
-
-def psnr(one: Pixels, other: Pixels) -> float:
-    error = np.mean((one.astype(float) - other.astype(float)) ** 2)
-    return float(10 * np.log10(255**2 / max(error, 1e-9)))
 
 
 def batch_sizes(engine: StepEngine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -200,6 +142,51 @@ def test_rows_with_different_linear_loras_share_their_steps(
     assert max(sizes) == 4
     for result, expected in zip(together, alone, strict=True):
         assert psnr(result.pixels, expected) >= 45
+
+
+def test_eight_mixed_rows_with_four_loras_are_what_each_is_alone_and_what_peft_makes(
+    engine: StepEngine, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given four LoRAs of two ranks, and eight rows: two LoRAs on some, none on one
+    a, b, c, d = (
+        make_lora(tmp_path, folder, f"lora{seed}", rank=rank, alpha=4, seed=seed)
+        for seed, rank in enumerate((2, 8, 2, 8))
+    )
+    jobs = [
+        make_job(1, loras=((a, 1.0),)),
+        make_job(2, loras=((b, 0.7),), guidance_scale=4.0, negative_prompt="blurry"),
+        make_job(3, loras=((c, -0.5),), strength=0.9, steps=7),
+        make_job(4, loras=((d, 1.5),), strength=1.0, steps=20),
+        make_job(5, loras=((a, 0.6), (d, 0.4)), prompt="a cat"),
+        make_job(6, loras=((b, 1.0), (c, 1.0)), guidance_scale=2.0),
+        make_job(7),
+        make_job(8, loras=((a, -1.0),), strength=0.05),
+    ]
+    alone = [run_all(engine, [job])[0].pixels for job in jobs]
+    peft = DiffusersEngine(load_base(str(folder), CPU), lora_slots=4)
+    by_peft = [result.pixels for result in run_all(peft, jobs)]
+    peft.close()
+    # When they run together
+    sizes = batch_sizes(engine, monkeypatch)
+    together = run_all(engine, jobs)
+    # Then all eight share steps, and each is its own picture
+    assert max(sizes) == 8
+    for index, result in enumerate(together):
+        assert psnr(result.pixels, alone[index]) >= 45
+        assert psnr(result.pixels, by_peft[index]) >= 45
+    assert psnr(together[0].pixels, run_all(engine, [make_job(1)])[0].pixels) < 45
+
+
+def test_a_lora_in_the_columns_leaves_no_trace_on_the_jobs_after_it(
+    engine: StepEngine, loras: list[LoraEntry]
+) -> None:
+    with_lora = make_job(1, loras=((loras[0], 1.0),))
+    none = run_all(engine, [make_job(1)])[0].pixels
+    first = run_all(engine, [with_lora])[0].pixels
+    assert engine._units.merger.in_place == ()  # it went through the columns
+    np.testing.assert_array_equal(run_all(engine, [make_job(1)])[0].pixels, none)
+    np.testing.assert_array_equal(run_all(engine, [with_lora])[0].pixels, first)
+    assert not np.array_equal(first, none)
 
 
 def test_after_two_hundred_switches_the_base_is_bit_for_bit_what_it_was(
@@ -348,3 +335,58 @@ def test_a_row_that_breaks_in_company_breaks_alone(
         futures[1].result(timeout=60)
     futures[0].result(timeout=60)
     futures[2].result(timeout=60)
+
+
+@pytest.mark.parametrize("rows_per_step", [1, 8], ids=["merged", "in columns"])
+@pytest.mark.parametrize("stage", [Stage.ENCODING, Stage.DENOISING, Stage.DECODING])
+def test_a_preview_goes_first_in_the_middle_of_a_unit_and_both_pictures_are_right(
+    folder: Path, loras: list[LoraEntry], rows_per_step: int, stage: Stage
+) -> None:
+    # Given a job of one step, and a preview with another LoRA
+    engine = StepEngine(load_base(str(folder), CPU), replace(LIMITS, rows_per_step=rows_per_step))
+    job = make_job(1, strength=0.05, loras=((loras[0], 1.0),))
+    small = make_job(2, urgency=Urgency.PREVIEW, loras=((loras[1], 1.0),))
+    expected = [run_all(engine, [each])[0].pixels for each in (job, small)]
+    engine._units.codec.forget()
+    order, previews = list[object](), list[Future[EngineResult]]()
+
+    def on_event(event: EngineEvent) -> None:
+        order.append(event)
+        if event == StageStarted(stage):
+            # When it comes while the engine is about to do a unit of the job
+            previews.append(engine.submit(small, lambda _: None))
+            previews[0].add_done_callback(lambda _: order.append("preview"))
+            engine._readers.submit(lambda: None).result()  # its LoRA is read
+
+    result = engine.submit(job, on_event).result(timeout=60)
+    engine.close()
+    # Then it is done before that unit is, and neither picture has anything of the other
+    assert order[order.index(StageStarted(stage)) + 1] == "preview"
+    np.testing.assert_array_equal(previews[0].result(timeout=60).pixels, expected[1])
+    np.testing.assert_array_equal(result.pixels, expected[0])
+
+
+@pytest.mark.parametrize("limit", ["deadline", "lease", "cancel"])
+def test_a_row_whose_time_is_over_leaves_at_the_next_step_and_alone(
+    engine: StepEngine, limit: str
+) -> None:
+    good, ending = make_job(1, steps=20, strength=1.0), make_job(2, steps=50, strength=1.0)
+    expected = run_all(engine, [good])[0].pixels
+    told: list[int] = []
+
+    def on_event(event: EngineEvent) -> None:
+        if isinstance(event, StepDone):
+            told.append(event.step)
+            if event.step == 3:
+                stops = {
+                    "deadline": lambda: ending.stop.stop_after(0.0, NoWorker("too late")),
+                    "lease": ending.stop.lose,
+                    "cancel": ending.stop.cancel,
+                }
+                stops[limit]()
+
+    futures = [engine.submit(good, lambda _: None), engine.submit(ending, on_event)]
+    reasons = {"deadline": NoWorker, "lease": LeaseLost, "cancel": JobCanceled}
+    assert isinstance(futures[1].exception(timeout=60), reasons[limit])
+    assert told == [1, 2, 3]
+    assert psnr(futures[0].result(timeout=60).pixels, expected) >= 45

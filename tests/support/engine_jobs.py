@@ -1,0 +1,70 @@
+"""Jobs and LoRAs for tests of the engines: small, random, written by the real libraries."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from peft import LoraConfig, get_peft_model_state_dict
+from transformers import CLIPTextModel
+
+from shared.loras.check import check_file
+from shared.loras.entry import LoraEntry
+from worker.engine.interface import Engine, EngineJob, EngineResult, Pixels
+
+
+def make_lora(
+    into: Path,
+    folder: Path,
+    name: str,
+    rank: int,
+    alpha: int,
+    targets: list[str] | None = None,
+    text: bool = False,
+    seed: int | None = None,
+) -> LoraEntry:
+    """Random weights, written by diffusers and PEFT themselves."""
+    torch.manual_seed(rank if seed is None else seed)
+    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet")
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        target_modules=targets or ["to_q", "to_v", "to_out.0"],
+        init_lora_weights=False,
+    )
+    unet.add_adapter(config)
+    metadata = {"unet_lora_adapter_metadata": config.to_dict()}
+    layers = None
+    if text:
+        encoder = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder")
+        words = LoraConfig(
+            r=rank, lora_alpha=alpha, target_modules=["q_proj", "v_proj"], init_lora_weights=False
+        )
+        encoder.add_adapter(words)
+        layers = get_peft_model_state_dict(encoder, save_embedding_layers=False)
+        metadata["text_encoder_lora_adapter_metadata"] = words.to_dict()
+    StableDiffusionPipeline.save_lora_weights(
+        str(into),
+        unet_lora_layers=get_peft_model_state_dict(unet, save_embedding_layers=False),
+        text_encoder_lora_layers=layers,
+        weight_name=f"{name}.safetensors",
+        **metadata,
+    )
+    return check_file(into / f"{name}.safetensors")
+
+
+def make_job(seed: int = 3, **changes: object) -> EngineJob:
+    pixels = np.random.default_rng(seed).integers(0, 256, (64, 48, 3), dtype=np.uint8)
+    job = EngineJob(pixels, "sharp photo", "", 0.4, 10, 1.0, seed=seed, preview=False)
+    return replace(job, **changes)  # type: ignore[arg-type]
+
+
+def run_all(engine: Engine, jobs: list[EngineJob]) -> list[EngineResult]:
+    futures = [engine.submit(job, lambda _: None) for job in jobs]
+    return [future.result(timeout=60) for future in futures]
+
+
+def psnr(one: Pixels, other: Pixels) -> float:
+    error = np.mean((one.astype(float) - other.astype(float)) ** 2)
+    return float(10 * np.log10(255**2 / max(error, 1e-9)))

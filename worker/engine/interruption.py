@@ -1,0 +1,32 @@
+"""Places in the middle of a unit of work where something urgent may go first.
+
+On a CPU one step of a large picture takes longer than a preview may wait, and between two layers of
+a network nothing is in flight: another network call can be made there. Owns the places, before
+every convolution of the given modules, and that none is entered from within itself.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+
+class Interruption:
+    """Calls `between` at every place, for as long as the modules live. One thread's alone."""
+
+    def __init__(self, modules: Sequence[torch.nn.Module], between: Callable[[], None]) -> None:
+        self._between = between
+        self._inside = False
+        for module in modules:
+            for layer in module.modules():
+                if isinstance(layer, torch.nn.Conv2d):
+                    layer.register_forward_pre_hook(self._pause)
+
+    def _pause(self, _layer: torch.nn.Module, _args: Any) -> None:
+        if self._inside:
+            return
+        self._inside = True
+        try:
+            self._between()
+        finally:
+            self._inside = False
