@@ -1,0 +1,144 @@
+"""How long a preview takes, from asking to the last byte, idle and while two jobs run.
+
+`python -m benchmarks.previews [--previews 40] [--side 512]`: the whole service with the embedded
+base; a slider is moved over one uploaded picture, as the page does, and two clients keep a job
+each in the worker. Then what a preview consists of, in one process with nothing beside it.
+"""
+
+import argparse
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import torch
+
+from benchmarks.service import photo, running_service
+from shared.loras.catalog import Catalog
+from shared.params import JobParams, LoraRef
+from worker.attempt import engine_job
+from worker.choice import Chooser
+from worker.engine.interface import EngineJob, StopFlag
+from worker.engine.loading import load_base
+from worker.engine.profiles import choose_limits
+from worker.engine.step_engine import StepEngine
+from worker.outputs import encode_preview
+from worker.previews import PREVIEW_SIDE, in_haste
+from worker.sources import load_source
+
+LORA = "denoise_tiny"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--previews", type=int, default=40)
+    parser.add_argument("--side", type=int, default=512)
+    options = parser.parse_args()
+    data = photo(options.side)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_service(Path(folder), {}) as (url, _),
+        httpx2.Client(base_url=url, timeout=60) as client,
+    ):
+        answer = client.post("/v1/images", files={"image": ("photo.jpg", data, "image/jpeg")})
+        image = answer.json()["id"]
+        move_slider(client, image, 5)  # warm
+        show("idle", move_slider(client, image, options.previews))
+        with busy(url, data):
+            show("beside two jobs", move_slider(client, image, options.previews))
+    for name, milliseconds in parts(data).items():
+        print(f"  {name}: {milliseconds:.1f} ms")
+
+
+def move_slider(client: httpx2.Client, image: str, previews: int) -> list[float]:
+    return [ask(client, image, 0.2 + 0.6 * index / previews) for index in range(previews)]
+
+
+def ask(client: httpx2.Client, image: str, strength: float) -> float:
+    started = time.perf_counter()
+    body = {"image_id": image, "lora": LORA, "strength": strength, "seed": 1, "session": "slider"}
+    answer = client.post("/v1/previews", json=body)
+    assert answer.status_code == 200, answer.text
+    return time.perf_counter() - started
+
+
+def show(name: str, seconds: list[float]) -> None:
+    ordered = sorted(seconds)
+    p95 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
+    within = sum(s <= 0.5 for s in ordered) / len(ordered)
+    print(
+        f"{name}: p50 {statistics.median(ordered) * 1000:.0f} ms, p95 {p95 * 1000:.0f} ms, "
+        f"within 500 ms {within:.0%} of {len(ordered)}"
+    )
+
+
+@contextmanager
+def busy(url: str, data: bytes) -> Iterator[None]:
+    """Two clients, each with a job in the service at any time."""
+    done, finished = threading.Event(), list[float]()
+    clients = [threading.Thread(target=keep_busy, args=(url, data, done, finished)) for _ in "ab"]
+    for each in clients:
+        each.start()
+    time.sleep(2)
+    try:
+        yield
+    finally:
+        done.set()
+        for each in clients:
+            each.join()
+        print(f"  meanwhile {len(finished)} jobs, {statistics.median(finished):.2f} s each")
+
+
+def keep_busy(url: str, data: bytes, done: threading.Event, finished: list[float]) -> None:
+    form = {"lora": "none", "strength": "1", "preview": "false"}
+    with httpx2.Client(base_url=url, timeout=120) as client:
+        while not done.is_set():
+            started = time.perf_counter()
+            files = {"image": ("photo.jpg", data, "image/jpeg")}
+            posted = client.post("/v1/jobs", data=form, files=files, headers={"Prefer": "wait=60"})
+            assert posted.json()["state"] == "succeeded", posted.text
+            finished.append(time.perf_counter() - started)
+
+
+def parts(data: bytes) -> dict[str, float]:
+    """Milliseconds of everything that a worker does for one preview."""
+    loaded = load_base("models/tiny", torch.device("cpu"), "auto")
+    catalog = Catalog(Path("loras"), loaded.base.id)
+    catalog.scan()
+    chooser = Chooser(catalog, loaded.base.id)
+    small = JobParams(loras=[LoraRef(name=LORA)], strength=0.4, seed=1, max_side=PREVIEW_SIDE)
+    pixels = load_source(data, small)
+    params, chosen = chooser.settle(small, pixels)
+    job = engine_job(pixels, in_haste(params), chosen, StopFlag())
+    engine = StepEngine(loaded, choose_limits(loaded.pipeline, loaded.device))
+    measured = {"decode and scale the source": timed(lambda: load_source(data, small))}
+    measured |= by_the_engine(engine, job)
+    measured["WebP"] = timed(lambda: encode_preview(pixels))
+    engine.close()
+    return measured
+
+
+def by_the_engine(engine: StepEngine, job: EngineJob) -> dict[str, float]:
+    runs = [engine.submit(job, lambda _: None).result().seconds for _ in range(8)]
+    names = {name: name for name in runs[0]} | {"encoding": "encoding, source in the cache"}
+    first = {"encoding, source not in the cache": runs[0]["encoding"] * 1000}
+    later = {shown: float(np.median([r[n] for r in runs[1:]])) * 1000 for n, shown in names.items()}
+    return first | later
+
+
+def timed(action: Callable[[], object], times: int = 9) -> float:
+    spent = []
+    for _ in range(times):
+        started = time.perf_counter()
+        action()
+        spent.append(time.perf_counter() - started)
+    return statistics.median(spent) * 1000
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""The whole of `retouch up` on a free port, for benchmarks that talk to it as clients do."""
+
+import io
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import numpy as np
+from PIL import Image
+from skimage import data
+
+from client.stack.ports import free_port
+
+START_SECONDS = 120.0
+
+
+@contextmanager
+def running_service(folder: Path, environment: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+    """The service's address and the id of its parent process, until the block ends."""
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    retouch = str(Path(sys.executable).with_name("retouch"))
+    command = [retouch, "up", "--port", str(port), "--data-dir", str(folder / "data")]
+    with subprocess.Popen(
+        command, env=os.environ | environment, stdout=subprocess.DEVNULL
+    ) as process:
+        try:
+            wait_for(f"{url}/readyz")
+            yield url, process.pid
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def wait_for(url: str, seconds: float = START_SECONDS) -> None:
+    """Until the address answers 200. Ends the benchmark when it never does."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if httpx2.get(url, timeout=2).status_code == 200:
+                return
+        except httpx2.HTTPError:
+            pass
+        time.sleep(0.2)
+    raise SystemExit(f"{url} did not become ready")
+
+
+def photo(side: int) -> bytes:
+    """A real photo as JPEG, `side` pixels square."""
+    picture = Image.fromarray(np.asarray(data.astronaut())).resize((side, side))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
