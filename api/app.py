@@ -17,6 +17,7 @@ from api.errors import install_error_handlers
 from api.metrics import Metrics
 from api.middleware import Finish
 from api.openapi import DESCRIPTION, TAGS, install_openapi
+from api.page_files import STATIC, PageFiles
 from api.routes import enhance, events, fleet, images, jobs, loras, pages, pictures, previews
 from api.services import running_services
 from shared.settings import Settings
@@ -57,7 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.routes = [route for module in ROUTERS for route in module.router.routes]
     for module in ROUTERS:
         app.include_router(module.router)
-    app.mount("/static", pages.PageFiles(directory=pages.STATIC), name="static")
+    app.mount("/static", PageFiles(directory=STATIC), name="static")
     install_error_handlers(app)
     install_openapi(app)
     _add_middleware(app, settings)

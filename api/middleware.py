@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import unforeseen
 from api.metrics import Metrics
+from api.page_files import ISOLATED
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -78,8 +79,9 @@ def secure(headers: MutableHeaders) -> None:
     kind = headers.get("content-type", "")
     if kind.startswith("text/html"):
         policy = PAGE_POLICY
+        headers.update(ISOLATED | {"Cross-Origin-Opener-Policy": "same-origin"})
     else:
         policy = PICTURE_POLICY if kind.startswith("image/") else OTHER_POLICY
-    headers["Content-Security-Policy"] = policy
+    headers.setdefault("Content-Security-Policy", policy)
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Referrer-Policy"] = "no-referrer"

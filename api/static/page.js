@@ -11,6 +11,7 @@ import * as recipes from "./studio/recipe.js";
 import { remedyFor } from "./studio/remedy.js";
 import { read, write } from "./studio/settings-form.js";
 import { Row } from "./studio/sheet.js";
+import { warmUp } from "./studio/sharpen.js";
 import { notice, Stage } from "./studio/stage.js";
 import { strengthStrip } from "./studio/strength-strip.js";
 import { say, switchLanguage, translate } from "./studio/words.js";
@@ -55,11 +56,11 @@ function suggest() {
   if (phase === "succeeded" && job.params.strength) strengthStrip().suggest(job.params.strength);
 }
 
-/** Ask for what the settings would do to the photo in view. */
-function askLive() {
+/** Ask for what the settings would do to the photo in view. @param {boolean} isLetGo */
+function askLive(isLetGo) {
   const shot = desk.selected;
-  if (shot?.kept.phase !== "succeeded") return;
-  live.ask(shot.kept.imageId, read(), strengthStrip().shown, shot.kept.job.params.seed);
+  if (!shot?.kept.imageId || !["succeeded", "canceled"].includes(shot.kept.phase)) return;
+  live.ask(shot, read(), strengthStrip().shown, isLetGo);
 }
 
 function enhanceAgain() {
@@ -67,7 +68,7 @@ function enhanceAgain() {
   if (!shot) return;
   const recipe = read();
   // The full picture has to be the one that the live preview promised.
-  if (live.picture && !recipe.fields.seed) recipe.fields.seed = String(shot.kept.job.params.seed);
+  if (live.picture && shot.kept.job && !recipe.fields.seed) recipe.fields.seed = String(shot.kept.job.params.seed);
   live.picture = null;
   const next = shot.anew(recipe);
   desk.begin(next);
@@ -131,9 +132,10 @@ function listen() {
     event.preventDefault();
     enhanceAgain();
   });
-  strengthStrip().addEventListener("input", askLive);
-  loraCards().addEventListener("change", askLive);
-  loraCards().addEventListener("input", askLive);
+  for (const part of [strengthStrip(), loraCards()]) {
+    part.addEventListener("input", () => askLive(false));
+    part.addEventListener("change", () => askLive(true));
+  }
   listenToLive();
   window.addEventListener("offline", () => notice(say("offline")));
   window.addEventListener("online", () => notice(""));
@@ -149,10 +151,11 @@ function listenToLive() {
   };
   live.addEventListener("wait", () => tell(say("live_wait")));
   live.addEventListener("quiet", () => tell(""));
-  live.addEventListener("shown", () => {
-    if (!live.picture || !desk.selected) return;
-    stage.reveal(desk.selected, live.picture, "note_live");
-    tell(say("live", { ms: live.milliseconds }));
+  live.addEventListener("shown", async () => {
+    const { picture, askedAt } = live;
+    if (!picture || !desk.selected) return;
+    await stage.reveal(desk.selected, picture, "note_live");
+    if (live.picture === picture) tell(say("live", { ms: Math.round(performance.now() - askedAt) }));
   });
 }
 
@@ -176,6 +179,12 @@ function nameLanguage() {
   for (const row of rows.values()) row.draw();
 }
 
+/** @param {() => void} act */
+function whenIdle(act) {
+  if ("requestIdleCallback" in window) requestIdleCallback(act, { timeout: 2000 });
+  else setTimeout(act, 300);
+}
+
 translate(document);
 nameLanguage();
 listen();
@@ -184,3 +193,4 @@ write(linked ?? recipes.kept());
 if (linked) toast(say("linked"));
 loraCards().load();
 desk.resume();
+whenIdle(warmUp);

@@ -24,7 +24,9 @@ QUIET = [
 ]
 
 try:
-    from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+    from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+    expect.set_options(timeout=30_000)
 except ImportError:  # pragma: no cover
     sync_playwright = None  # type: ignore[assignment]
 
@@ -85,6 +87,9 @@ def page(context: "BrowserContext", stack: RunningUp) -> "Iterator[Page]":
             faults.append(message.text) if "Content Security Policy" in message.text else None
         ),
     )
+    # Chromium hands file dialogs over from now on. Were that asked for only when one is waited for,
+    # it could come after the key that opens it, and the dialog would never be seen.
+    opened.on("filechooser", lambda _: None)
     opened.goto(stack.url)
     yield opened
     assert faults == []

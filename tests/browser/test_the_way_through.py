@@ -44,7 +44,7 @@ def test_the_sharpened_look_is_there_before_a_byte_is_sent(page: Page) -> None:
     choose(page, a_photo())
     # Then
     expect(page.locator(".badge")).to_contain_text("Sharpened on this device")
-    expect(page.locator("compare-view canvas.layer")).to_be_visible()
+    expect(page.locator("compare-view .after canvas.layer")).to_be_visible()
     wait_for(page, "uploading")
     page.click("#cancel")
     wait_for(page, "canceled")

@@ -103,9 +103,9 @@ export class CompareView extends HTMLElement {
     this.badge.textContent = text;
   }
 
-  /** @param {Blob} blob */
-  showBefore(blob) {
-    return this.show(this.beforeSide, blob, "before");
+  /** @param {Blob | HTMLCanvasElement} picture */
+  showBefore(picture) {
+    return this.show(this.beforeSide, picture, "before");
   }
 
   /** @param {Blob | HTMLCanvasElement} picture faded in over what is there, once it is decoded */
@@ -120,7 +120,8 @@ export class CompareView extends HTMLElement {
     const layer = picture instanceof Blob ? await decoded(picture, name) : picture;
     if (!side || !layer || !this.newest || turn < this.newest[name]) return;
     this.newest[name] = turn;
-    layer.classList.add("layer", "arriving");
+    layer.classList.add("layer");
+    layer.classList.toggle("arriving", side.childElementCount > 0);
     side.append(layer);
     void layer.offsetWidth; // the browser has to see it unfaded first
     layer.classList.remove("arriving");

@@ -18,8 +18,11 @@ export class Desk extends EventTarget {
     /** @type {Shot | null} */
     this.selected = null;
     this.limits = { max_side: LONGEST_SIDE, max_upload_bytes: 20 * 2 ** 20 };
+    // Photos are opened one after the other, and sent one after the other, each lane for itself.
     /** @type {Promise<void>} */
-    this.lane = Promise.resolve();
+    this.reading = Promise.resolve();
+    /** @type {Promise<void>} */
+    this.sending = Promise.resolve();
     this.tries = 0;
   }
 
@@ -64,7 +67,8 @@ export class Desk extends EventTarget {
 
   /** @param {Shot} shot */
   run(shot) {
-    this.lane = this.lane.then(() => (shot.isAtRest ? undefined : shot.go(this.limits)));
+    this.reading = this.reading.then(() => shot.read(this.limits));
+    this.sending = Promise.all([this.sending, this.reading]).then(() => shot.go());
   }
 
   /** What passes by itself is tried again by itself, more patiently each time. @param {Shot} shot */
@@ -105,7 +109,7 @@ export class Desk extends EventTarget {
     this.limits = { ...this.limits, max_side: Math.min(this.limits.max_side, Math.max(side, 64)) };
     shot.kept.recipe.fields.max_side = String(Math.min(side, 1024));
     shot.kept.imageId = null;
-    shot.bitmap = null;
+    shot.isRead = false;
   }
 
   /** The longest side after `shrink`, pixels. @param {Shot} shot */
@@ -125,6 +129,7 @@ export class Desk extends EventTarget {
   async remove(shot) {
     if (!shot.isAtRest) await shot.cancel();
     this.shots = this.shots.filter((other) => other !== shot);
+    shot.isForgotten = true;
     await album.remove(shot.kept.id);
     if (this.selected === shot) this.select(null);
     this.dispatchEvent(new Event("list"));

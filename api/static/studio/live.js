@@ -3,7 +3,11 @@ import { newId } from "./new-id.js";
 import { formFields } from "./recipe.js";
 import { ask, Problem } from "./service.js";
 
-const PAUSE_MS = 120;
+const PAUSE_MS = 120; // while the slider moves; once it is let go nothing is waited for
+const NOT_OFFERED = ["not_found", "method_not_allowed"];
+
+/** @typedef {import("./shot.js").Shot} Shot */
+/** @typedef {{image_id: string, lora: string[], strength: number, session: string, prompt?: string, seed?: number}} Wish */
 
 /** Asks for previews of one page; fires `wait`, `shown` and `quiet`. */
 export class LivePreview extends EventTarget {
@@ -13,43 +17,87 @@ export class LivePreview extends EventTarget {
     this.isOffered = true;
     /** @type {Blob | null} */
     this.picture = null;
-    this.milliseconds = 0;
+    this.askedAt = 0;
+    this.wish = "";
+    this.isPending = false;
     this.stopper = new AbortController();
     this.timer = 0;
   }
 
-  /** @param {string | null} imageId @param {import("./recipe.js").Recipe} recipe @param {number} strength @param {number | null} seed */
-  ask(imageId, recipe, strength, seed) {
+  /** @param {Shot} shot @param {import("./recipe.js").Recipe} recipe @param {number} strength @param {boolean} isLetGo */
+  ask(shot, recipe, strength, isLetGo) {
+    if (!this.isOffered) return;
+    const wish = wished(shot, recipe, strength, this.session);
+    const text = JSON.stringify(wish);
+    // Asked for already, unless it was still waiting for the slider to rest.
+    if (text === this.wish && !(isLetGo && this.isPending)) return;
     this.stop();
-    if (!this.isOffered || !imageId) return;
-    const lora = formFields(recipe).filter(([name]) => name === "lora").map(([, value]) => value);
-    const prompt = recipe.fields.prompt;
-    const body = { image_id: imageId, lora, strength, session: this.session, ...(prompt ? { prompt } : {}), ...(seed === null ? {} : { seed }) };
-    this.timer = window.setTimeout(() => this.fetch(body), PAUSE_MS);
+    this.wish = text;
+    this.isPending = true;
+    this.askedAt = performance.now();
+    if (isLetGo) this.fetch(shot, wish);
+    else this.timer = window.setTimeout(() => this.fetch(shot, wish), PAUSE_MS);
   }
 
   stop() {
     clearTimeout(this.timer);
+    this.wish = "";
+    this.isPending = false;
     this.stopper.abort();
     this.stopper = new AbortController();
   }
 
-  /** @param {object} body */
-  async fetch(body) {
+  /** @param {Shot} shot @param {Wish} wish */
+  async fetch(shot, wish) {
     const { signal } = this.stopper;
+    this.isPending = false;
     this.dispatchEvent(new Event("wait"));
-    const began = performance.now() - PAUSE_MS;
-    const init = { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" }, signal };
     try {
-      const picture = await (await ask("/v1/previews", init)).blob();
+      const picture = await pictureOf(shot, wish, signal);
       if (signal.aborted) return;
       this.picture = picture;
-      this.milliseconds = Math.round(performance.now() - began);
       this.dispatchEvent(new Event("shown"));
     } catch (error) {
       // Not offered here: never asked for again. Anything else: the full picture will tell.
-      if (error instanceof Problem && ["not_found", "method_not_allowed"].includes(error.code)) this.isOffered = false;
-      if (!signal.aborted) this.dispatchEvent(new Event("quiet"));
+      if (error instanceof Problem && NOT_OFFERED.includes(error.code)) this.isOffered = false;
+      if (!signal.aborted) {
+        this.wish = "";
+        this.dispatchEvent(new Event("quiet"));
+      }
     }
   }
+}
+
+/**
+ * @param {Shot} shot
+ * @param {import("./recipe.js").Recipe} recipe
+ * @param {number} strength
+ * @param {string} session
+ * @returns {Wish}
+ */
+function wished({ kept }, recipe, strength, session) {
+  const lora = formFields(recipe).filter(([name]) => name === "lora").map(([, value]) => value);
+  const { prompt } = recipe.fields;
+  const seed = kept.job?.params.seed ?? null;
+  return {
+    image_id: kept.imageId ?? "", lora, strength, session,
+    ...(prompt ? { prompt: String(prompt) } : {}), ...(seed === null ? {} : { seed }),
+  };
+}
+
+/** A photo that the service has let go of is sent once more. @param {Shot} shot @param {Wish} wish @param {AbortSignal} signal */
+async function pictureOf(shot, wish, signal) {
+  try {
+    return await rendered(wish, signal);
+  } catch (error) {
+    if (!(error instanceof Problem) || error.code !== "image_not_found") throw error;
+    await shot.upload();
+    return rendered({ ...wish, image_id: shot.kept.imageId ?? "" }, signal);
+  }
+}
+
+/** @param {Wish} wish @param {AbortSignal} signal */
+async function rendered(wish, signal) {
+  const init = { method: "POST", body: JSON.stringify(wish), headers: { "Content-Type": "application/json" }, signal };
+  return (await ask("/v1/previews", init)).blob();
 }

@@ -2,42 +2,32 @@
 
 const SENT_AS_IS = ["image/png", "image/jpeg", "image/webp"];
 
-/**
- * @typedef {object} Photo
- * @property {Blob} blob what is sent
- * @property {ImageBitmap | null} bitmap null when this browser cannot open the file
- * @property {number} width
- * @property {number} height
- */
+/** Upright, or null where this browser cannot open the file. @param {Blob} file @returns {Promise<ImageBitmap | null>} */
+export const open = (file) => createImageBitmap(file).catch(() => null);
 
 /**
- * Open a file; scale it down and encode it again only where that is needed.
+ * What is sent of a file: itself, or scaled down and encoded again where that is needed.
  * @param {Blob} file
+ * @param {ImageBitmap} bitmap the file, opened
  * @param {number} maxSide pixels
  * @param {number} maxBytes
- * @returns {Promise<Photo>} a file that cannot be opened is passed on, for the service to judge
+ * @returns {Promise<{blob: Blob, width: number, height: number}>}
  */
-export async function open(file, maxSide, maxBytes) {
-  let bitmap;
-  try {
-    bitmap = await createImageBitmap(file);
-  } catch {
-    return { blob: file, bitmap: null, width: 0, height: 0 };
-  }
-  const longest = Math.max(bitmap.width, bitmap.height);
-  const fits = longest <= maxSide && file.size <= maxBytes && SENT_AS_IS.includes(file.type);
-  if (!fits) {
-    const blob = await encoded(bitmap, Math.min(1, maxSide / longest));
-    bitmap.close();
-    return { ...(await open(blob, Infinity, Infinity)), blob };
-  }
-  return { blob: file, bitmap, width: bitmap.width, height: bitmap.height };
+export async function fitted(file, bitmap, maxSide, maxBytes) {
+  const { width, height } = bitmap;
+  const factor = Math.min(1, maxSide / Math.max(width, height));
+  if (factor === 1 && file.size <= maxBytes && SENT_AS_IS.includes(file.type)) return { blob: file, width, height };
+  return { blob: await encoded(bitmap, factor), ...scaled(bitmap, factor) };
 }
+
+/** @param {{width: number, height: number}} size @param {number} factor */
+export const scaled = ({ width, height }, factor) =>
+  ({ width: Math.max(1, Math.round(width * factor)), height: Math.max(1, Math.round(height * factor)) });
 
 /** @param {ImageBitmap} bitmap @param {number} factor @returns {Promise<Blob>} */
 async function encoded(bitmap, factor) {
-  const width = Math.max(1, Math.round(bitmap.width * factor));
-  const canvas = new OffscreenCanvas(width, Math.max(1, Math.round(bitmap.height * factor)));
+  const { width, height } = scaled(bitmap, factor);
+  const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d");
   if (!context) throw new Error("no 2D canvas");
   context.imageSmoothingQuality = "high";

@@ -1,4 +1,5 @@
 // A first look on this device: unsharp mask and local contrast, by WebGL2 or else on a 2D canvas.
+import { scaled } from "./photo.js";
 
 const LONGEST = 1024; // pixels; more is not visible in a first look and costs time
 const VERTEX = `#version 300 es
@@ -24,28 +25,46 @@ void main() {
   colour = vec4(clamp(here + edges + local, 0.0, 1.0), 1);
 }`;
 
-/**
- * @param {ImageBitmap} bitmap
- * @returns {{canvas: HTMLCanvasElement, byGpu: boolean}}
- */
-export function sharpened(bitmap) {
-  const canvas = document.createElement("canvas");
-  const factor = Math.min(1, LONGEST / Math.max(bitmap.width, bitmap.height));
-  canvas.width = Math.max(1, Math.round(bitmap.width * factor));
-  canvas.height = Math.max(1, Math.round(bitmap.height * factor));
-  const gl = canvas.getContext("webgl2", { preserveDrawingBuffer: true });
-  if (gl && drawn(gl, bitmap)) return { canvas, byGpu: true };
-  const plain = document.createElement("canvas");
-  plain.width = canvas.width;
-  plain.height = canvas.height;
-  drawPlainly(plain, bitmap);
-  return { canvas: plain, byGpu: false };
+/** @typedef {{before: HTMLCanvasElement, after: HTMLCanvasElement, byGpu: boolean}} Look */
+
+/** @type {{canvas: OffscreenCanvas, gl: WebGL2RenderingContext, program: WebGLProgram} | null} */
+let bench = null;
+
+/** Have the shader ready before there is a photo: compiling it takes longer than the first look may. */
+export function warmUp() {
+  onGpu(blank({ width: 8, height: 8 }));
 }
 
-/** @param {WebGL2RenderingContext} gl @param {ImageBitmap} bitmap */
-function drawn(gl, bitmap) {
-  const program = linked(gl);
-  if (!program) return false;
+/** The photo as it is and sharpened, in the size of a screen. @param {ImageBitmap} bitmap @returns {Look} */
+export function firstLook(bitmap) {
+  const size = scaled(bitmap, Math.min(1, LONGEST / Math.max(bitmap.width, bitmap.height)));
+  const before = blank(size);
+  before.getContext("2d", { willReadFrequently: !bench })?.drawImage(bitmap, 0, 0, size.width, size.height);
+  const after = blank(size);
+  const drawn = onGpu(before);
+  if (drawn) after.getContext("bitmaprenderer")?.transferFromImageBitmap(drawn);
+  else drawPlainly(after, before);
+  return { before, after, byGpu: Boolean(drawn) };
+}
+
+/** @param {{width: number, height: number}} size */
+const blank = ({ width, height }) => Object.assign(document.createElement("canvas"), { width, height });
+
+/** @param {HTMLCanvasElement} photo @returns {ImageBitmap | null} */
+function onGpu(photo) {
+  bench ??= opened();
+  if (!bench) return null;
+  Object.assign(bench.canvas, { width: photo.width, height: photo.height });
+  if (draw(bench.gl, bench.program, photo)) return bench.canvas.transferToImageBitmap();
+  bench = null; // a lost context is opened anew for the next photo
+  return null;
+}
+
+function opened() {
+  const canvas = new OffscreenCanvas(8, 8);
+  const gl = canvas.getContext("webgl2");
+  const program = gl && linked(gl);
+  if (!gl || !program) return null;
   gl.useProgram(program);
   gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
   gl.bufferData(gl.ARRAY_BUFFER, new Float32Array([-1, -1, 3, -1, -1, 3]), gl.STATIC_DRAW);
@@ -56,7 +75,12 @@ function drawn(gl, bitmap) {
   gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE);
   gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE);
   gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR);
-  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
+  return { canvas, gl, program };
+}
+
+/** @param {WebGL2RenderingContext} gl @param {WebGLProgram} program @param {HTMLCanvasElement} photo */
+function draw(gl, program, photo) {
+  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, photo);
   const size = [gl.drawingBufferWidth, gl.drawingBufferHeight];
   gl.uniform2f(gl.getUniformLocation(program, "pixel"), 1 / size[0], 1 / size[1]);
   gl.viewport(0, 0, size[0], size[1]);
@@ -78,15 +102,15 @@ function linked(gl) {
   return gl.getProgramParameter(program, gl.LINK_STATUS) ? program : null;
 }
 
-/** Unsharp mask by a blurred copy that is subtracted. @param {HTMLCanvasElement} canvas @param {ImageBitmap} bitmap */
-function drawPlainly(canvas, bitmap) {
+/** Unsharp mask by a blurred copy that is subtracted. @param {HTMLCanvasElement} canvas @param {HTMLCanvasElement} photo */
+function drawPlainly(canvas, photo) {
   const { width, height } = canvas;
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
   context.filter = "blur(1.4px)";
-  context.drawImage(bitmap, 0, 0, width, height);
+  context.drawImage(photo, 0, 0);
   const blurred = context.getImageData(0, 0, width, height).data;
   context.filter = "contrast(1.04)";
-  context.drawImage(bitmap, 0, 0, width, height);
+  context.drawImage(photo, 0, 0);
   const sharp = context.getImageData(0, 0, width, height);
   // ImageData clamps by itself.
   for (let i = 0; i < blurred.length; i++) {

@@ -2,22 +2,27 @@
 import * as album from "./album.js";
 import { Follower } from "./follow.js";
 import { newId } from "./new-id.js";
-import { open, thumbnail } from "./photo.js";
+import { fitted, open, thumbnail } from "./photo.js";
 import { formFields } from "./recipe.js";
 import { ask, both, Problem, upload } from "./service.js";
+import { firstLook } from "./sharpen.js";
 
 /** @typedef {import("./album.js").Kept} Kept */
 
 export const AT_REST = ["succeeded", "failed", "canceled"];
 
-/** Fires `change` on every news; `look`, `preview` and `result` when there is something new to see. */
+/** @typedef {{max_side: number, max_upload_bytes: number}} Limits */
+
+/** Fires `change` on every news; `look`, `fitted`, `preview` and `result` when there is something new to see. */
 export class Shot extends EventTarget {
   /** @param {Kept} kept */
   constructor(kept) {
     super();
     this.kept = kept;
-    /** @type {ImageBitmap | null} */
-    this.bitmap = null;
+    /** @type {import("./sharpen.js").Look | null} */
+    this.look = null;
+    this.isRead = false;
+    this.isForgotten = false;
     /** @type {Blob | null} */
     this.preview = null;
     this.percent = 0;
@@ -60,18 +65,40 @@ export class Shot extends EventTarget {
   async note(news) {
     Object.assign(this.kept, news);
     this.tell("change");
-    await album.put(this.kept);
+    if (!this.isForgotten) await album.put(this.kept);
   }
 
   /**
-   * From file to a job that is followed. Every step is skipped that has been done before.
-   * @param {{max_side: number, max_upload_bytes: number}} limits
+   * From file to what is sent of it, with a look at it on the way.
+   * @param {Limits} limits
    */
-  async go(limits) {
+  async read(limits) {
+    if (this.isRead || this.isAtRest) return;
+    const bitmap = await open(this.kept.blob);
+    this.isRead = true;
+    // What cannot be scaled down here goes as it is, and the service says why not.
+    if (bitmap) await this.fit(bitmap, limits).catch(() => undefined);
+    this.note({});
+  }
+
+  /** @param {ImageBitmap} bitmap @param {Limits} limits */
+  async fit(bitmap, { max_side, max_upload_bytes }) {
+    Object.assign(this.kept, { width: bitmap.width, height: bitmap.height });
+    this.look = firstLook(bitmap);
+    this.tell("look");
+    await nextFrame(); // it is to be seen before anything else is done
+    Object.assign(this.kept, await fitted(this.kept.blob, bitmap, max_side, max_upload_bytes));
+    this.tell("fitted");
+    if (!this.kept.thumb) thumbnail(bitmap).then((thumb) => this.note({ thumb })).finally(() => bitmap.close());
+    else bitmap.close();
+  }
+
+  /** From there to a job that is followed. Every step is skipped that has been done before. */
+  async go() {
+    if (this.isAtRest) return;
     this.stopper = new AbortController();
     this.retryAt = 0;
     try {
-      if (!this.bitmap) await this.read(limits);
       if (!this.kept.imageId || !(await this.isStillThere())) await this.send();
       if (!this.kept.jobId) await this.submit();
       this.follow();
@@ -81,16 +108,6 @@ export class Shot extends EventTarget {
     }
   }
 
-  /** @param {{max_side: number, max_upload_bytes: number}} limits */
-  async read(limits) {
-    const photo = await open(this.kept.blob, limits.max_side, limits.max_upload_bytes);
-    this.bitmap = photo.bitmap;
-    Object.assign(this.kept, { blob: photo.blob, width: photo.width, height: photo.height });
-    if (photo.bitmap) this.tell("look");
-    const thumb = photo.bitmap && !this.kept.thumb ? await thumbnail(photo.bitmap) : this.kept.thumb;
-    await this.note({ thumb });
-  }
-
   async isStillThere() {
     if (this.kept.jobId) return true;
     return ask(`/v1/images/${this.kept.imageId}`, { method: "HEAD" }).then(() => true, () => false);
@@ -98,18 +115,23 @@ export class Shot extends EventTarget {
 
   async send() {
     this.percent = 0;
-    await this.note({ phase: "uploading" });
+    this.note({ phase: "uploading" });
     const began = performance.now();
-    const image = await upload(this.kept.blob, this.kept.name, (percent) => {
+    await this.upload((percent) => {
       this.percent = percent;
       this.tell("change");
-    }, this.stopper.signal);
+    });
     this.kept.timings.upload = (performance.now() - began) / 1000;
-    await this.note({ imageId: image.id });
+  }
+
+  /** @param {(percent: number) => void} onPercent */
+  async upload(onPercent = () => undefined) {
+    const image = await upload(this.kept.blob, this.kept.name, onPercent, this.stopper.signal);
+    this.note({ imageId: image.id });
   }
 
   async submit() {
-    await this.note({ phase: "sending" });
+    this.note({ phase: "sending" });
     const body = new FormData();
     body.append("image_id", this.kept.imageId ?? "");
     for (const [name, value] of formFields(this.kept.recipe)) body.append(name, value);
@@ -233,3 +255,9 @@ export class Shot extends EventTarget {
     return shot;
   }
 }
+
+/** After the next painting, or soon where nothing is painted, as in a tab that nobody sees. */
+const nextFrame = () => new Promise((resolve) => {
+  requestAnimationFrame(() => setTimeout(resolve));
+  setTimeout(resolve, 100);
+});

@@ -3,7 +3,6 @@ import { announce } from "./announce.js";
 import { compareView } from "./compare-view.js";
 import { byId } from "./dom.js";
 import { remedyFor } from "./remedy.js";
-import { sharpened } from "./sharpen.js";
 import { stageText } from "./sheet.js";
 import { say } from "./words.js";
 
@@ -34,6 +33,7 @@ export class Stage {
       const { signal } = this.hearing;
       shot.addEventListener("change", () => this.draw(), { signal });
       shot.addEventListener("look", () => this.look(shot), { signal });
+      shot.addEventListener("fitted", () => compareView().showBefore(shot.kept.blob), { signal });
       shot.addEventListener("preview", () => this.reveal(shot, shot.preview, "note_preview"), { signal });
       shot.addEventListener("result", () => this.reveal(shot, shot.kept.result, ""), { signal });
       this.fill(shot);
@@ -43,21 +43,21 @@ export class Stage {
 
   /** @param {Shot} shot */
   fill(shot) {
-    if (shot.kept.width) compareView().showBefore(shot.kept.blob);
+    if (shot.kept.width && shot.isRead) compareView().showBefore(shot.kept.blob);
     if (shot.kept.result) this.reveal(shot, shot.kept.result, "");
     else if (shot.preview) this.reveal(shot, shot.preview, "note_preview");
-    else if (shot.bitmap) this.look(shot);
+    else if (shot.look) this.look(shot);
   }
 
   /** A sharpened look at once, and drawn before anything is sent. @param {Shot} shot */
   look(shot) {
-    if (!shot.bitmap || shot.kept.result) return;
-    const { canvas, byGpu } = sharpened(shot.bitmap);
+    if (!shot.look || shot.kept.result) return;
+    const { before, after, byGpu } = shot.look;
     const view = compareView();
     view.reset(shot.kept.width, shot.kept.height);
     view.hidden = false;
-    view.showBefore(shot.kept.blob);
-    view.showAfter(canvas);
+    view.showBefore(before);
+    view.showAfter(after);
     view.note(say(byGpu ? "note_look" : "note_look_plain"));
     view.allow(true);
     shot.kept.timings.look ??= performance.now() - shot.began;

@@ -1,0 +1,86 @@
+"""The page's files on their way out: packed where the browser takes it, with a policy of their own.
+
+Owns how long a file may be kept and what a script may do. A script that runs as a worker has the
+policy of its own answer, so that WebAssembly is allowed there and nowhere else.
+"""
+
+import gzip
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from starlette.datastructures import Headers
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+STATIC = Path(__file__).parent / "static"
+
+# Asked for again by entity tag each time: modules of two versions must never meet in one page.
+FRESH = "no-cache"
+# What lies below a folder named by its contents never changes.
+KEPT = "public, max-age=31536000, immutable"
+EXTRA = STATIC / "extra"
+PACKED_KINDS = frozenset({".js", ".mjs", ".css", ".html", ".svg", ".json"})
+# COEP lets the page use threads; Chromium wants it of the worker's script too.
+ISOLATED = {"Cross-Origin-Embedder-Policy": "require-corp"}
+WORKER_POLICY = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'"
+    ),
+    **ISOLATED,
+}
+
+
+class PageFiles(StaticFiles):
+    """The page's scripts and styles, and what was fetched for it at install."""
+
+    def file_response(
+        self,
+        full_path: str | os.PathLike[str],
+        stat_result: os.stat_result,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        path = Path(full_path)
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        if response.status_code == 200:
+            response = packed(path, stat_result, response, Headers(scope=scope))
+        response.headers["Cache-Control"] = KEPT if path.is_relative_to(EXTRA) else FRESH
+        response.headers.add_vary_header("Accept-Encoding")
+        if path.suffix == ".mjs" or path.name.endswith("-worker.js"):
+            response.headers.update(WORKER_POLICY)
+        return response
+
+
+def page(name: str, headers: Headers) -> Response:
+    """One HTML page. `headers` are the request's."""
+    path = STATIC / name
+    response = packed(path, path.stat(), FileResponse(path, stat_result=path.stat()), headers)
+    response.headers["Cache-Control"] = FRESH
+    response.headers.add_vary_header("Accept-Encoding")
+    return response
+
+
+def packed(path: Path, stat: os.stat_result, plain: Response, request: Headers) -> Response:
+    """The same answer in gzip, or as it is where that is not taken or not worth it."""
+    if "gzip" not in request.get("accept-encoding", "") or "range" in request:
+        return plain
+    beside = path.with_name(path.name + ".gz")
+    body: Response
+    if beside.is_file():
+        body = FileResponse(beside, media_type=plain.media_type)
+    elif path.suffix in PACKED_KINDS:
+        body = Response(_gzipped(path, stat.st_mtime_ns), media_type=plain.media_type)
+    else:
+        return plain
+    body.headers["Content-Encoding"] = "gzip"
+    # Weak, since two encodings share it.
+    body.headers["ETag"] = f"W/{plain.headers['etag']}"
+    return body
+
+
+@lru_cache(maxsize=128)
+def _gzipped(path: Path, modified_ns: int) -> bytes:
+    del modified_ns  # part of the key: an edited file is packed again
+    return gzip.compress(path.read_bytes(), 9, mtime=0)
