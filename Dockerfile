@@ -11,12 +11,24 @@ RUN python3 -m venv /opt/venv \
 WORKDIR /app
 COPY pyproject.toml constraints.txt README.md ./
 
+# Super-resolution for the page. Where npm or its registry cannot be had, the page goes without.
+FROM common AS extras
+COPY package.json package-lock.json .npmrc ./
+COPY api/__init__.py api/page_files.py api/
+COPY api/extras api/extras
+RUN mkdir -p api/static/extra \
+ && { apt-get update -q && apt-get install -q -y --no-install-recommends npm \
+ && npm ci --omit=dev --no-audit --no-fund --loglevel=error --fetch-retries=1 \
+ && pip install --no-cache-dir -q -c constraints.txt numpy onnx starlette \
+ && python3 -m api.extras; } || echo "the page goes without super-resolution"
+
 FROM common AS api
 RUN python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > /tmp/wants \
  && pip install --no-cache-dir -q -c constraints.txt -r /tmp/wants
 COPY shared shared
 COPY client client
 COPY api api
+COPY --from=extras /app/api/static/extra api/static/extra
 COPY models models
 RUN pip install --no-cache-dir -q --no-deps -e .
 USER retouch

@@ -8,22 +8,33 @@ BENCHMARKS ?= gateway roundtrip engine catalogue
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+EXTRAS := $(VENV)/.extras
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check bench browser chaos chaos-full reliability compose-test quality
+.PHONY: help install extras demo up test check bench browser chaos chaos-full reliability compose-test quality
 export IMAGE
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
 		while IFS='|' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
 
-install: $(STAMP) ## Make the environment in .venv and put `retouch` into it
+install: $(STAMP) $(EXTRAS) ## Make the environment in .venv and put `retouch` into it
 
 # Runs again only when what is to be installed has changed.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[worker,monitor,dev]'
 	touch $(STAMP)
+
+# Super-resolution in the browser, and node's checks of the page. Without npm all else goes as it is.
+$(EXTRAS): package-lock.json $(wildcard api/extras/*.py) | $(STAMP)
+	@if npm ci --no-audit --no-fund --loglevel=error --fetch-retries=1 && $(BIN)/python -m api.extras; then :; \
+	else echo "npm did not bring the page's extras: no super-resolution in the browser; later: make extras"; fi
+	@touch $(EXTRAS)
+
+extras: ## Fetch what the page can do without: super-resolution in the browser
+	@rm -f $(EXTRAS)
+	@$(MAKE) $(EXTRAS)
 
 demo: install ## Enhance examples/portrait.jpg, or IMAGE=path, and show before and after
 	@name=$$(basename "$$IMAGE"); name=$${name%.*}; \
@@ -38,11 +49,12 @@ test: install ## Run the tests that need no GPU, no Docker and no running servic
 browser: install ## Walk through the page in Debian's Chromium
 	$(BIN)/pytest -m browser tests/browser
 
-check: install ## Check format, style, types and imports
+check: install ## Check format, style, types and imports; the page's types where npm is there
 	$(BIN)/ruff format --no-cache --check .
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@if test -x node_modules/.bin/tsc; then npm run --silent check; else echo "no tsc: the page's types are not checked"; fi
 
 bench: install ## Run the benchmarks, one after the other
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done

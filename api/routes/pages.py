@@ -3,10 +3,10 @@
 from html import escape
 
 from fastapi import APIRouter
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.requests import Request
 
-from api.page_files import page
+from api.page_files import EXTRA, FRESH, page
 from api.problems import STATUS
 from shared.errors import NotFound
 from shared.messages import advice, title
@@ -17,6 +17,16 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 def get_page(request: Request) -> Response:
     return page("index.html", request.headers)
+
+
+@router.get("/extras.json")
+def get_extras() -> Response:
+    """Where the page's super-resolution lies; null where it was not installed."""
+    headers = {"Cache-Control": FRESH}
+    manifest = EXTRA / "manifest.json"
+    if manifest.is_file():
+        return FileResponse(manifest, media_type="application/json", headers=headers)
+    return JSONResponse(None, headers=headers)
 
 
 @router.get("/docs")

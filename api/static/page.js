@@ -14,10 +14,12 @@ import { Row } from "./studio/sheet.js";
 import { warmUp } from "./studio/sharpen.js";
 import { notice, Stage } from "./studio/stage.js";
 import { strengthStrip } from "./studio/strength-strip.js";
+import { Upscaler } from "./studio/upscaler.js";
 import { say, switchLanguage, translate } from "./studio/words.js";
 
 const desk = new Desk();
-const stage = new Stage(desk);
+const upscaler = new Upscaler();
+const stage = new Stage(desk, upscaler);
 const live = new LivePreview();
 /** @type {Map<import("./studio/shot.js").Shot, Row>} */
 const rows = new Map();
@@ -150,7 +152,7 @@ function listenToLive() {
     line.textContent = text;
   };
   live.addEventListener("wait", () => tell(say("live_wait")));
-  live.addEventListener("quiet", () => tell(""));
+  live.addEventListener("quiet", () => tell(live.isOffered ? say("live_none") : ""));
   live.addEventListener("shown", async () => {
     const { picture, askedAt } = live;
     if (!picture || !desk.selected) return;
@@ -194,3 +196,4 @@ if (linked) toast(say("linked"));
 loraCards().load();
 desk.resume();
 whenIdle(warmUp);
+whenIdle(() => upscaler.begin());

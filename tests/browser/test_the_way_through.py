@@ -254,6 +254,7 @@ def test_a_small_result_that_comes_late_never_covers_the_full_picture(page: Page
     # Given a preview that is on its way for longer than the whole job takes
     held: list[Route] = []
     page.route("**/v1/jobs/*/preview", lambda route: held.append(route))
+    set_strength(page, "1")
     choose(page, a_photo())
     wait_for(page, "succeeded")
     # When

@@ -1,15 +1,17 @@
 // The live preview: the newest settings win, and a service without the route is left in peace.
 import { newId } from "./new-id.js";
 import { formFields } from "./recipe.js";
+import { isPassing } from "./remedy.js";
 import { ask, Problem } from "./service.js";
 
 const PAUSE_MS = 120; // while the slider moves; once it is let go nothing is waited for
+const TRIES = 3; // where the service is only busy
 const NOT_OFFERED = ["not_found", "method_not_allowed"];
 
 /** @typedef {import("./shot.js").Shot} Shot */
 /** @typedef {{image_id: string, lora: string[], strength: number, session: string, prompt?: string, seed?: number}} Wish */
 
-/** Asks for previews of one page; fires `wait`, `shown` and `quiet`. */
+/** Asks for previews of one page; fires `wait`, `shown`, and `quiet` when none comes. */
 export class LivePreview extends EventTarget {
   constructor() {
     super();
@@ -53,7 +55,7 @@ export class LivePreview extends EventTarget {
     this.isPending = false;
     this.dispatchEvent(new Event("wait"));
     try {
-      const picture = await pictureOf(shot, wish, signal);
+      const picture = await patiently(() => pictureOf(shot, wish, signal), signal);
       if (signal.aborted) return;
       this.picture = picture;
       this.dispatchEvent(new Event("shown"));
@@ -93,6 +95,18 @@ async function pictureOf(shot, wish, signal) {
     if (!(error instanceof Problem) || error.code !== "image_not_found") throw error;
     await shot.upload();
     return rendered({ ...wish, image_id: shot.kept.imageId ?? "" }, signal);
+  }
+}
+
+/** @template T @param {() => Promise<T>} act @param {AbortSignal} signal @returns {Promise<T>} */
+async function patiently(act, signal) {
+  for (let tried = 1; ; tried++) {
+    try {
+      return await act();
+    } catch (error) {
+      if (tried === TRIES || signal.aborted || !(error instanceof Problem) || !isPassing(error.code)) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 500 * tried));
+    }
   }
 }
 

@@ -8,17 +8,20 @@ import { say } from "./words.js";
 
 /** @typedef {import("./shot.js").Shot} Shot */
 
+const ENGINES = { webnn: "WebNN", webgpu: "WebGPU", wasm: "WebAssembly" };
 const part = (/** @type {string} */ id) => byId(id, HTMLElement);
 
 export class Stage {
-  /** @param {import("./desk.js").Desk} desk */
-  constructor(desk) {
+  /** @param {import("./desk.js").Desk} desk @param {import("./upscaler.js").Upscaler} upscaler */
+  constructor(desk, upscaler) {
     this.desk = desk;
+    this.upscaler = upscaler;
     /** @type {Shot | null} */
     this.shot = null;
     this.said = "";
     this.hearing = new AbortController();
     desk.addEventListener("selected", () => this.show(desk.selected));
+    upscaler.addEventListener("change", () => this.enlarge(this.shot));
     document.addEventListener("retouch:language", () => this.draw());
     setInterval(() => this.countDown(), 500);
   }
@@ -33,7 +36,7 @@ export class Stage {
       const { signal } = this.hearing;
       shot.addEventListener("change", () => this.draw(), { signal });
       shot.addEventListener("look", () => this.look(shot), { signal });
-      shot.addEventListener("fitted", () => compareView().showBefore(shot.kept.blob), { signal });
+      shot.addEventListener("fitted", () => this.fitted(shot), { signal });
       shot.addEventListener("preview", () => this.reveal(shot, shot.preview, "note_preview"), { signal });
       shot.addEventListener("result", () => this.reveal(shot, shot.kept.result, ""), { signal });
       this.fill(shot);
@@ -47,6 +50,26 @@ export class Stage {
     if (shot.kept.result) this.reveal(shot, shot.kept.result, "");
     else if (shot.preview) this.reveal(shot, shot.preview, "note_preview");
     else if (shot.look) this.look(shot);
+    if (shot.isRead) this.enlarge(shot);
+  }
+
+  /** What is sent is there. @param {Shot} shot */
+  fitted(shot) {
+    compareView().showBefore(shot.kept.blob);
+    this.enlarge(shot);
+  }
+
+  /** A better look than the first, as long as nothing of the service is there. @param {Shot | null} shot */
+  async enlarge(shot) {
+    const isWaiting = () => shot && this.shot === shot && shot.look && !shot.preview && !shot.kept.result;
+    if (!shot || !isWaiting()) return;
+    const made = await this.upscaler.enlarge(shot.kept.blob);
+    if (!made || !isWaiting()) return;
+    const canvas = Object.assign(document.createElement("canvas"), { width: made.picture.width, height: made.picture.height });
+    canvas.getContext("bitmaprenderer")?.transferFromImageBitmap(made.picture);
+    await compareView().showAfter(canvas);
+    compareView().note(say("note_upscaled", { engine: ENGINES[made.engine], ms: Math.round(made.working) }));
+    shot.kept.timings.upscaled ??= performance.now() - shot.began;
   }
 
   /** A sharpened look at once, and drawn before anything is sent. @param {Shot} shot */

@@ -1,0 +1,14 @@
+"""`python -m api.extras`: make the page's super-resolution of what `npm ci` has brought."""
+
+import sys
+from pathlib import Path
+
+from api.extras.install import install
+from api.page_files import EXTRA
+
+if __name__ == "__main__":
+    modules = Path(sys.argv[1] if len(sys.argv) > 1 else "node_modules")
+    try:
+        print(f"super-resolution for the page is in {install(modules, EXTRA)}")
+    except FileNotFoundError as error:
+        sys.exit(f"npm has not brought {error.filename}: run `npm ci` first")
