@@ -62,7 +62,7 @@ def browser() -> "Iterator[Browser]":
 def stack(tmp_path_factory: pytest.TempPathFactory, browser: "Browser") -> Iterator[RunningUp]:
     """The real service with the engine of tests, slow enough to be watched."""
     del browser  # first, so that nothing is started in vain
-    with running_up(tmp_path_factory.mktemp("page"), fake_step_seconds="0.25") as up:
+    with running_up(tmp_path_factory.mktemp("page"), fake_step_seconds="0.15") as up:
         yield up
 
 

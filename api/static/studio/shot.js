@@ -164,6 +164,8 @@ export class Shot extends EventTarget {
   hearState(data) {
     if (data.queue) this.ahead = data.queue.position;
     if (data.progress) this.hearProgress(data.progress, data.stage);
+    // A whole job is a stream's beginning: the small result may have come before it.
+    if (data.links && data.state === "running" && !this.preview) this.fetchPreview();
     if (data.state === "succeeded") this.finish();
     else if (data.state === "failed") this.hearFailure(data.error ?? {});
     else if (data.state === "canceled") this.end("canceled");
@@ -182,7 +184,7 @@ export class Shot extends EventTarget {
   async fetchPreview() {
     const asked = ask(`/v1/jobs/${this.kept.jobId}/preview`).then((answer) => answer.blob());
     const preview = await asked.catch(() => null); // the full picture comes anyway
-    if (!preview || this.kept.result) return;
+    if (!preview || this.isAtRest) return;
     this.preview = preview;
     this.kept.timings.preview ??= (performance.now() - this.began) / 1000;
     this.tell("preview");
