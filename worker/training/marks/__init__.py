@@ -1,0 +1,1 @@
+"""Makes the network that finds visible watermarks which a model has added."""

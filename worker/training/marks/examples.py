@@ -1,0 +1,123 @@
+"""One example after another for the watermark network, clean and marked ones.
+
+Owns the cases: a mark that the model added, one that the input had already, one that the model took
+away, none. Only the first is an alarm.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.guards.mark_features import CELL, Planes, channels
+from worker.training.marks.enhancing import Pair
+from worker.training.marks.laying import KINDS, OPACITY, Layer, draw_layer
+from worker.training.marks.pairs import imitate
+from worker.training.marks.stencils import Palette
+from worker.training.photos import Photo, Pixels
+
+# Grey levels, averaged over a cell, from which a mark in it has to be found.
+SEEN = 1.0
+REAL_SHARE = 0.4
+CASES = ("added", "kept", "removed", "none")
+SHARES = (0.5, 0.15, 0.05, 0.3)
+# How far a crop is scaled down, so that marks and photos come in many sizes.
+SHRINK = (1.0, 2.2)
+
+
+@dataclass(frozen=True)
+class Example:
+    """Channels [6, H, W]; per cell, whether a mark was added (1, 0, or -1: too faint to ask)."""
+
+    planes: Planes
+    cells: NDArray[np.int8]
+
+    @property
+    def is_marked(self) -> bool:
+        return bool((self.cells == 1).any())
+
+
+class Examples:
+    """An endless source for one palette, from photos and from the engine's own pairs."""
+
+    def __init__(
+        self, photos: list[Photo], pairs: list[Pair], palette: Palette, crop: int, seed: int
+    ) -> None:
+        self._photos = photos
+        self._pairs = pairs
+        self._palette = palette
+        self._crop = crop
+        self._dice = random.Random(seed)
+        self._random = np.random.default_rng(seed)
+
+    def __iter__(self) -> Iterator[Example]:
+        while True:
+            yield self.draw()
+
+    def draw(self) -> Example:
+        """The next one."""
+        case = self._dice.choices(CASES, SHARES)[0]
+        layer = self._layer()
+        given, output = self._pair(layer if case in ("kept", "removed") else None, case)
+        if case != "added":
+            return Example(channels(given, output), _no_cells(output))
+        marked = layer.over(output)
+        if self._dice.random() < 0.4:
+            marked = softened(marked, self._dice.uniform(0.4, 0.9))
+            output = softened(output, 0.6)
+        return Example(channels(given, marked), seen_cells(output, marked, layer))
+
+    def _layer(self) -> Layer:
+        kind, strength = self._dice.choice(KINDS), self._dice.uniform(*OPACITY)
+        return draw_layer((self._crop, self._crop), kind, strength, self._palette, self._dice)
+
+    def _pair(self, layer: Layer | None, case: str) -> Pair:
+        if self._pairs and self._dice.random() < REAL_SHARE:
+            given, output = self._cut(*self._dice.choice(self._pairs))
+            if layer is None:
+                return given, output
+            return layer.over(given), output if case == "removed" else layer.over(output)
+        (clean,) = self._cut(self._dice.choice(self._photos).pixels)
+        if layer is None:
+            return imitate(clean, self._random)
+        given, output = imitate(layer.over(clean), self._random)
+        return given, clean if case == "removed" else output
+
+    def _cut(self, *pictures: Pixels) -> tuple[Pixels, ...]:
+        """The same random square of each, scaled to the crop's side, mirrored at random."""
+        height, width = pictures[0].shape[:2]
+        largest = min(height, width, round(self._crop * self._dice.uniform(*SHRINK)))
+        side = max(largest, min(height, width, self._crop))
+        top, left = self._dice.randint(0, height - side), self._dice.randint(0, width - side)
+        flip = self._dice.random() < 0.5
+        return tuple(self._fitted(p[top : top + side, left : left + side], flip) for p in pictures)
+
+    def _fitted(self, square: Pixels, flip: bool) -> Pixels:
+        sized = cv2.resize(square, (self._crop, self._crop), interpolation=cv2.INTER_AREA)
+        return np.ascontiguousarray(sized[:, ::-1] if flip else sized, dtype=np.uint8)
+
+
+def softened(pixels: Pixels, sigma: float) -> Pixels:
+    """As a decoder draws it: a little soft."""
+    return np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigma), np.uint8)
+
+
+def seen_cells(clean: Pixels, marked: Pixels, layer: Layer) -> NDArray[np.int8]:
+    """1 where a mark is to be found, -1 where it is there but hardly to be seen, 0 elsewhere."""
+    change = np.abs(marked.astype(np.float32) - clean.astype(np.float32)).mean(2)
+    change *= layer.opacity[..., 0] > 0.02
+    level, covered = _cell_mean(change), _cell_mean(layer.opacity[..., 0]) > 0
+    return np.where(level >= SEEN, 1, np.where(covered, -1, 0)).astype(np.int8)
+
+
+def _no_cells(output: Pixels) -> NDArray[np.int8]:
+    return np.zeros((output.shape[0] // CELL, output.shape[1] // CELL), np.int8)
+
+
+def _cell_mean(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    height, width = (side // CELL for side in plane.shape)
+    cells = plane[: height * CELL, : width * CELL].reshape(height, CELL, width, CELL)
+    return np.asarray(cells.mean((1, 3)), np.float32)

@@ -1,0 +1,91 @@
+"""The training of the watermark network, so that a killed run goes on where it was."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from worker.guards.mark_features import TOP_CELLS
+from worker.training.checkpoint import load_checkpoint, save_checkpoint
+from worker.training.marks.examples import Example, Examples
+from worker.training.marks.network import build_network
+from worker.training.marks.recipe import MarksRecipe
+
+KEEP_EVERY = 50
+WEIGHT_DECAY = 1e-3
+# What counts in use is the whole picture's score; cells teach where to look.
+PICTURE_SHARE = 0.5
+
+Tell = Callable[[int, float], None]
+
+
+def train(recipe: MarksRecipe, examples: Examples, work: Path, tell: Tell) -> nn.Module:
+    """Train for the recipe's steps; gives the network in evaluation mode."""
+    torch.manual_seed(recipe.seed)
+    network = build_network()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.1
+    )
+    first = _resume(work / "checkpoint.pt", network, optimizer, schedule)
+    for step in range(first, recipe.steps):
+        loss = _loss(network, [examples.draw() for _ in range(recipe.batch)])
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        tell(step + 1, loss.item())
+        if (step + 1) % KEEP_EVERY == 0:
+            _keep(work / "checkpoint.pt", step + 1, network, optimizer, schedule)
+    network.eval()
+    return network
+
+
+def _loss(network: nn.Module, batch: list[Example]) -> torch.Tensor:
+    planes = torch.from_numpy(np.stack([example.planes for example in batch]))
+    logits = network(planes.contiguous(memory_format=torch.channels_last))[:, 0]
+    cells = torch.from_numpy(np.stack([example.cells for example in batch])).float()
+    asked = cells >= 0
+    by_cell = functional.binary_cross_entropy_with_logits(logits[asked], cells[asked])
+    marked = torch.tensor([float(example.is_marked) for example in batch])
+    top = logits.flatten(1).topk(TOP_CELLS, dim=1).values.mean(1)
+    # A picture whose only marks are too faint to ask for says nothing.
+    sure = torch.tensor([example.is_marked or not (example.cells < 0).any() for example in batch])
+    by_picture = functional.binary_cross_entropy_with_logits(top[sure], marked[sure])
+    return by_cell + PICTURE_SHARE * by_picture
+
+
+def _resume(
+    path: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> int:
+    state = load_checkpoint(path)
+    if state is None:
+        return 0
+    network.load_state_dict(state["network"])
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    return int(state["step"])
+
+
+def _keep(
+    path: Path,
+    step: int,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> None:
+    state = {
+        "step": step,
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+    }
+    save_checkpoint(path, state)
