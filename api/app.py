@@ -18,11 +18,22 @@ from api.metrics import Metrics
 from api.middleware import Finish
 from api.openapi import DESCRIPTION, TAGS, install_openapi
 from api.page_files import STATIC, PageFiles
-from api.routes import enhance, events, fleet, images, jobs, loras, pages, pictures, previews
+from api.routes import (
+    enhance,
+    events,
+    fleet,
+    images,
+    jobs,
+    loras,
+    pages,
+    pictures,
+    previews,
+    reports,
+)
 from api.services import running_services
 from shared.settings import Settings
 
-ROUTERS = (jobs, pictures, events, images, previews, loras, fleet, enhance, pages)
+ROUTERS = (jobs, pictures, events, reports, images, previews, loras, fleet, enhance, pages)
 REQUEST_HEADERS = [
     "Authorization",
     "X-API-Key",

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.routing import Match, Route
 
+from api.presenter import error_view
 from api.problems import STATUS, FieldProblem, problem_response
 from api.sentence import spoken
 from api.wording import field_problems
@@ -123,4 +124,4 @@ def problem_of_failure(
 ) -> JSONResponse:
     """A failed job as the answer to the request that waited for it."""
     code = failure.code if failure.code in STATUS else "internal_error"
-    return problem_response(request, code, language)
+    return problem_response(request, code, language, error_view(failure, language).message)

@@ -89,11 +89,14 @@ def result_view(result: Result) -> ResultView:
 def error_view(failure: Failure, language: Language) -> ErrorView:
     """A failure in words; a code that this version does not know is shown as it is."""
     known = failure.code in ERRORS
+    message = title(failure.code, language) if known else failure.message
     return ErrorView(
         code=failure.code,
-        message=title(failure.code, language) if known else failure.message,
+        message=message + _blame(failure.loras, language),
         advice=advice(failure.code if known else "internal_error", language),
         retryable=failure.retryable,
+        flags=failure.flags,
+        loras=failure.loras,
     )
 
 
@@ -104,6 +107,12 @@ def webhook_view(delivery: Delivery, language: Language) -> WebhookView:
         said = webhook_message(delivery.reason, language)
         reason = NoticeView(code=delivery.reason, message=said)
     return WebhookView(state=delivery.state, attempts=delivery.attempts, reason=reason)
+
+
+def _blame(loras: list[str], language: Language) -> str:
+    if not loras:
+        return ""
+    return f"LoRA：{'、'.join(loras)}。" if language == "zh" else f" LoRA: {', '.join(loras)}."
 
 
 def links_of(job_id: str) -> LinksView:

@@ -4,6 +4,7 @@ Owns names and examples on the wire. How they are filled is presenter.py's busin
 """
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -82,6 +83,8 @@ class ErrorView(_View):
     message: str
     advice: str
     retryable: bool
+    flags: list[str] = Field(description="What the guards found.", examples=[["code"]])
+    loras: list[str] = Field(description="LoRAs that are to blame.", examples=[["denoise_tiny"]])
 
 
 class LinksView(_View):
@@ -140,6 +143,21 @@ class TicketView(_View):
 
     ticket: str
     expires_at: datetime
+
+
+class ReportForm(_View):
+    """What is wrong with a finished picture."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reason: Literal["watermark", "unsafe", "other"]
+    note: str = Field("", max_length=500, description="For the operator's log.")
+
+
+class ReportView(_View):
+    """The LoRAs that the report counts against; empty for the base alone."""
+
+    loras: list[str] = Field(examples=[["denoise_tiny"]])
 
 
 class ImageView(_View):

@@ -33,6 +33,7 @@ from shared.reaper import Reaper
 from shared.redis_client import connect
 from shared.settings import Settings
 from shared.store import JobStore
+from shared.strikes import Strikes
 
 # Decoding is bounded by cores, not by requests; the second one covers the first one's pipes.
 DECODERS = 2
@@ -56,6 +57,7 @@ class Services:
     images: Images
     decoding: CapacityLimiter
     submissions: Submissions
+    strikes: Strikes
     previews: PreviewLine
     followers: Followers
     gate: Gate
@@ -77,8 +79,12 @@ async def running_services(
     client = connect(settings.redis_url)
     store, blobs = JobStore(client, settings), open_blobs(settings)
     hints = Hints(make_celery(settings, base.id), base.id)
+    strikes = Strikes(client, settings)
     catalog = Catalog(
-        settings.loras_dir, base.id, digests=settings.data_dir / "gateway-lora-digests.json"
+        settings.loras_dir,
+        base.id,
+        digests=settings.data_dir / "gateway-lora-digests.json",
+        suspended=strikes.suspended,
     )
     decoders = Decoders(settings.max_side, settings.max_pixels, kept_as=blobs.kept_as)
     reaper = Reaper(store, hints, blobs, base.id, settings)
@@ -96,6 +102,7 @@ async def running_services(
         images=Images(client, blobs, decoders, settings),
         decoding=CapacityLimiter(DECODERS),
         submissions=Submissions(store, hints, catalog, base, settings),
+        strikes=strikes,
         previews=line,
         followers=followers,
         gate=Gate(client),

@@ -64,11 +64,16 @@ class Progress(_Record):
 
 
 class Failure(_Record):
-    """Why a job failed: an error's code and sentence. Exceptions do not leave their process."""
+    """Why a job failed: an error's code and sentence. Exceptions do not leave their process.
+
+    `flags` are the guards' findings, `loras` the files that were used when there are such.
+    """
 
     code: str
     message: str
     retryable: bool = False
+    flags: list[str] = []
+    loras: list[str] = []
 
 
 class Degraded(_Record):

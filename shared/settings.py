@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+GUARDS = frozenset({"unsafe", "codes", "text", "marks"})
 
 
 class Settings(BaseSettings):
@@ -133,6 +134,19 @@ class Settings(BaseSettings):
     threads: int = Field(
         0, ge=0, le=256, description="CPU threads of one worker; 0: torch decides."
     )
+    guards: str = Field(
+        "unsafe,codes,text",
+        description="Comma-separated guards on results: unsafe, codes, text, marks; or off.",
+    )
+    unsafe_low: float = Field(
+        0.2, ge=0, le=1, description="Score of unsafe content below which a picture passes."
+    )
+    unsafe_high: float = Field(
+        0.8, ge=0, le=1, description="Score of unsafe content from which no picture passes."
+    )
+    unsafe_between: Literal["pass", "flag", "block"] = Field(
+        "flag", description="What becomes of a picture whose score lies between: pass, flag, block."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Log level."
     )
@@ -161,6 +175,12 @@ class Settings(BaseSettings):
         30.0, gt=0, description="Longest wait before an ended engine's restart, seconds."
     )
     job_ttl_seconds: int = Field(7 * 86400, ge=1, description="Life of a job's record, seconds.")
+    lora_strikes: int = Field(
+        3, ge=1, description="Guards' hits and users' reports after which a LoRA is suspended."
+    )
+    lora_strikes_seconds: int = Field(
+        30 * 86400, ge=60, description="Time for which a hit or report counts, seconds."
+    )
     result_ttl_seconds: int = Field(86400, ge=1, description="Life of pictures, seconds.")
 
     @field_validator("redis_url", "broker_url")
@@ -168,6 +188,14 @@ class Settings(BaseSettings):
     def _is_a_redis_url(cls, value: str) -> str:
         if value and not value.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must start with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("guards")
+    @classmethod
+    def _are_guards(cls, value: str) -> str:
+        unknown = _listed(value) - GUARDS - {"off"}
+        if unknown or ("off" in _listed(value) and _listed(value) != {"off"}):
+            raise ValueError(f"must be off, or some of {', '.join(sorted(GUARDS))}")
         return value
 
     @field_validator("blob_url")
@@ -183,6 +211,12 @@ class Settings(BaseSettings):
             raise ValueError("RETOUCH_RENEW_SECONDS must be at most half of RETOUCH_LEASE_SECONDS")
         return self
 
+    @model_validator(mode="after")
+    def _unsafe_band_is_one(self) -> Self:
+        if self.unsafe_low > self.unsafe_high:
+            raise ValueError("RETOUCH_UNSAFE_LOW must not exceed RETOUCH_UNSAFE_HIGH")
+        return self
+
     @property
     def broker(self) -> str:
         """The broker's URL: a database of its own, since Celery's keys have no time to live."""
@@ -194,10 +228,19 @@ class Settings(BaseSettings):
         return self.blob_url or f"file://{self.data_dir.resolve() / 'blobs'}"
 
     @property
+    def guard_names(self) -> frozenset[str]:
+        """The guards that are on."""
+        return _listed(self.guards) - {"off"}
+
+    @property
     def base_folder(self) -> Path | None:
         """The base checkpoint's folder, or None when `base_model` is a hub id."""
         path = Path(self.base_model).expanduser()
         return path if path.is_dir() else None
+
+
+def _listed(text: str) -> frozenset[str]:
+    return frozenset(word for part in text.split(",") if (word := part.strip()))
 
 
 def _next_database(redis_url: str) -> str:

@@ -1,4 +1,4 @@
-"""One attempt at one job: pixels, choice, engine, file, commit.
+"""One attempt at one job: pixels, choice, engine, guards, file, commit.
 
 Owns the order of things and tells the ledger each of them. Ends with the job committed, or by
 raising why not; worker/runner.py turns that into a state.
@@ -14,7 +14,17 @@ import structlog
 
 from shared.errors import JobCanceled, LeaseLost, RetouchError, StorageFull, StoreUnavailable
 from shared.history import StageCosts
-from shared.jobs import Claim, Degraded, Preview, Progress, Result, Stage, StepSignal, Timings
+from shared.jobs import (
+    Claim,
+    Degraded,
+    Preview,
+    Progress,
+    Result,
+    Safety,
+    Stage,
+    StepSignal,
+    Timings,
+)
 from shared.leftovers import (
     discard_previews_before,
     discard_results_before,
@@ -32,6 +42,7 @@ from worker.engine.interface import (
     StepDone,
     StopFlag,
 )
+from worker.guards.panel import Verdict
 from worker.leases import obey
 from worker.outputs import encode_preview, encode_result
 from worker.progress import ProgressTracker
@@ -59,6 +70,8 @@ class Attempt:
         self._stop = stop
         self._started = time.monotonic()
         self._seconds: dict[str, float] = {}
+        self.params = claim.spec.params
+        self.verdict = Verdict()
 
     @property
     def timings(self) -> Timings:
@@ -75,17 +88,21 @@ class Attempt:
         discard_results_before(self._runner.blobs, spec.id, self._claim.epoch)
         data = patiently(lambda: self._runner.blobs.get(spec.source.blob), self._stop)
         pixels = load_source(data, spec.params)
+        self._runner.guards.check_input(pixels)
         params, chosen = self._runner.chooser.settle(spec.params, pixels)
         if params != spec.params:
             # Unlike progress, what the picture was made with must not be missing from the record.
             store = self._runner.store
             signal = patiently(lambda: store.report_params(self._claim, params), self._stop)
             obey(signal, self._stop)
+        self.params = params
         megapixels = pixels.shape[0] * pixels.shape[1] / 1e6
         costs = self._costs()
         tracker = ProgressTracker(costs, megapixels, params.executed_steps)
         result = self._follow(engine_job(pixels, params, chosen, self._stop), tracker)
-        self._save(result, params, tracker)
+        self._report(tracker.enter(Stage.CHECKING))
+        safety = self._check(pixels, result.pixels)
+        self._save(result, safety, tracker)
         self._learn(tracker, megapixels, params.executed_steps)
 
     def _follow(self, job: EngineJob, tracker: ProgressTracker) -> EngineResult:
@@ -113,6 +130,8 @@ class Attempt:
             self._show(event.pixels)
 
     def _show(self, pixels: Pixels) -> None:
+        if not self._runner.guards.is_preview_safe(pixels):
+            return
         spec, (height, width) = self._claim.spec, pixels.shape[:2]
         blob = preview_blob(spec.id, self._claim.epoch)
         try:
@@ -127,9 +146,21 @@ class Attempt:
         else:
             discard_previews_before(self._runner.blobs, spec.id, self._claim.epoch)
 
-    def _save(self, result: EngineResult, params: JobParams, tracker: ProgressTracker) -> None:
-        self._report(tracker.enter(Stage.CHECKING))
+    def _check(self, given: Pixels, output: Pixels) -> Safety:
+        """Raises UnsafeOutput or WatermarkInOutput, and counts that against the LoRAs."""
+        since = time.monotonic()
+        self.verdict = found = self._runner.guards.check_output(given, output)
+        self._seconds["checking"] = time.monotonic() - since
+        if found.error is None:
+            return found.safety
+        loras, job_id = self.params.loras, self._claim.spec.id
+        strikes, why = self._runner.strikes, ", ".join(found.safety.flags)
+        patiently(lambda: strikes.count(loras, job_id, why), self._stop)
+        raise found.error("; ".join(found.details))
+
+    def _save(self, result: EngineResult, safety: Safety, tracker: ProgressTracker) -> None:
         self._report(tracker.enter(Stage.SAVING))
+        params = self.params
         since = time.monotonic()
         data = encode_result(result.pixels, params)
         blob = result_blob(self._claim.spec.id, self._claim.epoch, params.format)
@@ -137,7 +168,8 @@ class Attempt:
         patiently(lambda: self._runner.blobs.put(blob, data), self._stop)
         self._seconds["saving"] = time.monotonic() - since
         self._runner.probe.reached("stored", self._claim)
-        self._commit(described(result, params, data, blob), result, tracker.finish())
+        record = described(result, params, data, blob, safety)
+        self._commit(record, result, tracker.finish())
 
     def _commit(self, result: Result, made: EngineResult, progress: Progress) -> None:
         degraded = [Degraded(code=code) for code in made.degraded]
@@ -209,7 +241,9 @@ def engine_job(pixels: Pixels, params: JobParams, chosen: "Chosen", stop: StopFl
     )
 
 
-def described(made: EngineResult, params: JobParams, data: bytes, blob: str) -> Result:
+def described(
+    made: EngineResult, params: JobParams, data: bytes, blob: str, safety: Safety
+) -> Result:
     """The record of a finished picture."""
     height, width = made.pixels.shape[:2]
     return Result(
@@ -219,6 +253,7 @@ def described(made: EngineResult, params: JobParams, data: bytes, blob: str) -> 
         format=params.format,
         size_bytes=len(data),
         sha256=sha256(data).hexdigest(),
+        safety=safety,
     )
 
 

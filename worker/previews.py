@@ -7,18 +7,19 @@ nothing is recorded.
 import threading
 import time
 from collections import OrderedDict
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import structlog
 
 from shared.blobs import BlobStore
-from shared.errors import InternalError, NoWorker, RetouchError, Superseded
+from shared.errors import InternalError, NoWorker, RetouchError, Superseded, UnsafeOutput
 from shared.params import JobParams, executed_steps
 from shared.previews import PATIENCE_SECONDS, PreviewLine, PreviewRequest
 from worker.attempt import engine_job
 from worker.choice import Chooser
 from worker.engine.interface import Engine, EngineEvent, EngineResult, Pixels, StopFlag, Urgency
+from worker.guards.panel import Guards
 from worker.outputs import encode_preview
 from worker.sources import load_source
 
@@ -39,7 +40,12 @@ class PreviewServer:
     """A thread that takes requests off the line. `start` and `stop` come in pairs."""
 
     def __init__(
-        self, line: PreviewLine, blobs: BlobStore, chooser: Chooser, engine: Engine
+        self,
+        line: PreviewLine,
+        blobs: BlobStore,
+        chooser: Chooser,
+        engine: Engine,
+        guards: Guards,
     ) -> None:
         self._line = line
         self._blobs = blobs
@@ -47,6 +53,8 @@ class PreviewServer:
         self._engine = engine
         self._sources: OrderedDict[str, Pixels] = OrderedDict()
         self._newest: OrderedDict[str, StopFlag] = OrderedDict()
+        self._guards = guards
+        self._delivery = ThreadPoolExecutor(1, thread_name_prefix="preview-delivery")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="previews", daemon=True)
 
@@ -56,6 +64,7 @@ class PreviewServer:
     def stop(self) -> None:
         self._stopping.set()
         self._thread.join(timeout=5)
+        self._delivery.shutdown(wait=False, cancel_futures=True)
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
@@ -85,7 +94,8 @@ class PreviewServer:
         job = engine_job(pixels, in_haste(params), chosen, stop)
         job = replace(job, preview=False, urgency=Urgency.PREVIEW)
         future = self._engine.submit(job, _ignore)
-        future.add_done_callback(lambda done: self._finish(request, done))
+        # Guards and encoding have no place on the engine's thread, which calls back.
+        future.add_done_callback(lambda done: self._delivery.submit(self._finish, request, done))
 
     def _pixels(self, blob: str, small: JobParams) -> Pixels:
         """The small source; a slider asks for the same one again and again."""
@@ -111,14 +121,22 @@ class PreviewServer:
         return flag
 
     def _finish(self, request: PreviewRequest, done: "Future[EngineResult]") -> None:
-        """Runs on the engine's thread, so it is short: a 256 px WebP takes about a millisecond."""
-        error = done.exception()
         try:
-            if error is None:
-                self._line.answer(request, encode_preview(done.result().pixels))
-            else:
-                known = error if isinstance(error, RetouchError) else InternalError(str(error))
-                self._line.refuse(request, known)
+            self._line.answer(request, self._checked(done.result().pixels))
+        except RetouchError as error:
+            self._refuse(request, error)
+        except Exception:
+            logger.exception("a preview failed in a way nobody foresaw")
+            self._refuse(request, InternalError("something unforeseen happened"))
+
+    def _checked(self, pixels: Pixels) -> bytes:
+        if not self._guards.is_preview_safe(pixels):
+            raise UnsafeOutput("the preview is unsafe")
+        return encode_preview(pixels)
+
+    def _refuse(self, request: PreviewRequest, error: RetouchError) -> None:
+        try:
+            self._line.refuse(request, error)
         except RetouchError as away:
             logger.warning("preview not delivered", reason=str(away))
 

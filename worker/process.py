@@ -24,12 +24,14 @@ from shared.reaper import Reaper
 from shared.redis_client import connect
 from shared.settings import Settings
 from shared.store import JobStore
+from shared.strikes import Strikes
 from worker import exits
 from worker.choice import Chooser
 from worker.consumer import PatientConsumer
 from worker.devices import DeviceKeeper, HeldDevice
 from worker.engine import make_engine
 from worker.engine.interface import Engine
+from worker.guards.loading import load_guards
 from worker.heartbeat import Heartbeat
 from worker.leases import LeaseKeeper
 from worker.lookout import Lookout
@@ -50,9 +52,11 @@ class WorkerProcess:
 
     def __init__(self, settings: Settings, worker_id: str, held: HeldDevice) -> None:
         self._settings = settings
+        self._guards = load_guards(settings)
         self._engine = make_engine(settings)
         self.worker_id = worker_id
         client = connect(settings.redis_url, ANSWER_SECONDS)
+        strikes = Strikes(client, settings)
         store, blobs = JobStore(client, settings), open_blobs(settings)
         self.app: Celery = make_celery(settings, self._engine.base)
         self.app.conf.worker_concurrency = admission_window(settings, self._engine)
@@ -63,10 +67,11 @@ class WorkerProcess:
             settings.loras_dir,
             self._engine.base,
             digests=settings.data_dir / f"lora-digests-{socket.gethostname()}.json",
+            suspended=strikes.suspended,
         )
         chooser = Chooser(self._catalog, self._engine.base)
         line = open_line(settings.redis_url, self._engine.base)
-        self._previews = PreviewServer(line, blobs, chooser, self._engine)
+        self._previews = PreviewServer(line, blobs, chooser, self._engine, self._guards)
         self._heartbeat = Heartbeat(Fleet(client), self._describe)
         hints = Hints(self.app, self._engine.base)
         self._reaper = Reaper(store, hints, blobs, self._engine.base, settings)
@@ -88,6 +93,8 @@ class WorkerProcess:
             blobs=blobs,
             history=History(client, self._engine.base, self._engine.device),
             chooser=chooser,
+            guards=self._guards,
+            strikes=strikes,
             leases=self._leases,
             pulse=pulse,
             probe=make_probe(settings, worker_id),
@@ -121,6 +128,7 @@ class WorkerProcess:
         self._reaper.stop()
         self._previews.stop()
         self._engine.close()
+        self._guards.close()
         self._leases.stop()
         self._device.stop()
         self._catalog.close()

@@ -14,10 +14,12 @@ from shared.errors import InternalError, JobCanceled, LeaseLost, RetouchError
 from shared.history import History
 from shared.jobs import Claim, Failure
 from shared.store import JobStore
+from shared.strikes import Strikes
 from worker.attempt import Attempt, patiently
 from worker.choice import Chooser
 from worker.engine.device_lost import DeviceLost
 from worker.engine.interface import Engine, StopFlag
+from worker.guards.panel import Guards
 from worker.leases import LeaseKeeper
 from worker.probe import Probe
 from worker.watchdog import Pulse
@@ -39,6 +41,8 @@ class Runner:
     blobs: BlobStore
     history: History
     chooser: Chooser
+    guards: Guards
+    strikes: Strikes
     leases: LeaseKeeper
     pulse: Pulse
     probe: Probe
@@ -88,15 +92,24 @@ class Runner:
             self.on_device_lost()
         except RetouchError as error:
             log.warning("job failed", code=error.code, reason=str(error))
-            self._end(attempt, claim, failure_of(error))
+            self._end(attempt, claim, failure_of(error, attempt))
         except Exception:
             log.exception("job failed in a way nobody foresaw")
-            self._end(attempt, claim, failure_of(InternalError("something unforeseen happened")))
+            unforeseen = InternalError("something unforeseen happened")
+            self._end(attempt, claim, failure_of(unforeseen, attempt))
 
     def _end(self, attempt: Attempt, claim: Claim, failure: Failure | None) -> None:
         patiently(lambda: self.store.fail(claim, failure, attempt.timings))
 
 
-def failure_of(error: RetouchError) -> Failure:
-    """What the job's record keeps of an error."""
-    return Failure(code=error.code, message=str(error), retryable=error.retryable)
+def failure_of(error: RetouchError, attempt: Attempt) -> Failure:
+    """What the job's record keeps of an error; the LoRAs' names where they are to blame."""
+    flags = attempt.verdict.safety.flags if attempt.verdict.error else []
+    loras = [lora.name for lora in attempt.params.loras] if flags else []
+    return Failure(
+        code=error.code,
+        message=str(error),
+        retryable=error.retryable,
+        flags=flags,
+        loras=loras,
+    )

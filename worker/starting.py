@@ -14,6 +14,7 @@ from shared.redis_client import connect, translated_errors
 from shared.settings import Settings
 from worker import exits
 from worker.devices import HeldDevice, devices_of
+from worker.guards.loading import GuardUnavailable
 
 logger = structlog.get_logger(__name__)
 
@@ -31,6 +32,9 @@ def start_worker(settings: Settings, worker_id: str) -> int:
 
     try:
         worker = WorkerProcess(held.applied_to(settings), worker_id, held)
+    except GuardUnavailable as error:
+        logger.critical("the worker does not start without its guards", reason=str(error))
+        return exits.CANNOT_START
     except Exception:
         logger.exception("the engine does not start")
         return exits.CANNOT_START

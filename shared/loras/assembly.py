@@ -14,6 +14,7 @@ from shared.loras.reasons import Finding, Reason, clean
 from shared.loras.release import LOCK_NAME
 from shared.loras.sidecar import Sidecar
 from shared.params import LORA_NAME
+from shared.strikes import Suspension
 
 _MAX_EVIDENCE = 16
 # The schemes that a base's pipeline reads: for a UNet those of worker/engine/lora_names.py, for a
@@ -25,7 +26,13 @@ _RELEASE_ZH = f"确认无害后，可将它的 sha256 加入 {LOCK_NAME} 的 [re
 
 
 def make_entry(
-    path: Path, stem: str, seen: Inspection, sidecar: Sidecar, note: str | None, base: str | None
+    path: Path,
+    stem: str,
+    seen: Inspection,
+    sidecar: Sidecar,
+    note: str | None,
+    base: str | None,
+    suspension: Suspension | None = None,
 ) -> LoraEntry:
     """The entry of one file.
 
@@ -33,6 +40,7 @@ def make_entry(
     file for itself.
     """
     findings = [*_judge_name(stem), *seen.findings, *_judge_base(seen, base)]
+    findings += _judge_conduct(suspension)
     held = [finding for finding in findings if not (note is not None and finding.releasable)]
     verdict = _weigh(held)
     return LoraEntry(
@@ -77,6 +85,12 @@ def _unknown_base(seen: Inspection) -> Finding:
         return Finding(Reason.UNKNOWN_BASE, {})
     bases = " or ".join(map(_label, seen.bases))
     return Finding(Reason.AMBIGUOUS_BASE, {"bases": bases, "tag": seen.bases[0]})
+
+
+def _judge_conduct(suspension: Suspension | None) -> list[Finding]:
+    if suspension is None:
+        return []
+    return [Finding(Reason.SUSPENDED, {"strikes": suspension.strikes})]
 
 
 def _label(base: str) -> str:

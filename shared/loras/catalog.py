@@ -6,11 +6,13 @@ one file is inspection.py's part, finding by name index.py's.
 
 import threading
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
+from shared.errors import RetouchError
 from shared.loras.assembly import make_entry
 from shared.loras.digests import DigestCache
 from shared.loras.entry import LoraEntry
@@ -23,6 +25,7 @@ from shared.loras.release import read_releases
 from shared.loras.sidecar import Sidecar, read_sidecar
 from shared.loras.watcher import FolderWatcher
 from shared.messages import Language
+from shared.strikes import Suspension
 
 # A file that was seen to change is read once it has been still for this long.
 SETTLE_SECONDS = 0.3
@@ -40,21 +43,32 @@ class _Record(NamedTuple):
     sidecar: Sidecar
     note: str | None
     has_sample: bool
+    suspension: Suspension | None
     entry: LoraEntry | None
 
 
 class Catalog:
     """The LoRAs in `folder`, for a service that runs `base`. Safe to use from any thread.
 
-    `digests` is a file in which to keep digests across restarts. Before the first `scan` (or
-    `watch`) the catalogue is empty. Reads never wait for a scan.
+    `digests` is a file in which to keep digests across restarts; `suspended`, asked at every look,
+    tells which files (by sha256) are held back for what they have done. Before the first `scan`
+    (or `watch`) the catalogue is empty. Reads never wait for a scan.
     """
 
-    def __init__(self, folder: Path, base: str, *, digests: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        base: str,
+        *,
+        digests: Path | None = None,
+        suspended: Callable[[], Mapping[str, Suspension]] = dict,
+    ) -> None:
         self._folder = folder
         self._base = base
         self._lock = threading.Lock()
         self._digests = DigestCache(digests)
+        self._ask_suspended = suspended
+        self._suspended: Mapping[str, Suspension] = {}
         self._records: dict[str, _Record] = {}
         self._moving: dict[str, tuple[FileKey, float]] = {}
         self._index = Index((), base)
@@ -97,12 +111,21 @@ class Catalog:
         with self._lock:
             listing = list_folder(self._folder)
             releases = read_releases(self._folder)
+            self._suspended = self._still_suspended()
             moving, self._moving = self._moving, {}
             ready = [c for c in listing.candidates if self._is_still(c, moving, settle_seconds)]
             records = {c.stem: self._record(c, listing, releases) for c in ready}
             self._publish(records)
             self._digests.save()
             return bool(self._moving) or any(r.entry is None for r in records.values())
+
+    def _still_suspended(self) -> Mapping[str, Suspension]:
+        """The latest word; while nobody can be asked, the last one."""
+        try:
+            return self._ask_suspended()
+        except RetouchError as error:
+            _log.warning("suspended_loras_not_known", reason=str(error))
+            return self._suspended
 
     def _is_still(
         self, candidate: Candidate, moving: dict[str, tuple[FileKey, float]], settle_seconds: float
@@ -127,14 +150,16 @@ class Catalog:
         sidecar = _sidecar_of(candidate, old)
         note = releases.get(seen.sha256)
         has_sample = sidecar.sample in listing.plain_files
-        fresh = (seen, candidate.sidecar, sidecar, note, has_sample)
+        suspension = self._suspended.get(seen.sha256)
+        fresh = (seen, candidate.sidecar, sidecar, note, has_sample, suspension)
         if old is not None and old.entry is not None and old[:-1] == fresh:
             return old
         if _is_half_written(seen):
             return _Record(*fresh, entry=None)
         shown = sidecar if has_sample else sidecar.model_copy(update={"sample": None})
         path, stem = candidate.path, candidate.stem
-        return _Record(*fresh, entry=make_entry(path, stem, seen, shown, note, self._base))
+        entry = make_entry(path, stem, seen, shown, note, self._base, suspension)
+        return _Record(*fresh, entry=entry)
 
     def _inspect(self, candidate: Candidate) -> Inspection:
         try:

@@ -45,13 +45,14 @@ class Reason(StrEnum):
     RANK_TOO_HIGH = "rank_too_high"
     FACTORS_DISAGREE = "factors_disagree"
     UNUSABLE_NAME = "unusable_name"
-    # Content and name: held back until a person releases the file by its sha256.
+    # Content, name and conduct: held back until a person releases the file by its sha256.
     MARKUP = "markup"
     ADDRESS = "address"
     CONTACT = "contact"
     ENCODED_BLOB = "encoded_blob"
     CONTROL_CHARACTERS = "control_characters"
     NAME_CONTRADICTS_SHAPES = "name_contradicts_shapes"
+    SUSPENDED = "suspended"
     # Sound, but not for this service.
     OTHER_BASE = "other_base"
     UNKNOWN_BASE = "unknown_base"
@@ -83,6 +84,7 @@ _RELEASABLE = frozenset(
         Reason.ENCODED_BLOB,
         Reason.CONTROL_CHARACTERS,
         Reason.NAME_CONTRADICTS_SHAPES,
+        Reason.SUSPENDED,
     }
 )
 # What a file that is still being written looks like.

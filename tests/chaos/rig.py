@@ -81,6 +81,7 @@ class Rig:
             "loras_dir": folder / "loras",
             "base_model": str(base_folder),
             "engine": "fake",
+            "guards": "off",
             "fake_faults": str(self.history.folder),
             "restart_seconds": 0.2,
             "restart_max_seconds": 0.5,

@@ -49,6 +49,7 @@ def worker(
 ) -> Iterator[subprocess.Popen[bytes]]:
     environment = {
         "RETOUCH_ENGINE": "fake",
+        "RETOUCH_GUARDS": "off",
         "RETOUCH_FAKE_STEP_SECONDS": "0.05",
         "RETOUCH_REDIS_URL": settings.redis_url,
         "RETOUCH_BASE_MODEL": settings.base_model,

@@ -40,6 +40,7 @@ def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
         "GET /v1/jobs",
         "GET /v1/jobs/{job_id}",
         "DELETE /v1/jobs/{job_id}",
+        "POST /v1/jobs/{job_id}/report",
         "GET /v1/jobs/{job_id}/image",
         "GET /v1/jobs/{job_id}/preview",
         "GET /v1/jobs/{job_id}/source",

@@ -13,9 +13,11 @@ from shared.jobs import JobState
 from shared.loras.catalog import Catalog
 from shared.settings import Settings
 from shared.store import JobStore
+from shared.strikes import Strikes
 from tests.support.workers import picture, spec_with_picture
 from worker.choice import Chooser
 from worker.engine.fake import FakeEngine
+from worker.guards.panel import Guards
 from worker.leases import LeaseKeeper
 from worker.probe import NoProbe
 from worker.runner import Runner
@@ -59,6 +61,8 @@ def run(
             "blobs": blobs,
             "history": History(redis_client, "tiny", "fake"),
             "chooser": Chooser(Catalog(settings.data_dir / "none", "tiny"), "tiny"),
+            "guards": Guards(),
+            "strikes": Strikes(redis_client, settings),
             "leases": LeaseKeeper(store, 60.0, 60.0),
             "pulse": Pulse(),
             "probe": NoProbe(),

@@ -12,16 +12,18 @@ import redis
 from PIL import Image
 
 from shared.blobs import BlobStore, open_blobs
-from shared.errors import ImageNotFound, NoWorker, RetouchError, Superseded
+from shared.errors import ImageNotFound, NoWorker, RetouchError, Superseded, UnsafeOutput
 from shared.loras.catalog import Catalog
 from shared.params import JobParams, LoraMode
 from shared.previews import PreviewLine, PreviewRequest, open_line
 from shared.settings import Settings
+from tests.support.marked import Fixed
 from tests.support.workers import picture, spec_with_picture
 from worker.choice import Chooser
 from worker.engine.fake import FakeEngine
 from worker.engine.interface import EngineJob, EngineResult
 from worker.engine.thread import OnEvent
+from worker.guards.panel import Guards
 from worker.previews import PREVIEW_SIDE, PreviewServer, in_haste
 
 
@@ -39,13 +41,14 @@ def line(settings: Settings, redis_client: redis.Redis) -> PreviewLine:
 @pytest.fixture
 def serve(
     settings: Settings, blobs: BlobStore, line: PreviewLine
-) -> Iterator[Callable[[float], PreviewServer]]:
+) -> Iterator[Callable[..., PreviewServer]]:
     """Start a server whose engine takes so many seconds for a step."""
     started: list[PreviewServer] = []
 
-    def start(step_seconds: float) -> PreviewServer:
+    def start(step_seconds: float, guards: Guards | None = None) -> PreviewServer:
         chooser = Chooser(Catalog(settings.loras_dir, "tiny"), "tiny")
-        server = PreviewServer(line, blobs, chooser, FakeEngine("tiny", step_seconds))
+        engine = FakeEngine("tiny", step_seconds)
+        server = PreviewServer(line, blobs, chooser, engine, guards or Guards())
         server.start()
         started.append(server)
         return server
@@ -69,6 +72,14 @@ def test_a_preview_is_a_small_webp_of_the_right_shape(
     serve(0)
     image = Image.open(io.BytesIO(line.ask(request(blobs))))
     assert (image.format, image.size) == ("WEBP", (PREVIEW_SIDE, PREVIEW_SIDE // 2))
+
+
+def test_an_unsafe_preview_is_refused(
+    line: PreviewLine, blobs: BlobStore, serve: Callable[..., PreviewServer]
+) -> None:
+    serve(0, Guards(Fixed(0.95)))
+    with pytest.raises(UnsafeOutput):
+        line.ask(request(blobs))
 
 
 def test_a_newer_request_of_a_session_supersedes_the_older_at_once(
@@ -152,7 +163,7 @@ def server(
     settings: Settings, blobs: BlobStore, line: PreviewLine, recorder: Recorder
 ) -> PreviewServer:
     chooser = Chooser(Catalog(settings.loras_dir, "tiny"), "tiny")
-    return PreviewServer(line, blobs, chooser, recorder)
+    return PreviewServer(line, blobs, chooser, recorder, Guards())
 
 
 @pytest.mark.parametrize("strength", [0.05, 0.29, 0.4, 2 / 3, 1.0])

@@ -115,6 +115,7 @@ def test_an_engine_does_not_outlive_its_supervisor(
             **os.environ,
             "RETOUCH_REDIS_URL": "redis://127.0.0.1:1/0",
             "RETOUCH_ENGINE": "fake",
+            "RETOUCH_GUARDS": "off",
             "RETOUCH_BASE_MODEL": str(base_folder),
             "RETOUCH_DATA_DIR": str(tmp_path / "data"),
         },

@@ -1,0 +1,69 @@
+"""What speaks against a LoRA: hits of the output guards and reports of users, and what follows.
+
+Owns `lora:{sha256}:strikes` and `loras:suspended`. A file is known by its bytes, so that a new name
+does not clear it and a new file under an old name starts clean. How a person lets a suspended one
+through again is shared/loras/release.py's business.
+"""
+
+import json
+from typing import NamedTuple
+
+import redis
+import structlog
+
+from shared.params import LoraRef
+from shared.redis_client import translated_errors
+from shared.scripts import Scripts
+from shared.settings import Settings
+
+# Prolonged by every look, so that only a service that nobody runs forgets.
+REMEMBERED_SECONDS = 400 * 86_400
+_SUSPENDED = "loras:suspended"
+
+logger = structlog.get_logger(__name__)
+
+
+class Suspension(NamedTuple):
+    """A file that is held back: the name that it had, and how often it struck."""
+
+    name: str
+    strikes: int
+
+
+class Strikes:
+    """Counts, and suspends at the limit. Safe to share between threads."""
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        self._redis = client
+        self._scripts = Scripts(client)
+        self._limit = settings.lora_strikes
+        self._ttl = settings.lora_strikes_seconds
+
+    def count(self, loras: list[LoraRef], job_id: str, why: str) -> None:
+        """Count one job against all its LoRAs; once, however often it is told of.
+
+        Raises StoreUnavailable, StorageFull.
+        """
+        for lora in loras:
+            if lora.sha256 is not None:
+                self._count(lora.name, lora.sha256, job_id, why)
+
+    def _count(self, name: str, sha256: str, job_id: str, why: str) -> None:
+        strikes, suspended_now = self._scripts.run(
+            "strike", sha256, job_id, name, self._limit, self._ttl, REMEMBERED_SECONDS
+        )
+        log = logger.bind(lora=name, sha256=sha256, strikes=strikes, why=why)
+        log.warning("a LoRA has a strike", job=job_id)
+        if suspended_now:
+            log.error(
+                "a LoRA is suspended; to offer it again, add its sha256 to [released] in "
+                "loras.lock.toml in the LoRA folder"
+            )
+
+    def suspended(self) -> dict[str, Suspension]:
+        """Every suspended file by its sha256. Raises StoreUnavailable."""
+        with translated_errors(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(_SUSPENDED)
+            pipe.expire(_SUSPENDED, REMEMBERED_SECONDS)
+            rows, _ = pipe.execute()
+        return {sha256: Suspension(**json.loads(text)) for sha256, text in rows.items()}

@@ -1,0 +1,38 @@
+"""Codes: an alarm for what the model added, none for what was there."""
+
+import numpy as np
+
+from tests.support.marked import QR_TEXT, photo, with_code
+from worker.guards.codes import CodeGuard
+from worker.training.degradations import blur
+
+
+def test_a_code_that_the_model_added_is_read() -> None:
+    assert CodeGuard().added(photo(), with_code(photo())) == [QR_TEXT]
+
+
+def test_a_code_that_the_photo_had_is_no_alarm() -> None:
+    marked = with_code(photo())
+    assert CodeGuard().added(marked, marked) == []
+
+
+def test_a_code_that_became_readable_is_no_alarm() -> None:
+    sharp = with_code(photo())
+    soft = blur(sharp, 2.2)
+    assert CodeGuard().added(photo(), soft) == []  # nobody can read it there
+    assert CodeGuard().added(soft, sharp) == []
+
+
+def test_another_code_in_place_of_the_old_one_is_an_alarm() -> None:
+    before = with_code(photo(), "https://museum.example/label/12")
+    assert CodeGuard().added(before, with_code(photo())) == [QR_TEXT]
+
+
+def test_a_code_is_seen_whatever_size_the_input_had() -> None:
+    small = np.ascontiguousarray(photo()[::2, ::2])
+    assert CodeGuard().added(small, with_code(photo())) == [QR_TEXT]
+
+
+def test_photos_hold_no_codes() -> None:
+    for name in ("astronaut", "coffee", "chelsea", "rocket"):
+        assert CodeGuard().added(photo(), photo(name)) == []

@@ -1,0 +1,80 @@
+"""What the guards' findings mean: who passes, with which flags, and what is never waved through."""
+
+import pytest
+
+from shared.errors import UnsafeInput, UnsafeOutput, WatermarkInOutput
+from tests.support.marked import Fixed, photo
+from worker.engine.interface import Pixels
+from worker.guards.panel import Doubtful, Guards, Policy
+from worker.guards.unsafe import OpenNsfw
+
+
+class Finds:
+    """A guard that finds these lines in every picture."""
+
+    def __init__(self, *lines: str) -> None:
+        self._lines = list(lines)
+
+    def added(self, _given: Pixels, _output: Pixels) -> list[str]:
+        return self._lines
+
+
+class Broken:
+    """A guard that cannot do its work."""
+
+    def added(self, _given: Pixels, _output: Pixels) -> list[str]:
+        raise OSError("weights gone")
+
+
+@pytest.mark.parametrize(
+    ("score", "doubtful", "flags", "blocked"),
+    [
+        (0.19, "block", [], False),
+        (0.2, "pass", [], False),
+        (0.5, "flag", ["maybe_unsafe"], False),
+        (0.5, "block", ["unsafe"], True),
+        (0.79, "pass", [], False),
+        (0.8, "pass", ["unsafe"], True),
+        (0.95, "flag", ["unsafe"], True),
+    ],
+)
+def test_a_score_passes_is_flagged_or_blocks(
+    score: float, doubtful: Doubtful, flags: list[str], blocked: bool
+) -> None:
+    guards = Guards(Fixed(score), policy=Policy(doubtful=doubtful))
+    verdict = guards.check_output(photo(), photo())
+    assert verdict.safety.nsfw == score
+    assert verdict.safety.flags == flags
+    assert verdict.error is (UnsafeOutput if blocked else None)
+    assert guards.is_preview_safe(photo()) is not blocked
+
+
+def test_an_unsafe_input_is_refused() -> None:
+    with pytest.raises(UnsafeInput):
+        Guards(Fixed(0.9)).check_input(photo())
+    Guards(Fixed(0.5)).check_input(photo())
+
+
+def test_every_mark_blocks_and_is_named() -> None:
+    guards = Guards(marks={"code": Finds("a", "b"), "text": Finds(), "mark": Finds("c")})
+    verdict = guards.check_output(photo(), photo())
+    assert verdict.error is WatermarkInOutput
+    assert verdict.safety.flags == ["code", "mark"]
+    assert verdict.details == ("code: a", "code: b", "mark: c")
+    assert verdict.safety.nsfw is None
+
+
+def test_unsafe_content_counts_before_marks() -> None:
+    verdict = Guards(Fixed(1.0), {"code": Finds("a")}).check_output(photo(), photo())
+    assert verdict.error is UnsafeOutput
+    assert verdict.safety.flags == ["unsafe", "code"]
+
+
+def test_a_guard_that_fails_lets_nothing_through() -> None:
+    with pytest.raises(OSError, match="weights gone"):
+        Guards(marks={"text": Broken()}).check_output(photo(), photo())
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket"])
+def test_the_real_classifier_passes_ordinary_photos(open_nsfw: OpenNsfw, name: str) -> None:
+    assert open_nsfw.score(photo(name)) < 0.2

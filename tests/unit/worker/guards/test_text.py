@@ -1,0 +1,66 @@
+"""Text: an alarm for an advertisement that the model wrote, none for anything else."""
+
+import pytest
+
+from tests.support.marked import photo, with_text
+from worker.guards.foreign_words import is_known, mark_in
+from worker.guards.text import TextGuard
+from worker.training.degradations import blur
+
+ADDRESS = "www.bet365x.com"
+
+
+def test_an_address_that_the_model_wrote_is_read(text_guard: TextGuard) -> None:
+    assert text_guard.added(photo(), with_text(photo(), ADDRESS)) == [ADDRESS]
+
+
+def test_an_address_that_the_photo_had_is_no_alarm(text_guard: TextGuard) -> None:
+    marked = with_text(photo(), ADDRESS)
+    assert text_guard.added(marked, marked) == []
+
+
+def test_an_address_that_became_readable_is_no_alarm(text_guard: TextGuard) -> None:
+    sharp = with_text(photo(), ADDRESS, size=14, opacity=1.0)
+    assert text_guard.added(blur(sharp, 2.2), sharp) == []
+
+
+def test_words_that_advertise_nothing_are_no_alarm(text_guard: TextGuard) -> None:
+    marked = with_text(photo(), "Platform two")
+    assert [line.text for line in text_guard.read(marked)] == ["Platform two"]
+    assert text_guard.added(photo(), marked) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("www.bet365x.com", "address"),
+        ("https:/shop.example", "address"),
+        ("visit cheapwatches.cn now", "address"),
+        ("write to joe@mail.example.com", "address"),
+        ("@lens_and_light", "contact"),
+        ("tel +49 151 23456789", "contact"),
+        ("微信号：abc12345", "contact"),
+        ("ShutterStock", "wording"),
+        ("shutter stock", "wording"),
+        ("(c) 2026 J. Doe", "wording"),
+        ("ALL RIGHTS RESERVED", "wording"),
+        ("SAMPLE", "wording"),
+        ("仅供预览 水印", "wording"),
+    ],
+)
+def test_a_mark_is_known_by_its_words(text: str, kind: str) -> None:
+    assert mark_in(text) == kind
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Platform two", "EXIT", "2026-11-24 10:22", "Cafe at the corner.", "No. 12", "B 1234 XY",
+     "samples of rock", "北京站", "3.14159", "1/250 f8"],
+)  # fmt: skip
+def test_what_signs_and_date_stamps_say_is_no_mark(text: str) -> None:
+    assert mark_in(text) is None
+
+
+def test_two_readings_of_one_line_are_the_same_line() -> None:
+    assert is_known("www.bet365x.com", ["Wwww.bet36Sx.com"])
+    assert not is_known("www.bet365x.com", ["Platform two", ""])

@@ -1,0 +1,39 @@
+"""QR codes and barcodes that the model added."""
+
+import numpy as np
+import zxingcpp
+
+from worker.guards.mark_features import Pixels
+from worker.guards.sameness import CODE, bounding_box, fitted, is_new
+
+# Left out: ITF, Codabar, Code 39 and DataBar, whose few bars are found in any fence.
+FORMATS = zxingcpp.barcode_formats_from_str(
+    "QRCode,MicroQRCode,RMQRCode,DataMatrix,Aztec,PDF417,Code128,EAN13,EAN8,UPCA"
+)
+
+
+class CodeGuard:
+    """Needs no loading; there to have the form of the other guards."""
+
+    def __init__(self) -> None:
+        self.added(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint8))
+
+    def added(self, given: Pixels, output: Pixels) -> list[str]:
+        """What the codes say that only the output holds."""
+        found = _read(output)
+        if not found:
+            return []
+        before = fitted(given, output)
+        known = {code.bytes for code in _read(before)}
+        return [c.text for c in found if c.bytes not in known and _is_new(c, before, output)]
+
+
+def _read(pixels: Pixels) -> list[zxingcpp.Barcode]:
+    return list(zxingcpp.read_barcodes(np.ascontiguousarray(pixels[..., ::-1]), FORMATS))
+
+
+def _is_new(code: zxingcpp.Barcode, given: Pixels, output: Pixels) -> bool:
+    place = code.position
+    corners = (place.top_left, place.top_right, place.bottom_right, place.bottom_left)
+    points = np.array([(corner.x, corner.y) for corner in corners], np.float64)
+    return is_new(given, output, bounding_box(points, *output.shape[:2]), CODE)

@@ -1,0 +1,73 @@
+"""From settings to guards that are loaded and warm, or a sentence that says which cannot be.
+
+Owns the order of fail-closed: what is switched on and cannot load ends the start of the worker.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import structlog
+
+from shared.settings import Settings
+from worker.guards.panel import Classifier, Comparison, Guards, Mark, Policy
+
+logger = structlog.get_logger(__name__)
+
+Guard = TypeVar("Guard")
+
+
+class GuardUnavailable(Exception):
+    """Raised when a guard that is switched on cannot be loaded; the text says what to do."""
+
+
+def load_guards(settings: Settings) -> Guards:
+    """Raises GuardUnavailable."""
+    wanted = settings.guard_names
+    unsafe = _load("unsafe", _unsafe) if "unsafe" in wanted else None
+    marks = {mark: _load(name, load) for mark, name, load in _MARKS if name in wanted}
+    logger.info("guards loaded", on=sorted(wanted))
+    policy = Policy(settings.unsafe_low, settings.unsafe_high, settings.unsafe_between)
+    return Guards(unsafe, marks, policy)
+
+
+def _load(name: str, load: Callable[[], Guard]) -> Guard:
+    try:
+        return load()
+    except Exception as error:
+        raise GuardUnavailable(
+            f"the guard '{name}' cannot be loaded ({type(error).__name__}: {error}). No picture "
+            "leaves without it: install the worker's dependencies anew (pip install "
+            f"'retouch[worker]'), or take '{name}' out of RETOUCH_GUARDS."
+        ) from error
+
+
+# Imported only when wanted: together they take a second or two.
+def _unsafe() -> Classifier:
+    from worker.guards.unsafe import OpenNsfw
+
+    return OpenNsfw()
+
+
+def _codes() -> Comparison:
+    from worker.guards.codes import CodeGuard
+
+    return CodeGuard()
+
+
+def _text() -> Comparison:
+    from worker.guards.text import TextGuard
+
+    return TextGuard()
+
+
+def _watermarks() -> Comparison:
+    from worker.guards.marks import MarkGuard
+
+    return MarkGuard()
+
+
+_MARKS: tuple[tuple[Mark, str, Callable[[], Comparison]], ...] = (
+    ("code", "codes", _codes),
+    ("text", "text", _text),
+    ("mark", "marks", _watermarks),
+)

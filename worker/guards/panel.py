@@ -1,0 +1,112 @@
+"""All guards together: what they find in a picture, and what that means.
+
+Owns the policy and the threads: guards look side by side on the CPU, never on the engine's thread.
+Knows nothing of jobs. What is switched off is not here at all.
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from shared.errors import RetouchError, UnsafeInput, UnsafeOutput, WatermarkInOutput
+from shared.jobs import Safety
+from worker.guards.mark_features import Pixels
+
+Mark = Literal["code", "text", "mark"]
+Doubtful = Literal["pass", "flag", "block"]
+UNSAFE, MAYBE_UNSAFE = "unsafe", "maybe_unsafe"
+THREADS = 2
+
+
+class Classifier(Protocol):
+    """Tells how unsafe a picture is."""
+
+    def score(self, pixels: Pixels) -> float:
+        """0 to 1."""
+
+
+class Comparison(Protocol):
+    """Tells what the output holds and the input does not."""
+
+    def added(self, given: Pixels, output: Pixels) -> list[str]:
+        """One line for people per finding."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Up to `low` a picture passes, from `high` on it never does; in between `doubtful` decides."""
+
+    low: float = 0.2
+    high: float = 0.8
+    doubtful: Doubtful = "flag"
+
+    def judge(self, score: float) -> str | None:
+        """The flag that a score earns, if any."""
+        if score >= self.high:
+            return UNSAFE
+        if score < self.low or self.doubtful == "pass":
+            return None
+        return UNSAFE if self.doubtful == "block" else MAYBE_UNSAFE
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found, in words too; `error` is None for a picture that may be seen."""
+
+    safety: Safety = field(default_factory=Safety)
+    error: type[RetouchError] | None = None
+    details: tuple[str, ...] = ()
+
+
+class Guards:
+    """Safe to share between threads; whoever calls waits for its own picture only."""
+
+    def __init__(
+        self,
+        unsafe: Classifier | None = None,
+        marks: Mapping[Mark, Comparison] | None = None,
+        policy: Policy | None = None,
+    ) -> None:
+        self._unsafe = unsafe
+        self._marks = dict(marks or {})
+        self._policy = policy or Policy()
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="guard")
+
+    def check_input(self, given: Pixels) -> None:
+        """Raises UnsafeInput, and whatever a guard raises that cannot do its work."""
+        if self._judge(given)[1] == UNSAFE:
+            raise UnsafeInput("the picture that was sent is unsafe")
+
+    def is_preview_safe(self, output: Pixels) -> bool:
+        """Whether a small first result may be shown; marks cannot be read at its size."""
+        return self._judge(output)[1] != UNSAFE
+
+    def check_output(self, given: Pixels, output: Pixels) -> Verdict:
+        """Look at a result, beside the input. Raises whatever a guard raises."""
+        judging = self._pool.submit(self._judge, output)
+        looking: dict[Mark, Future[list[str]]] = {
+            mark: self._pool.submit(guard.added, given, output)
+            for mark, guard in self._marks.items()
+        }
+        score, judged = judging.result()
+        found = {mark: lines for mark, look in looking.items() if (lines := look.result())}
+        flags = [*([judged] if judged else []), *found]
+        details = tuple(f"{mark}: {line}" for mark, lines in found.items() for line in lines)
+        return Verdict(Safety(nsfw=score, flags=flags), _error(judged, bool(found)), details)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _judge(self, pixels: Pixels) -> tuple[float | None, str | None]:
+        if self._unsafe is None:
+            return None, None
+        score = self._unsafe.score(pixels)
+        return round(score, 4), self._policy.judge(score)
+
+
+def _error(judged: str | None, has_marks: bool) -> type[RetouchError] | None:
+    if judged == UNSAFE:
+        return UnsafeOutput
+    return WatermarkInOutput if has_marks else None
