@@ -131,6 +131,9 @@ class Settings(BaseSettings):
         "auto",
         description="Type in which the UNet computes on a CPU; auto: bfloat16 where it is quick.",
     )
+    cuda_graphs: bool = Field(
+        True, description="Record the UNet's kernels on a CUDA device and replay them."
+    )
     threads: int = Field(
         0, ge=0, le=256, description="CPU threads of one worker; 0: torch decides."
     )

@@ -1,5 +1,7 @@
 """Which engine runs a base: step by step where its family allows it, else through diffusers."""
 
+from dataclasses import replace
+
 import structlog
 
 from shared.settings import Settings
@@ -22,6 +24,7 @@ def warm_engine(loaded: LoadedBase, settings: Settings) -> Engine:
     limits = choose_limits(loaded.pipeline, loaded.device)
     if limits.profile == "sequential_offload":
         return DiffusersEngine(loaded, settings.lora_slots)
+    limits = replace(limits, graphs=limits.graphs and settings.cuda_graphs)
     try:
         return StepEngine(loaded, limits)
     except UnsupportedSchedule as error:

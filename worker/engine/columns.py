@@ -62,21 +62,25 @@ class ColumnPool:
         """Give up one hold; the columns may be given to another adapter from now on."""
         self._spans[key].pins -= 1
 
-    def open(self, sets: Sequence[AdapterSet], like: torch.Tensor) -> None:
-        """Set the gate: the LoRAs and scales of every evaluation of the next UNet call."""
+    def gate(self, sets: Sequence[AdapterSet], like: torch.Tensor) -> torch.Tensor | None:
+        """The LoRAs and scales of every evaluation of a UNet call; None where there are none."""
         if not any(sets):
-            self._gate.value = None
-            return
+            return None
         gate = torch.zeros(len(sets), self._columns, device=like.device, dtype=like.dtype)
         for index, adapters in enumerate(sets):
             for key, scale in adapters:
                 span = self._spans[key]
                 gate[index, span.start : span.start + span.rank] = scale
+        return gate
+
+    def open(self, gate: torch.Tensor | None) -> None:
+        """What the next UNet call goes by; with None it is the base alone, bit for bit."""
         self._gate.value = gate
 
-    def close(self) -> None:
-        """The base alone again, bit for bit."""
-        self._gate.value = None
+    @property
+    def layer_count(self) -> int:
+        """How many layers have columns; it grows when an adapter changes others than before."""
+        return len(self._layers)
 
     @contextmanager
     def aside(self) -> Iterator[None]:

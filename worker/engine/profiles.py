@@ -19,13 +19,14 @@ OFFLOAD_HEADROOM = int(1.2 * GIB)
 
 @dataclass(frozen=True)
 class EngineLimits:
-    """Bytes and rows that an engine may use at once."""
+    """Bytes and rows that an engine may use at once; whether it records the UNet's kernels."""
 
     profile: str
     rows_per_step: int
     adapter_bytes: int
     merged_bytes: int
     cache_bytes: int
+    graphs: bool = False
 
 
 def choose_limits(pipeline: Any, device: torch.device) -> EngineLimits:
@@ -37,7 +38,7 @@ def choose_limits(pipeline: Any, device: torch.device) -> EngineLimits:
     profile = choose_profile(total, *_weights(pipeline))
     spare = max(GIB // 2, total - _weights(pipeline)[0] - FULL_HEADROOM)
     rows = 8 if profile == "full" and spare > 8 * GIB else 2 if profile == "full" else 1
-    return EngineLimits(profile, rows, GIB, spare // 2, spare // 8)
+    return EngineLimits(profile, rows, GIB, spare // 2, spare // 8, graphs=profile == "full")
 
 
 def choose_profile(total_bytes: int, weight_bytes: int, largest_part_bytes: int) -> str:

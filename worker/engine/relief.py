@@ -13,9 +13,15 @@ class UnitsRelief:
         self._adapters = adapters
 
     def evict_adapters(self) -> bool:
-        """Drop every LoRA and every cached source that no job holds."""
-        caches = (self._adapters.drop_unused, self._units.merger.merged.drop_unused)
-        return sum(drop() for drop in (*caches, self._units.codec.forget)) > 0
+        """Drop every LoRA, cached source and recording that no job holds."""
+        graphs = self._units.denoiser.graphs
+        caches = (
+            self._adapters.drop_unused,
+            self._units.merger.merged.drop_unused,
+            self._units.codec.forget,
+            graphs.forget if graphs is not None else lambda: 0,
+        )
+        return sum(drop() for drop in caches) > 0
 
     def tile(self) -> bool:
         """Decode in tiles."""

@@ -15,7 +15,9 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from worker.engine.codec import Codec, source_key
 from worker.engine.columns import ColumnPool
+from worker.engine.denoiser import ADDED, Denoiser
 from worker.engine.fidelity import apply_fidelity, crop_to, pad_to_multiple
+from worker.engine.graphs import record_on_cuda
 from worker.engine.interface import Pixels
 from worker.engine.loading import LoadedBase
 from worker.engine.lora_file import AdapterWeights
@@ -35,14 +37,15 @@ class Units:
 
     def __init__(self, loaded: LoadedBase, limits: EngineLimits) -> None:
         self._device, self._dtype = loaded.device, loaded.dtype
-        self._unet: Any = loaded.pipeline.unet
-        self._autocast = loaded.autocast
         self._schedule = Schedule(loaded.pipeline.scheduler.config)
         self.prompts = PromptEncoder(loaded.pipeline, loaded.device)
         self.codec = Codec(loaded.pipeline, loaded.device, limits.cache_bytes)
         self.merger = WeightMerger(loaded.pipeline, limits.merged_bytes)
         # Rows that step alone are cheaper with their LoRAs in the weights.
-        self._columns = ColumnPool(self._unet) if limits.rows_per_step > 1 else None
+        unet: Any = loaded.pipeline.unet
+        self._columns = ColumnPool(unet) if limits.rows_per_step > 1 else None
+        record = record_on_cuda() if limits.graphs else None
+        self.denoiser = Denoiser(unet, self._columns, loaded.autocast, record)
 
     def encode(self, row: Row) -> None:
         """Prompt, picture and noise: afterwards the row can step."""
@@ -164,26 +167,20 @@ class Units:
         owner, negative, positive = _evaluations(rows)
         conditions = [row.condition for row in rows if row.condition is not None]
         timesteps = [_plan(row).timesteps[row.step] for row in rows]
-        added = {
-            name: torch.cat([condition.added[name] for condition in conditions])
-            for name in conditions[0].added
+        inputs = {
+            "sample": latents[owner],
+            "timestep": torch.tensor([timesteps[i] for i in owner], device=self._device),
+            "embeddings": torch.cat([condition.embeddings for condition in conditions]),
         }
-        if self._columns is not None:
-            sets = [rows[i].adapter_set if rows[i].pooled else () for i in owner]
-            self._columns.open(sets, latents)
-        with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
-            output = self._unet(
-                latents[owner],
-                torch.tensor([timesteps[i] for i in owner], device=self._device),
-                encoder_hidden_states=torch.cat([condition.embeddings for condition in conditions]),
-                added_cond_kwargs=added or None,
-                return_dict=False,
-            )[0]
+        for name in conditions[0].added:
+            inputs[ADDED + name] = torch.cat([condition.added[name] for condition in conditions])
+        sets = [rows[i].adapter_set if rows[i].pooled else () for i in owner]
+        output = self.denoiser(inputs, sets, weights_are_pristine=self.merger.in_place == ())
         if negative == positive:
-            return output  # type: ignore[no-any-return]
+            return output
         scale = self._column([row.job.guidance_scale for row in rows]).to(self._dtype)
         without = output[negative]
-        return without + scale * (output[positive] - without)  # type: ignore[no-any-return]
+        return without + scale * (output[positive] - without)
 
     def _coefficients(self, rows: Sequence[Row]) -> tuple[torch.Tensor, ...]:
         table = torch.tensor(

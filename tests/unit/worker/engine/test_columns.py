@@ -38,7 +38,7 @@ def test_each_row_gets_its_own_loras_and_scales() -> None:
     pool, one, two = ColumnPool(unet, 8), make_adapter(2, 1), make_adapter(3, 2)
     assert pool.hold("one", one)
     assert pool.hold("two", two)
-    pool.open([(("one", 1.0),), (), (("two", -0.5),), (("one", 0.3), ("two", 2.0))], x)
+    pool.open(pool.gate([(("one", 1.0),), (), (("two", -0.5),), (("one", 0.3), ("two", 2.0))], x))
     y = unet["a"](x)  # type: ignore[index]
     mixes = [((one, 1.0),), (), ((two, -0.5),), ((one, 0.3), (two, 2.0))]
     for row, mix in enumerate(mixes):
@@ -51,8 +51,8 @@ def test_without_loras_the_layer_is_bit_for_bit_the_base() -> None:
     before = unet["a"](x)  # type: ignore[index]
     pool = ColumnPool(unet, 8)
     pool.hold("one", make_adapter(2, 1))
-    pool.open([(("one", 1.0),), ()], x)
-    pool.open([(), ()], x)
+    pool.open(pool.gate([(("one", 1.0),), ()], x))
+    pool.open(pool.gate([(), ()], x))
     assert torch.equal(unet["a"](x), before)  # type: ignore[index]
     assert list(dict(unet.named_parameters())) == ["a.weight", "a.bias", "b.weight", "b.bias"]
 
@@ -64,7 +64,7 @@ def test_an_adapter_forgotten_leaves_nothing_in_its_columns() -> None:
     pool.hold("big", make_adapter(4, 1, layers=("a",)))
     pool.release("big")
     assert pool.hold("small", small)
-    pool.open([(("small", 1.0),)], x)
+    pool.open(pool.gate([(("small", 1.0),)], x))
     torch.testing.assert_close(unet["a"](x), expected(unet, "a", x, (small, 1.0)))  # type: ignore[index]
 
 

@@ -1,0 +1,122 @@
+"""The arithmetic that every peer serves: diffusers' pipeline, all LoRAs resident in PEFT.
+
+Groups what comes at once by LoRA and makes each group as one batch. Knows nothing of servers.
+"""
+
+import base64
+import io
+import os
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from worker.engine.fidelity import crop_to, pad_to_multiple
+from worker.engine.loading import load_base
+from worker.engine.pixels import to_pixels, to_tensor
+
+BASE = str(Path(__file__).parents[2] / "models" / "tiny")
+PROMPT, STRENGTH, STEPS = "denoise", 0.4, 10
+QUALITY = 90
+
+# What the servers may put into one batch, and how long they wait for it.
+BATCH = int(os.environ.get("PEERS_BATCH", "4"))
+BATCH_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One picture to make: a JPEG, a LoRA's name or "none", a seed."""
+
+    image: bytes
+    lora: str
+    seed: int
+
+    @classmethod
+    def from_json(cls, body: dict[str, object]) -> "Wish":
+        return cls(base64.b64decode(str(body["image"])), str(body["lora"]), int(str(body["seed"])))
+
+    def to_json(self) -> dict[str, object]:
+        image = base64.b64encode(self.image).decode()
+        return {"image": image, "lora": self.lora, "seed": self.seed}
+
+
+class Pipeline:
+    """A warm base with the LoRAs of a folder loaded beside each other."""
+
+    def __init__(self, loras: Path, resident: bool = True) -> None:
+        torch.set_grad_enabled(False)
+        self._loaded = load_base(BASE, torch.device("cpu"))
+        self._pipeline = self._loaded.pipeline
+        self._folder = loras
+        self._names = [file.stem for file in sorted(loras.glob("*.safetensors"))]
+        self._active = "none"
+        for name in self._names if resident else []:
+            self._load(name)
+        if resident and self._names:
+            self._pipeline.disable_lora()
+
+    def pictures(self, wishes: list[Wish]) -> list[bytes]:
+        """JPEGs in the order of the wishes."""
+        made: dict[int, bytes] = {}
+        order = sorted(range(len(wishes)), key=lambda i: wishes[i].lora)
+        for lora, group in groupby(order, key=lambda i: wishes[i].lora):
+            indices = list(group)
+            self._activate(lora)
+            made |= dict(zip(indices, self._batch([wishes[i] for i in indices]), strict=True))
+        return [made[i] for i in range(len(wishes))]
+
+    def picture_with_load_and_unload(self, wish: Wish) -> bytes:
+        """The LoRA is read for this picture alone and dropped after it."""
+        if wish.lora == "none":
+            return self._batch([wish])[0]
+        self._load(wish.lora)
+        try:
+            return self._batch([wish])[0]
+        finally:
+            self._pipeline.unload_lora_weights()
+
+    def _load(self, name: str) -> None:
+        self._pipeline.load_lora_weights(
+            str(self._folder), weight_name=f"{name}.safetensors", adapter_name=name
+        )
+
+    def _activate(self, lora: str) -> None:
+        if lora == self._active:
+            return
+        if lora == "none":
+            self._pipeline.disable_lora()
+        else:
+            self._pipeline.enable_lora()
+            self._pipeline.set_adapters(lora)
+        self._active = lora
+
+    def _batch(self, wishes: list[Wish]) -> list[bytes]:
+        pictures = [np.asarray(Image.open(io.BytesIO(w.image)).convert("RGB")) for w in wishes]
+        device, dtype = self._loaded.device, self._loaded.dtype
+        sources = torch.cat([to_tensor(pixels, device, dtype) for pixels in pictures])
+        with torch.inference_mode():
+            images = self._pipeline(
+                prompt=[PROMPT] * len(wishes),
+                image=(pad_to_multiple(sources, 16) + 1) / 2,
+                strength=STRENGTH,
+                num_inference_steps=STEPS,
+                guidance_scale=1.0,
+                generator=[torch.Generator("cpu").manual_seed(w.seed) for w in wishes],
+                output_type="pt",
+            ).images
+        cropped = crop_to(images * 2 - 1, sources)
+        return [_jpeg(to_pixels(image[None])) for image in cropped]
+
+
+def _jpeg(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
+
+
+def to_text(picture: bytes) -> str:
+    return base64.b64encode(picture).decode()

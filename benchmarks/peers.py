@@ -1,0 +1,211 @@
+"""retouch beside other ways to serve the same pictures, in one run.
+
+`python -m benchmarks.peers [--loras 1|32] [--systems retouch,bare,…] [--side 256]`: all systems
+run at once and idle but one; every load is put on each of them in turn, in a new order, so that a
+noisy neighbour disturbs all alike. Closed loops of 1, 4, 16 and 64 clients, then Poisson arrivals
+at 30, 60 and 90 % of what the system itself made of 16 clients. One LoRA, or 32 of Zipf popularity
+(copies of the shipped ones with other scales). Peers are installed under var/peers-venv. Results go
+to var/benchmarks; `python -m benchmarks.peers_report` writes docs/benchmarks.md from them.
+"""
+
+import argparse
+import io
+import json
+import math
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from benchmarks.load import Measured, closed_loop, poisson
+from benchmarks.machine import describe_machine
+from benchmarks.peer_servers.pipeline import Wish
+from benchmarks.peer_venvs import ROOT
+from benchmarks.service import photo
+from benchmarks.systems import SYSTEMS, System
+
+CLIENTS = {1: 6, 4: 8, 16: 16, 64: 64}
+RATES = {0.3: 10, 0.6: 10, 0.9: 12}
+PREVIEWS = 5
+RESULTS = ROOT / "var" / "benchmarks"
+
+
+@dataclass
+class Row:
+    """What one system did. Seconds by load, PSNR of its pictures to the bare loop's in dB."""
+
+    name: str
+    notes: str
+    loads: dict[str, dict[str, float]] = field(default_factory=dict)
+    psnr: float = math.inf
+    memory_mib: float = 0.0
+    first_preview_seconds: float = 0.0
+
+
+def main() -> None:
+    options = _options()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        loras = copies(Path(folder), options.loras)
+        systems, missing = started(stack, options.systems.split(","), loras)
+        rows = {system.name: Row(system.name, system.notes) for system in systems}
+        wishes = Wishes(photo(options.side), [f.stem for f in sorted(loras.glob("*.safetensors"))])
+        for system in systems:
+            closed_loop(system.picture, wishes.draw(2), 1)  # warm
+        compare_pictures(systems, rows, wishes)
+        scaled = partial(scale, by=options.scale)
+        for clients, pictures in CLIENTS.items():
+            for system in shuffled(systems):
+                measured = closed_loop(system.picture, wishes.draw(scaled(pictures)), clients)
+                note(rows[system.name], f"{clients} clients", measured)
+        for share, pictures in RATES.items():
+            for system in shuffled(systems):
+                row = rows[system.name]
+                rate = share * row.loads["16 clients"]["per_second"]
+                measured = poisson(system.picture, wishes.draw(scaled(pictures)), rate, seed=1)
+                note(row, f"{share:.0%} load", measured)
+        for system in systems:
+            finish(rows[system.name], system, wishes)
+    keep(options, rows, missing)
+
+
+def _options() -> Any:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--loras", type=int, default=1)
+    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of pictures")
+    parser.add_argument("--systems", default=",".join(SYSTEMS))
+    return parser.parse_args()
+
+
+def scale(pictures: int, by: float) -> int:
+    return max(1, round(pictures * by))
+
+
+def started(
+    stack: ExitStack, names: Sequence[str], loras: Path
+) -> tuple[list[System], dict[str, str]]:
+    """The systems that run, and why the others do not."""
+    running, missing = [], dict[str, str]()
+    for name in names:
+        try:
+            running.append(stack.enter_context(SYSTEMS[name](loras)))
+        except (Exception, SystemExit) as error:
+            missing[name] = str(error).splitlines()[-1] if str(error) else type(error).__name__
+            print(f"{name} is missing: {missing[name]}", flush=True)
+    return running, missing
+
+
+class Wishes:
+    """Draws LoRAs with Zipf's popularity and seeds that nobody had before."""
+
+    def __init__(self, image: bytes, loras: list[str]) -> None:
+        self.image, self.loras = image, loras
+        self._random = random.Random(7)
+        self._weights = [1 / rank for rank in range(1, len(loras) + 1)]
+        self._seed = 0
+
+    def draw(self, count: int) -> list[Wish]:
+        return [self._one() for _ in range(count)]
+
+    def _one(self) -> Wish:
+        self._seed += 1
+        lora = self._random.choices(self.loras, self._weights)[0]
+        return Wish(self.image, lora, self._seed)
+
+
+def copies(folder: Path, count: int) -> Path:
+    """So many different LoRAs: the shipped ones, their strength changed a little."""
+    shipped = sorted((ROOT / "loras").glob("*.safetensors"))
+    for index in range(count):
+        source = shipped[index % len(shipped)]
+        with safe_open(source, "pt") as file:
+            metadata, names = file.metadata(), file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+        factor = 1 - 0.01 * (index // len(shipped))
+        scaled = {k: v * factor if ".lora_B." in k or "up" in k else v for k, v in tensors.items()}
+        save_file(scaled, folder / f"lora{index:02}_tiny.safetensors", metadata)
+    return folder
+
+
+def shuffled(systems: Sequence[System]) -> list[System]:
+    return random.sample(list(systems), len(systems))
+
+
+def note(row: Row, load: str, measured: Measured) -> None:
+    row.loads[load] = {
+        "p50": measured.quantile(0.5),
+        "p95": measured.quantile(0.95),
+        "p99": measured.quantile(0.99),
+        "per_second": measured.per_second,
+        "pictures": len(measured.seconds),
+    }
+    print(
+        f"{load:12} {row.name:28} p50 {measured.quantile(0.5):7.3f} s, "
+        f"p95 {measured.quantile(0.95):7.3f} s, {measured.per_second:5.2f} pictures/s",
+        flush=True,
+    )
+
+
+def compare_pictures(systems: Sequence[System], rows: dict[str, Row], wishes: Wishes) -> None:
+    """The least PSNR of three pictures to what the bare loop makes of the same wishes."""
+    references = [system for system in systems if system.name.startswith("bare")]
+    if not references:
+        return
+    asked = wishes.draw(3)
+    expected = [pixels(references[0].picture(wish)) for wish in asked]
+    for system in systems:
+        made = [pixels(system.picture(wish)) for wish in asked]
+        rows[system.name].psnr = min(map(psnr, made, expected))
+
+
+def pixels(jpeg: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")).astype(float)
+
+
+def psnr(one: np.ndarray, other: np.ndarray) -> float:
+    error = float(np.mean((one - other) ** 2))
+    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
+
+
+def finish(row: Row, system: System, wishes: Wishes) -> None:
+    row.memory_mib = system.memory()
+    waited = []
+    for wish in wishes.draw(PREVIEWS):
+        began = time.perf_counter()
+        system.first_preview(wish)
+        waited.append(time.perf_counter() - began)
+    row.first_preview_seconds = statistics.median(waited)
+
+
+def keep(options: Any, rows: dict[str, Row], missing: dict[str, str]) -> None:
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    record = {
+        "machine": describe_machine(),
+        "torch": torch.__version__,
+        "diffusers": version("diffusers"),
+        "threads": torch.get_num_threads(),
+        "side": options.side,
+        "loras": options.loras,
+        "missing": missing,
+        "rows": [asdict(row) for row in rows.values()],
+    }
+    path = RESULTS / f"peers-{options.loras}.json"
+    path.write_text(json.dumps(record, indent=1))
+    print(path)
+
+
+if __name__ == "__main__":
+    main()

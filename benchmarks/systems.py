@@ -1,0 +1,259 @@
+"""The systems that benchmarks/peers.py compares, each as: start, make a picture, stop.
+
+All serve one picture of one photo with one LoRA; what they may do about many at once is theirs.
+"""
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+
+from benchmarks.peer_servers.pipeline import PROMPT, QUALITY, STEPS, STRENGTH, Pipeline, Wish
+from benchmarks.peer_venvs import ROOT, environment
+from benchmarks.service import running_service, wait_for
+from client.stack.ports import free_port
+
+PATIENCE = httpx2.Timeout(600)
+SERVERS = ROOT / "benchmarks" / "peer_servers"
+
+
+@dataclass(frozen=True)
+class System:
+    """Something that makes pictures. `memory` is proportional (shared pages count once), MiB."""
+
+    name: str
+    picture: Callable[[Wish], bytes]
+    memory: Callable[[], float]
+    first_preview: Callable[[Wish], None]
+    notes: str = ""
+
+
+@contextmanager
+def bare(loras: Path) -> Iterator[System]:
+    """diffusers' loop called in this process, one picture after the other, LoRAs resident."""
+    pipeline, lock = Pipeline(loras), threading.Lock()
+
+    def picture(wish: Wish) -> bytes:
+        with lock:
+            return pipeline.pictures([wish])[0]
+
+    yield _local("bare diffusers loop", picture)
+
+
+@contextmanager
+def load_and_unload(loras: Path) -> Iterator[System]:
+    """The same, with the LoRA read for every picture and dropped after it."""
+    pipeline, lock = Pipeline(loras, resident=False), threading.Lock()
+
+    def picture(wish: Wish) -> bytes:
+        with lock:
+            return pipeline.picture_with_load_and_unload(wish)
+
+    yield _local("load and unload per request", picture)
+
+
+def _local(name: str, picture: Callable[[Wish], bytes]) -> System:
+    memory = _memory_of(os.getpid())
+    return System(name, picture, memory, lambda wish: _ignore(picture(wish)), "no server")
+
+
+@contextmanager
+def litserve(loras: Path) -> Iterator[System]:
+    with _server("litserve", ["litserve_server.py"], loras, "/health") as system:
+        yield system
+
+
+@contextmanager
+def ray(loras: Path) -> Iterator[System]:
+    with _server("ray", ["ray_server.py"], loras, "/-/healthz") as system:
+        yield system
+
+
+@contextmanager
+def bentoml(loras: Path) -> Iterator[System]:
+    peer, port = environment("bentoml"), free_port()
+    module = "benchmarks.peer_servers.bentoml_server:Enhance"
+    command = [peer.python, "-m", "bentoml", "serve", module, "--host", "127.0.0.1", "--port", port]
+    with _running(command, {"PEERS_LORAS": str(loras)}) as pid, _http(port, "/readyz") as client:
+
+        def picture(wish: Wish) -> bytes:
+            answer = client.post("/enhance", json={"wishes": [wish.to_json()]})
+            answer.raise_for_status()
+            return _decoded(answer.json()[0])
+
+        yield _remote(f"BentoML {peer.version}", picture, pid, "adaptive batching")
+
+
+@contextmanager
+def gradio(loras: Path) -> Iterator[System]:
+    peer, port = environment("gradio"), free_port()
+    command = [peer.python, SERVERS / "gradio_server.py", port, loras]
+    with _running(command, {}) as pid, _http(port, "/gradio_api/info") as client:
+
+        def picture(wish: Wish) -> bytes:
+            asked = client.post("/gradio_api/call/enhance", json={"data": [_json(wish)]}).json()
+            answer = client.get(f"/gradio_api/call/enhance/{asked['event_id']}").text
+            lines = [line for line in answer.splitlines() if line.startswith("data: ")]
+            return _decoded(json.loads(lines[-1].removeprefix("data: "))[0])
+
+        yield _remote(f"Gradio {peer.version}", picture, pid, "queue with batches")
+
+
+@contextmanager
+def retouch(loras: Path) -> Iterator[System]:
+    """The whole service: a durable job, its end awaited, the finished JPEG fetched."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        settings = {"RETOUCH_LORAS_DIR": str(loras)}
+        url, pid = stack.enter_context(running_service(folder, settings))
+        service = Service(stack.enter_context(httpx2.Client(base_url=url, timeout=PATIENCE)))
+        yield System("retouch", service.picture, _memory_of(pid), service.preview, "durable jobs")
+
+
+@dataclass(frozen=True)
+class Service:
+    """retouch over HTTP."""
+
+    client: httpx2.Client
+    form: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "prompt": PROMPT,
+            "strength": str(STRENGTH),
+            "steps": str(STEPS),
+            "guidance_scale": "1",
+            "fidelity": "none",
+            "format": "jpeg",
+            "quality": str(QUALITY),
+        }
+    )
+
+    def picture(self, wish: Wish) -> bytes:
+        job = self._post(wish, preview=False)
+        while job["state"] in ("queued", "running"):
+            time.sleep(0.1)  # only after a minute of waiting
+            job = self.client.get(job["links"]["self"]).json()
+        assert job["state"] == "succeeded", job
+        return self.client.get(job["links"]["image"]).raise_for_status().content
+
+    def preview(self, wish: Wish) -> None:
+        """Returns when the first preview can be seen."""
+        job = self._post(wish, preview=True)
+        with self.client.stream("GET", job["links"]["events"]) as events:
+            for line in events.iter_lines():
+                if line.startswith("event:") and line.split(":")[1].strip() in (
+                    "preview",
+                    "result",
+                ):
+                    break
+        self.client.get(job["links"]["preview"]).raise_for_status()
+
+    def _post(self, wish: Wish, preview: bool) -> dict[str, Any]:
+        answer = self.client.post(
+            "/v1/jobs",
+            data={**self.form, "lora": wish.lora, "seed": str(wish.seed), "preview": str(preview)},
+            files={"image": ("photo.jpg", wish.image, "image/jpeg")},
+            headers={} if preview else {"Prefer": "wait=60"},
+        )
+        answer.raise_for_status()
+        job: dict[str, Any] = answer.json()
+        return job
+
+
+SYSTEMS = {
+    "retouch": retouch,
+    "bare": bare,
+    "seed": load_and_unload,
+    "litserve": litserve,
+    "bentoml": bentoml,
+    "ray": ray,
+    "gradio": gradio,
+}
+NAMES = {"litserve": "LitServe", "ray": "Ray Serve"}
+
+
+@contextmanager
+def _server(peer: str, script: list[str], loras: Path, health: str) -> Iterator[System]:
+    """A peer that takes and gives JSON at /enhance."""
+    installed, port = environment(peer), free_port()
+    command = [installed.python, SERVERS / script[0], port, loras]
+    with _running(command, {}) as pid, _http(port, health) as client:
+
+        def picture(wish: Wish) -> bytes:
+            answer = client.post("/enhance", json=wish.to_json()).raise_for_status()
+            return _decoded(answer.json()["image"])
+
+        yield _remote(f"{NAMES[peer]} {installed.version}", picture, pid, "batches of 4")
+
+
+def _remote(name: str, picture: Callable[[Wish], bytes], pid: int, notes: str) -> System:
+    return System(name, picture, _memory_of(pid), lambda wish: _ignore(picture(wish)), notes)
+
+
+@contextmanager
+def _running(command: list[Any], environment_: Mapping[str, str]) -> Iterator[int]:
+    """A server in a session of its own, so that nothing of it is left."""
+    log = ROOT / "var" / "peers-venv" / f"{Path(str(command[0])).parents[1].name}.log"
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"} | environment_
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            env=variables, stdout=out, stderr=out, start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield process.pid
+        finally:
+            _end(process)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    children = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    for child in psutil.wait_procs(children, timeout=5)[1]:
+        child.kill()
+
+
+@contextmanager
+def _http(port: int, health: str) -> Iterator[httpx2.Client]:
+    url = f"http://127.0.0.1:{port}"
+    limits = httpx2.Limits(max_connections=None)
+    wait_for(url + health)
+    with httpx2.Client(base_url=url, timeout=PATIENCE, limits=limits) as client:
+        yield client
+
+
+def _memory_of(pid: int) -> Callable[[], float]:
+    def memory() -> float:
+        parent = psutil.Process(pid)
+        tree = [parent, *parent.children(recursive=True)]
+        return float(sum(process.memory_full_info().pss for process in tree)) / 2**20
+
+    return memory
+
+
+def _json(wish: Wish) -> str:
+    return json.dumps(wish.to_json())
+
+
+def _decoded(text: str) -> bytes:
+    return base64.b64decode(text)
+
+
+def _ignore(_picture: bytes) -> None:
+    """Only the time counts."""

@@ -1,0 +1,64 @@
+"""One call of the UNet for several rows, launched kernel by kernel or from a recording.
+
+Owns the choice between the two, and that columns and gate are part of a recording. Belongs to the
+engine's thread.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from worker.engine.columns import ColumnPool
+from worker.engine.graphs import Graphs, Inputs, Record
+from worker.engine.merging import AdapterSet
+
+ADDED = "added."
+
+
+class Denoiser:
+    """Calls one UNet. `record` is None where recordings bring nothing."""
+
+    def __init__(
+        self,
+        unet: Any,
+        columns: ColumnPool | None,
+        autocast: torch.dtype | None,
+        record: Record | None,
+    ) -> None:
+        self._unet = unet
+        self._columns = columns
+        self._autocast = autocast
+        self.graphs = Graphs(self._call, record) if record is not None else None
+
+    def __call__(
+        self, inputs: Inputs, sets: Sequence[AdapterSet], weights_are_pristine: bool
+    ) -> torch.Tensor:
+        """The output for `sample`, `timestep`, `embeddings` and `added.*`, each [evaluations, ...].
+
+        `sets` are the LoRAs of every evaluation. Merged weights live elsewhere than those that a
+        recording has seen, so they are for launching alone.
+        """
+        named = dict(inputs)
+        gate = self._columns.gate(sets, inputs["sample"]) if self._columns is not None else None
+        if gate is not None:
+            named["gate"] = gate
+        if self.graphs is None or not weights_are_pristine:
+            return self._call(named)
+        pooled = self._columns.layer_count if self._columns is not None else 0
+        return self.graphs.run((gate is not None, pooled), named)
+
+    def _call(self, inputs: Inputs) -> torch.Tensor:
+        if self._columns is not None:
+            self._columns.open(inputs.get("gate"))
+        sample = inputs["sample"]
+        added = {k.removeprefix(ADDED): v for k, v in inputs.items() if k.startswith(ADDED)}
+        with torch.autocast(sample.device.type, self._autocast, enabled=self._autocast is not None):
+            output: torch.Tensor = self._unet(
+                sample,
+                inputs["timestep"],
+                encoder_hidden_states=inputs["embeddings"],
+                added_cond_kwargs=added or None,
+                return_dict=False,
+            )[0]
+        return output

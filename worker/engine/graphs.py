@@ -1,0 +1,91 @@
+"""The UNet's kernels recorded once and replayed, where launching them costs more than running them.
+
+One recording per shape and number of evaluations (1, 2, 4, 8, 16; what is fewer is filled up with
+what stood there before). Owns buffers and recordings. How a recording is made is handed in, so that
+all of it but CUDA's own call runs in tests. Belongs to the engine's thread.
+"""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+SIZES = (1, 2, 4, 8, 16)
+
+Inputs = Mapping[str, torch.Tensor]
+Call = Callable[[Inputs], torch.Tensor]
+Record = Callable[[Callable[[], torch.Tensor]], tuple[Callable[[], None], torch.Tensor]]
+"""Runs a function and returns how to run it again, and the tensor that then has its result."""
+
+
+@dataclass(frozen=True)
+class _Recording:
+    inputs: dict[str, torch.Tensor]
+    replay: Callable[[], None]
+    output: torch.Tensor
+
+
+class Graphs:
+    """Recordings of one function of tensors, each [evaluations, ...]."""
+
+    def __init__(self, call: Call, record: Record) -> None:
+        self._call = call
+        self._record = record
+        self._recordings: dict[Hashable, _Recording] = {}
+
+    def __len__(self) -> int:
+        return len(self._recordings)
+
+    def run(self, variant: Hashable, inputs: Inputs) -> torch.Tensor:
+        """What `call` makes of the inputs. `variant` names everything else that it depends on."""
+        count = next(iter(inputs.values())).shape[0]
+        size = next((size for size in SIZES if size >= count), None)
+        if size is None:
+            return self._call(inputs)
+        shapes = tuple((name, tuple(x.shape[1:]), x.dtype) for name, x in inputs.items())
+        key = (variant, size, shapes)
+        if key not in self._recordings:
+            self._recordings[key] = self._recorded(inputs, size)
+        recording = self._recordings[key]
+        for name, tensor in inputs.items():
+            recording.inputs[name][:count].copy_(tensor)
+        recording.replay()
+        return recording.output[:count].clone()
+
+    def forget(self) -> int:
+        """Drop all recordings and their memory; how many there were."""
+        count = len(self._recordings)
+        self._recordings.clear()
+        return count
+
+    def _recorded(self, inputs: Inputs, size: int) -> _Recording:
+        buffers = {name: _filled_up(tensor, size) for name, tensor in inputs.items()}
+        replay, output = self._record(lambda: self._call(buffers))
+        return _Recording(buffers, replay, output)
+
+
+def record_on_cuda() -> Record:
+    """CUDA graphs that share one pool of memory (docs: torch.cuda.CUDAGraph)."""
+    pool = torch.cuda.graph_pool_handle()
+
+    def record(function: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], torch.Tensor]:
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(2):  # libraries choose their kernels and workspaces before recording
+                function()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool):
+            output = function()
+        return graph.replay, output
+
+    return record
+
+
+def _filled_up(tensor: torch.Tensor, size: int) -> torch.Tensor:
+    """A buffer of `size` evaluations that keeps the memory layout; the last one is repeated."""
+    missing = size - tensor.shape[0]
+    filled = torch.cat([tensor, tensor[-1:].expand(missing, *tensor.shape[1:])])
+    is_picture = tensor.dim() == 4
+    return filled.contiguous(memory_format=torch.channels_last) if is_picture else filled
