@@ -16,10 +16,9 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,8 @@ from benchmarks.peer_venvs import ROOT
 from benchmarks.service import photo
 from benchmarks.systems import SYSTEMS, System
 
-CLIENTS = {1: 6, 4: 8, 16: 16, 64: 64}
+# Of each load so many pictures, in this order.
+CLIENTS = {1: 8, 16: 16, 4: 8, 64: 64}
 RATES = {0.3: 10, 0.6: 10, 0.9: 12}
 PREVIEWS = 5
 RESULTS = ROOT / "var" / "benchmarks"
@@ -55,8 +55,12 @@ class Row:
     first_preview_seconds: float = 0.0
 
 
+Run = Callable[[System, Row], Measured]
+
+
 def main() -> None:
     options = _options()
+    end = time.monotonic() + options.minutes * 60
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         loras = copies(Path(folder), options.loras)
         systems, missing = started(stack, options.systems.split(","), loras)
@@ -65,17 +69,12 @@ def main() -> None:
         for system in systems:
             closed_loop(system.picture, wishes.draw(2), 1)  # warm
         compare_pictures(systems, rows, wishes)
-        scaled = partial(scale, by=options.scale)
-        for clients, pictures in CLIENTS.items():
+        for load, run in loads(options.scale, wishes):
+            if time.monotonic() > end:
+                print(f"no time left for {load}", flush=True)
+                continue
             for system in shuffled(systems):
-                measured = closed_loop(system.picture, wishes.draw(scaled(pictures)), clients)
-                note(rows[system.name], f"{clients} clients", measured)
-        for share, pictures in RATES.items():
-            for system in shuffled(systems):
-                row = rows[system.name]
-                rate = share * row.loads["16 clients"]["per_second"]
-                measured = poisson(system.picture, wishes.draw(scaled(pictures)), rate, seed=1)
-                note(row, f"{share:.0%} load", measured)
+                note(rows[system.name], load, run(system, rows[system.name]))
         for system in systems:
             finish(rows[system.name], system, wishes)
     keep(options, rows, missing)
@@ -85,13 +84,32 @@ def _options() -> Any:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--loras", type=int, default=1)
     parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--minutes", type=float, default=15, help="after which no load begins")
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of pictures")
     parser.add_argument("--systems", default=",".join(SYSTEMS))
     return parser.parse_args()
 
 
-def scale(pictures: int, by: float) -> int:
-    return max(1, round(pictures * by))
+def loads(scale: float, wishes: "Wishes") -> Iterator[tuple[str, Run]]:
+    """Every load's name, and what puts it on a system. Poisson rates go by what came before."""
+
+    def drawn(pictures: int) -> list[Wish]:
+        return wishes.draw(max(1, round(pictures * scale)))
+
+    def closed(clients: int, pictures: int) -> Run:
+        return lambda system, _: closed_loop(system.picture, drawn(pictures), clients)
+
+    def open_(share: float, pictures: int) -> Run:
+        def run(system: System, row: Row) -> Measured:
+            rate = share * row.loads["16 clients"]["per_second"]
+            return poisson(system.picture, drawn(pictures), rate, seed=1)
+
+        return run
+
+    for clients, pictures in CLIENTS.items():
+        yield f"{clients} clients", closed(clients, pictures)
+    for share, pictures in RATES.items():
+        yield f"{share:.0%} load", open_(share, pictures)
 
 
 def started(

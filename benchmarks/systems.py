@@ -65,8 +65,7 @@ def load_and_unload(loras: Path) -> Iterator[System]:
 
 
 def _local(name: str, picture: Callable[[Wish], bytes]) -> System:
-    memory = _memory_of(os.getpid())
-    return System(name, picture, memory, lambda wish: _ignore(picture(wish)), "no server")
+    return System(name, picture, _own_memory, lambda wish: _ignore(picture(wish)), "no server")
 
 
 @contextmanager
@@ -236,6 +235,11 @@ def _http(port: int, health: str) -> Iterator[httpx2.Client]:
     wait_for(url + health)
     with httpx2.Client(base_url=url, timeout=PATIENCE, limits=limits) as client:
         yield client
+
+
+def _own_memory() -> float:
+    """This process, which is that of both local systems and of the clients."""
+    return float(psutil.Process().memory_full_info().pss) / 2**20
 
 
 def _memory_of(pid: int) -> Callable[[], float]:

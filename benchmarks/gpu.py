@@ -1,0 +1,193 @@
+"""What the device spends on each stage, and how far that is from what it could do.
+
+`python -m benchmarks.gpu [--family sd15 sdxl] [--side 512] [--batches 1 2 4 8]`: real sizes with
+random weights, half precision. Encoding, one guided step at every batch, launched and recorded,
+without LoRAs and with four in the columns, decoding, and a whole job of 4 executed steps. Times are
+CUDA events'; arithmetic is counted by torch, the device's peak is that of a large matrix product
+measured in the same run. `--device cpu --small` runs all of it but CUDA itself.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.machine import describe_machine
+from benchmarks.real_size import make_checkpoint
+from worker.engine.columns import ColumnPool
+from worker.engine.denoiser import ADDED, Denoiser
+from worker.engine.graphs import Record, record_on_cuda
+from worker.engine.interface import EngineJob
+from worker.engine.loading import LoadedBase, load_base
+from worker.engine.lora_file import AdapterWeights, LowRank
+from worker.engine.profiles import choose_limits
+from worker.engine.step_engine import StepEngine
+
+Action = Callable[[], Any]
+RANKS = (8, 16, 16, 32)
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+
+
+def main() -> None:
+    options = _options()
+    device = torch.device(options.device)
+    print(f"{_name(device)}; torch {torch.__version__}; {options.side} px")
+    peak = matmul_peak(device)
+    print(f"largest matrix product: {peak / 1e12:.1f} TFLOP/s\n")
+    for family in options.family:
+        folder = options.folder / (f"{family}-small" if options.small else family)
+        loaded = load_base(str(make_checkpoint(family, folder, options.small)), device)
+        print(f"### {family}\n\n| stage | ms | TFLOP | % of the peak |\n| --- | --- | --- | --- |")
+        with torch.inference_mode():
+            for name, action in stages(loaded, options.side, options.batches):
+                show(name, action, device, peak)
+        whole(loaded, options.side)
+
+
+def _options() -> Any:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--family", nargs="+", default=["sd15", "sdxl"])
+    parser.add_argument("--side", type=int, default=512)
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4, 8])
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--folder", type=Path, default=Path("var/benchmarks/checkpoints"))
+    return parser.parse_args()
+
+
+def stages(loaded: LoadedBase, side: int, batches: Sequence[int]) -> Iterator[tuple[str, Action]]:
+    vae = loaded.pipeline.vae
+    picture = _random(loaded, (1, 3, side, side), vae.dtype)
+    yield "VAE encode", lambda: vae.encode(picture)
+    latents = _random(loaded, (1, 4, side // 8, side // 8), vae.dtype)
+    columns = ColumnPool(loaded.pipeline.unet)
+    hold_loras(columns, loaded.pipeline.unet)
+    for batch in batches:
+        inputs = unet_inputs(loaded, side, 2 * batch)
+        for loras in (False, True):
+            sets = [((f"lora{i % len(RANKS)}", 1.0),) if loras else () for i in range(2 * batch)]
+            for name, record in recorders(loaded.device):
+                denoiser = Denoiser(loaded.pipeline.unet, columns, None, record)
+                title = f"guided step, batch {batch}, {name}{', four LoRAs' if loras else ''}"
+                yield title, lambda d=denoiser, i=inputs, s=sets: d(i, s, True)
+    yield "VAE decode", lambda: vae.decode(latents)
+
+
+def recorders(device: torch.device) -> list[tuple[str, Record | None]]:
+    if device.type == "cuda":
+        return [("launched", None), ("recorded", record_on_cuda())]
+    return [("launched", None)]
+
+
+def hold_loras(columns: ColumnPool, unet: torch.nn.Module) -> None:
+    """LoRAs of several ranks on every attention projection."""
+    names = [
+        name
+        for name, layer in unet.named_modules()
+        if isinstance(layer, torch.nn.Linear)
+        and name.endswith(("to_q", "to_k", "to_v", "to_out.0"))
+    ]
+    for index, rank in enumerate(RANKS):
+        pairs = {}
+        for name in names:
+            weight: Any = unet.get_submodule(name).weight
+            down = torch.randn(rank, weight.shape[1]) * 0.01
+            pairs[name] = LowRank(down, torch.randn(weight.shape[0], rank) * 0.01, 1.0)
+        assert columns.hold(f"lora{index}", AdapterWeights({"unet": pairs}))
+
+
+def unet_inputs(loaded: LoadedBase, side: int, evaluations: int) -> dict[str, torch.Tensor]:
+    width = loaded.pipeline.unet.config.cross_attention_dim
+    inputs = {
+        "sample": _random(loaded, (evaluations, 4, side // 8, side // 8)),
+        "timestep": torch.full((evaluations,), 321, device=loaded.device),
+        "embeddings": _random(loaded, (evaluations, 77, width)),
+    }
+    if loaded.base.id == "sdxl":
+        inputs[ADDED + "text_embeds"] = _random(loaded, (evaluations, 1280))
+        inputs[ADDED + "time_ids"] = _random(loaded, (evaluations, 6))
+    return inputs
+
+
+def whole(loaded: LoadedBase, side: int) -> None:
+    """Jobs through the engine: alone, and eight at once."""
+    engine = StepEngine(loaded, choose_limits(loaded.pipeline, loaded.device))
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    print("\n| 4 executed steps, guidance | s for one | s for eight at once |\n| --- | --- | --- |")
+
+    def run(count: int, first_seed: int) -> float:
+        jobs = [
+            EngineJob(pixels, "a photo", "", 0.4, 10, 7.5, first_seed + i, preview=False)
+            for i in range(count)
+        ]
+        started = time.perf_counter()
+        for future in [engine.submit(job, lambda _: None) for job in jobs]:
+            future.result()
+        return time.perf_counter() - started
+
+    run(8, 0), run(1, 0)
+    print(f"| {engine.profile} | {run(1, 8):.3f} | {run(8, 16):.3f} |\n")
+    engine.close()
+
+
+def show(name: str, action: Action, device: torch.device, peak: float) -> None:
+    with FlopCounterMode(display=False) as counter:
+        action()
+    flops = counter.get_total_flops()
+    seconds = timed(action, device)
+    share = flops / seconds / peak if flops else float("nan")
+    print(f"| {name} | {seconds * 1000:.2f} | {flops / 1e12:.3f} | {share:.0%} |", flush=True)
+
+
+def timed(action: Action, device: torch.device, times: int = 20) -> float:
+    """The median of single runs, by the device's own clock."""
+    if device.type != "cuda":
+        return _by_the_clock(action, 3)
+    spent = []
+    for _ in range(times + 3):
+        before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        before.record()
+        action()
+        after.record()
+        after.synchronize()
+        spent.append(before.elapsed_time(after) / 1000)
+    return statistics.median(spent[3:])
+
+
+def _by_the_clock(action: Action, times: int) -> float:
+    spent = []
+    for _ in range(times):
+        started = time.perf_counter()
+        action()
+        spent.append(time.perf_counter() - started)
+    return statistics.median(spent)
+
+
+def matmul_peak(device: torch.device) -> float:
+    """FLOP/s of the best of some large products in the type that the engine computes in."""
+    size = 8192 if device.type == "cuda" else 1024
+    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    return 2 * size**3 / timed(lambda: a @ b, device)
+
+
+def _random(
+    loaded: LoadedBase, shape: tuple[int, ...], dtype: torch.dtype | None = None
+) -> torch.Tensor:
+    tensor = torch.randn(shape, device=loaded.device, dtype=dtype or loaded.dtype)
+    return tensor.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else tensor
+
+
+def _name(device: torch.device) -> str:
+    is_cuda = device.type == "cuda"
+    return torch.cuda.get_device_name(device) if is_cuda else describe_machine()
+
+
+if __name__ == "__main__":
+    main()
