@@ -20,7 +20,7 @@ from shared.params import MAX_LORAS, JobParams, LoraMode, LoraRef
 from shared.settings import Settings
 
 # Settled by the gateway or the worker, never sent.
-_INTERNAL = {"lora_mode", "loras", "lora_reason"}
+_INTERNAL = {"lora_mode", "loras", "lora_reason", "lora_reason_zh"}
 PARAM_FIELDS = tuple(name for name in JobParams.model_fields if name not in _INTERNAL)
 AUTO, NONE = "auto", "none"
 # May be given again and again, or once with commas.

@@ -46,7 +46,7 @@ def job_view(job: Job, language: Language) -> JobView:
         attempt=job.attempt,
         base=job.spec.base,
         worker=job.worker,
-        params=params_view(job.params),
+        params=params_view(job.params, language),
         degraded=[
             NoticeView(code=item.code, message=degraded_message(item.code, language))
             for item in job.degraded
@@ -75,9 +75,11 @@ def progress_view(progress: Progress, state: JobState, language: Language) -> Pr
     )
 
 
-def params_view(params: JobParams) -> ParamsView:
-    """The parameters, and the steps that will really run."""
-    fields = params.model_dump(exclude={"fidelity"})
+def params_view(params: JobParams, language: Language) -> ParamsView:
+    """The parameters, the steps that will really run, and why a LoRA was chosen."""
+    fields = params.model_dump(exclude={"fidelity", "lora_reason_zh"})
+    if language == "zh" and params.lora_reason_zh:
+        fields["lora_reason"] = params.lora_reason_zh
     return ParamsView(**fields, executed_steps=params.executed_steps)
 
 
@@ -152,7 +154,7 @@ def _state_data(data: dict[str, Any], language: Language) -> dict[str, Any]:
     if "state" in data:
         return {**data, "message": stage_message(data["state"], language)}
     # Parameters that a worker has settled are told as news of a running job.
-    params = params_view(JobParams.model_validate(data)).model_dump(mode="json")
+    params = params_view(JobParams.model_validate(data), language).model_dump(mode="json")
     return {"state": JobState.RUNNING, "params": params}
 
 

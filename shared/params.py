@@ -59,6 +59,7 @@ class JobParams(BaseModel):
     lora_mode: LoraMode = LoraMode.AUTO
     loras: Annotated[list[LoraRef], Field(max_length=MAX_LORAS)] = []
     lora_reason: str | None = None
+    lora_reason_zh: str | None = None
     strength: Annotated[float, Field(ge=0.05, le=1, allow_inf_nan=False)] | None = None
     steps: Annotated[int, Field(ge=1, le=50)] = DEFAULT_STEPS
     guidance_scale: Annotated[float, Field(ge=0, le=20, allow_inf_nan=False)] | None = None

@@ -44,7 +44,11 @@ class Chooser:
             LoraRef(name=entry.name, scale=scale, sha256=entry.sha256)
             for entry, scale in choice.loras
         ]
-        update: dict[str, object] = {"loras": refs, "lora_reason": choice.reason["en"]}
+        update: dict[str, object] = {
+            "loras": refs,
+            "lora_reason": choice.reason["en"],
+            "lora_reason_zh": choice.reason["zh"],
+        }
         if params.strength is None and choice.strength is not None:
             update["strength"] = choice.strength
         return params.model_copy(update=update)

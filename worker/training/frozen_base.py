@@ -9,8 +9,12 @@ from typing import Any
 
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionImg2ImgPipeline
+from torch.nn import functional
 
 from worker.training.errors import TrainingError
+from worker.training.precision import autocast
+
+FOLD = 2
 
 
 @dataclass
@@ -18,13 +22,14 @@ class FrozenBase:
     """The parts of one SD-class checkpoint on one device.
 
     `latent_unit` is the size of a latent for a pixel of size 1; errors of latents are divided by it
-    so that losses mean the same on every base.
+    so that losses mean the same on every base. `folds`: its latents are pixels, folded 2x2.
     """
 
     pipeline: Any
     device: torch.device
     bfloat16: bool
     latent_unit: float = 1.0
+    folds: bool = False
 
     @property
     def unet(self) -> Any:
@@ -52,6 +57,10 @@ class FrozenBase:
         pixels: torch.Tensor = self.vae.decode(raw).sample.float()
         return pixels
 
+    def unfold(self, latents: torch.Tensor) -> torch.Tensor:
+        """Pixels [N, 3, H, W] in about -1..1 of a base that folds, without a decoder."""
+        return functional.pixel_shuffle(latents.contiguous(), FOLD) / self.latent_unit
+
     @torch.no_grad()
     def embed(self, prompts: list[str]) -> torch.Tensor:
         """Prompts to the text encoder's states [N, tokens, width]."""
@@ -69,7 +78,7 @@ class FrozenBase:
     def noise(self, z: torch.Tensor, timestep: Any, embeddings: torch.Tensor) -> torch.Tensor:
         """The noise that the UNet sees in `z`, float32."""
         laid_out = z.to(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+        with autocast(self.device, self.bfloat16):
             predicted = self.unet(laid_out, timestep, embeddings, return_dict=False)[0]
         as_float: torch.Tensor = predicted.float()
         return as_float
@@ -95,12 +104,17 @@ def load_frozen(base: str, device: torch.device, bfloat16: bool) -> FrozenBase:
     pipeline.unet.to(memory_format=torch.channels_last)
     pipeline.vae.to(memory_format=torch.channels_last)
     frozen = FrozenBase(pipeline, device, bfloat16)
-    frozen.latent_unit = _latent_unit(frozen)
+    _measure(frozen)
     return frozen
 
 
-def _latent_unit(base: FrozenBase) -> float:
-    """How much larger latents are than pixels, on a fixed smooth random picture."""
+def _measure(base: FrozenBase) -> None:
+    """Set the size of latents and whether they are folded pixels, by a fixed smooth picture."""
     coarse = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    pixels = torch.nn.functional.interpolate(coarse, scale_factor=8, mode="bicubic").clamp(-1, 1)
-    return float(base.encode(pixels).std() / pixels.std())
+    pixels = functional.interpolate(coarse, scale_factor=8, mode="bicubic").clamp(-1, 1)
+    latents = base.encode(pixels).cpu()
+    base.latent_unit = float(latents.std() / pixels.std())
+    folded = functional.pixel_unshuffle(pixels, FOLD) * base.latent_unit
+    base.folds = folded.shape == latents.shape and torch.allclose(
+        folded, latents, atol=0.02 * base.latent_unit
+    )

@@ -127,8 +127,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prompts", nargs="+", help="what stands beside photos without caption")
     for name in ("rank", "steps", "batch", "crop", "seed", "horizon", "held-out", "report-every"):
         parser.add_argument(f"--{name}", type=int)
-    for name in ("learning-rate", "strength", "whole-share", "constant-share"):
+    for name in ("learning-rate", "strength", "whole-share", "constant-share", "structure"):
         parser.add_argument(f"--{name}", type=float)
+    parser.add_argument("--other-settings-share", type=float)
     parser.add_argument("--compare-pixels", action="store_true", default=None)
     parser.add_argument("--start", type=Path, help="a LoRA of the same base and rank to begin from")
     parser.add_argument("--loras", type=Path, default=Path("loras"))

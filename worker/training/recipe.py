@@ -23,7 +23,10 @@ class Recipe:
     `path` draws one noise level per picture and suits large ones. `horizon` is how many of the
     sampler's steps carry gradients; the last `whole_share` of the run uses all of them.
     `other_settings_share` of the batches run at a strength and a number of steps that a person may
-    choose instead. `compare_pixels` measures the loss on decoded pictures instead of on latents.
+    choose instead. `structure` is how much 1 - SSIM
+    weighs beside the squared error, where latents can be unfolded or pictures are decoded.
+    `compare_pixels` measures the loss on decoded pictures instead of on latents. The weights that
+    are kept are the best at `strength` and at `judged_strengths`, in the mean.
     """
 
     name: str
@@ -42,12 +45,14 @@ class Recipe:
     constant_share: float = 0.5
     horizon: int = 1
     whole_share: float = 0.3
+    structure: float = 0.0
     compare_pixels: bool = False
     bfloat16: bool = True
     gradient_checkpointing: bool = False
     sampler_steps: int = 10
     strength: float = 0.4
-    other_settings_share: float = 0.2
+    judged_strengths: tuple[float, ...] = (0.8,)
+    other_settings_share: float = 0.4
     seed: int = 0
     held_out: int = 8
     max_side: int = 1400

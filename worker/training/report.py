@@ -26,6 +26,7 @@ def write_report(folder: Path, name: str, verdicts: list[Verdict]) -> Path:
         {
             "photo": v.sample.name,
             "kind": v.sample.kind,
+            "strength": v.strength,
             "before": asdict(v.before),
             "after": asdict(v.after),
         }
@@ -38,24 +39,22 @@ def write_report(folder: Path, name: str, verdicts: list[Verdict]) -> Path:
 
 
 def table(verdicts: list[Verdict]) -> str:
-    """A markdown table: per kind, the means before and after, and how many photos got better."""
+    """A markdown table: per kind and strength, the means, and how many photos got better."""
     head = (
-        "| kind | photos | PSNR before | after | SSIM before | after | GMSD before | after "
-        "| better |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+        "| kind | strength | photos | PSNR before | after | SSIM before | after | GMSD before "
+        "| after | better |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     )
-    kinds = dict.fromkeys(verdict.sample.kind for verdict in verdicts)
-    return "\n".join([head, *(_row(kind, _of_kind(verdicts, kind)) for kind in kinds)])
+    groups: dict[tuple[str, float], list[Verdict]] = {}
+    for verdict in verdicts:
+        groups.setdefault((verdict.sample.kind, verdict.strength), []).append(verdict)
+    return "\n".join([head, *(_row(*group, found) for group, found in groups.items())])
 
 
-def _of_kind(verdicts: list[Verdict], kind: str) -> list[Verdict]:
-    return [verdict for verdict in verdicts if verdict.sample.kind == kind]
-
-
-def _row(kind: str, verdicts: list[Verdict]) -> str:
+def _row(kind: str, strength: float, verdicts: list[Verdict]) -> str:
     before, after = (_mean([getattr(v, side) for v in verdicts]) for side in ("before", "after"))
     better = sum(v.after.psnr > v.before.psnr for v in verdicts)
     return (
-        f"| {kind} | {len(verdicts)} | {before.psnr:.2f} | {after.psnr:.2f} "
+        f"| {kind} | {strength:g} | {len(verdicts)} | {before.psnr:.2f} | {after.psnr:.2f} "
         f"| {before.ssim:.3f} | {after.ssim:.3f} | {before.gmsd:.4f} | {after.gmsd:.4f} "
         f"| {better} of {len(verdicts)} |"
     )

@@ -11,15 +11,34 @@ from numpy.typing import NDArray
 
 from worker.training.degradations import Pixels, degrade, draw_level
 from worker.training.frozen_base import FrozenBase
-from worker.training.objective import Stretch, picture_loss, rollout_predictions
+from worker.training.objective import (
+    Stretch,
+    picture_loss,
+    rollout_predictions,
+    structure_loss,
+)
 from worker.training.photos import Photo, random_crop
 from worker.training.recipe import Recipe
 from worker.training.sampler import Step, executed_steps
 
 LAST_WEIGHS = 4.0
 
-# Steps and strengths besides the recipe's own, so that moving a slider does no harm.
-OTHER_SETTINGS = ((20, 0.4), (5, 0.4), (10, 0.2), (10, 0.3), (10, 0.5), (10, 0.6), (5, 0.8))
+# Steps and strengths besides the recipe's own, so that moving a slider does no harm: the first step
+# of each strength, and few steps where many would cost time.
+OTHER_SETTINGS = (
+    (20, 0.4),
+    (5, 0.4),
+    (10, 0.1),
+    (10, 0.2),
+    (10, 0.3),
+    (10, 0.5),
+    (10, 0.6),
+    (10, 0.7),
+    (5, 0.8),
+    (10, 0.9),
+    (5, 1.0),
+    (3, 1.0),
+)
 
 
 @dataclass(frozen=True)
@@ -117,6 +136,13 @@ class RestorationLoss:
 
     def _compare(self, x0: torch.Tensor, target: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
         if self._recipe.compare_pixels:
-            return picture_loss(self._base.decode(x0), clean)
+            return self._weighed(self._base.decode(x0), clean)
+        if self._base.folds:
+            return self._weighed(self._base.unfold(x0), clean)
         unit = self._base.latent_unit
         return picture_loss(x0 / unit, target / unit)
+
+    def _weighed(self, pixels: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+        loss = picture_loss(pixels, clean)
+        weight = self._recipe.structure
+        return loss + weight * structure_loss(pixels, clean) if weight else loss

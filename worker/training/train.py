@@ -120,6 +120,10 @@ class _Run:
         self._best = saved["best"]
 
     def go_on(self, tell: Callable[[Progress], None], stop: list[int]) -> None:
+        if self.loop.step == 0 and self._places.start is not None:
+            # What was begun from is kept unless something better comes.
+            self._keep()
+
         def after_step(progress: Progress) -> None:
             tell(progress)
             if progress.step % self._recipe.report_every == 0:

@@ -3,7 +3,7 @@
 Owns the held-out pairs and their scores. Knows nothing of how the adapter is trained.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from worker.training.recipe import Recipe
 from worker.training.restoration import to_tensor
 from worker.training.sampler import executed_steps
 
-SIDE = 256
+SIDE = 192
 MULTIPLE = 16
 
 
@@ -42,9 +42,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One sample with what came of it."""
+    """One sample with what came of it at one strength."""
 
     sample: Sample
+    strength: float
     result: Pixels
     before: Score
     after: Score
@@ -69,16 +70,21 @@ def _middle(pixels: Pixels) -> Pixels:
 
 
 def judge(base: FrozenBase, samples: list[Sample], recipe: Recipe) -> list[Verdict]:
-    """Run each sample through the sampler with the adapter as it stands."""
+    """Run each sample through the sampler, at each judged strength, with the adapter as it is."""
     embeddings = base.embed([recipe.prompts[0]])
-    return [_judge_one(base, sample, recipe, embeddings) for sample in samples]
+    return [
+        _judge_one(base, sample, replace(recipe, strength=strength), embeddings)
+        for strength in dict.fromkeys((recipe.strength, *recipe.judged_strengths))
+        for sample in samples
+    ]
 
 
 def _judge_one(
     base: FrozenBase, sample: Sample, recipe: Recipe, embeddings: torch.Tensor
 ) -> Verdict:
     result = restore(base, sample.damaged, recipe, embeddings)
-    return Verdict(sample, result, score(sample.damaged, sample.clean), score(result, sample.clean))
+    before, after = score(sample.damaged, sample.clean), score(result, sample.clean)
+    return Verdict(sample, recipe.strength, result, before, after)
 
 
 @torch.no_grad()

@@ -69,13 +69,20 @@ def test_auto_leaves_the_choice_to_the_worker(client: TestClient, store: JobStor
     # When a worker has looked and chosen
     claimed = claim(store)
     chosen = claimed.spec.params.model_copy(
-        update={"lora_reason": "the photo is blurred", "strength": 0.5}
+        update={
+            "lora_reason": "the photo is blurred",
+            "lora_reason_zh": "照片模糊",
+            "strength": 0.5,
+        }
     )
     store.report_params(claimed, chosen)
 
-    # Then the choice is shown with its reason
-    params = client.get(job["links"]["self"]).json()["params"]
+    # Then the choice is shown with its reason, in the caller's language
+    address = job["links"]["self"]
+    params = client.get(address).json()["params"]
     assert (params["lora_reason"], params["strength"]) == ("the photo is blurred", 0.5)
+    chinese = client.get(address, headers={"Accept-Language": "zh"}).json()["params"]
+    assert chinese["lora_reason"] == "照片模糊"
 
 
 def test_percentages_are_shown_with_a_sentence_in_the_caller_s_language(

@@ -46,11 +46,18 @@ def download(packages: list[str], folder: Path) -> None:
     missing = [name for name in packages if not list(folder.glob(f"{name}_*.deb"))]
     if not missing:
         return
-    answer = subprocess.run(
-        ["apt-get", "download", *missing], cwd=folder, capture_output=True, text=True, check=False
-    )
-    if answer.returncode:
-        raise TrainingError(f"apt-get could not download {missing}: {answer.stderr.strip()}")
+    command = ["apt-get", "download", *missing]
+    try:
+        subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    except FileNotFoundError as error:
+        raise TrainingError(
+            "There is no apt-get here. Run this on Debian, or put the packages that the recipe "
+            f"names into {folder}."
+        ) from error
+    except subprocess.CalledProcessError as error:
+        raise TrainingError(
+            f"apt-get could not download {', '.join(missing)}: {error.stderr.strip()}"
+        ) from error
 
 
 def collect(debs: Path, wanted: set[str], photos: Path) -> int:

@@ -11,6 +11,7 @@ from worker.training.base.autoencoder import RAW_SPAN
 from worker.training.base.recipe import DecoderRecipe
 from worker.training.degradations import KINDS, Pixels, degrade, draw_level
 from worker.training.photos import Photo, random_crop
+from worker.training.precision import autocast
 from worker.training.restoration import to_tensor
 
 
@@ -29,7 +30,7 @@ class DecodingLoss:
             raw = self._vae.encode(pixels).latents
         raw = raw + torch.randn(raw.shape) * RAW_SPAN * self._recipe.noise
         # The last decibels are finer than bfloat16 can count.
-        with torch.autocast("cpu", torch.bfloat16, enabled=progress < 0.6):
+        with autocast(pixels.device, progress < 0.6):
             decoded = self._vae.decode(raw).sample
         error = (decoded.float() - pixels) / 2
         squared = error.square().mean((1, 2, 3))

@@ -39,6 +39,8 @@ KEEP_EVERY = 200
 MAX_SIDE = 1400
 MIN_SIDE = 160
 WHITENING_CROPS = 300
+TYPICAL_CROP = 64
+NEUTRAL_CROP = 96
 # States in the middle of a run: latents shrunk by alpha, noise of that size.
 TYPICAL_ALPHA, TYPICAL_SIGMA = 0.8, 0.5
 
@@ -106,7 +108,7 @@ def _typical_latents(recipe: BaseRecipe, photos: list[Photo]) -> torch.Tensor:
     random = np.random.default_rng(recipe.seed + 1)
     crops = []
     for number in range(WHITENING_CROPS):
-        pixels = random_crop(photos, 64, random).pixels
+        pixels = random_crop(photos, TYPICAL_CROP, random).pixels
         kind = KINDS[number % len(KINDS)]
         crops.append(degrade(pixels, kind, draw_level(kind, random), random))
     latents = fold(to_tensor(crops), recipe.unet.latent_scale)
@@ -179,7 +181,7 @@ def noisy_batches(
     tokens = networks.tokenizer([""], padding="max_length", return_tensors="pt")
     empty = networks.text_encoder(tokens.input_ids)[0].expand(2, -1, -1)
     for number in range(recipe.unet.neutral_batches):
-        pixels = [random_crop(photos, 96, random).pixels for _ in range(2)]
+        pixels = [random_crop(photos, NEUTRAL_CROP, random).pixels for _ in range(2)]
         if number % 2:
             kind = KINDS[int(random.integers(len(KINDS)))]
             pixels = [degrade(p, kind, draw_level(kind, random), random) for p in pixels]

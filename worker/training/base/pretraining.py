@@ -14,6 +14,7 @@ from worker.training.base.recipe import BaseRecipe
 from worker.training.degradations import KINDS, Kind, Pixels, degrade, draw_level
 from worker.training.objective import Stretch, rollout_predictions
 from worker.training.photos import Photo, random_crop
+from worker.training.precision import autocast
 from worker.training.restoration import to_tensor
 from worker.training.sampler import Step, executed_steps
 
@@ -58,7 +59,7 @@ class PretrainingLoss:
 
         def denoise(z: torch.Tensor, timestep: Any) -> torch.Tensor:
             laid_out = z.contiguous(memory_format=torch.channels_last)
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast(z.device):
                 noise: torch.Tensor = self._unet(laid_out, timestep, embeddings)[0]
             return noise.float()
 

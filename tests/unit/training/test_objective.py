@@ -1,0 +1,91 @@
+"""What a restoring LoRA is trained for, and how the weights that are kept are picked."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from skimage.metrics import structural_similarity
+
+from worker.training import precision
+from worker.training.degradations import Pixels, add_noise, blur
+from worker.training.frozen_base import load_frozen
+from worker.training.objective import structure_loss
+from worker.training.precision import autocast
+from worker.training.recipe import Recipe
+from worker.training.restoration import to_tensor
+from worker.training.train import Places, train
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def pixels() -> Pixels:
+    random = np.random.default_rng(3)
+    return blur(random.integers(0, 256, (48, 40, 3), dtype=np.uint8), 1.5)
+
+
+def test_the_structure_loss_is_what_scikit_image_calls_dissimilar(pixels: Pixels) -> None:
+    noisy = add_noise(pixels, 12, np.random.default_rng(4))
+    loss = structure_loss(to_tensor([noisy]), to_tensor([pixels]))
+    _, whole = structural_similarity(
+        noisy, pixels, win_size=7, channel_axis=2, use_sample_covariance=False, full=True
+    )
+    inner = whole[3:-3, 3:-3].mean()
+    assert float(loss) == pytest.approx(1 - inner, abs=1e-4)
+
+
+def test_equal_pictures_have_no_structure_loss(pixels: Pixels) -> None:
+    picture = to_tensor([pixels])
+    assert float(structure_loss(picture, picture)) == pytest.approx(0, abs=1e-6)
+
+
+def test_latents_of_a_folding_base_unfold_to_the_picture(small_base: Path, pixels: Pixels) -> None:
+    base = load_frozen(str(small_base), CPU, bfloat16=False)
+    picture = to_tensor([pixels])
+    assert base.folds
+    torch.testing.assert_close(base.unfold(base.encode(picture)), picture, atol=0.01, rtol=0)
+
+
+def test_half_precision_waits_for_a_processor_that_is_quick_at_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given matrices whose product keeps float32 outside of autocast
+    ones = torch.ones(2, 2)
+    for quick, dtype in ((None, torch.float32), (torch.bfloat16, torch.bfloat16)):
+        monkeypatch.setattr(precision, "choose_autocast", lambda *_args, found=quick: found)
+        with autocast(CPU):
+            assert (ones @ ones).dtype is dtype
+        with autocast(CPU, wanted=False):
+            assert (ones @ ones).dtype is torch.float32
+
+
+def test_what_was_begun_from_is_kept_unless_something_better_comes(
+    small_base: Path, photo_folder: Path, tmp_path: Path
+) -> None:
+    # Given a LoRA, and a run from it that is far too fast to be of use
+    recipe = Recipe(
+        name="first",
+        base=str(small_base),
+        treats=("noise",),
+        rank=4,
+        steps=4,
+        batch=2,
+        crop=32,
+        held_out=2,
+        report_every=4,
+        warmup=1,
+        bfloat16=False,
+    )
+    first = train(recipe, Places(photo_folder, tmp_path, tmp_path / "run"), CPU, lambda _: None)
+    assert first.lora is not None
+    reckless = replace(recipe, name="second", learning_rate=30.0, structure=0.5)
+    places = Places(photo_folder, tmp_path, tmp_path / "other", start=first.lora)
+
+    second = train(reckless, places, CPU, lambda _: None)
+
+    assert second.lora is not None
+    before, after = load_file(first.lora), load_file(second.lora)
+    assert all(torch.equal(before[key], after[key]) for key in before)

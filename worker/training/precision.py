@@ -1,0 +1,14 @@
+"""Whether a step is computed in bfloat16: where the device has instructions for it.
+
+Processors without them emulate it, which made a step seventeen times slower.
+"""
+
+import torch
+
+from worker.engine.loading import choose_autocast
+
+
+def autocast(device: torch.device, wanted: bool = True) -> torch.autocast:
+    """A context that computes in bfloat16 if `wanted` and quick on `device`."""
+    quick = device.type != "cpu" or choose_autocast(device, "auto") is not None
+    return torch.autocast(device.type, torch.bfloat16, enabled=wanted and quick)
