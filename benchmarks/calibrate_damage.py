@@ -19,11 +19,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from worker.damage_measures import measure
-from worker.training.degradations import RANGES, degrade, resize
+from worker.training.degradations import RANGES, Kind, Range, degrade, resize
 from worker.training.photos import load_photos
 
 SIDE = 448
 PER_KIND = 3
+RESIZED = ("lowres", "phone")
 NONE = "none"
 OUTPUT = Path(__file__).parent.parent / "worker" / "damage_calibration.json"
 
@@ -44,10 +45,21 @@ def examples(folder: Path, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
             rows.append((measure(cut), NONE, 1.0, number))
             rows.append((measure(smaller), NONE, 1.0, number))
             for kind, span in RANGES.items():
-                level = float(random.uniform(*span.measured))
+                level = draw_level(kind, span, random)
                 rows.append((measure(degrade(cut, kind, level, random)), kind, level, number))
     measures, kinds, levels, numbers = zip(*rows, strict=True)
     return np.array(measures), np.array(kinds), np.array(levels), np.array(numbers)
+
+
+def draw_level(kind: Kind, span: Range, random: np.random.Generator) -> float:
+    """Even over the measured range; half of what is resized is so by a round factor.
+
+    An enlargement by exactly two repeats itself every two pixels, as the blocks of a JPEG do every
+    eight, and applications like round factors.
+    """
+    level = float(random.uniform(*span.measured))
+    rounded = kind in RESIZED and random.random() < 0.5
+    return round(level * 2) / 2 if rounded else level
 
 
 def main() -> None:

@@ -7,8 +7,10 @@ which no model here does.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
+from joblib import Memory
 from skimage.filters import gaussian, unsharp_mask
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
@@ -16,6 +18,9 @@ from worker.training.degradations import Pixels
 from worker.training.metrics import psnr
 
 Filter = Callable[[Pixels], Pixels]
+
+FAMILIES = ("unsharp", "nlm", "other")
+CACHE = Path(__file__).parent.parent / "var" / "quality"
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,12 @@ def deconvolution(pixels: Pixels, sigma: float, noise: float) -> Pixels:
 
 def to_uint8(picture: np.ndarray) -> Pixels:
     return np.asarray(np.clip(np.rint(picture * 255), 0, 255), dtype=np.uint8)
+
+
+@Memory(CACHE, verbose=0).cache  # type: ignore[untyped-decorator]
+def tuned(kind: str, family: str, damaged: list[Pixels], clean: list[Pixels]) -> Tuned:
+    """The best of one family for a kind, parameters picked on these very photos."""
+    return tune(dict(families(kind))[family], damaged, clean)
 
 
 def families(kind: str) -> Iterator[tuple[str, list[tuple[str, Filter]]]]:

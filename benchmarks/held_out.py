@@ -1,5 +1,6 @@
 """The photos that quality is measured on; no training and no tuning of models ever sees them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,10 +47,11 @@ def _middle(picture: Pixels) -> Pixels:
     return np.ascontiguousarray(picture[top : top + MAX_SIDE, left : left + MAX_SIDE])
 
 
-def cases(photos: list[Pixels], levels: int) -> list[Case]:
-    """The undamaged photos, then every kind at `levels` levels over its measured range."""
+def cases(photos: list[Pixels], levels: int, kinds: Sequence[Kind]) -> list[Case]:
+    """The undamaged photos, then each of `kinds` at `levels` levels over its measured range."""
     found = [Case(None, 0, photos, photos)]
-    for kind, span in RANGES.items():
+    for kind in kinds:
+        span = RANGES[kind]
         low, high = span.measured
         spread = [span.middle] if levels == 1 else np.linspace(low, high, levels).tolist()
         found += [_case(photos, kind, float(level)) for level in spread]

@@ -139,7 +139,8 @@ class _Run:
         """Judge the averaged weights by the real sampler, keep them if best, and save the run."""
         self.loop.swap_average()
         try:
-            gain = mean_gain(judge(self._base, self._samples, self._recipe))
+            verdicts = judge(self._base, self._samples, self._recipe)
+            gain = mean_gain(verdicts, self._recipe.structure)
             if gain > self._best["gain"] or not self._samples:
                 state = {
                     key: value.clone() for key, value in adapter_state(self._base.unet).items()

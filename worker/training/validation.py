@@ -109,7 +109,13 @@ def score(picture: Pixels, clean: Pixels) -> Score:
     return Score(psnr(picture, clean), ssim(picture, clean), gmsd(picture, clean))
 
 
-def mean_gain(verdicts: list[Verdict]) -> float:
-    """Mean PSNR after minus before, dB; 0 where there is nothing to judge."""
-    gains = [verdict.after.psnr - verdict.before.psnr for verdict in verdicts]
+def mean_gain(verdicts: list[Verdict], structure: float = 0.0) -> float:
+    """Mean PSNR after minus before, dB; 0 where there is nothing to judge.
+
+    SSIM's gain counts `structure` times as much as in the loss, which is a natural logarithm.
+    """
+    worth = structure * 10 / np.log(10)
+    gains = [
+        v.after.psnr - v.before.psnr + worth * (v.after.ssim - v.before.ssim) for v in verdicts
+    ]
     return float(np.mean(gains)) if gains else 0.0

@@ -1,0 +1,90 @@
+"""Every way to make a damaged photo better, side by side, and how well each does.
+
+Owns which methods are compared. How they are told is benchmarks/quality_tables.py's business.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.classical import FAMILIES, tuned
+from benchmarks.held_out import Case
+from benchmarks.restorer import Restorer
+from worker.training.degradations import Pixels
+from worker.training.validation import Score, score
+
+LORA_OF = {
+    "noise": "denoise",
+    "blur": "deblur",
+    "jpeg": "dejpeg",
+    "lowres": "lowres",
+    "phone": "face_restore",
+}
+STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
+STRENGTH_SIDE = 256
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one method made of the photos of a case: a score each, and the first picture."""
+
+    method: str
+    first: Pixels
+    scores: list[Score]
+
+    def mean(self, measure: str) -> float:
+        return float(np.mean([getattr(one, measure) for one in self.scores]))
+
+    def changes(self, before: "Column") -> list[float]:
+        """PSNR gained per photo, dB."""
+        return [a.psnr - b.psnr for a, b in zip(self.scores, before.scores, strict=True)]
+
+
+def columns(case: Case, restorer: Restorer) -> list[Column]:
+    """Every method on one case; the damaged photos themselves come first."""
+    made = [Column("input", case.damaged[0], scored(case.damaged, case.clean))]
+    for method, lora in _models(case):
+        pictures = [restorer.enhance(picture, lora) for picture in case.damaged]
+        made.append(Column(method, pictures[0], scored(pictures, case.clean)))
+    if case.kind is not None:
+        made += list(_classical(case, case.kind))
+    return made
+
+
+def _models(case: Case) -> Iterator[tuple[str, str]]:
+    yield "base", "none"
+    if case.kind is not None:
+        yield "LoRA", LORA_OF[case.kind]
+    yield "auto", "auto"
+
+
+def _classical(case: Case, kind: str) -> Iterator[Column]:
+    for family in FAMILIES:
+        found = tuned(kind, family, case.damaged, case.clean)
+        name = f"other: {found.name}" if family == "other" else family
+        yield Column(name, found.pictures[0], scored(found.pictures, case.clean))
+
+
+def scored(pictures: list[Pixels], clean: list[Pixels]) -> list[Score]:
+    return [score(picture, whole) for picture, whole in zip(pictures, clean, strict=True)]
+
+
+def strengths(case: Case, restorer: Restorer) -> dict[float, list[float]]:
+    """PSNR gained per photo by the LoRA that treats `case`, at every strength of the slider."""
+    assert case.kind is not None
+    pairs = [(_middle(d), _middle(c)) for d, c in zip(case.damaged, case.clean, strict=True)]
+    before = scored(*map(list, zip(*pairs, strict=True)))
+    return {
+        strength: [
+            score(restorer.enhance(damaged, LORA_OF[case.kind], strength), clean).psnr - first.psnr
+            for (damaged, clean), first in zip(pairs, before, strict=True)
+        ]
+        for strength in STRENGTHS
+    }
+
+
+def _middle(pixels: Pixels) -> Pixels:
+    top, left = (max(0, (side - STRENGTH_SIDE) // 2) for side in pixels.shape[:2])
+    cut = pixels[top : top + STRENGTH_SIDE, left : left + STRENGTH_SIDE]
+    return np.ascontiguousarray(cut)

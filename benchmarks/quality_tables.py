@@ -1,0 +1,113 @@
+"""Tells in tables and one picture what benchmarks/quality_methods.py measured."""
+
+from collections import Counter
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from benchmarks.held_out import Case
+from benchmarks.quality_methods import LORA_OF, STRENGTHS, Column
+from worker.damage import diagnose
+from worker.training.degradations import RANGES, Pixels
+
+TILE = 160
+LINE = 14
+Made = dict[str, tuple[Case, list[Column]]]
+
+
+def section(case: Case, made: list[Column], photos: list[str]) -> str:
+    """A markdown table of one case; the last column counts photos better in all three measures."""
+    lines = [
+        f"### {case.label}",
+        "",
+        "| method | PSNR | SSIM | GMSD | worst PSNR change | better in all three |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    return "\n".join([*lines, *(_row(column, made[0], photos) for column in made), ""])
+
+
+def _row(column: Column, before: Column, photos: list[str]) -> str:
+    changes = column.changes(before)
+    worst = int(np.argmin(changes))
+    pairs = zip(column.scores, before.scores, strict=True)
+    better = sum(a.psnr > b.psnr and a.ssim > b.ssim and a.gmsd < b.gmsd for a, b in pairs)
+    told = f"{changes[worst]:+.2f} ({photos[worst]})" if column is not before else ""
+    return (
+        f"| {column.method} | {column.mean('psnr'):.2f} | {column.mean('ssim'):.4f} "
+        f"| {column.mean('gmsd'):.4f} | {told} | {better} of {len(changes)} |"
+    )
+
+
+def automatic(made: Made, photos: list[str]) -> str:
+    """How far `auto` is from the LoRA that suits, and from the input."""
+    lines = [
+        "| damage | suited LoRA, dB | auto, dB | auto less LoRA | auto less input, worst photo |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    behind = []
+    for label, (_, columns) in made.items():
+        named = {column.method: column for column in columns}
+        auto, changes = named["auto"], named["auto"].changes(named["input"])
+        worst = int(np.argmin(changes))
+        if "LoRA" in named:
+            behind += auto.changes(named["LoRA"])
+            suited = f"{named['LoRA'].mean('psnr'):.2f}"
+            gap = f"{np.mean(auto.changes(named['LoRA'])):+.2f}"
+        else:
+            suited = gap = ""
+        lines.append(
+            f"| {label} | {suited} | {auto.mean('psnr'):.2f} | {gap} "
+            f"| {changes[worst]:+.2f} ({photos[worst]}) |"
+        )
+    mean = f"Mean over all damaged photos: {np.mean(behind):+.2f} dB." if behind else ""
+    return "\n".join([*lines, "", mean, ""])
+
+
+def by_strength(found: dict[str, dict[float, list[float]]]) -> str:
+    """Mean PSNR gain per LoRA and strength, the worst photo's in brackets."""
+    head = [
+        f"| LoRA | {' | '.join(f'{s:g}' for s in STRENGTHS)} |",
+        f"|{' --- |' * (len(STRENGTHS) + 1)}",
+    ]
+    rows = []
+    for kind, gains in found.items():
+        cells = [f"{np.mean(g):+.2f} ({min(g):+.2f})" for g in gains.values()]
+        rows.append(f"| {LORA_OF[kind]} | {' | '.join(cells)} |")
+    return "\n".join([*head, *rows, ""])
+
+
+def confusion(cases: list[Case]) -> str:
+    """What is measured where what was done, over every photo and level."""
+    kinds = ["none", *RANGES]
+    counts = {kind: Counter[str]() for kind in kinds}
+    for case in cases:
+        counts[case.kind or "none"].update(diagnose(picture).kind for picture in case.damaged)
+    head = f"| done \\ measured | {' | '.join(kinds)} |\n|{' --- |' * (len(kinds) + 1)}"
+    rows = [f"| {t} | {' | '.join(str(counts[t][k]) for k in kinds)} |" for t in kinds]
+    right, total = sum(counts[k][k] for k in kinds), sum(sum(c.values()) for c in counts.values())
+    return "\n".join([head, *rows, "", f"{right} of {total} right.", ""])
+
+
+def sheet(made: Made) -> Image.Image:
+    """One row per case: input, base, LoRA, auto, the best classical filter, clean."""
+    rows = [value for value in made.values() if value[0].kind is not None]
+    picture = Image.new("RGB", (6 * TILE, len(rows) * (TILE + LINE)), "white")
+    draw = ImageDraw.Draw(picture)
+    for row, (case, columns) in enumerate(rows):
+        for place, (pixels, words) in enumerate(_cells(case, columns)):
+            picture.paste(_tile(pixels), (place * TILE, row * (TILE + LINE)))
+            spot = (place * TILE + 2, row * (TILE + LINE) + TILE + 1)
+            draw.text(spot, words[:26], fill="black")
+    return picture
+
+
+def _cells(case: Case, columns: list[Column]) -> list[tuple[Pixels, str]]:
+    models, filters = columns[:4], columns[4:]
+    shown = [*models, max(filters, key=lambda column: column.mean("psnr"))]
+    cells = [(c.first, f"{c.method} {c.scores[0].psnr:.1f}") for c in shown]
+    return [*cells, (case.clean[0], f"clean ({case.label})")]
+
+
+def _tile(pixels: Pixels) -> Image.Image:
+    top, left = ((side - TILE) // 2 for side in pixels.shape[:2])
+    return Image.fromarray(pixels[top : top + TILE, left : left + TILE])

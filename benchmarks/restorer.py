@@ -1,0 +1,82 @@
+"""What a worker does with one picture, without ledger, files and processes.
+
+Owns the way from pixels and a wish to pixels: the worker's own chooser and step engine. What was
+made is kept on disk, by picture, weights and settings, so that a run that was ended goes on.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from shared.loras.catalog import Catalog
+from shared.params import JobParams, LoraMode, LoraRef
+from worker.attempt import engine_job
+from worker.choice import Chooser, Chosen
+from worker.engine.interface import Pixels, StopFlag
+from worker.engine.loading import load_base
+from worker.engine.profiles import choose_limits
+from worker.engine.step_engine import StepEngine
+
+_WAY = {"strength", "steps", "guidance_scale", "prompt", "negative_prompt", "fidelity", "seed"}
+
+
+class Restorer:
+    """The warm engine of the embedded base."""
+
+    def __init__(self, base: Path, loras: Path, kept: Path) -> None:
+        loaded = load_base(str(base), torch.device("cpu"))
+        self._engine = StepEngine(loaded, choose_limits(loaded.pipeline, loaded.device))
+        catalog = Catalog(loras, "tiny")
+        catalog.scan()
+        self._chooser = Chooser(catalog, "tiny")
+        self._base = _digest(*(path.read_bytes() for path in sorted(base.rglob("*.safetensors"))))
+        self._kept = kept
+        kept.mkdir(parents=True, exist_ok=True)
+
+    def enhance(self, pixels: Pixels, lora: str, strength: float | None = None) -> Pixels:
+        """One picture with `lora`: `auto`, `none`, or a LoRA's name."""
+        params, chosen = self._settled(pixels, lora, strength)
+        path = self._kept / f"{self._key(pixels, params, chosen)}.png"
+        if not path.exists():
+            Image.fromarray(self.make(pixels, params, chosen)).save(path, compress_level=1)
+        with Image.open(path) as opened:
+            return np.asarray(opened)
+
+    def make(self, pixels: Pixels, params: JobParams, chosen: Chosen) -> Pixels:
+        """One picture, whether it was made before or not."""
+        job = engine_job(pixels, params, chosen, StopFlag())
+        return self._engine.submit(job, lambda _event: None).result().pixels
+
+    def make_anew(self, pixels: Pixels, lora: str) -> Pixels:
+        return self.make(pixels, *self._settled(pixels, lora, None))
+
+    def _settled(
+        self, pixels: Pixels, lora: str, strength: float | None
+    ) -> tuple[JobParams, Chosen]:
+        modes = {"auto": LoraMode.AUTO, "none": LoraMode.NONE}
+        params = JobParams(
+            lora_mode=modes.get(lora, LoraMode.NAMED),
+            loras=[] if lora in modes else [LoraRef(name=lora)],
+            strength=strength,
+            seed=0,
+            preview=False,
+        )
+        return self._chooser.settle(params, pixels)
+
+    def _key(self, pixels: Pixels, params: JobParams, chosen: Chosen) -> str:
+        weights = [(entry.sha256, scale) for entry, scale in chosen]
+        way = params.model_dump_json(include=_WAY)
+        return _digest(pixels.tobytes(), f"{self._base} {pixels.shape} {weights} {way}".encode())
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+def _digest(*parts: bytes) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(hashlib.sha256(part).digest())
+    return whole.hexdigest()[:32]
