@@ -23,7 +23,7 @@ from worker.training.degradations import RANGES, Kind, Range, degrade, resize
 from worker.training.photos import load_photos
 
 SIDE = 448
-PER_KIND = 3
+PER_KIND = 2
 RESIZED = ("lowres", "phone")
 NONE = "none"
 OUTPUT = Path(__file__).parent.parent / "worker" / "damage_calibration.json"

@@ -21,5 +21,9 @@ class OutOfSpace(TrainingError):
     """Raised when the disk cannot take a checkpoint; the last complete one is kept."""
 
 
+class Diverged(TrainingError):
+    """Raised when the loss is no number any more; nothing that came of it is kept."""
+
+
 class RunChanged(TrainingError):
     """Raised when a run is resumed with settings that its checkpoint was not made with."""

@@ -78,7 +78,7 @@ def _decode(path: Path, max_side: int) -> Pixels:
 
 def _caption(path: Path) -> str:
     beside = path.with_suffix(".txt")
-    return beside.read_text("utf-8").strip() if beside.is_file() else ""
+    return beside.read_text("utf-8", errors="replace").strip() if beside.is_file() else ""
 
 
 def _too_few(folder: Path, photos: list[Photo], skipped: dict[str, str]) -> str:

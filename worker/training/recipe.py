@@ -4,6 +4,9 @@ Owns names, defaults and limits. A run's checkpoint remembers its recipe, so tha
 the run that was begun.
 """
 
+import math
+import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -12,6 +15,9 @@ from worker.training.loop import Schedule
 
 Task = Literal["restore", "style"]
 Objective = Literal["rollout", "path"]
+
+# A dot would end an adapter's name, a slash its folder.
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}"
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,19 @@ class Recipe:
             return "treats is empty; name at least one kind of damage"
         if self.crop % 16:
             return f"crop is {self.crop}; it must be a multiple of 16"
+        if not re.fullmatch(NAME, self.name):
+            return f"name is {self.name!r}; it may hold letters, digits, _ and -"
         small = {key for key in _POSITIVE if getattr(self, key) < 1}
-        return f"{', '.join(sorted(small))} must be 1 or more" if small else None
+        if small:
+            return f"{', '.join(sorted(small))} must be 1 or more"
+        return next((words for right, words in self._limits() if not right), None)
+
+    def _limits(self) -> Iterator[tuple[bool, str]]:
+        yield 0 < self.learning_rate < math.inf, "learning rate must be greater than 0"
+        yield 0 <= self.constant_share < 1, "constant share must be 0 or more and less than 1"
+        strengths = (self.strength, *self.judged_strengths)
+        yield all(0 < value <= 1 for value in strengths), "strength must be above 0 and at most 1"
+        yield self.held_out >= 0, "held out must be 0 or more"
 
 
 _POSITIVE = ("rank", "steps", "batch", "crop", "horizon", "sampler_steps", "report_every")

@@ -4,6 +4,7 @@ Owns the order of things: read, resume or begin, train, judge, keep the best, wr
 nothing of each other.
 """
 
+import math
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +21,8 @@ from worker.training.adapter import (
     load_adapter_state,
     save_adapter,
 )
-from worker.training.checkpoint import load_checkpoint, save_checkpoint
-from worker.training.errors import NameTaken, RunChanged, TrainingError
+from worker.training.checkpoint import load_checkpoint, room_for, save_checkpoint
+from worker.training.errors import Diverged, NameTaken, RunChanged, TrainingError
 from worker.training.frozen_base import FrozenBase, load_frozen
 from worker.training.loop import Group, Loop, Progress
 from worker.training.photos import PhotoSet, load_photos
@@ -66,7 +67,8 @@ def train(
 ) -> Outcome:
     """Run `recipe` to its end, or until SIGINT or SIGTERM, from where its checkpoint stands.
 
-    Raises NameTaken, NoPhotos, OutOfSpace, RunChanged, or TrainingError for a bad recipe or base.
+    Raises NameTaken, NoPhotos, OutOfSpace, Diverged, RunChanged, or TrainingError for a bad
+    recipe or base.
     """
     if problem := recipe.problem():
         raise TrainingError(problem + ".")
@@ -81,7 +83,8 @@ def train(
             run.go_on(tell, stop)
         except _Stopped:
             return Outcome(False, run.loop.step, None, None, None, photos.skipped)
-    return run.finish(target)
+    with room_for(target):
+        return run.finish(target)
 
 
 def lora_path(recipe: Recipe, places: Places) -> Path:
@@ -126,6 +129,7 @@ class _Run:
 
         def after_step(progress: Progress) -> None:
             tell(progress)
+            _refuse_what_is_no_number(progress)
             if progress.step % self._recipe.report_every == 0:
                 self._keep()
             elif stop:
@@ -152,9 +156,11 @@ class _Run:
         self._save()
 
     def _log(self, gain: float) -> None:
-        self._places.run.mkdir(parents=True, exist_ok=True)
-        with (self._places.run / "curve.csv").open("a", encoding="utf-8") as curve:
-            curve.write(f"{self.loop.step},{gain:.4f}\n")
+        path = self._places.run / "curve.csv"
+        with room_for(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as curve:
+                curve.write(f"{self.loop.step},{gain:.4f}\n")
 
     def _save(self) -> None:
         state = {"recipe": _plain(self._recipe), "loop": self.loop.state(), "best": self._best}
@@ -172,6 +178,14 @@ class _Run:
         save_adapter(target, self._best["adapter"], metadata(self._recipe))
         gain = mean_gain(verdicts) if verdicts else None
         return Outcome(True, self.loop.step, gain, target, report, self._skipped)
+
+
+def _refuse_what_is_no_number(progress: Progress) -> None:
+    if not math.isfinite(progress.loss):
+        raise Diverged(
+            f"The loss is no number any more at step {progress.step}. Use a smaller "
+            "--learning-rate and another --name, or remove the run's folder."
+        )
 
 
 def _adapted(base: FrozenBase, recipe: Recipe, start: Path | None) -> list[torch.nn.Parameter]:

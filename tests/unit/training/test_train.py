@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,14 +14,25 @@ import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
+from shared.loras.catalog import Catalog
+from shared.loras.entry import LoraState
+from tests.support.checkpoints import make_sd15
 from tests.support.wait import wait_until
 from worker.training import checkpoint
 from worker.training.adapter import add_adapter
-from worker.training.errors import NameTaken, NoPhotos, OutOfSpace, RunChanged, TrainingError
-from worker.training.frozen_base import load_frozen
+from worker.training.errors import (
+    Diverged,
+    NameTaken,
+    NoPhotos,
+    OutOfSpace,
+    RunChanged,
+    TrainingError,
+)
+from worker.training.frozen_base import FrozenBase, load_frozen
+from worker.training.main import parse
 from worker.training.recipe import Recipe
 from worker.training.train import CHECKPOINT, Places, load_start, lora_path, train
 
@@ -41,6 +53,7 @@ def recipe(small_base: Path) -> Recipe:
         held_out=2,
         report_every=4,
         warmup=2,
+        judged_strengths=(),
         bfloat16=False,
     )
 
@@ -235,6 +248,13 @@ def test_a_full_disk_keeps_the_last_whole_checkpoint(
         ({"treats": ()}, "at least one kind"),
         ({"treats": ("rain",)}, "unknown"),
         ({"rank": 0}, "rank must be 1 or more"),
+        ({"learning_rate": 0.0}, "learning rate must be"),
+        ({"learning_rate": float("nan")}, "learning rate must be"),
+        ({"constant_share": 1.0}, "constant share must be"),
+        ({"strength": 1.5}, "strength must be"),
+        ({"held_out": -1}, "held out must be"),
+        ({"name": "../elsewhere"}, "letters, digits"),
+        ({"name": "a.dot"}, "letters, digits"),
     ],
 )
 def test_bad_numbers_are_refused_in_words(
@@ -247,6 +267,70 @@ def test_bad_numbers_are_refused_in_words(
 def test_a_base_that_cannot_be_loaded_is_named(recipe: Recipe, places: Places) -> None:
     with pytest.raises(TrainingError, match="nowhere"):
         train(replace(recipe, base=str(places.run / "nowhere")), places, CPU, quiet)
+
+
+def test_a_full_disk_at_the_very_end_is_a_sentence_and_the_run_goes_on(
+    recipe: Recipe, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("worker.training.adapter.save_file", full)
+        with pytest.raises(OutOfSpace, match="toy_tiny"):
+            train(recipe, places, CPU, quiet)
+    assert not lora_path(recipe, places).exists()
+
+    assert train(recipe, places, CPU, quiet).lora == lora_path(recipe, places)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_writes_no_lora(
+    recipe: Recipe, places: Places
+) -> None:
+    reckless = replace(recipe, learning_rate=1e30, warmup=1)
+    with pytest.raises(Diverged, match="smaller --learning-rate"):
+        train(reckless, places, CPU, quiet)
+    assert not lora_path(recipe, places).exists()
+
+
+def test_captions_are_what_a_style_is_learnt_with(
+    recipe: Recipe, places: Places, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # Given photos of which one has a caption, in an encoding of its own
+    shutil.copytree(places.photos, tmp_path / "captioned")
+    (tmp_path / "captioned" / "photo3.txt").write_bytes("une fenêtre".encode("latin-1"))
+    asked: set[str] = set()
+    embed = FrozenBase.embed
+
+    def noting(base: FrozenBase, prompts: list[str]) -> torch.Tensor:
+        asked.update(prompts)
+        return embed(base, prompts)
+
+    monkeypatch.setattr(FrozenBase, "embed", noting)
+    styled = replace(recipe, task="style", steps=20, prompts=("old photo",))
+
+    train(styled, replace(places, photos=tmp_path / "captioned"), CPU, quiet)
+
+    assert asked == {"old photo", "une fen\ufffdtre"}
+
+
+def test_the_settings_of_a_small_card_train_a_lora_for_sd15(places: Places, tmp_path: Path) -> None:
+    # Given the options of a person with SD 1.5, but for crops as small as these photos
+    checkpoint_folder = make_sd15(tmp_path / "sd15")
+    recipe, _ = parse(
+        f"{places.photos} --name=small_card --base={checkpoint_folder} --crop=64 --steps=3 "
+        "--report-every=3 --held-out=1 --treats noise".split()
+    )
+
+    outcome = train(recipe, places, CPU, quiet)
+
+    assert (recipe.batch, recipe.objective, recipe.gradient_checkpointing) == (1, "path", True)
+    assert outcome.lora is not None
+    assert outcome.lora.name == "small_card_sd15.safetensors"
+    assert all("attn" in key for key in weights(outcome.lora))
+    catalog = Catalog(places.loras, "sd15")
+    catalog.scan()
+    assert [entry.state for entry in catalog.entries()] == [LoraState.AVAILABLE]
 
 
 def test_a_style_is_learnt_from_captions(recipe: Recipe, places: Places) -> None:
