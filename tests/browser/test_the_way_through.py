@@ -28,7 +28,7 @@ def test_a_dropped_photo_becomes_a_downloaded_picture(page: Page, stack: Running
     expect(page.locator("#percent")).to_have_text(re.compile(r"^\d+ %$"))
     expect(page.locator("#remaining")).to_contain_text("left")
     wait_for(page, "succeeded")
-    expect(page.locator("#facts")).to_contain_text("first look")
+    expect(page.locator("#speed")).to_contain_text("first look")
     name, data = download(page)
     assert name == "selfie-retouched.png"
     with Image.open(io.BytesIO(data)) as image:

@@ -57,6 +57,7 @@ export class CompareView extends HTMLElement {
     slider.textContent = say("mode_slider");
     side.textContent = say("mode_side");
     hold.textContent = say("mode_hold");
+    hold.title = say("mode_hold_note");
     this.modes?.setAttribute("aria-label", say("modes"));
     this.split?.setAttribute("aria-label", say("split"));
     if (this.beforeTag && this.afterTag) {

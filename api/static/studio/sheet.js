@@ -50,7 +50,14 @@ export class Row {
 /** @param {Shot} shot */
 function atRest({ kept }) {
   if (kept.phase === "failed") return `${say("failed")}: ${kept.problem?.sentence ?? ""}`;
-  return say(kept.phase);
+  return `${say(kept.phase)} · ${when(kept.created)}`;
+}
+
+/** The hour today, the day before that. @param {number} created milliseconds since 1970 */
+function when(created) {
+  const isToday = new Date(created).toDateString() === new Date().toDateString();
+  const form = new Intl.DateTimeFormat(document.documentElement.lang, isToday ? { timeStyle: "short" } : { dateStyle: "medium" });
+  return form.format(created);
 }
 
 /** What is being done to a photo, in the page's language. @param {Shot} shot */

@@ -25,6 +25,7 @@ export class Shot extends EventTarget {
     this.isForgotten = false;
     /** @type {Blob | null} */
     this.preview = null;
+    this.isPreviewAsked = false;
     this.percent = 0;
     /** @type {number | null} */
     this.eta = null;
@@ -164,8 +165,6 @@ export class Shot extends EventTarget {
   hearState(data) {
     if (data.queue) this.ahead = data.queue.position;
     if (data.progress) this.hearProgress(data.progress, data.stage);
-    // A whole job is a stream's beginning: the small result may have come before it.
-    if (data.links && data.state === "running" && !this.preview) this.fetchPreview();
     if (data.state === "succeeded") this.finish();
     else if (data.state === "failed") this.hearFailure(data.error ?? {});
     else if (data.state === "canceled") this.end("canceled");
@@ -178,10 +177,13 @@ export class Shot extends EventTarget {
     this.percent = Math.max(this.percent, progress.percent);
     this.eta = progress.eta_seconds;
     if (stage) this.stage = stage === "saving" ? "last_bit" : stage;
+    // Previews go first, so one whose event came before the stream was opened is there by now.
+    if (progress.step >= 1 && !this.isPreviewAsked) this.fetchPreview();
     this.tell("change");
   }
 
   async fetchPreview() {
+    this.isPreviewAsked = true;
     const asked = ask(`/v1/jobs/${this.kept.jobId}/preview`).then((answer) => answer.blob());
     const preview = await asked.catch(() => null); // the full picture comes anyway
     if (!preview || this.isAtRest) return;
@@ -246,6 +248,7 @@ export class Shot extends EventTarget {
     Object.assign(this.kept, { jobId: null, job: null, problem: null, phase: "reading" });
     this.percent = 0;
     this.preview = null;
+    this.isPreviewAsked = false;
     this.began = performance.now();
   }
 

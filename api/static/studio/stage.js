@@ -108,7 +108,10 @@ export class Stage {
     this.drawError();
     if (!shot) return;
     if (!shot.isAtRest) this.drawWork(shot);
-    if (shot.kept.phase === "succeeded") part("facts").textContent = facts(shot);
+    if (shot.kept.phase === "succeeded") {
+      part("speed").textContent = speed(shot);
+      part("facts").textContent = facts(shot);
+    }
     if (shot.kept.phase === "canceled") compareView().note(say("canceled"));
     this.say(shot);
     const isFollowed = navigator.onLine && (shot.isConnected || shot.isAtRest);
@@ -157,21 +160,30 @@ export function notice(text) {
   if (part("notice").textContent !== text) part("notice").textContent = text;
 }
 
-/** How fast it was and what it ran with. @param {Shot} shot */
-function facts({ kept }) {
+/** How fast it was, as seen from here. @param {Shot} shot */
+function speed({ kept }) {
   const { look, preview, full } = kept.timings;
-  const { params, timings, degraded } = kept.job;
-  const parts = [
+  const { queued_seconds } = kept.job.timings;
+  return listed([
     look && say("fact_look", { n: Math.round(look) }),
     preview && say("fact_preview", { n: preview.toFixed(1) }),
     full && say("fact_full", { n: full.toFixed(1) }),
-    timings.queued_seconds >= 0.1 && say("fact_queue", { n: timings.queued_seconds.toFixed(1) }),
-    say("fact_size", { w: kept.job.result.width, h: kept.job.result.height }),
+    queued_seconds >= 0.1 && say("fact_queue", { n: queued_seconds.toFixed(1) }),
+  ]) || say("succeeded");
+}
+
+/** What it ran with, and why. @param {Shot} shot */
+function facts({ kept }) {
+  const { params, result, degraded } = kept.job;
+  return listed([
+    say("fact_size", { w: result.width, h: result.height }),
     params.strength !== null && say("fact_strength", { n: params.strength }),
     params.loras.map((/** @type {any} */ lora) => `${lora.name}:${lora.scale}`).join(", ") || say("none"),
-    params.lora_reason,
     say("fact_seed", { n: params.seed }),
+    params.lora_reason,
     ...degraded.map((/** @type {{message: string}} */ item) => item.message),
-  ];
-  return parts.filter(Boolean).join(" · ");
+  ]);
 }
+
+/** @param {any[]} parts */
+const listed = (parts) => parts.filter(Boolean).join(" · ");

@@ -1,0 +1,222 @@
+"""The page in Chromium: its weight, how soon it is there, and how soon a photo is answered.
+
+`python -m benchmarks.page [--rounds 10] [--throttled 3]`: the whole service with the embedded base.
+Times are taken inside the page, from the event that a person causes to the frame after what they
+see. The throttled load is that of Chromium's own tools: "Slow 4G" (1.44 Mbit/s, 562 ms) and a
+processor slowed down four times.
+"""
+
+import argparse
+import base64
+import collections
+import shutil
+import statistics
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from benchmarks.service import photo, running_service
+
+ROOT = Path(__file__).parents[1]
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+SLOW_4G = {
+    "offline": False,
+    "latency": 562.5,
+    "downloadThroughput": 180_000,
+    "uploadThroughput": 84_375,
+}
+SLOWER_PROCESSOR = 4
+# Resolves with the time of the frame that first shows what is waited for.
+SEEN = """(() => {
+  window.file = (text, name) => new File(
+    [Uint8Array.from(atob(text), c => c.charCodeAt(0))], name, { type: 'image/jpeg' });
+  window.drop = file => {
+    const transfer = new DataTransfer();
+    transfer.items.add(file);
+    document.body.dispatchEvent(
+      new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }));
+    return performance.now();
+  };
+  window.seen = test => new Promise(done => {
+    const look = () => {
+      if (!test()) return;
+      watch.disconnect();
+      requestAnimationFrame(() => setTimeout(() => done(performance.now())));
+    };
+    const watch = new MutationObserver(look);
+    watch.observe(document.querySelector('main'),
+      { subtree: true, childList: true, attributes: true, characterData: true });
+  });
+  window.last = () => [...document.querySelectorAll('compare-view .after .layer')].at(-1);
+  window.settled = () => document.getElementById('stage').dataset.phase === 'succeeded';
+})()"""
+DROP = """async ([text, name]) => {
+  const photo = file(text, name);
+  const look = seen(() => last() instanceof HTMLCanvasElement);
+  const longest = () => Math.max(last()?.naturalWidth ?? 0, last()?.naturalHeight ?? 0);
+  const small = seen(() => longest() > 0 && longest() <= 128);
+  const full = seen(() => settled() && longest() > 128);
+  const began = performance.now();
+  drop(photo);
+  const times = {};
+  const note = (name, promise) => promise.then(at => { times[name] = at - began; });
+  await Promise.all([note('look', look), note('full', full),
+    Promise.race([note('small', small), full])]);
+  return times;
+}"""
+LET_GO = """async value => {
+  const range = document.getElementById('strength-range');
+  range.value = value;
+  range.dispatchEvent(new Event('input', { bubbles: true }));
+  const before = last();
+  const shown = seen(() => last() !== before && last()?.naturalWidth);
+  const began = performance.now();
+  range.dispatchEvent(new Event('change', { bubbles: true }));
+  return (await shown) - began;
+}"""
+LOAD = """() => ({
+  paint: performance.getEntriesByName('first-contentful-paint')[0].startTime,
+  interactive: performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd,
+})"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--throttled", type=int, default=3)
+    options = parser.parse_args()
+    chromium = shutil.which("chromium") or "/usr/bin/chromium"
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_service(Path(folder), {}) as (url, _),
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(
+            executable_path=chromium, chromium_sandbox=False, args=["--no-first-run"]
+        )
+        weight(browser, url)
+        throttled(browser, url, options.throttled)
+        answers(browser, url, options.rounds)
+        super_resolution(browser, url)
+        axe(browser, url)
+        browser.close()
+
+
+def weight(browser: Browser, url: str) -> None:
+    """Bytes of the first load as they come over the wire, by kind."""
+    page = browser.new_page()
+    sizes: dict[str, int] = collections.defaultdict(int)
+
+    def count(request: Any) -> None:
+        kind = request.url.removeprefix(url).rpartition("?")[0] or request.url.removeprefix(url)
+        if not kind.startswith("/v1/"):
+            sizes[Path(kind).suffix or "page"] += request.sizes()["responseBodySize"]
+
+    page.on("requestfinished", count)
+    page.goto(url, wait_until="networkidle")
+    page.close()
+    print(f"first load, compressed: {sum(sizes.values()) / 1024:.1f} KiB {dict(sizes)}")
+
+
+def throttled(browser: Browser, url: str, rounds: int) -> None:
+    """First paint and interactivity under the tools' profile for a slow phone."""
+    found = []
+    for _ in range(rounds):
+        context = browser.new_context()  # with an empty cache
+        page = context.new_page()
+        tools = context.new_cdp_session(page)
+        tools.send("Network.enable")
+        tools.send("Network.emulateNetworkConditions", SLOW_4G)
+        tools.send("Emulation.setCPUThrottlingRate", {"rate": SLOWER_PROCESSOR})
+        page.goto(url, wait_until="load", timeout=120_000)
+        page.wait_for_function(
+            "() => performance.getEntriesByName('first-contentful-paint').length"
+        )
+        found.append(page.evaluate(LOAD))
+        context.close()
+    for name in ("paint", "interactive"):
+        show(f"throttled, {name}", [one[name] for one in found])
+
+
+def answers(browser: Browser, url: str, rounds: int) -> None:
+    """From drop to look, small and full result; from letting the slider go to its preview."""
+    page = browser.new_page()
+    page.add_init_script(SEEN)
+    page.goto(url)
+    page.wait_for_timeout(2500)  # whatever the page does when idle
+    for side in (512, 3500):
+        text = base64.b64encode(photo(side)).decode()
+        page.evaluate(DROP, [text, "warm.jpg"])
+        times = [page.evaluate(DROP, [text, f"{n}.jpg"]) for n in range(rounds)]
+        for name, said in (("look", "first look"), ("small", "128 px"), ("full", "full picture")):
+            show(f"{side} px: drop to {said}", [one[name] for one in times if name in one])
+        if side == 512:
+            page.evaluate(LET_GO, "0.95")
+            values = [f"{0.1 + 0.05 * n:.2f}" for n in range(rounds)]
+            show("slider let go to preview", [page.evaluate(LET_GO, value) for value in values])
+    page.close()
+
+
+def super_resolution(browser: Browser, url: str) -> None:
+    """The browser's own enlargement of a 256 px photo; what Chromium here has no hardware for."""
+    page = browser.new_page()
+    page.add_init_script("localStorage.setItem('retouch.superres', 'on')")
+    page.goto(url)
+    if page.evaluate("fetch('/extras.json').then(answer => answer.json())") is None:
+        print("super-resolution: not installed")
+        return
+    page.route("**/v1/images", lambda _: None)
+    page.wait_for_selector("#superres-row", state="visible")
+    for n in range(3):
+        jpeg = {"name": f"{n}.jpg", "mimeType": "image/jpeg", "buffer": photo(256)}
+        page.set_input_files("#file", jpeg)  # type: ignore[arg-type]
+        page.wait_for_function(
+            "() => /Super-res/.test(document.querySelector('.badge').textContent)", timeout=120_000
+        )
+    print(f"super-resolution 256 to 512 px: {page.inner_text('.badge')}")
+    page.close()
+
+
+def axe(browser: Browser, url: str) -> None:
+    """What axe finds in the empty and in the finished page, in both themes, by its impact."""
+    if not AXE.exists():
+        print("axe: not installed (npm ci)")
+        return
+    found: collections.Counter[str] = collections.Counter()
+    for theme in ("light", "dark"):
+        context = browser.new_context(color_scheme=theme, bypass_csp=True)  # type: ignore[arg-type]
+        page = context.new_page()
+        page.add_init_script(SEEN)
+        page.goto(url)
+        found.update(violations(page))
+        page.evaluate(DROP, [base64.b64encode(photo(256)).decode(), "a.jpg"])
+        found.update(violations(page))
+        context.close()
+    print(f"axe, four states: {dict(found) or 'nothing'}")
+
+
+def violations(page: Page) -> list[str]:
+    page.add_script_tag(path=AXE)
+    found = page.evaluate(
+        "async () => (await axe.run()).violations.map(one => [one.impact, one.id])"
+    )
+    return [f"{impact}: {name}" for impact, name in found]
+
+
+def show(
+    name: str, milliseconds: list[float], middle: Callable[..., float] = statistics.median
+) -> None:
+    if not milliseconds:
+        print(f"{name}: never seen")
+        return
+    most, least = max(milliseconds), min(milliseconds)
+    print(
+        f"{name}: {middle(milliseconds):.0f} ms (of {len(milliseconds)}: {least:.0f} to {most:.0f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
