@@ -37,6 +37,13 @@ def wait_for(page: Page, *phases: str) -> None:
     page.wait_for_function(PHASES, arg=list(phases))
 
 
+def take_long(page: Page, steps: int = 40) -> None:
+    """Ask for many steps at full strength: the middle of the job is met on any machine."""
+    set_strength(page, "1")
+    page.click("#more summary")
+    page.fill("[name=steps]", str(steps))
+
+
 def set_strength(page: Page, value: str) -> None:
     """Move the native range."""
     page.locator("#strength-range").fill(value)

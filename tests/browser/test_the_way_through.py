@@ -9,16 +9,25 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Request, Route, expect
 
-from tests.browser.driving import a_photo, choose, download, drop, set_strength, wait_for
+from tests.browser.driving import (
+    a_photo,
+    choose,
+    download,
+    drop,
+    set_strength,
+    take_long,
+    wait_for,
+)
 from tests.support.pictures import photo
 from tests.support.stack import RunningUp
+from tests.support.wait import wait_until
 
 
 def test_a_dropped_photo_becomes_a_downloaded_picture(page: Page, stack: RunningUp) -> None:
     # Given
     hosts: set[str] = set()
     page.on("request", lambda request: hosts.add(request.url))
-    set_strength(page, "1")
+    take_long(page)
     # When
     drop(page, photo(160, 120))
     # Then every stage is seen on the way
@@ -139,7 +148,7 @@ def test_a_service_without_live_previews_is_asked_once(page: Page) -> None:
 
 def test_a_running_job_is_canceled_here_and_there(page: Page) -> None:
     # Given
-    set_strength(page, "1")
+    take_long(page)
     choose(page, a_photo())
     wait_for(page, "running")
     # When
@@ -148,6 +157,31 @@ def test_a_running_job_is_canceled_here_and_there(page: Page) -> None:
     # Then
     assert caught.value.ok
     wait_for(page, "canceled")
+
+
+def test_a_job_that_was_done_before_it_was_canceled_is_shown(page: Page, stack: RunningUp) -> None:
+    # Given a cancellation that is long on its way
+    held: list[Route] = []
+    page.route(
+        "**/v1/jobs/*",
+        lambda route: held.append(route) if route.request.method == "DELETE" else route.continue_(),
+    )
+    take_long(page, 10)
+    choose(page, a_photo())
+    wait_for(page, "running")
+    page.click("#cancel")
+    wait_for(page, "canceled")
+    job = stack.url + "/v1/jobs/" + held[0].request.url.rpartition("/")[2]
+    wait_until(
+        lambda: page.request.get(job).json()["state"] == "succeeded",
+        description="the job to end",
+        seconds=60,
+    )
+    # When
+    held[0].continue_()
+    # Then
+    wait_for(page, "succeeded")
+    expect(page.locator("#save")).to_be_visible()
 
 
 def test_several_photos_have_a_row_each_and_come_as_one_zip(page: Page) -> None:
@@ -239,7 +273,7 @@ def test_history_stays_on_this_device_until_it_is_deleted(page: Page) -> None:
 
 def test_a_reload_in_the_middle_takes_the_job_up_again(page: Page) -> None:
     # Given
-    set_strength(page, "1")
+    take_long(page)
     choose(page, a_photo())
     wait_for(page, "running")
     # When
@@ -254,7 +288,7 @@ def test_a_small_result_that_comes_late_never_covers_the_full_picture(page: Page
     # Given a preview that is on its way for longer than the whole job takes
     held: list[Route] = []
     page.route("**/v1/jobs/*/preview", lambda route: held.append(route))
-    set_strength(page, "1")
+    take_long(page, 20)
     choose(page, a_photo())
     wait_for(page, "succeeded")
     # When

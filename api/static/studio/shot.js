@@ -239,7 +239,12 @@ export class Shot extends EventTarget {
     this.stopper.abort();
     const { jobId } = this.kept;
     await this.end("canceled");
-    if (jobId) await ask(`/v1/jobs/${jobId}`, { method: "DELETE" }).catch(() => undefined);
+    const refusal = jobId && await ask(`/v1/jobs/${jobId}`, { method: "DELETE" }).catch((problem) => problem.code);
+    // It was done before the word came: what is there is shown.
+    if (refusal === "already_finished" && !this.isForgotten) {
+      this.kept.phase = "running";
+      await this.finish();
+    }
   }
 
   /** Ready to go once more: as the same job where its answer was lost, else as a new one. */
