@@ -1,9 +1,10 @@
 # Every target works on a clean clone: what it needs is installed first.
 # PYTHON chooses the interpreter of the environment (3.11 or newer), IMAGE the photo of the demo,
-# BENCHMARKS those of `make bench`.
+# BENCHMARKS those of `make bench`, CHAOS_PROCESSES how many fault tests run at a time.
 
 PYTHON ?= python3
 IMAGE ?= examples/portrait.jpg
+CHAOS_PROCESSES ?= 2
 BENCHMARKS ?= gateway roundtrip engine catalogue
 VENV := .venv
 BIN := $(VENV)/bin
@@ -60,7 +61,7 @@ bench: install ## Run the benchmarks, one after the other
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
 
 chaos: install ## Kill, freeze and cut off real processes; CHAOS_SCALE=0.3: three tenths of full size
-	$(BIN)/pytest -m chaos -n 2 tests/chaos
+	$(BIN)/pytest -m chaos -n $(CHAOS_PROCESSES) --dist worksteal tests/chaos
 
 chaos-full: install ## The same in full size, which takes hours; CHAOS_STORE=redis-server for Debian's
 	CHAOS_SIZE=full $(BIN)/pytest -m chaos tests/chaos

@@ -254,12 +254,13 @@ class JobStore:
         return self._reap("")
 
     def reap_worker(
-        self, worker: str, last_straw: type[RetouchError] = CrashedTooOften
+        self, worker: str, last_straw: type[RetouchError] = CrashedTooOften, blame: bool = True
     ) -> list[Reaped]:
         """Take back at once what a worker that is known to be dead has held. `last_straw` is the
-        failure of a job whose last attempt this was.
+        failure of a job whose last attempt this was. Without `blame` the worker was stopped, which
+        is not its jobs' doing and counts as no attempt.
         """
-        return self._reap(worker, last_straw)
+        return self._reap(worker, last_straw, blame)
 
     def overdue(self, base: str, limit: int) -> list[str]:
         """Queued jobs that should be hinted again, at most `limit`; they count as hinted now."""
@@ -317,7 +318,9 @@ class JobStore:
 
     # --- inside
 
-    def _reap(self, worker: str, last_straw: type[RetouchError] = CrashedTooOften) -> list[Reaped]:
+    def _reap(
+        self, worker: str, last_straw: type[RetouchError] = CrashedTooOften, blame: bool = True
+    ) -> list[Reaped]:
         failure = Failure(
             code=last_straw.code,
             message=f"{self._max_crashes} attempts took their worker down",
@@ -330,6 +333,7 @@ class JobStore:
             failure.model_dump_json(),
             worker,
             self._lease_ms,
+            int(blame),
         )
         rows = zip(flat[0::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
         return [

@@ -23,7 +23,7 @@ from worker.undertaker import Undertaker
 logger = structlog.get_logger(__name__)
 
 # Time beyond the child's own grace to hand its jobs back and leave.
-AFTER_GRACE_SECONDS = 3.0
+AFTER_GRACE_SECONDS = 8.0
 # A child that ran this long is not in a crash loop; its next restart comes soon again.
 HEALTHY_SECONDS = 60.0
 
@@ -55,7 +55,7 @@ class Supervisor:
             generation += 1
             worker_id, began = f"{self._holder}-{generation}", time.monotonic()
             status = self._run_child(worker_id)
-            self._undertaker.bury(worker_id, status)
+            self._undertaker.bury(worker_id, status, blame=not self._stopping.is_set())
             if status == exits.CANNOT_START and generation == 1:
                 # A mistake in the settings is to be seen, not tried again for ever.
                 return status

@@ -42,21 +42,21 @@ class Undertaker:
         with suppress(RetouchError):
             self._hints_of(base).pending()
 
-    def bury(self, worker_id: str, status: int) -> None:
-        """Take back the child's jobs and tell other workers. A store that is away is left alone:
-        the leases run out by themselves.
+    def bury(self, worker_id: str, status: int, blame: bool = True) -> None:
+        """Take back the child's jobs and tell other workers; without `blame` where it was told to
+        end. A store that is away is left alone: the leases run out by themselves.
         """
         for attempt in range(1, TRIES + 1):
             try:
-                self._bury(worker_id, status)
+                self._bury(worker_id, status, blame)
             except RetouchError as error:
                 logger.warning("jobs not taken back", attempt=attempt, reason=str(error))
             else:
                 return
 
-    def _bury(self, worker_id: str, status: int) -> None:
+    def _bury(self, worker_id: str, status: int, blame: bool) -> None:
         last_straw = StepTimeout if status == exits.HUNG else CrashedTooOften
-        for reaped in self._store.reap_worker(worker_id, last_straw):
+        for reaped in self._store.reap_worker(worker_id, last_straw, blame):
             logger.warning("worker died", job=reaped.job_id, status=status, now=str(reaped.outcome))
             self._settle(reaped)
         self._fleet.withdraw(worker_id)

@@ -14,7 +14,7 @@ from client.stack.child import ChildSpec
 from shared.settings import Settings
 
 # Time beyond the worker's own grace for what it does after it: handing jobs back, leaving.
-AFTER_GRACE_SECONDS = 5.0
+AFTER_GRACE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)

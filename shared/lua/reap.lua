@@ -1,6 +1,6 @@
 -- Take back jobs whose lease ran out (or, with a worker named, all that this dead worker held).
 -- ARGV: ttl, max crashes, failure JSON for a job that crashed too often, worker ('' for any),
---       lease ms
+--       lease ms, whether the jobs may be what ended the worker ('1', or '0': it was stopped)
 -- Returns a flat list: id, outcome ('queued' | 'failed' | 'canceled'), worker, epoch, ...
 local ttl, now, worker = tonumber(ARGV[1]), now_ms(), ARGV[4]
 local out = {}
@@ -21,6 +21,11 @@ local function take_back(id, f)
     emit_state(id, 'canceled', f[4], f[5], ttl)
     return 'canceled'
   end
+  if ARGV[6] == '0' then
+    redis.call('HINCRBY', job_key(id), 'attempts', -1)
+    requeue(id, ttl)
+    return 'queued'
+  end
   if redis.call('HINCRBY', job_key(id), 'crashes', 1) < tonumber(ARGV[2]) then
     redis.call('HSET', job_key(id), 'lost_ms', last_sign(id))
     requeue(id, ttl)
@@ -39,7 +44,8 @@ for _, id in ipairs(suspects()) do
     redis.call('ZREM', RUNNING, id)
   elseif worker == '' or f[2] == worker then
     local outcome = take_back(id, f)
-    count(worker == '' and 'reaped:expired' or 'reaped:worker_died')
+    count(ARGV[6] == '0' and 'released' or worker == '' and 'reaped:expired'
+      or 'reaped:worker_died')
     for _, value in ipairs({ id, outcome, f[2], f[5] }) do table.insert(out, value) end
   end
 end

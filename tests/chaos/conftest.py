@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.figures import SCALE
+from tests.chaos.figures import SCALE, SLACK
 from tests.chaos.proxy import Proxy, running_proxy
 from tests.chaos.rig import Rig
 from tests.chaos.servers import StoreServer
@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.chaos)
-            item.add_marker(pytest.mark.timeout(7200 if SCALE else 300))
+            item.add_marker(pytest.mark.timeout(7200 if SCALE else 300 * max(1, min(SLACK, 3))))
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ what belongs to it. Lines are appended whole, so processes that are killed leave
 """
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ class History:
         self._armed = folder / "armed"
         self._armed.mkdir(parents=True, exist_ok=True)
         self._faults = Faults(str(folder))
+        self._known: list[Line] = []
+        self._offset = 0
+        self._lock = threading.Lock()
 
     def note(self, what: str, **facts: object) -> None:
         """Add a line of the test's own."""
@@ -28,17 +32,25 @@ class History:
 
     def lines(self, what: str | None = None, **facts: object) -> list[Line]:
         """Every line of a kind with these facts, in order of time."""
-        path = self.folder / "history.jsonl"
-        if not path.exists():
-            return []
-        every = (json.loads(line) for line in path.read_text().splitlines())
+        self._read_on()
         found = [
             line
-            for line in every
+            for line in self._known
             if (what is None or line["what"] == what)
             and all(line.get(name) == value for name, value in facts.items())
         ]
         return sorted(found, key=lambda line: line["t"])
+
+    def _read_on(self) -> None:
+        """Take in what has been written since; a history is looked at many times a second."""
+        path = self.folder / "history.jsonl"
+        if not path.exists():
+            return
+        with self._lock, path.open("rb") as file:
+            file.seek(self._offset)
+            whole, newline, _ = file.read().rpartition(b"\n")
+            self._known += [json.loads(line) for line in whole.splitlines()]
+            self._offset += len(whole + newline)
 
     def arm(self, point: str, action: str) -> None:
         """Let the next worker that reaches `point` have a fault."""

@@ -6,12 +6,14 @@ from types import TracebackType
 
 from shared.errors import RetouchError
 from shared.jobs import JobSpec
-from tests.chaos.rig import Rig
+from tests.chaos.rig import BASE, Rig
+
+MOST_WAITING = 20
 
 
 class Load:
-    """A thread that submits jobs for as long as the block runs. `answers` are all its submits:
-    when, how long the answer took, and the error's code or None.
+    """A thread that submits jobs for as long as the block runs, and waits where many wait already.
+    `answers` are all its submits: when, how long the answer took, and the error's code or None.
     """
 
     def __init__(self, rig: Rig, every_seconds: float, **params: object) -> None:
@@ -40,6 +42,8 @@ class Load:
         while not self._stopping.wait(self._every):
             began, code = time.monotonic(), None
             try:
+                if self._rig.store.queue_size(BASE) > MOST_WAITING:
+                    continue
                 self.specs.append(self._rig.submit(**self._params))  # type: ignore[arg-type]
             except RetouchError as error:
                 code = error.code

@@ -41,10 +41,10 @@ class Worker:
     def engine(self) -> psutil.Process | None:
         """The engine process, when there is one."""
         try:
-            children = psutil.Process(self.process.pid).children()
+            pids = children_of(self.process.pid)
+            return psutil.Process(pids[0]) if pids else None
         except psutil.NoSuchProcess:
             return None
-        return children[0] if children else None
 
     def signal_engine(self, number: signal.Signals) -> bool:
         """Send a signal to the engine process; False when there is none."""
@@ -63,6 +63,16 @@ class Worker:
 
     def owns(self, worker_id: str) -> bool:
         return f"-{self.process.pid}-" in worker_id
+
+
+def children_of(pid: int) -> list[int]:
+    """A process's children. psutil would look at every process there is, many times a second."""
+    try:
+        return [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ]
+    except FileNotFoundError:
+        return [child.pid for child in psutil.Process(pid).children()]
 
 
 class Rig:
@@ -157,7 +167,7 @@ class Rig:
             info = self.info(worker)
             return info if info and self._takes_hints(info.id) else None
 
-        return wait_until(ready, description="a worker to be ready", seconds=60, every=0.05)  # type: ignore[return-value]
+        return wait_until(ready, description="a worker to be ready", seconds=90, every=0.1)  # type: ignore[return-value]
 
     def _takes_hints(self, worker_id: str) -> bool:
         log = (self.folder / "workers.log").read_text(errors="replace")

@@ -144,8 +144,12 @@ def test_g4_hints_that_a_frozen_worker_swallowed_lose_no_job(make_rig: MakeRig) 
         # Then
         rig.wait_for_end(specs, seconds=60)
         for spec in specs:
-            (done,) = rig.history.lines("committed", job=spec.id)
-            seconds.append(done["t"] - published_at)
+            # The ledger has it a moment before the worker writes it down.
+            done = wait_until(
+                lambda spec=spec: rig.history.lines("committed", job=spec.id),  # type: ignore[misc]
+                description="the commit's line",
+            )
+            seconds.append(done[0]["t"] - published_at)
     rig.settle()
     rig.check()
     keep("g4", probes=probes, complete=len(seconds), seconds=spread(seconds))

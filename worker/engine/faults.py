@@ -11,6 +11,7 @@ import json
 import os
 import re
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -83,7 +84,8 @@ def act(action: str) -> None:
     elif name == "kill_tree":
         os.killpg(os.getpgrp(), signal.SIGKILL)
     elif name == "freeze":
-        os.kill(os.getpid(), signal.SIGSTOP)
+        # To this thread, which then does not get any further; the process would finish its slice.
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
     elif name == "terminate":
         os.kill(os.getppid(), signal.SIGTERM)
     elif name == "hang":

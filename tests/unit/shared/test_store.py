@@ -237,6 +237,16 @@ def test_only_the_dead_workers_jobs_are_taken_back_at_once(store: JobStore) -> N
     assert store.get(second).state is JobState.RUNNING
 
 
+def test_a_stopped_workers_jobs_are_taken_back_without_blame(store: JobStore) -> None:
+    job_id = submitted(store)
+    for _ in range(5):
+        claimed(store, "stopped")
+        store.reap_worker("stopped", blame=False)
+    job = store.get(job_id)
+    assert (job.state, job.attempt) == (JobState.QUEUED, 0)
+    assert store.counts()["released"] == 5
+
+
 def test_canceling_a_queued_job_ends_it_at_once(store: JobStore, redis_client: redis.Redis) -> None:
     job_id = submitted(store)
     assert store.cancel(job_id) is JobState.CANCELED

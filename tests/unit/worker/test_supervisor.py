@@ -1,6 +1,7 @@
 """The supervisor, with small programs in place of the engine."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,9 +24,9 @@ from worker.supervisor import Supervisor
 
 class Undertaker:
     def prepare(self): pass
-    def bury(self, worker_id, status):
+    def bury(self, worker_id, status, blame):
         with Path(sys.argv[1]).open("a") as file:
-            file.write(f"{worker_id} {status}\\n")
+            file.write(f"{worker_id} {status} {blame}\\n")
     def give_back_device(self, holder): pass
 
 settings = load_settings(_env_file=None)
@@ -38,14 +39,23 @@ STUBBORN = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1); ti
 
 class Supervised:
     def __init__(self, folder: Path, program: str, **settings: str) -> None:
-        self.buried = folder / "buried"
+        self.buried, self._said = folder / "buried", folder / "said"
         self.buried.touch()
         values = {f"RETOUCH_{name.upper()}": value for name, value in settings.items()}
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", SUPERVISE, str(self.buried), program],
-            cwd=REPOSITORY,
-            env={**os.environ, **values},
-        )
+        with self._said.open("wb") as said:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", SUPERVISE, str(self.buried), program],
+                cwd=REPOSITORY,
+                env={**os.environ, **values},
+                stdout=said,
+            )
+
+    def pauses(self) -> list[float]:
+        """Seconds that it has said it would wait before each restart."""
+        return [
+            float(text)
+            for text in re.findall(r"restart_in_seconds\S*?([\d.]+)", self._said.read_text())
+        ]
 
     def child(self) -> psutil.Process:
         def found() -> psutil.Process | None:
@@ -76,14 +86,19 @@ def test_a_child_that_ends_is_buried_and_replaced(supervise: Callable[..., Super
     running.process.terminate()
     assert running.process.wait(20) == 0
     assert not second.is_running()
+    # And only of the first its jobs may have been the cause
+    assert [line.split()[2] for line in running.buried.read_text().splitlines()] == [
+        "True",
+        "False",
+    ]
 
 
 def test_pauses_between_restarts_grow_to_their_limit(supervise: Callable[..., Supervised]) -> None:
     running = supervise("raise SystemExit(70)", restart_seconds="0.05", restart_max_seconds="0.2")
-    time.sleep(3)
+    wait_until(lambda: len(running.pauses()) >= 4, description="four restarts", seconds=60)
     running.process.terminate()
     assert running.process.wait(20) == 0
-    assert 3 <= len(running.burials()) <= 14
+    assert running.pauses()[:4] == [0.05, 0.1, 0.2, 0.2]
     assert set(running.burials()) <= {"70", str(-signal.SIGTERM)}
 
 
