@@ -40,5 +40,8 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
+    # At debug these write headers down, and with them keys; the root's level does not hold them.
+    for open_hearted in ("uvicorn", "websockets", "httpcore2", "httpx2"):
+        logging.getLogger(open_hearted).setLevel(max(logging.INFO, root.level))
     for noisy in ("celery.app.trace", "celery.worker.strategy", "httpx2", "diffusers"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

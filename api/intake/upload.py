@@ -39,17 +39,22 @@ MAX_FIELD_BYTES = 16 * 1024
 PATIENCE_SECONDS = 25.0
 SLOWEST_BYTES_PER_SECOND = 8 * 1024
 CHUNK_BYTES = 2**20
+# Where a form's closing boundary is looked for; something may stand behind it.
+TAIL_BYTES = 1024
 # RFC 2046, 5.1.1, and no quotes to be escaped.
 BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """The most bytes of a body, what is said of more, and what a body that does not come is."""
+    """The most bytes of a body, what is said of more, what a body that does not come is, and what
+    stands at its end.
+    """
 
     limit: int
     too_large: Sentence
     malformed: type[RetouchError]
+    closing: bytes = b""
 
 
 JSON_BOUNDS = Bounds(
@@ -90,7 +95,7 @@ async def received_form(request: Request, max_file_bytes: int) -> AsyncIterator[
     Raises UnsupportedMediaType, MalformedMultipart, PayloadTooLarge, InvalidFields.
     """
     boundary = _boundary(request)
-    bounds = _bounds_of_a_file(max_file_bytes)
+    bounds = _bounds_of_a_file(max_file_bytes, boundary)
     _check_length(request, bounds)
     parser = MultiPartParser(
         _plain_headers(boundary),
@@ -147,17 +152,20 @@ def _check_length(request: Request, bounds: Bounds) -> None:
 
 
 async def _limited(request: Request, bounds: Bounds) -> AsyncGenerator[bytes, None]:
-    received, started = 0, time.monotonic()
+    received, tail, started = 0, b"", time.monotonic()
     async with aclosing(request.stream()) as stream:
         while True:
             deadline = started + PATIENCE_SECONDS + received / SLOWEST_BYTES_PER_SECOND
             chunk = await _next_chunk(stream, deadline - time.monotonic(), bounds)
             if chunk is None:
-                return
-            received += len(chunk)
+                break
+            received, tail = received + len(chunk), (tail + chunk[-TAIL_BYTES:])[-TAIL_BYTES:]
             if received > bounds.limit:
                 raise PayloadTooLarge(bounds.too_large)
             yield chunk
+    if bounds.closing not in tail:
+        # Fields that got lost would make it another request than was meant.
+        raise bounds.malformed(Sentence("the body ends too early", "请求内容不完整"))
 
 
 async def _next_chunk(stream: AsyncIterator[bytes], seconds: float, bounds: Bounds) -> bytes | None:
@@ -202,10 +210,11 @@ def _refuse_misplaced(
         raise InvalidFields(problems)
 
 
-def _bounds_of_a_file(max_bytes: int) -> Bounds:
+def _bounds_of_a_file(max_bytes: int, boundary: bytes) -> Bounds:
     megabytes = f"{max_bytes / 2**20:g}"
     sentence = Sentence(
         f"the file has more than {megabytes} MiB, the most that is taken here",
         f"文件超过 {megabytes} MiB 的上限",
     )
-    return Bounds(max_bytes + FORM_OVERHEAD_BYTES, sentence, MalformedMultipart)
+    limit, closing = max_bytes + FORM_OVERHEAD_BYTES, b"--" + boundary + b"--"
+    return Bounds(limit, sentence, MalformedMultipart, closing)

@@ -3,13 +3,21 @@
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from urllib.parse import urlsplit
 
+import httpx2
 import pytest
 import redis
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect as open_socket
 
+import api.connection
+import api.intake.upload
 from shared.settings import Settings
 from tests.support.gateways import serving_thread
+from tests.support.pictures import photo
+from tests.support.raw_http import read_answer
 
 
 @pytest.fixture
@@ -92,3 +100,63 @@ def test_a_length_over_the_limit_is_refused_before_the_body(address: tuple[str, 
     assert b" 413 " in heard.split(b"\r\n")[0]
     assert b"payload_too_large" in heard
     assert b"application/problem+json" in heard
+
+
+def test_a_second_request_s_headers_are_cut_off_too(address: tuple[str, int]) -> None:
+    with socket.create_connection(address) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert read_answer(connection).status == 200
+        connection.sendall(b"GET /healthz HTTP/1.1\r\n")
+
+        seconds, _ = closed_after(connection, b"A: b\r\n")
+
+    assert seconds < 5
+
+
+def test_json_that_drips_is_cut_off_in_words(address: tuple[str, int]) -> None:
+    with socket.create_connection(address) as connection:
+        connection.sendall(
+            b"POST /v1/previews HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
+            b"Content-Type: application/json\r\n\r\n"
+        )
+
+        seconds, heard = closed_after(connection, b" ")
+
+    assert seconds < 5
+    assert b"malformed_request" in heard
+
+
+def test_one_connection_too_many_is_told_when_to_come_again(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.connection.MAX_CONNECTIONS", 2)
+    with (
+        socket.create_connection(address),
+        socket.create_connection(address) as second,
+        socket.create_connection(address) as third,
+    ):
+        answer = read_answer(third)
+        second.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        assert (answer.status, answer.code) == (503, "overloaded")
+        assert int(answer.headers["retry-after"]) > 0
+        assert read_answer(second).status == 200
+
+
+def test_a_talkative_socket_is_let_go(address: tuple[str, int]) -> None:
+    url = f"http://{address[0]}:{address[1]}"
+    files = {"image": ("p.jpg", photo())}
+    job = httpx2.post(f"{url}/v1/jobs", files=files, data={"lora": "none"}).json()
+
+    with open_socket(url.replace("http", "ws") + job["links"]["socket"]) as talker:
+        talker.recv()
+        with suppress(ConnectionClosed):
+            for _ in range(200):
+                talker.send("x")
+                talker.ping().wait(1)
+        assert talker.close_code == 1000
+
+
+def test_the_patience_of_a_deployment_is_within_half_a_minute() -> None:
+    assert api.connection.HEADER_SECONDS <= 30
+    assert api.intake.upload.PATIENCE_SECONDS <= 30

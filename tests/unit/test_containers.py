@@ -1,0 +1,76 @@
+"""What the compose file promises of its containers, read as Compose reads it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
+SERVICES: dict[str, Any] = COMPOSE["services"]
+OURS = ("api", "worker", "flower")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_ours_are_read_only_and_may_do_nothing_special(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "cap_add" not in service
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert not {"privileged", "pid", "network_mode", "ipc", "userns_mode"} & set(service)
+
+
+def test_the_store_may_only_step_down_and_is_published_nowhere() -> None:
+    store = SERVICES["redis"]
+    assert store["cap_drop"] == ["ALL"]
+    assert set(store["cap_add"]) == {"CHOWN", "SETGID", "SETUID"}
+    assert "no-new-privileges:true" in store["security_opt"]
+    assert not {"ports", "expose", "network_mode", "privileged"} & set(store)
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_what_is_published_is_published_on_this_machine_alone(name: str) -> None:
+    assert all(str(port).startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_loras_are_read_only_and_nothing_of_the_host_is_in_reach(name: str) -> None:
+    for volume in SERVICES[name].get("volumes", []):
+        source, target, *mode = volume.split(":")
+        if target == "/loras":
+            assert mode == ["ro"]
+        else:
+            assert source in COMPOSE["volumes"]
+
+
+def test_flower_runs_when_it_is_asked_for_and_has_a_password_of_its_own() -> None:
+    assert SERVICES["flower"]["profiles"] == ["monitor"]
+    assert "RETOUCH_FLOWER_AUTH" in SERVICES["flower"]["environment"]
+
+
+def test_images_end_as_a_user_that_is_not_root() -> None:
+    stages: dict[str, list[str]] = {}
+    for line in (REPOSITORY / "Dockerfile").read_text().splitlines():
+        words = line.split()
+        if words[:1] == ["FROM"]:
+            stages[words[-1]] = []
+        elif words[:1] == ["USER"]:
+            stages[list(stages)[-1]].append(words[1])
+    assert {name: users[-1] for name, users in stages.items() if name != "common"} == {
+        "api": "retouch",
+        "worker": "retouch",
+        "monitor": "retouch",
+    }
+
+
+def test_no_model_brings_code_along() -> None:
+    """`use_safetensors` keeps pickles out; a custom pipeline or remote code would be code."""
+    code = {path: path.read_text() for path in (REPOSITORY / "worker").rglob("*.py")}
+    loading = [text for text in code.values() if ".from_pretrained(" in text]
+    assert loading
+    for path, text in code.items():
+        for word in ("trust_remote_code", "custom_pipeline", "import pickle"):
+            assert word not in text, path
+        assert text.count("torch.load(") == text.count("weights_only=True"), path
