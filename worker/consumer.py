@@ -6,6 +6,7 @@ broker takes writes: without memory it would hand out hints that it cannot remem
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -19,10 +20,30 @@ from shared.redis_client import connect, translated_errors
 logger = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
+# What Kombu and Celery raise over messages that are not theirs; a worker ends by any of it.
+MALFORMED = (TypeError, ValueError, LookupError, AttributeError)
 
 
 class PatientConsumer(Consumer):
     """What `worker_consumer` names."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.loop: Callable[..., Any] = _tolerant(self.loop)
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        """Celery's own, but a message that it trips over is thrown away instead of coming back."""
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def guarded(message: Any) -> Any:
+            try:
+                return handle(message)
+            except MALFORMED as error:
+                logger.warning("message thrown away", reason=type(error).__name__)
+                message.reject()
+                return None
+
+        return guarded
 
     def reconnect(self) -> None:
         """Let the event loop drop its connection and make another. Any thread may ask."""
@@ -39,6 +60,19 @@ class PatientConsumer(Consumer):
                 maybe_shutdown()
                 time.sleep(LOOK_SECONDS)
         return super().ensure_connected(conn)
+
+
+def _tolerant(loop: Callable[..., Any]) -> Callable[..., Any]:
+    """The event loop, which connects again after what is not even a message's envelope."""
+
+    def run(*args: Any) -> Any:
+        try:
+            return loop(*args)
+        except MALFORMED as error:
+            logger.warning("not a message", reason=type(error).__name__)
+            raise ConnectionResetError("the broker held something that is no message") from error
+
+    return run
 
 
 def _lose_connection() -> None:
