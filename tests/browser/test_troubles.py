@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
+from shared.errors import ERRORS
+from shared.messages import Language, advice, title
 from tests.browser.driving import a_photo, choose, download, set_strength, wait_for
 from tests.support.pictures import photo
 from tests.support.stack import RunningUp, running_up
@@ -64,6 +66,39 @@ def test_a_refusal_says_why_and_its_button_does_the_advice(
     page.click("#mend")
     wait_for(page, "succeeded")
     assert then in bodies()[1]
+
+
+@pytest.mark.parametrize(("locale", "turn"), [("en-US", 0), ("zh-CN", 1)])
+def test_every_error_has_its_sentence_and_a_button(
+    browser: Browser, stack: RunningUp, locale: str, turn: int
+) -> None:
+    # Given a service that refuses with each code in turn, in its own words
+    language: Language = "zh" if locale == "zh-CN" else "en"
+    context = browser.new_context(locale=locale, reduced_motion="reduce")
+    page = context.new_page()
+    code = ""
+
+    def refuse(route: Route) -> None:
+        problem = {"code": code, "detail": title(code, language), "advice": advice(code, language)}
+        kind = "application/problem+json"
+        route.fulfill(status=422, content_type=kind, body=json.dumps(problem))
+
+    page.route("**/v1/jobs", refuse)
+    page.route("**/v1/images", lambda route: route.fulfill(status=201, json={"id": "0" * 64}))
+    page.goto(stack.url)
+    for code in sorted(ERRORS)[turn::2]:
+        # When
+        choose(page, a_photo(f"{code}.jpg"))
+        expect(page.locator("#rows b").first).to_have_text(f"{code}.jpg")
+        wait_for(page, "failed")
+        # Then
+        expect(page.locator("#sentence")).to_contain_text(title(code, language))
+        expect(page.locator("#sentence")).to_contain_text(advice(code, language))
+        expect(page.locator("#mend")).to_be_visible()
+        assert not page.inner_text("#mend").startswith("do_")
+        page.locator(".remove").first.click()
+        expect(page.locator("#rows li")).to_have_count(0)
+    context.close()
 
 
 def test_what_passes_is_tried_again_by_itself(page: Page) -> None:
