@@ -15,6 +15,9 @@ from shared.store import JobStore
 # As in shared/lua/claim.lua.
 RECOVERY_BUCKETS = ("1", "2", "5", "10", "15", "30", "60", "+Inf")
 
+# As in worker/exits.py.
+ENDS = ("crashed", "hung", "device_lost", "weights_changed", "cannot_start")
+
 Counts = Mapping[str, float]
 
 
@@ -41,6 +44,7 @@ class FleetCounts(Collector):
             ),
             _reaped(counts),
             _recovery(counts),
+            _ended(counts),
         ]
 
     def collect(self) -> Iterator[Metric]:
@@ -69,6 +73,17 @@ def _reaped(counts: Counts) -> Metric:
     )
     for cause in ("expired", "worker_died"):
         family.add_metric([cause], counts.get(f"reaped:{cause}", 0.0))
+    return family
+
+
+def _ended(counts: Counts) -> Metric:
+    family = CounterMetricFamily(
+        "retouch_worker_ends",
+        "Worker processes that ended without being told to.",
+        labels=["cause"],
+    )
+    for cause in ENDS:
+        family.add_metric([cause], counts.get(f"ended:{cause}", 0.0))
     return family
 
 

@@ -6,6 +6,7 @@ Owns the metrics' names. Labels are route templates and codes, never a caller's 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from api.fleet_metrics import FleetCounts
+from api.lora_metrics import WorkerLoras
 from shared.errors import StoreUnavailable
 from shared.fleet import Fleet
 from shared.store import JobStore
@@ -44,6 +45,8 @@ class Metrics:
 
         self._fleet = FleetCounts()
         self._registry.register(self._fleet)
+        self._loras = WorkerLoras()
+        self._registry.register(self._loras)
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
@@ -54,9 +57,11 @@ class Metrics:
         """Everything in Prometheus' text format, the store's figures fresh."""
         try:
             self._queued.labels(base).set(store.queue_size(base))
-            workers = [worker.base for worker in fleet.workers()]
-            for name in {base, *workers}:
-                self._workers.labels(name).set(workers.count(name))
+            workers = fleet.workers()
+            bases = [worker.base for worker in workers]
+            for name in {base, *bases}:
+                self._workers.labels(name).set(bases.count(name))
+            self._loras.read(workers)
             self._fleet.read(store, base)
             self._store_up.set(1)
         except StoreUnavailable:

@@ -43,6 +43,7 @@ from shared.scripts import Scripts
 from shared.settings import Settings
 
 IDEMPOTENCY_SECONDS = 86_400
+COUNTS_SECONDS = 30 * 86_400
 
 
 @dataclass(frozen=True)
@@ -282,6 +283,13 @@ class JobStore:
     def counts(self) -> dict[str, float]:
         """What has happened to the whole fleet, by name; see api/fleet_metrics.py."""
         return {name: float(value) for name, value in self._hash("counts").items()}
+
+    def count(self, what: str) -> None:
+        """Count something once; as shared/lua/prelude.lua does."""
+        with translated_errors(), self._redis.pipeline() as pipe:
+            pipe.hincrbyfloat("counts", what, 1)
+            pipe.expire("counts", COUNTS_SECONDS)
+            pipe.execute()
 
     def running(self) -> int:
         """Jobs in workers' hands."""

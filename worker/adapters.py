@@ -8,7 +8,8 @@ nothing of how adapters are applied.
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -31,6 +32,22 @@ class ResidencyCounts:
     misses: int = 0
     evictions: int = 0
     load_seconds: float = 0.0
+
+
+@dataclass
+class Switches:
+    """How often LoRAs were put in place on the device, and how long that took."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count the block as one switch, unless it fails."""
+        started = time.perf_counter()
+        yield
+        self.count += 1
+        self.seconds += time.perf_counter() - started
 
 
 @dataclass
@@ -83,8 +100,13 @@ class Residency(Generic[Item]):
             self._shrink(0)
             return before - self._bytes()
 
-    def keys(self) -> list[Hashable]:
+    def items(self) -> list[Item]:
         """What is resident, least recently used first."""
+        with self._lock:
+            return [slot.item for slot in self._slots.values()]
+
+    def keys(self) -> list[Hashable]:
+        """Of what is resident, the keys, least recently used first."""
         with self._lock:
             return list(self._slots)
 

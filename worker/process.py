@@ -84,6 +84,7 @@ class WorkerProcess:
             idle_seconds=settings.idle_timeout_seconds,
             is_idle=self._is_idle,
             queued=lambda: store.queue_size(self._engine.base),
+            complaint=self._engine.complaint,
             end=self._end,
         )
         runner = Runner(
@@ -98,7 +99,7 @@ class WorkerProcess:
             leases=self._leases,
             pulse=pulse,
             probe=make_probe(settings, worker_id),
-            on_device_lost=lambda: self._end(exits.DEVICE_LOST),
+            on_device_lost=self._give_up_device,
         )
         self._lookout = Lookout(runner, self._is_idle, self._is_consuming, self._reconnect)
         register(self.app, runner, self._draining.is_set)
@@ -172,6 +173,10 @@ class WorkerProcess:
         """End at once, with jobs in hand: the supervisor gives them back."""
         self._leases.abandon()
         os._exit(code)
+
+    def _give_up_device(self) -> None:
+        complains = self._engine.complaint() is not None
+        self._end(exits.WEIGHTS_CHANGED if complains else exits.DEVICE_LOST)
 
     def _describe(self) -> WorkerInfo:
         return WorkerInfo(

@@ -60,6 +60,8 @@ class Undertaker:
             logger.warning("worker died", job=reaped.job_id, status=status, now=str(reaped.outcome))
             self._settle(reaped)
         self._fleet.withdraw(worker_id)
+        if status != 0:
+            self._store.count(f"ended:{exits.CAUSES.get(status, 'crashed')}")
 
     def _settle(self, reaped: Reaped) -> None:
         job = self._store.get(reaped.job_id)

@@ -1,4 +1,5 @@
-"""Notices when this process only looks alive: a step that never ends, or deafness beside a queue.
+"""Notices when this process only looks alive: a step that never ends, deafness beside a queue, or
+an engine that has spoiled weights.
 
 Owns the two limits. The remedy is always the same: stop renewing and end the process; the
 supervisor gives the jobs back and starts a new one.
@@ -71,7 +72,7 @@ class Watchdog:
     """A thread that looks twice a second. `start` and `stop` come in pairs.
 
     `queued` tells how many jobs wait (raises StoreUnavailable), `is_idle` whether this process
-    could take one; `end` is given the exit code.
+    could take one, `complaint` why the engine must not go on; `end` is given the exit code.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Watchdog:
         idle_seconds: float,
         is_idle: Callable[[], bool],
         queued: Callable[[], int],
+        complaint: Callable[[], str | None] = lambda: None,
         end: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -90,6 +92,7 @@ class Watchdog:
         self._idle_seconds = idle_seconds
         self._is_idle = is_idle
         self._queued = queued
+        self._complaint = complaint
         self._end = end
         self._clock = clock
         self._fine_at = clock()
@@ -106,7 +109,10 @@ class Watchdog:
     def look(self) -> None:
         """One round."""
         silence, limit = self._pulse.silence(), self._step_limit()
-        if silence > limit:
+        if complaint := self._complaint():
+            logger.critical("the engine gives up", reason=complaint)
+            self._end(exits.WEIGHTS_CHANGED)
+        elif silence > limit:
             logger.critical("a step does not end", silent_seconds=silence, limit_seconds=limit)
             self._end(exits.HUNG)
         elif self._is_deaf():

@@ -44,8 +44,15 @@ def hints(settings: Settings) -> Hints:
 
 
 @pytest.fixture
+def faults(tmp_path: Path) -> Path:
+    folder = tmp_path / "faults"
+    (folder / "armed").mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
 def worker(
-    settings: Settings, redis_client: redis.Redis, tmp_path: Path
+    settings: Settings, redis_client: redis.Redis, faults: Path, tmp_path: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     environment = {
         "RETOUCH_ENGINE": "fake",
@@ -58,6 +65,8 @@ def worker(
         "RETOUCH_RENEW_SECONDS": str(settings.renew_seconds),
         "RETOUCH_HINT_SECONDS": str(settings.hint_seconds),
         "RETOUCH_GRACE_SECONDS": "1",
+        "RETOUCH_FAKE_FAULTS": str(faults),
+        "RETOUCH_RESTART_SECONDS": "0.1",
     }
     fleet = Fleet(redis_client)
     with running_worker(environment, tmp_path / "worker.log") as process:
@@ -101,6 +110,25 @@ def test_a_hinted_job_ends_as_the_one_right_picture(
     assert len(set(percents)) >= 6
     assert [event.kind for event in events].count("preview") == 1
     assert events[-1].is_last
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_worker_with_spoiled_weights_gives_its_place_and_its_job_to_another(
+    store: JobStore, blobs: BlobStore, hints: Hints, faults: Path
+) -> None:
+    # Given a job at work
+    spec = spec_with_picture(blobs, picture(), lora_mode=LoraMode.NONE, steps=50, strength=1.0)
+    store.submit(spec)
+    hints.send(spec.id)
+    wait_until(lambda: store.get(spec.id).state is JobState.RUNNING, description="the job to run")
+    # When its engine finds that the weights have changed
+    (faults / "armed" / ".complaint").write_text("the base's weights have changed (unet.x)")
+    (faults / "armed" / ".complaint").rename(faults / "armed" / "complaint")
+    job = finished(store, spec.id)
+    # Then a new process has made the picture
+    assert job.state is JobState.SUCCEEDED
+    assert job.attempt == 2
+    assert store.counts()["ended:weights_changed"] == 1
 
 
 @pytest.mark.usefixtures("worker")

@@ -13,12 +13,13 @@ merged way (worker/engine/merging.py). Belongs to the engine's thread.
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.nn import functional
 
+from worker.adapters import Switches
 from worker.engine.lora_file import AdapterWeights
 from worker.engine.merging import AdapterSet
 
@@ -28,6 +29,7 @@ COLUMNS = 128
 
 @dataclass
 class _Span:
+    name: str
     start: int
     rank: int
     layers: tuple[str, ...]
@@ -43,6 +45,16 @@ class ColumnPool:
         self._layers: dict[str, _PooledLinear] = {}
         self._spans: OrderedDict[str, _Span] = OrderedDict()
         self._gate = _Gate()
+        self.switches = Switches()
+
+    @property
+    def names(self) -> list[str]:
+        """What has columns, least recently used first."""
+        return [span.name for span in self._spans.values()]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(layer.size_bytes for layer in self._layers.values())
 
     def can_carry(self, adapters: Sequence[AdapterWeights]) -> bool:
         """Whether all of these change linear layers of the UNet alone, and fit side by side."""
@@ -51,7 +63,10 @@ class ColumnPool:
 
     def hold(self, key: str, weights: AdapterWeights) -> bool:
         """Give an adapter columns and keep them until `release`; False when there is no room."""
-        span = self._spans.get(key) or self._place(key, weights)
+        span = self._spans.get(key)
+        if span is None:
+            with self.switches.timed():
+                span = self._place(key, weights)
         if span is None:
             return False
         span.pins += 1
@@ -76,6 +91,7 @@ class ColumnPool:
     def open(self, gate: torch.Tensor | None) -> None:
         """What the next UNet call goes by; with None it is the base alone, bit for bit."""
         self._gate.value = gate
+        self._gate.columns = _in_use(gate)
 
     @property
     def layer_count(self) -> int:
@@ -89,7 +105,7 @@ class ColumnPool:
         try:
             yield
         finally:
-            self._gate.value = gate
+            self.open(gate)
 
     def _place(self, key: str, weights: AdapterWeights) -> _Span | None:
         rank = _rank(weights)
@@ -97,7 +113,7 @@ class ColumnPool:
         if start is None:
             return None
         pairs = weights.parts["unet"]
-        span = self._spans[key] = _Span(start, rank, tuple(pairs))
+        span = self._spans[key] = _Span(weights.name, start, rank, tuple(pairs))
         try:
             for layer, pair in pairs.items():
                 self._layer(layer).write(start, pair.down, pair.up * pair.scale)
@@ -138,9 +154,10 @@ class ColumnPool:
 
 @dataclass
 class _Gate:
-    """The one gate that all layers look at; None when no row has a LoRA."""
+    """The one gate that all layers look at; None when no row has a LoRA. `columns` are in use."""
 
     value: torch.Tensor | None = None
+    columns: slice = field(default_factory=lambda: slice(None))
 
 
 class _PooledLinear:
@@ -155,6 +172,10 @@ class _PooledLinear:
         # The instance's attribute hides the class's forward; names and weights stay as they are.
         setattr(linear, "forward", self._forward)  # noqa: B010
 
+    @property
+    def size_bytes(self) -> int:
+        return self._down.nbytes + self._up.nbytes
+
     def write(self, start: int, down: torch.Tensor, up: torch.Tensor) -> None:
         rank = down.shape[0]
         self._down[start : start + rank].copy_(down)
@@ -166,15 +187,23 @@ class _PooledLinear:
 
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
         y = functional.linear(x, self._linear.weight, self._linear.bias)
-        gate = self._gate.value
+        gate, columns = self._gate.value, self._gate.columns
         if gate is None:
             return y
         # Attention may fold rows and heads together before a layer; rows stay in order.
-        opened = gate.repeat_interleave(x.shape[0] // gate.shape[0], dim=0)
-        hidden = functional.linear(x, self._down) * opened.view(
+        opened = gate[:, columns].repeat_interleave(x.shape[0] // gate.shape[0], dim=0)
+        hidden = functional.linear(x, self._down[columns]) * opened.view(
             opened.shape[0], *([1] * (x.dim() - 2)), -1
         )
-        return y + functional.linear(hidden, self._up)
+        return y + functional.linear(hidden, self._up[:, columns])
+
+
+def _in_use(gate: torch.Tensor | None) -> slice:
+    """From the first column in use to the last: a CPU need not compute the others."""
+    if gate is None or gate.device.type != "cpu":
+        return slice(None)
+    used = gate.any(dim=0).nonzero().flatten().tolist()
+    return slice(used[0], used[-1] + 1) if used else slice(0, 1)
 
 
 def _rank(weights: AdapterWeights) -> int:

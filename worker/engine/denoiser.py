@@ -22,7 +22,7 @@ class Denoiser:
     def __init__(
         self,
         unet: Any,
-        columns: ColumnPool | None,
+        columns: ColumnPool,
         autocast: torch.dtype | None,
         record: Record | None,
     ) -> None:
@@ -40,17 +40,15 @@ class Denoiser:
         recording has seen, so they are for launching alone.
         """
         named = dict(inputs)
-        gate = self._columns.gate(sets, inputs["sample"]) if self._columns is not None else None
+        gate = self._columns.gate(sets, inputs["sample"])
         if gate is not None:
             named["gate"] = gate
         if self.graphs is None or not weights_are_pristine:
             return self._call(named)
-        pooled = self._columns.layer_count if self._columns is not None else 0
-        return self.graphs.run((gate is not None, pooled), named)
+        return self.graphs.run((gate is not None, self._columns.layer_count), named)
 
     def _call(self, inputs: Inputs) -> torch.Tensor:
-        if self._columns is not None:
-            self._columns.open(inputs.get("gate"))
+        self._columns.open(inputs.get("gate"))
         sample = inputs["sample"]
         added = {k.removeprefix(ADDED): v for k, v in inputs.items() if k.startswith(ADDED)}
         with torch.autocast(sample.device.type, self._autocast, enabled=self._autocast is not None):

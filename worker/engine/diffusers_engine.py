@@ -57,6 +57,9 @@ class DiffusersEngine:
     def residency(self) -> dict[str, Any]:
         return {"base": "on_device", "loras": self._adapters.residents()}
 
+    def complaint(self) -> str | None:
+        return None
+
     def close(self) -> None:
         self._thread.close()
 

@@ -46,6 +46,9 @@ class FakeEngine:
     def residency(self) -> dict[str, Any]:
         return {"loras": []}
 
+    def complaint(self) -> str | None:
+        return self._faults.complaint()
+
     def close(self) -> None:
         self._thread.close()
 

@@ -27,6 +27,7 @@ class Faults:
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder) if folder else None
+        self._complaint: str | None = None
 
     def step(self, job: EngineJob, step: int) -> None:
         """A step is about to be executed."""
@@ -41,6 +42,12 @@ class Faults:
     def step_done(self, job: EngineJob, step: int) -> None:
         """A step has been executed."""
         self.note("step_done", seed=job.seed, step=step)
+
+    def complaint(self) -> str | None:
+        """What the engine complains of, once `armed/complaint` says so; one process takes it."""
+        if self._complaint is None and self._folder is not None:
+            self._complaint = self._take("complaint")
+        return self._complaint
 
     def note(self, what: str, **facts: object) -> None:
         """Append one line of history. Whole lines only, whoever else writes."""
@@ -60,16 +67,23 @@ class Faults:
         """Have the fault that is armed for this point, if this process takes it first."""
         if self._folder is None:
             return
+        action = self._take(point)
+        if action is not None:
+            self.note("fault", point=point, action=action)
+            act(action)
+
+    def _take(self, point: str) -> str | None:
+        """What is armed for this point, if this process takes it first."""
+        assert self._folder is not None
         armed = self._folder / "armed" / point
         mine = armed.with_name(f".{point}.{os.getpid()}")
         try:
             armed.rename(mine)
         except FileNotFoundError:
-            return
+            return None
         action = mine.read_text(encoding="utf-8")
         mine.unlink()
-        self.note("fault", point=point, action=action)
-        act(action)
+        return action
 
 
 def _is_due(step: int, named: int, *, every: bool) -> bool:

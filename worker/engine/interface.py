@@ -137,5 +137,8 @@ class Engine(Protocol):
     def residency(self) -> dict[str, Any]:
         """What is loaded where, for people to read."""
 
+    def complaint(self) -> str | None:
+        """Why this engine can make no good picture any more, so that its process has to end."""
+
     def close(self) -> None:
         """End the engine's thread after the jobs in line; later ones fail with LeaseLost."""

@@ -52,8 +52,12 @@ class LowRank:
 
 @dataclass(frozen=True)
 class AdapterWeights:
-    """All pairs of one file, by part of the pipeline and by the layer's name in it."""
+    """All pairs of one file, by part of the pipeline and by the layer's name in it.
 
+    `name` is the file's in the catalogue, for people to read.
+    """
+
+    name: str
     parts: Mapping[str, Mapping[str, LowRank]]
 
     @property
@@ -72,7 +76,7 @@ def read_adapter(pipeline: Any, entry: LoraEntry) -> AdapterWeights:
         _check_fit(entry, getattr(pipeline, part, None), pairs)
     if not found:
         raise LoraCorrupt(f"'{entry.name}' has no weights for this base")
-    return AdapterWeights(found)
+    return AdapterWeights(entry.name, found)
 
 
 def _parts(pipeline: Any, data: bytes) -> dict[str, dict[str, LowRank]]:

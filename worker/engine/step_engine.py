@@ -21,6 +21,7 @@ from shared.errors import LeaseLost, OutOfMemory
 from shared.jobs import Stage
 from worker.adapters import Residency
 from worker.engine.device_errors import translated
+from worker.engine.device_lost import DeviceLost
 from worker.engine.interface import (
     EngineJob,
     EngineResult,
@@ -40,6 +41,7 @@ from worker.engine.profiles import EngineLimits
 from worker.engine.relief import UnitsRelief
 from worker.engine.rows import OnEvent, Row, Unit
 from worker.engine.units import Units
+from worker.engine.weights_guard import WeightsGuard
 
 logger = structlog.get_logger(__name__)
 
@@ -60,9 +62,11 @@ class StepEngine:
         self.rows = limits.rows_per_step
         self._limits = limits
         self._pipeline = loaded.pipeline
-        self._adapters: Residency[AdapterWeights] = Residency(limits.adapter_bytes)
+        self.adapters: Residency[AdapterWeights] = Residency(limits.adapter_bytes)
         self._units = Units(loaded, limits)
-        self._ladder = Ladder(UnitsRelief(self._units, self._adapters))
+        self._ladder = Ladder(UnitsRelief(self._units, self.adapters))
+        self._guard = WeightsGuard(self._pipeline, self._units.merger.pristine)
+        self._complaint: str | None = None
         if loaded.device.type == "cpu":
             networks = (loaded.pipeline.unet, loaded.pipeline.vae)
             self._interruption = Interruption(networks, self._let_previews_through)
@@ -77,8 +81,8 @@ class StepEngine:
 
     def submit(self, job: EngineJob, on_event: OnEvent) -> "Future[EngineResult]":
         future: Future[EngineResult] = Future()
-        if self._closing:
-            future.set_exception(LeaseLost())
+        if self._closing or self._complaint:
+            future.set_exception(DeviceLost(self._complaint) if self._complaint else LeaseLost())
             return future
         reading = self._readers.submit(self._read_adapters, job)
         row = Row(job, job.pixels, on_event, future, reading, job.urgency)
@@ -90,14 +94,21 @@ class StepEngine:
 
     def residency(self) -> dict[str, Any]:
         """What is loaded where."""
+        counts = self.adapters.counts
         return {
             "base": "on_device",
-            "loras_in_ram": len(self._adapters.keys()),
-            "lora_bytes": self._adapters.size_bytes,
-            "lora_sets_on_device": len(self._units.merger.merged.keys()),
-            "lora_hits": self._adapters.counts.hits,
-            "lora_misses": self._adapters.counts.misses,
+            "loras_in_ram": [weights.name for weights in self.adapters.items()],
+            "ram_bytes": self.adapters.size_bytes,
+            "hits": counts.hits,
+            "misses": counts.misses,
+            "evictions": counts.evictions,
+            "load_seconds": round(counts.load_seconds, 4),
+            **self._units.loras_on_device(),
+            "weight_checks": self._guard.rounds,
         }
+
+    def complaint(self) -> str | None:
+        return self._complaint
 
     def forget_loras(self) -> None:
         """Drop every LoRA that no job holds, so that the next job reads its own anew.
@@ -106,7 +117,7 @@ class StepEngine:
         """
         self._units.merger.apply((), [])
         self._units.merger.merged.drop_unused()
-        self._adapters.drop_unused()
+        self.adapters.drop_unused()
 
     def close(self) -> None:
         self._closing = True
@@ -120,10 +131,10 @@ class StepEngine:
         try:
             for entry, _ in job.loras:
                 read = partial(read_adapter, self._pipeline, entry)
-                held.append(self._adapters.pin(entry.sha256, read))
+                held.append(self.adapters.pin(entry.sha256, read))
         except BaseException:
             for entry, _ in job.loras[: len(held)]:
-                self._adapters.unpin(entry.sha256)
+                self.adapters.unpin(entry.sha256)
             raise
         return held
 
@@ -135,12 +146,26 @@ class StepEngine:
                 if row is not None:
                     self._clock += 1
                     self._work(row)
+                if self._guard.is_due(idle=False):
+                    self._check_weights()
+
+    def _check_weights(self) -> None:
+        """Whatever is made with spoiled weights is worth nothing: nobody gets it."""
+        changed = self._guard.look()
+        if changed is None or self._complaint:
+            return
+        self._complaint = f"the base's weights have changed ({changed})"
+        logger.critical("weights changed", tensor=changed, device=self.device)
+        for row in list(self._rows):
+            self._leave(row, DeviceLost(self._complaint))
 
     def _admit(self) -> bool:
         """Take in what has arrived, waiting when there is nothing to do; False at the end."""
         if self._closing and not self._rows and self._inbox.empty():
             return False
         if self._next_row() is None:
+            while self._inbox.empty() and self._guard.is_due(idle=True):
+                self._check_weights()
             self._take(self._inbox.get())
         self._take_arrivals()
         return True
@@ -251,6 +276,7 @@ class StepEngine:
 
     def _finish(self, row: Row, pixels: Pixels) -> None:
         self._release(row)
+        self._guard.count_picture()
         row.future.set_result(EngineResult(pixels, tuple(row.degraded), row.seconds))
 
     def _leave(self, row: Row, reason: BaseException) -> None:
@@ -264,7 +290,7 @@ class StepEngine:
         self._units.leave(row)
         if row.owns_adapters and row.adapters.done() and row.adapters.exception() is None:
             for entry, _ in row.job.loras:
-                self._adapters.unpin(entry.sha256)
+                self.adapters.unpin(entry.sha256)
 
     def _shrink(self, row: Row) -> None:
         """Above the ladder: a smaller picture rather than none."""

@@ -7,7 +7,7 @@ thread.
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -41,11 +41,27 @@ class Units:
         self.prompts = PromptEncoder(loaded.pipeline, loaded.device)
         self.codec = Codec(loaded.pipeline, loaded.device, limits.cache_bytes)
         self.merger = WeightMerger(loaded.pipeline, limits.merged_bytes)
-        # Rows that step alone are cheaper with their LoRAs in the weights.
         unet: Any = loaded.pipeline.unet
-        self._columns = ColumnPool(unet) if limits.rows_per_step > 1 else None
+        self._columns = ColumnPool(unet)
+        # Rows that step alone are cheaper with their LoRAs in the weights, where these are at hand.
+        self._alone = limits.rows_per_step == 1
         record = record_on_cuda() if limits.graphs else None
         self.denoiser = Denoiser(unet, self._columns, loaded.autocast, record)
+
+    def loras_on_device(self) -> dict[str, Any]:
+        """What is ready for a step, and what putting it there has cost, for people to read."""
+        merged, columns = self.merger.merged, self._columns
+        switches = (self.merger.switches, columns.switches)
+        return {
+            "loras_on_device": [
+                *columns.names,
+                *("+".join(weights.names) for weights in merged.items()),
+            ],
+            "device_bytes": merged.size_bytes + columns.size_bytes,
+            "device_evictions": merged.counts.evictions,
+            "switches": sum(one.count for one in switches),
+            "switch_seconds": round(sum(one.seconds for one in switches), 4),
+        }
 
     def encode(self, row: Row) -> None:
         """Prompt, picture and noise: afterwards the row can step."""
@@ -89,7 +105,7 @@ class Units:
 
     def leave(self, row: Row) -> None:
         """The row is gone: its columns may go to others."""
-        if row.pooled and self._columns is not None:
+        if row.pooled:
             row.pooled = False
             for key, _ in row.adapter_set:
                 self._columns.release(key)
@@ -98,8 +114,7 @@ class Units:
     def aside(self) -> Iterator[None]:
         """Units in the block may interrupt another one: it finds weights and gate as they were."""
         plain = torch.autocast(self._device.type, enabled=False)
-        columns = self._columns.aside() if self._columns is not None else nullcontext()
-        with plain, columns, self.merger.aside():
+        with plain, self._columns.aside(), self.merger.aside():
             yield
 
     def decode(self, row: Row) -> Pixels:
@@ -126,7 +141,9 @@ class Units:
 
     def _take_columns(self, row: Row, weights: Sequence[AdapterWeights]) -> bool:
         pool, held = self._columns, list[str]()
-        if pool is None or not weights or not pool.can_carry(weights):
+        if not weights or not pool.can_carry(weights):
+            return False
+        if self._alone and self.merger.keeps_many(weights):
             return False
         try:
             for (key, _), one in zip(row.adapter_set, weights, strict=True):

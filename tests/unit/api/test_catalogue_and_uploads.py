@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 
 from shared.blobs import BlobStore
 from shared.errors import RetouchError, StoreUnavailable
+from shared.fleet import Fleet, WorkerInfo, now
 from shared.queue import Hints
 from shared.settings import Settings
 from shared.store import JobStore
@@ -192,6 +193,40 @@ def test_metrics_tell_what_has_happened_to_the_fleet(client: TestClient, store: 
     ):
         assert line in lines
     assert any(line.startswith("retouch_queue_oldest_seconds 0.") for line in lines)
+
+
+def test_metrics_tell_what_each_worker_has_of_loras_and_how_workers_ended(
+    client: TestClient, store: JobStore, redis_client: redis.Redis
+) -> None:
+    residency = {"loras_in_ram": ["soft"], "hits": 3, "misses": 1, "load_seconds": 0.25}
+    residency |= {"evictions": 2, "switches": 4, "switch_seconds": 0.5, "ram_bytes": 1024}
+    worker = WorkerInfo(
+        id="w-1",
+        host="here",
+        pid=1,
+        device="cpu",
+        base="tiny",
+        profile="cpu",
+        residency=residency,
+        last_heartbeat_at=now(),
+    )
+    Fleet(redis_client).announce(worker)
+    store.count("ended:weights_changed")
+
+    lines = client.get("/metrics").text.splitlines()
+
+    for line in (
+        'retouch_lora_hits_total{worker="w-1"} 3.0',
+        'retouch_lora_misses_total{worker="w-1"} 1.0',
+        'retouch_lora_evictions_total{worker="w-1"} 2.0',
+        'retouch_lora_load_seconds_total{worker="w-1"} 0.25',
+        'retouch_lora_switch_seconds_total{worker="w-1"} 0.5',
+        'retouch_lora_ram_bytes{worker="w-1"} 1024.0',
+        'retouch_worker_ends_total{cause="weights_changed"} 1.0',
+        'retouch_worker_ends_total{cause="hung"} 0.0',
+    ):
+        assert line in lines
+    assert client.get("/v1/workers").json()["items"][0]["residency"] == residency
 
 
 def test_errors_of_our_own_are_never_a_500() -> None:

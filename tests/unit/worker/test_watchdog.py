@@ -1,7 +1,7 @@
 """The watchdog: which silence means a hung step, and which idleness a deaf worker."""
 
 from shared.errors import StoreUnavailable
-from worker.exits import HUNG
+from worker.exits import HUNG, WEIGHTS_CHANGED
 from worker.watchdog import Pulse, Watchdog
 
 
@@ -26,10 +26,12 @@ class Scene:
             idle_seconds=30,
             is_idle=lambda: self.idle,
             queued=self._queued,
+            complaint=lambda: self.complaint,
             end=self.ends.append,
             clock=self.clock,
         )
         self.store_is_away = False
+        self.complaint: str | None = None
 
     def _queued(self) -> int:
         if self.store_is_away:
@@ -49,6 +51,15 @@ def test_a_step_that_is_silent_for_longer_than_its_limit_ends_the_process() -> N
         assert scene.ends == []
         scene.pass_time(2)
     assert scene.ends == [HUNG]
+
+
+def test_an_engine_that_complains_ends_the_process() -> None:
+    scene = Scene()
+    scene.pass_time(1)
+    assert scene.ends == []
+    scene.complaint = "the base's weights have changed"
+    scene.pass_time(1)
+    assert scene.ends == [WEIGHTS_CHANGED]
 
 
 def test_silence_without_work_means_nothing() -> None:

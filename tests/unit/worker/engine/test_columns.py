@@ -21,7 +21,7 @@ def make_adapter(rank: int, seed: int, layers: tuple[str, ...] = ("a", "b")) -> 
         down = torch.randn(rank, inside, generator=generator)
         up = torch.randn(outside, rank, generator=generator)
         pairs[layer] = LowRank(down, up, scale=0.5)
-    return AdapterWeights({"unet": pairs})
+    return AdapterWeights("some", {"unet": pairs})
 
 
 def expected(unet: torch.nn.Module, layer: str, x: torch.Tensor, *adapters: tuple) -> torch.Tensor:
@@ -86,4 +86,4 @@ def test_what_is_held_is_never_forgotten() -> None:
     ],
 )
 def test_only_linear_unet_adapters_that_fit_are_carried(parts: dict, fits: bool) -> None:
-    assert ColumnPool(make_unet(), 8).can_carry([AdapterWeights(parts)]) is fits
+    assert ColumnPool(make_unet(), 8).can_carry([AdapterWeights("some", parts)]) is fits

@@ -200,7 +200,7 @@ def test_after_two_hundred_switches_the_base_is_bit_for_bit_what_it_was(
     np.testing.assert_array_equal(after, before)
     for name, weight in engine._pipeline.unet.state_dict().items():
         assert torch.equal(weight, weights[name]), name
-    assert engine._adapters.size_bytes <= LIMITS.adapter_bytes
+    assert engine.adapters.size_bytes <= LIMITS.adapter_bytes
     assert engine._units.merger.merged.size_bytes <= LIMITS.merged_bytes
 
 

@@ -1,0 +1,161 @@
+"""The guard of the base's weights: it sees every change of a bit, and none where there is none."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from tests.support.checkpoints import make_sd15
+from tests.support.wait import wait_until
+from tests.unit.worker.engine.test_step_engine import CPU, LIMITS, make_job, make_lora, run_all
+from worker.engine import weights_guard
+from worker.engine.device_lost import DeviceLost
+from worker.engine.loading import load_base
+from worker.engine.lora_file import AdapterWeights, LowRank
+from worker.engine.merging import WeightMerger
+from worker.engine.step_engine import StepEngine
+from worker.engine.weights_guard import PICTURES, ROUND_SECONDS, WeightsGuard
+
+
+@pytest.fixture
+def pipeline() -> Any:
+    torch.manual_seed(0)
+    layers = {
+        "linear": torch.nn.Linear(6, 5),
+        "conv": torch.nn.Conv2d(8, 8, 3).to(memory_format=torch.channels_last),
+        "narrow": torch.nn.Linear(4, 4).half(),
+        "odd": torch.nn.Linear(3, 1, bias=False).half(),
+    }
+    return SimpleNamespace(unet=torch.nn.ModuleDict(layers), text_encoder=None, vae=None)
+
+
+def whole_round(guard: WeightsGuard) -> str | None:
+    """The first complaint of a round, if there is one."""
+    rounds, found = guard.rounds, None
+    while guard.rounds == rounds:
+        found = found or guard.look()
+    return found
+
+
+def untouched(_name: tuple[str, str]) -> None:
+    return None
+
+
+@pytest.mark.parametrize("small_slices", [False, True])
+def test_an_untouched_base_is_never_complained_of(
+    pipeline: Any, small_slices: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if small_slices:
+        monkeypatch.setattr(weights_guard, "SLICE_BYTES", 1)
+    guard = WeightsGuard(pipeline, untouched)
+
+    assert [whole_round(guard) for _ in range(3)] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    "name", ["linear.weight", "linear.bias", "conv.weight", "narrow.weight", "odd.weight"]
+)
+def test_the_last_bit_of_one_weight_is_seen(pipeline: Any, name: str) -> None:
+    guard = WeightsGuard(pipeline, untouched)
+    weight = dict(pipeline.unet.named_parameters())[name].data
+    one = weight[(-1,) * weight.dim()]
+    integer = torch.int16 if weight.dtype is torch.float16 else torch.int32
+
+    one.view(integer).bitwise_xor_(1)
+    assert whole_round(guard) == f"unet.{name}"
+
+    one.view(integer).bitwise_xor_(1)
+    assert whole_round(guard) is None
+
+
+def test_a_weight_that_becomes_no_number_is_seen(pipeline: Any) -> None:
+    guard = WeightsGuard(pipeline, untouched)
+
+    pipeline.unet["linear"].weight.data[0, 0] = float("nan")
+
+    assert whole_round(guard) == "unet.linear.weight"
+
+
+def test_a_merged_lora_is_no_change_and_one_that_bleeds_is(pipeline: Any) -> None:
+    merger = WeightMerger(pipeline, 2**20)
+    guard = WeightsGuard(pipeline, merger.pristine)
+    pair = LowRank(torch.ones(1, 6), torch.ones(5, 1), 1.0)
+    lora = AdapterWeights("some", {"unet": {"linear": pair}})
+
+    merger.apply((("some", 1.0),), [(lora, 1.0)])
+    assert whole_round(guard) is None
+    merger.apply((), [])
+    assert whole_round(guard) is None
+
+    pipeline.unet["linear"].weight.data += pair.delta(pipeline.unet["linear"].weight)
+    assert whole_round(guard) == "unet.linear.weight"
+
+
+def test_it_looks_after_many_pictures_and_when_idle_after_a_rest(pipeline: Any) -> None:
+    now = [0.0]
+    guard = WeightsGuard(pipeline, untouched, clock=lambda: now[0])
+    now[0] = 10 * ROUND_SECONDS
+    assert not guard.is_due(idle=True), "nothing has been made since"
+
+    guard.count_picture()
+    assert guard.is_due(idle=True)
+    assert not guard.is_due(idle=False)
+    whole_round(guard)
+    guard.count_picture()
+    assert not guard.is_due(idle=True), "the round has just ended"
+    for _ in range(PICTURES):
+        guard.count_picture()
+    assert guard.is_due(idle=False)
+
+
+def test_half_a_round_is_finished_when_there_is_time(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights_guard, "SLICE_BYTES", 1)
+    guard = WeightsGuard(pipeline, untouched)
+
+    guard.look()
+
+    assert guard.rounds == 0
+    assert guard.is_due(idle=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_sd15(tmp_path_factory.mktemp("sd15"))
+
+
+@pytest.fixture
+def engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StepEngine]:
+    monkeypatch.setattr(weights_guard, "PICTURES", 1)
+    running = StepEngine(load_base(str(folder), CPU), LIMITS)
+    yield running
+    running.close()
+
+
+def test_the_engine_goes_on_with_sound_weights_and_any_lora(
+    engine: StepEngine, folder: Path, tmp_path: Path
+) -> None:
+    text = make_lora(tmp_path, folder, "text", rank=4, alpha=4, text=True)
+    attention = make_lora(tmp_path, folder, "attention", rank=2, alpha=2)
+
+    for loras in ((), ((text, 1.0),), ((attention, 0.5),), ()):
+        run_all(engine, [make_job(loras=loras)])
+
+    assert engine.complaint() is None
+    assert engine.residency()["weight_checks"] >= 3
+
+
+def test_the_engine_makes_no_more_pictures_with_spoiled_weights(engine: StepEngine) -> None:
+    run_all(engine, [make_job()])
+
+    engine._pipeline.unet.conv_in.weight.data[0, 0, 0, 0] += 1.0
+    run_all(engine, [make_job()])  # whoever is at work when it happens cannot know
+    wait_until(engine.complaint, description="the complaint", seconds=60)
+
+    assert "conv_in.weight" in (engine.complaint() or "")
+    with pytest.raises(DeviceLost, match="weights have changed"):
+        engine.submit(make_job(), lambda _: None).result(timeout=60)
