@@ -99,7 +99,7 @@ def hold_loras(columns: ColumnPool, unet: torch.nn.Module) -> None:
             weight: Any = unet.get_submodule(name).weight
             down = torch.randn(rank, weight.shape[1]) * 0.01
             pairs[name] = LowRank(down, torch.randn(weight.shape[0], rank) * 0.01, 1.0)
-        assert columns.hold(f"lora{index}", AdapterWeights({"unet": pairs}))
+        assert columns.hold(f"lora{index}", AdapterWeights("random", {"unet": pairs}))
 
 
 def unet_inputs(loaded: LoadedBase, side: int, evaluations: int) -> dict[str, torch.Tensor]:

@@ -77,6 +77,11 @@ class ColumnPool:
         """Give up one hold; the columns may be given to another adapter from now on."""
         self._spans[key].pins -= 1
 
+    def drop_unused(self) -> None:
+        """Take their columns from all that nobody holds."""
+        for key in [key for key, span in self._spans.items() if span.pins == 0]:
+            self._forget(key)
+
     def gate(self, sets: Sequence[AdapterSet], like: torch.Tensor) -> torch.Tensor | None:
         """The LoRAs and scales of every evaluation of a UNet call; None where there are none."""
         if not any(sets):

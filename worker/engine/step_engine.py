@@ -115,8 +115,7 @@ class StepEngine:
 
         Only while nothing is in flight: it runs in the caller's thread.
         """
-        self._units.merger.apply((), [])
-        self._units.merger.merged.drop_unused()
+        self._units.forget_loras()
         self.adapters.drop_unused()
 
     def close(self) -> None:

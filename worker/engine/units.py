@@ -63,6 +63,13 @@ class Units:
             "switch_seconds": round(sum(one.seconds for one in switches), 4),
         }
 
+    def forget_loras(self) -> None:
+        """Take everything off the device that no row holds."""
+        with torch.inference_mode():
+            self.merger.apply((), [])
+            self.merger.merged.drop_unused()
+            self._columns.drop_unused()
+
     def encode(self, row: Row) -> None:
         """Prompt, picture and noise: afterwards the row can step."""
         with row.timed("loading"):

@@ -89,10 +89,9 @@ def forget(engine: StepEngine) -> None:
     engine.forget_loras()
     engine._units.codec.forget()
     engine._units.prompts._kept.clear()
-    if engine._units._columns is not None:
-        with torch.inference_mode():
-            for key in list(engine._units._columns._spans):
-                engine._units._columns._forget(key)
+    with torch.inference_mode():
+        for key in list(engine._units._columns._spans):
+            engine._units._columns._forget(key)
 
 
 def make_jobs(loras: list[LoraEntry]) -> list[EngineJob]:
@@ -168,8 +167,6 @@ def test_a_row_that_never_fits_fails_alone(
 
 
 def assert_nothing_is_held(engine: StepEngine) -> None:
-    columns = engine._units._columns
-    if columns is not None:
-        assert all(span.pins == 0 for span in columns._spans.values())
+    assert all(span.pins == 0 for span in engine._units._columns._spans.values())
     engine.forget_loras()
-    assert engine._adapters.keys() == []
+    assert engine.adapters.keys() == []
