@@ -5,7 +5,7 @@
 PYTHON ?= python3
 IMAGE ?= examples/portrait.jpg
 CHAOS_PROCESSES ?= 2
-BENCHMARKS ?= gateway roundtrip engine catalogue hit_rate residency
+BENCHMARKS ?= gateway roundtrip engine catalogue hit_rate
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
