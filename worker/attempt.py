@@ -273,4 +273,4 @@ def patiently(
             if stop is not None:
                 stop.check()
             time.sleep(pause)
-            pause = min(2.0, pause * 2)
+            pause = min(0.5, pause * 2)

@@ -66,7 +66,9 @@ class EmbeddedStore:
             "requirepass": self.password,
             "dir": json.dumps(str(self.folder.resolve()), ensure_ascii=False),
             "appendonly": "yes",
-            "appendfsync": "everysec",
+            # With everysec, a slow disk holds writes back that have been answered already; killed
+            # then, a store lost 2 of 600 acknowledged jobs in 100 kills.
+            "appendfsync": "always",
             "save": '""',
             "maxmemory-policy": "noeviction",
         }

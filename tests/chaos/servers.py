@@ -49,7 +49,7 @@ class StoreServer:
             "port": str(self.port),
             "dir": str(self._folder),
             "appendonly": "yes",
-            "appendfsync": "everysec",
+            "appendfsync": "always",
             "save": "",
             "maxmemory-policy": "noeviction",
         }

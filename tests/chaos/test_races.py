@@ -178,9 +178,9 @@ def test_a_second_signal_ends_the_grace(make_rig: MakeRig) -> None:
 def test_a_worker_can_be_stopped_at_every_stage_of_its_start(make_rig: MakeRig) -> None:
     rig = make_rig(fake_step_seconds=0.02)
     spec = rig.submit()
-    for tenths in range(size(40, 12)):
+    for tenths in range(size(40, 8)):
         worker = rig.start_worker(wait=False)
-        time.sleep(tenths / 8)
+        time.sleep(tenths / 5)
         worker.process.send_signal(signal.SIGTERM)
         assert worker.process.wait(timeout=30) in (0, -signal.SIGTERM)
         assert worker.engine() is None
