@@ -26,13 +26,14 @@ def discard_result(blobs: BlobStore, job_id: str, epoch: int) -> None:
 
 
 def discard_attempt(blobs: BlobStore, job: Job, epoch: int) -> None:
-    """Forget what an attempt has left that was taken from its worker. A preview that the job's
-    record names stays until there is a newer one.
+    """Forget what an attempt has left that was taken from its worker, and previews of earlier ones
+    that it had no time to forget. A preview that the job's record names stays.
     """
     discard_result(blobs, job.id, epoch)
-    preview = preview_blob(job.id, epoch)
-    if job.preview is None or job.preview.blob != preview:
-        blobs.delete(preview)
+    for earlier in range(1, epoch + 1):
+        preview = preview_blob(job.id, earlier)
+        if job.preview is None or job.preview.blob != preview:
+            blobs.delete(preview)
 
 
 def discard_results_before(blobs: BlobStore, job_id: str, epoch: int) -> None:

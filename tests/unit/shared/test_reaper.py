@@ -213,6 +213,28 @@ def test_a_preview_that_clients_were_told_of_survives_its_attempt(
     assert blobs.get(name) == b"reported"
 
 
+def test_an_earlier_preview_goes_with_an_attempt_that_died_before_it_could_forget_it(
+    old_store: JobStore, settings: Settings
+) -> None:
+    # Given two attempts that each told of a preview, and died at once
+    blobs = open_blobs(settings)
+    reaper = make_reaper(old_store, settings, SentHints())
+    job_id = old_store.submit(make_spec())
+    names = []
+    for worker in ("first", "second"):
+        claim = old_store.claim("tiny", worker)
+        assert claim is not None
+        names.append(preview_blob(job_id, claim.epoch))
+        blobs.put(names[-1], b"reported")
+        old_store.report_preview(claim, Preview(blob=names[-1], width=1, height=1))
+        # When
+        time.sleep(0.25)
+        reaper.tick()
+    # Then only the newer one is there
+    assert not blobs.touch(names[0])
+    assert blobs.touch(names[1])
+
+
 def test_only_one_of_two_reapers_acts(old_store: JobStore, settings: Settings) -> None:
     first, second = SentHints(), SentHints()
     make_reaper(old_store, settings, first).tick()
