@@ -57,8 +57,8 @@ DROP = """async ([text, name]) => {
   const photo = file(text, name);
   const look = seen(() => last() instanceof HTMLCanvasElement);
   const longest = () => Math.max(last()?.naturalWidth ?? 0, last()?.naturalHeight ?? 0);
-  const small = seen(() => longest() > 0 && longest() <= 128);
-  const full = seen(() => settled() && longest() > 128);
+  const small = look.then(() => seen(() => longest() > 0 && longest() <= 128));
+  const full = look.then(() => seen(() => settled() && longest() > 128));
   const began = performance.now();
   drop(photo);
   const times = {};
@@ -95,7 +95,9 @@ def main() -> None:
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(
-            executable_path=chromium, chromium_sandbox=False, args=["--no-first-run"]
+            executable_path=chromium,
+            chromium_sandbox=False,
+            args=["--no-first-run", "--disable-gpu"],
         )
         weight(browser, url)
         throttled(browser, url, options.throttled)
@@ -169,8 +171,9 @@ def super_resolution(browser: Browser, url: str) -> None:
         print("super-resolution: not installed")
         return
     page.route("**/v1/images", lambda _: None)
-    page.wait_for_selector("#superres-row", state="visible")
     for n in range(3):
+        page.reload()
+        page.wait_for_selector("#superres-row", state="visible")
         jpeg = {"name": f"{n}.jpg", "mimeType": "image/jpeg", "buffer": photo(256)}
         page.set_input_files("#file", jpeg)  # type: ignore[arg-type]
         page.wait_for_function(

@@ -61,6 +61,19 @@ def test_the_sharpened_look_is_there_before_a_byte_is_sent(page: Page) -> None:
         route.abort()
 
 
+def test_the_first_look_is_by_webgl_where_there_is_hardware_for_it(
+    page: Page, stack: RunningUp
+) -> None:
+    # Given a device that does not call its WebGL software
+    page.add_init_script("WebGL2RenderingContext.prototype.getExtension = () => null")
+    page.goto(stack.url)
+    page.route("**/v1/images", lambda _: None)
+    # When
+    choose(page, a_photo())
+    # Then
+    expect(page.locator(".badge")).to_have_text("Sharpened on this device, not the result yet")
+
+
 def test_a_slow_upload_shows_its_true_percentage(page: Page) -> None:
     # Given a line of 40 kB a second
     session = page.context.new_cdp_session(page)

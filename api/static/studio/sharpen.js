@@ -2,6 +2,7 @@
 import { scaled } from "./photo.js";
 
 const LONGEST = 1024; // pixels; more is not visible in a first look and costs time
+const LONGEST_PLAINLY = 768;
 const VERTEX = `#version 300 es
 in vec2 corner; out vec2 at;
 void main() { at = corner * 0.5 + 0.5; gl_Position = vec4(corner.x, -corner.y, 0, 1); }`;
@@ -27,8 +28,8 @@ void main() {
 
 /** @typedef {{before: HTMLCanvasElement, after: HTMLCanvasElement, byGpu: boolean}} Look */
 
-/** @type {{canvas: OffscreenCanvas, gl: WebGL2RenderingContext, program: WebGLProgram} | null} */
-let bench = null;
+/** @type {{canvas: OffscreenCanvas, gl: WebGL2RenderingContext, program: WebGLProgram} | null | undefined} null: not on this device */
+let bench;
 
 /** Have the shader ready before there is a photo: compiling it takes longer than the first look may. */
 export function warmUp() {
@@ -37,7 +38,8 @@ export function warmUp() {
 
 /** The photo as it is and sharpened, in the size of a screen. @param {ImageBitmap} bitmap @returns {Look} */
 export function firstLook(bitmap) {
-  const size = scaled(bitmap, Math.min(1, LONGEST / Math.max(bitmap.width, bitmap.height)));
+  const most = bench === null ? LONGEST_PLAINLY : LONGEST;
+  const size = scaled(bitmap, Math.min(1, most / Math.max(bitmap.width, bitmap.height)));
   const before = blank(size);
   before.getContext("2d", { willReadFrequently: !bench })?.drawImage(bitmap, 0, 0, size.width, size.height);
   const after = blank(size);
@@ -52,18 +54,18 @@ const blank = ({ width, height }) => Object.assign(document.createElement("canva
 
 /** @param {HTMLCanvasElement} photo @returns {ImageBitmap | null} */
 function onGpu(photo) {
-  bench ??= opened();
+  if (bench === undefined) bench = opened();
   if (!bench) return null;
   Object.assign(bench.canvas, { width: photo.width, height: photo.height });
   if (draw(bench.gl, bench.program, photo)) return bench.canvas.transferToImageBitmap();
-  bench = null; // a lost context is opened anew for the next photo
+  bench = undefined; // a lost context is opened anew for the next photo
   return null;
 }
 
 function opened() {
   const canvas = new OffscreenCanvas(8, 8);
   const gl = canvas.getContext("webgl2");
-  const program = gl && linked(gl);
+  const program = gl && !isSoftware(gl) && linked(gl);
   if (!gl || !program) return null;
   gl.useProgram(program);
   gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
@@ -86,6 +88,12 @@ function draw(gl, program, photo) {
   gl.viewport(0, 0, size[0], size[1]);
   gl.drawArrays(gl.TRIANGLES, 0, 3);
   return gl.getError() === gl.NO_ERROR && !gl.isContextLost();
+}
+
+/** In software WebGL takes seconds where a 2D canvas takes a tenth of one. @param {WebGL2RenderingContext} gl */
+function isSoftware(gl) {
+  const names = gl.getExtension("WEBGL_debug_renderer_info");
+  return Boolean(names && /swiftshader|llvmpipe|basic render|software/i.test(gl.getParameter(names.UNMASKED_RENDERER_WEBGL)));
 }
 
 /** @param {WebGL2RenderingContext} gl */
