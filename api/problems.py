@@ -42,6 +42,8 @@ STATUS: dict[str, int] = {
     "image_too_large": 422,
     "image_too_small": 422,
     "image_too_blurry": 422,
+    "image_too_dark": 422,
+    "image_blank": 422,
     "lora_quarantined": 422,
     "lora_corrupt": 422,
     "idempotency_key_reuse": 422,

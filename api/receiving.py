@@ -20,7 +20,6 @@ from api.job_form import AUTO, JobForm, read_job_form
 from api.problems import FieldProblem
 from api.services import Services
 from api.submission import Submitted
-from shared.jobs import Source
 from shared.messages import Language
 from shared.records import Idempotency
 
@@ -69,17 +68,18 @@ async def _accept(
         if earlier is not None:
             return Submitted(earlier, replayed=True)
     params = services.submissions.settle(asked, language)
-    source = await _source(services, caller, form, asked)
-    most = services.shares.most_jobs(caller)
+    picture = await _picture(services, caller, form, asked)
+    services.quality_gate.check(picture, params.force)
+    source, most = picture.source, services.shares.most_jobs(caller)
     return await run_in_threadpool(
         services.submissions.submit, params, source, caller.name, language, idempotency, most
     )
 
 
-async def _source(services: Services, caller: Caller, form: Form, asked: JobForm) -> Source:
+async def _picture(services: Services, caller: Caller, form: Form, asked: JobForm) -> Accepted:
     if asked.image_id is not None:
         return await run_in_threadpool(services.images.find, asked.image_id, caller.name)
-    return (await _decoded(services, caller, form)).source
+    return await _decoded(services, caller, form)
 
 
 async def _decoded(services: Services, caller: Caller, form: Form) -> Accepted:

@@ -19,6 +19,7 @@ from api.access.tickets import Tickets
 from api.follow import Followers
 from api.idempotency import Gate
 from api.intake.decoder import Decoders
+from api.intake.gate import QualityGate
 from api.intake.images import Images
 from api.sentence import Sentence
 from api.submission import Submissions
@@ -55,6 +56,7 @@ class Services:
     catalog: Catalog
     fleet: Fleet
     images: Images
+    quality_gate: QualityGate
     decoding: CapacityLimiter
     submissions: Submissions
     strikes: Strikes
@@ -100,6 +102,7 @@ async def running_services(
         catalog=catalog,
         fleet=Fleet(client),
         images=Images(client, blobs, decoders, settings),
+        quality_gate=QualityGate(settings),
         decoding=CapacityLimiter(DECODERS),
         submissions=Submissions(store, hints, catalog, base, settings),
         strikes=strikes,

@@ -159,6 +159,18 @@ class ImageTooBlurry(RetouchError):
     code = "image_too_blurry"
 
 
+class ImageTooDark(RetouchError):
+    """Raised when a picture is too dark for anything to be made out in it."""
+
+    code = "image_too_dark"
+
+
+class ImageBlank(RetouchError):
+    """Raised when a picture is one colour."""
+
+    code = "image_blank"
+
+
 class LoraQuarantined(RetouchError):
     """Raised when a LoRA is held back because of its structure or its content."""
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+GATES = frozenset({"small", "dark", "blank", "blurry"})
 GUARDS = frozenset({"unsafe", "codes", "text", "marks"})
 
 
@@ -59,6 +60,13 @@ class Settings(BaseSettings):
     max_pixels: int = Field(40_000_000, ge=4096, description="Largest upload, in pixels.")
     min_side: int = Field(16, ge=1, description="Smallest side of an upload, in pixels.")
     max_side: int = Field(2048, ge=64, le=8192, description="Longest side of a result, in pixels.")
+    small_side: int = Field(
+        32, ge=1, description="Smallest side that is taken without force=true, in pixels."
+    )
+    gate: str = Field(
+        "small,dark,blank,blurry",
+        description="Comma-separated reasons to refuse without force=true; or off.",
+    )
     queue_limit: int = Field(1000, ge=1, description="Jobs that may wait before 503 queue_full.")
     jobs_per_key: int = Field(
         500, ge=0, description="Jobs of one key that wait or run before 429; 0: no limit."
@@ -193,12 +201,12 @@ class Settings(BaseSettings):
             raise ValueError("must start with redis://, rediss:// or unix://")
         return value
 
-    @field_validator("guards")
+    @field_validator("gate", "guards")
     @classmethod
-    def _are_guards(cls, value: str) -> str:
-        unknown = _listed(value) - GUARDS - {"off"}
-        if unknown or ("off" in _listed(value) and _listed(value) != {"off"}):
-            raise ValueError(f"must be off, or some of {', '.join(sorted(GUARDS))}")
+    def _are_known(cls, value: str, info: ValidationInfo) -> str:
+        known, words = GATES if info.field_name == "gate" else GUARDS, _listed(value)
+        if words != {"off"} and not words <= known:
+            raise ValueError(f"must be off, or some of {', '.join(sorted(known))}")
         return value
 
     @field_validator("blob_url")
@@ -229,6 +237,11 @@ class Settings(BaseSettings):
     def blobs(self) -> str:
         """The blob store's URL."""
         return self.blob_url or f"file://{self.data_dir.resolve() / 'blobs'}"
+
+    @property
+    def gate_names(self) -> frozenset[str]:
+        """The reasons for which a picture is refused."""
+        return _listed(self.gate) - {"off"}
 
     @property
     def guard_names(self) -> frozenset[str]:

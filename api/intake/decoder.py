@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import structlog
 
+from api.intake.gate import Quality
 from api.sentence import Sentence
 from shared.blobs import KeptAs
 from shared.errors import ERRORS, InvalidImage
@@ -37,6 +38,7 @@ class Normalised:
     width: int
     height: int
     warnings: list[str]
+    quality: Quality
 
 
 class Decoders:
@@ -71,7 +73,13 @@ class Decoders:
         if "error" in header:
             logger.info("upload refused", code=header["error"], reason=header["reason"][:200])
             raise ERRORS[header["error"]]()
-        return Normalised(body, header["width"], header["height"], header["warnings"])
+        return Normalised(
+            body,
+            header["width"],
+            header["height"],
+            header["warnings"],
+            Quality(**header["quality"]),
+        )
 
     def close(self) -> None:
         """End every idle process; one that is in use ends when it is given back."""

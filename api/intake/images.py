@@ -11,6 +11,7 @@ from typing import Any, cast
 import redis
 
 from api.intake.decoder import Decoders
+from api.intake.gate import Quality
 from api.intake.header import Header, read_header
 from api.sentence import Sentence
 from shared.blobs import BlobStore
@@ -24,13 +25,14 @@ ID_LENGTH = 64
 
 @dataclass(frozen=True)
 class Accepted:
-    """A picture that can be worked on, what was changed about it, and whether its sender has sent
-    it for the first time.
+    """A picture that can be worked on, what was changed about it, whether its sender has sent it
+    for the first time, and what it is like; None where that was not measured.
     """
 
     source: Source
     warnings: list[str]
     is_new: bool
+    quality: Quality | None
 
 
 class Images:
@@ -68,9 +70,10 @@ class Images:
         )
         if not self._blobs.touch(source.blob):
             self._blobs.put(source.blob, normal.data)
-        return Accepted(source, normal.warnings, is_new=self._record(source, client))
+        is_new = self._record(source, normal.quality, client)
+        return Accepted(source, normal.warnings, is_new, normal.quality)
 
-    def find(self, image_id: str, client: str) -> Source:
+    def find(self, image_id: str, client: str) -> Accepted:
         """An earlier upload of this caller, its life begun again. Raises ImageNotFound."""
         key = _key(image_id)
         with translated_errors():
@@ -79,18 +82,22 @@ class Images:
             raise ImageNotFound()
         with translated_errors():
             self._redis.expire(key, self._settings.result_ttl_seconds)
-        return Source(
+        source = Source(
             image_id=image_id,
             blob=fields["blob"],
             width=int(fields["width"]),
             height=int(fields["height"]),
             size_bytes=int(fields["size_bytes"]),
         )
+        known = fields.get("quality")
+        quality = Quality.model_validate_json(known) if known else None
+        return Accepted(source, [], is_new=False, quality=quality)
 
-    def _record(self, source: Source, client: str) -> bool:
+    def _record(self, source: Source, quality: Quality, client: str) -> bool:
         """Whether the client had not sent it before."""
         key = _key(source.image_id)
         mapping: Any = source.model_dump(exclude={"image_id"})
+        mapping["quality"] = quality.model_dump_json()
         with translated_errors(), self._redis.pipeline() as pipe:
             pipe.hset(key, mapping=mapping)
             pipe.hsetnx(key, f"client:{client}", "1")

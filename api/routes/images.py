@@ -34,6 +34,7 @@ async def create_image(
 ) -> ImageView:
     accepted = await receive_image(request, services, caller)
     source = accepted.source
+    warnings = accepted.warnings + services.quality_gate.warnings(accepted)
     response.headers["Location"] = f"/v1/images/{source.image_id}"
     life = timedelta(seconds=services.settings.result_ttl_seconds)
     return ImageView(
@@ -41,7 +42,7 @@ async def create_image(
         width=source.width,
         height=source.height,
         expires_at=datetime.now(UTC) + life,
-        warnings=warnings_view(accepted.warnings, language),
+        warnings=warnings_view(warnings, language),
     )
 
 

@@ -46,6 +46,9 @@ UPLOAD_PROBLEMS = (
 )
 JOB_PROBLEMS = (
     *UPLOAD_PROBLEMS,
+    "image_too_blurry",
+    "image_too_dark",
+    "image_blank",
     "lora_base_mismatch",
     "lora_not_found",
     "image_not_found",

@@ -68,7 +68,7 @@ def _checked(text: bytes, language: Language) -> PreviewBody:
 
 def _preview(body: PreviewBody, services: Services, caller: Caller, language: Language) -> Response:
     form = _form(body, services.settings, language)
-    source = services.images.find(body.image_id, caller.name)
+    source = services.images.find(body.image_id, caller.name).source
     if not services.fleet.workers():
         raise NoWorker
     request = PreviewRequest(

@@ -14,7 +14,7 @@ from shared.settings import REPOSITORY
 from worker.training.base.recipe import read_recipe as read_base_recipe
 from worker.training.errors import TrainingError
 from worker.training.marks.enhancing import enhance_all
-from worker.training.marks.evaluation import evaluate
+from worker.training.marks.evaluation import Clean, evaluate, imitate_all
 from worker.training.marks.examples import Examples
 from worker.training.marks.export import export
 from worker.training.marks.material import gather
@@ -23,7 +23,7 @@ from worker.training.marks.train import train
 
 FOLDER = REPOSITORY / "models" / "watermark"
 TRAINING_SIDE, TRAINING_VARIANTS, TRAINING_PHOTOS = 352, 1, 64
-HELD_OUT_SIDE, HELD_OUT_VARIANTS = 384, 3
+HELD_OUT_SIDE, HELD_OUT_VARIANTS, IMITATED_VARIANTS = 384, 1, 8
 SAY_EVERY = 25
 
 
@@ -68,7 +68,13 @@ def make(options: argparse.Namespace) -> None:
     held_out = enhance_all(photos.held_out, *sides, pairs / "held-out")
     if options.only == "pairs":
         return
-    report = evaluate(recipe, options.output / "marks.onnx", calibration, held_out, material)
+    report = evaluate(
+        recipe,
+        options.output / "marks.onnx",
+        calibration + imitate_all(photos.calibration, IMITATED_VARIANTS),
+        Clean(held_out, imitate_all(photos.held_out, IMITATED_VARIANTS)),
+        material.held_out,
+    )
     (options.output / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     print(json.dumps(report, indent=1))
 
