@@ -88,18 +88,24 @@ def side_by_side(
     work = [photos[number % len(photos)] for number in range(jobs)]
     seconds: dict[str, list[float]] = {"off": [], "on": []}
     latency: dict[str, list[float]] = {"off": [], "on": []}
+    cpu = {"off": 0.0, "on": 0.0}
     one_job(engine, off, work[0])
     for _ in range(rounds):
         for name, panel in (("off", off), ("on", guards)):
             with ThreadPoolExecutor(IN_HAND) as hands:
-                since = time.perf_counter()
+                since, spent = time.perf_counter(), time.process_time()
                 list(hands.map(lambda photo, panel=panel: one_job(engine, panel, photo), work))
                 seconds[name].append(time.perf_counter() - since)
+                cpu[name] += (time.process_time() - spent) / jobs / rounds
             for photo in work[:3]:
                 latency[name].append(timed(lambda p=photo, g=panel: one_job(engine, g, p))[1])
     cost = 100 * (statistics.median(seconds["on"]) / statistics.median(seconds["off"]) - 1)
     added = 1000 * (statistics.median(latency["on"]) - statistics.median(latency["off"]))
     print(f"{IN_HAND} jobs in hand: {statistics.median(seconds['off']) / jobs:.3f} s a job without")
+    more = 100 * (cpu["on"] / cpu["off"] - 1)
+    print(
+        f"CPU of a job: {cpu['off']:.2f} s without, {cpu['on']:.2f} s with guards ({more:+.1f} %)"
+    )
     print(f"guards cost {cost:+.1f} % of throughput (target {TARGET_THROUGHPUT:g} %)")
     print(f"one job alone: {added:+.0f} ms of latency (target {TARGET_LATENCY_MS:g} ms)")
 

@@ -406,7 +406,7 @@ def test_every_mode_of_pixels_becomes_a_right_picture(up: RunningUp, mode: str) 
     else:
         data = saved(image.convert(mode), "JPEG" if mode == "CMYK" else "PNG")
 
-    job = finished(up, submit(up, data).json())
+    job = finished(up, submit(up, data, force="true").json())
 
     assert job["state"] == "succeeded"
     with Image.open(io.BytesIO(get(up, job["links"]["source"]).content)) as source:
