@@ -120,6 +120,8 @@ def test_once_at_any_operator_costs_no_picture_and_is_forgotten(
         # Then every picture is right, and the next job is clean
         for result, pixels in zip(results, expected, strict=True):
             assert psnr(result.pixels, pixels) >= 45, at
+        # (who steps in company depends on arrival, so it may take fewer operators than counted)
+        device.fail(0, 0)
         after = run_all(engine, [jobs[at % 3]])[0]
         assert after.degraded == ()
         np.testing.assert_array_equal(after.pixels, expected[at % 3])
