@@ -189,28 +189,62 @@ def own_table() -> list[str]:
     return lines
 
 
+BESIDE: list[tuple[str, str, Callable[[Figures], str], str, Callable[[Figures], str]]] = [
+    (
+        "g1",
+        "workers killed: jobs lost, done twice",
+        lambda f: f"{f['lost']}, {f['committed_twice']} of {f['jobs']} in {f['kills']} kills",
+        "g1",
+        lambda f: f"{f['lost']}, {f['done_twice']} of {f['jobs']} in {f['kills']} kills",
+    ),
+    (
+        "g2",
+        "process of the job killed: until it runs again",
+        lambda f: seconds(f["seconds"]),
+        "g2",
+        lambda f: seconds(f["pool_process"]["seconds"]),
+    ),
+    (
+        "g3",
+        "whole worker killed: until it runs again",
+        lambda f: seconds(f["seconds"]),
+        "g2",
+        lambda f: seconds(f["whole_worker"]["seconds"]),
+    ),
+    (
+        "g4",
+        "frozen, published, killed: jobs lost",
+        lambda f: f"{f['probes'] - f['complete']} of {f['probes']}",
+        "g4",
+        lambda f: f"{f['lost']} of {f['probes']}",
+    ),
+    (
+        "g9",
+        "runs of one job that kills its worker",
+        lambda f: f"{max(f['runs_of_each'])}, then it has failed",
+        "g9",
+        lambda f: f"{f['most_runs_of_one']} in {f['watched_seconds']:.0f} s, and on",
+    ),
+    (
+        "g10",
+        "starts of a healthy job longer than the timeout",
+        lambda f: str(max(f["starts_of_each"])),
+        "g10",
+        lambda f: str(f["starts"]),
+    ),
+]
+
+
 def side_by_side() -> list[str]:
+    """What both were put to; what one of them was not, is left out."""
     plain: Figures = json.loads((FOLDER / "plain_celery.json").read_text())
-    ours = {name: figures(name) or {} for name in ("g1", "g2", "g3", "g4", "g9", "g10")}
-    g1, g9, g2, g10 = plain["g1"], plain["g9"], plain["g2"], plain["g10"]
-    return [
-        "| | fault | retouch | plain Celery |",
-        "| --- | --- | --- | --- |",
-        f"| G1 | {g1['kills']} kills, jobs lost and done twice | {ours['g1']['lost']} and "
-        f"{ours['g1']['committed_twice']} of {ours['g1']['jobs']} | {g1['lost']} and "
-        f"{g1['done_twice']} of {g1['jobs']} |",
-        f"| G2 | process of the job killed | {seconds(ours['g2']['seconds'])} | "
-        f"{seconds(g2['pool_process']['seconds'])} |",
-        f"| G3 | whole worker killed | {seconds(ours['g3']['seconds'])} | "
-        f"{seconds(g2['whole_worker']['seconds'])} |",
-        f"| G4 | frozen, published, killed: jobs lost | "
-        f"{ours['g4']['probes'] - ours['g4']['complete']} of {ours['g4']['probes']} | "
-        f"{plain['g4']['lost']} of {plain['g4']['probes']} |",
-        f"| G9 | runs of one job that kills its worker | {max(ours['g9']['runs_of_each'])}, then "
-        f"it has failed | {g9['most_runs_of_one']} in {g9['watched_seconds']:.0f} s, and on |",
-        f"| G10 | starts of a healthy job of {g10['job_seconds']:.0f} s and more | "
-        f"{max(ours['g10']['starts_of_each'])} | {g10['starts']} |",
-    ]
+    lines = ["| | fault | retouch | plain Celery |", "| --- | --- | --- | --- |"]
+    for name, fault, ours, plain_name, theirs in BESIDE:
+        found = figures(name)
+        if found is not None and plain_name in plain:
+            cells = (name.upper(), fault, ours(found), theirs(plain[plain_name]))
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def put(page: Path, lines: list[str]) -> None:
