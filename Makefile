@@ -5,7 +5,7 @@
 PYTHON ?= python3
 IMAGE ?= examples/portrait.jpg
 CHAOS_PROCESSES ?= 2
-BENCHMARKS ?= gateway roundtrip engine catalogue hit_rate
+BENCHMARKS ?= gateway roundtrip engine catalogue hit_rate previews scaling peers peers_report
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -57,6 +57,8 @@ check: install ## Check format, style, types and imports; the page's types where
 	$(BIN)/lint-imports
 	@if test -x node_modules/.bin/tsc; then npm run --silent check; else echo "no tsc: the page's types are not checked"; fi
 
+# As the worker has it; for what is compared with it, too.
+bench: export OMP_WAIT_POLICY ?= PASSIVE
 bench: install ## Run the benchmarks, one after the other
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
 

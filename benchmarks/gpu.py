@@ -39,7 +39,7 @@ def main() -> None:
     device = torch.device(options.device)
     print(f"{_name(device)}; torch {torch.__version__}; {options.side} px")
     peak = matmul_peak(device)
-    print(f"largest matrix product: {peak / 1e12:.1f} TFLOP/s\n")
+    print(f"largest matrix product: {peak / 1e12:.3f} TFLOP/s\n")
     for family in options.family:
         folder = options.folder / (f"{family}-small" if options.small else family)
         loaded = load_base(str(make_checkpoint(family, folder, options.small)), device)

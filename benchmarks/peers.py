@@ -1,6 +1,6 @@
 """retouch beside other ways to serve the same pictures, in one run.
 
-`python -m benchmarks.peers [--loras 1|32] [--systems retouch,bare,…] [--side 256]`: all systems
+`python -m benchmarks.peers [--loras 1 32] [--systems retouch,bare,…] [--side 128]`: all systems
 run at once and idle but one; every load is put on each of them in turn, in a new order, so that a
 noisy neighbour disturbs all alike. Closed loops of 1, 4, 16 and 64 clients, then Poisson arrivals
 at 30, 60 and 90 % of what the system itself made of 16 clients. One LoRA, or 32 of Zipf popularity
@@ -60,31 +60,37 @@ Run = Callable[[System, Row], Measured]
 
 def main() -> None:
     options = _options()
+    for loras in options.loras:
+        run(options, loras)
+
+
+def run(options: Any, lora_count: int) -> None:
+    """All systems under all loads, with so many LoRAs."""
     end = time.monotonic() + options.minutes * 60
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        loras = copies(Path(folder), options.loras)
+        loras = copies(Path(folder), lora_count)
         systems, missing = started(stack, options.systems.split(","), loras)
         rows = {system.name: Row(system.name, system.notes) for system in systems}
         wishes = Wishes(photo(options.side), [f.stem for f in sorted(loras.glob("*.safetensors"))])
         for system in systems:
             closed_loop(system.picture, wishes.draw(2), 1)  # warm
         compare_pictures(systems, rows, wishes)
-        for load, run in loads(options.scale, wishes):
+        for load, put in loads(options.scale, wishes):
             if time.monotonic() > end:
                 print(f"no time left for {load}", flush=True)
                 continue
             for system in shuffled(systems):
-                note(rows[system.name], load, run(system, rows[system.name]))
+                note(rows[system.name], load, put(system, rows[system.name]))
         for system in systems:
             finish(rows[system.name], system, wishes)
-    keep(options, rows, missing)
+    keep(options, lora_count, rows, missing)
 
 
 def _options() -> Any:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--loras", type=int, default=1)
-    parser.add_argument("--side", type=int, default=256)
-    parser.add_argument("--minutes", type=float, default=15, help="after which no load begins")
+    parser.add_argument("--loras", type=int, nargs="+", default=[1, 32])
+    parser.add_argument("--side", type=int, default=128)
+    parser.add_argument("--minutes", type=float, default=6, help="after which no load begins")
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of pictures")
     parser.add_argument("--systems", default=",".join(SYSTEMS))
     return parser.parse_args()
@@ -208,7 +214,7 @@ def finish(row: Row, system: System, wishes: Wishes) -> None:
     row.first_preview_seconds = statistics.median(waited)
 
 
-def keep(options: Any, rows: dict[str, Row], missing: dict[str, str]) -> None:
+def keep(options: Any, lora_count: int, rows: dict[str, Row], missing: dict[str, str]) -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     record = {
         "machine": describe_machine(),
@@ -216,11 +222,11 @@ def keep(options: Any, rows: dict[str, Row], missing: dict[str, str]) -> None:
         "diffusers": version("diffusers"),
         "threads": torch.get_num_threads(),
         "side": options.side,
-        "loras": options.loras,
+        "loras": lora_count,
         "missing": missing,
         "rows": [asdict(row) for row in rows.values()],
     }
-    path = RESULTS / f"peers-{options.loras}.json"
+    path = RESULTS / f"peers-{lora_count}.json"
     path.write_text(json.dumps(record, indent=1))
     print(path)
 

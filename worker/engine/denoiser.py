@@ -49,6 +49,12 @@ class Denoiser:
 
     def _call(self, inputs: Inputs) -> torch.Tensor:
         self._columns.open(inputs.get("gate"))
+        try:
+            return self._output(inputs)
+        finally:
+            self._columns.open(None)
+
+    def _output(self, inputs: Inputs) -> torch.Tensor:
         sample = inputs["sample"]
         added = {k.removeprefix(ADDED): v for k, v in inputs.items() if k.startswith(ADDED)}
         with torch.autocast(sample.device.type, self._autocast, enabled=self._autocast is not None):

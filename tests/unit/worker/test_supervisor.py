@@ -93,6 +93,24 @@ def test_a_child_that_ends_is_buried_and_replaced(supervise: Callable[..., Super
     ]
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")]
+)
+def test_the_engines_threads_wait_without_spinning_unless_told_otherwise(
+    supervise: Callable[..., Supervised],
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, str],
+    expected: str,
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    running = supervise(SLEEPER)
+    assert running.child().environ()["OMP_WAIT_POLICY"] == expected
+    running.process.terminate()
+    assert running.process.wait(20) == 0
+
+
 def test_pauses_between_restarts_grow_to_their_limit(supervise: Callable[..., Supervised]) -> None:
     running = supervise("raise SystemExit(70)", restart_seconds="0.05", restart_max_seconds="0.2")
     wait_until(lambda: len(running.pauses()) >= 4, description="four restarts", seconds=60)

@@ -1,0 +1,142 @@
+"""docs/benchmarks.md, its plots, and the short table of the README, from var/benchmarks.
+
+`python -m benchmarks.peers_report` after `python -m benchmarks.peers --loras 1` and `--loras 32`.
+Writes between the marks of docs/benchmarks.md; what stands around them is written by hand.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from benchmarks.peer_venvs import ROOT
+from benchmarks.peers import CLIENTS, RATES, RESULTS
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
+
+Record = dict[str, Any]
+
+
+def main() -> None:
+    records = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("peers-*.json"))]
+    if not records:
+        raise SystemExit("nothing measured yet: python -m benchmarks.peers")
+    between(PAGE, "\n\n".join(section(record) for record in records))
+    between(README, short(records[0]))
+    for record in records:
+        plot(record, ROOT / "docs" / f"benchmarks-{record['loras']}.png")
+
+
+def between(path: Path, text: str) -> None:
+    """Put text between the file's marks."""
+    before, rest = path.read_text(encoding="utf-8").split(BEGIN)
+    after = rest.split(END)[1]
+    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def section(record: Record) -> str:
+    lines = [
+        f"### {mix(record)}",
+        "",
+        f"{record['machine']}; torch {record['torch']}, diffusers {record['diffusers']}, "
+        f"{record['threads']} threads; {record['side']} px, 4 executed steps.",
+        "",
+        "| system | " + " | ".join(f"{n} clients" for n in CLIENTS) + " | of the bare loop |",
+        "| --- |" + " --- |" * (len(CLIENTS) + 1),
+        *(throughput(row, record) for row in record["rows"]),
+        "",
+        "Pictures per second; behind them p50 / p95 / p99 of a picture in seconds. The last column "
+        "is the throughput at 16 clients as a share of the bare loop's.",
+        "",
+        "| system | "
+        + " | ".join(f"{share:.0%} load" for share in RATES)
+        + " | first preview, s | memory, MiB | PSNR to the bare loop, dB |",
+        "| --- |" + " --- |" * (len(RATES) + 3),
+        *(arrivals(row) for row in record["rows"]),
+        "",
+        "p50 / p95 in seconds at Poisson arrivals of that share of the system's own throughput at "
+        "16 clients. A system without previews shows the finished picture first.",
+        *(f"\n{name} is missing: {why}." for name, why in record["missing"].items()),
+        "",
+        f"![Throughput and latency](benchmarks-{record['loras']}.png)",
+    ]
+    return "\n".join(lines)
+
+
+def mix(record: Record) -> str:
+    return "One LoRA" if record["loras"] == 1 else f"{record['loras']} LoRAs, Zipf"
+
+
+def throughput(row: Record, record: Record) -> str:
+    cells = [closed(row["loads"].get(f"{n} clients")) for n in CLIENTS]
+    return f"| {row['name']} | {' | '.join(cells)} | {share_of_bare(row, record)} |"
+
+
+def closed(load: Record | None) -> str:
+    if load is None:
+        return "not measured"
+    times = " / ".join(f"{load[q]:.2f}" for q in ("p50", "p95", "p99"))
+    return f"**{load['per_second']:.2f}** {times}"
+
+
+def share_of_bare(row: Record, record: Record, load: str = "16 clients") -> str:
+    bare = next((r for r in record["rows"] if r["name"].startswith("bare")), None)
+    if bare is None or load not in row["loads"] or load not in bare["loads"]:
+        return ""
+    return f"{row['loads'][load]['per_second'] / bare['loads'][load]['per_second']:.2f}"
+
+
+def arrivals(row: Record) -> str:
+    cells = [opened(row["loads"].get(f"{share:.0%} load")) for share in RATES]
+    psnr = "equal" if math.isinf(row["psnr"]) else f"{row['psnr']:.1f}"
+    first, memory = row["first_preview_seconds"], row["memory_mib"]
+    return f"| {row['name']} | {' | '.join(cells)} | {first:.2f} | {memory:.0f} | {psnr} |"
+
+
+def opened(load: Record | None) -> str:
+    return f"{load['p50']:.2f} / {load['p95']:.2f}" if load else "not measured"
+
+
+def short(record: Record) -> str:
+    lines = [
+        f"{mix(record)}, {record['side']} px, 4 executed steps, 16 clients, one run on "
+        f"{record['machine']}:",
+        "",
+        "| system | pictures/s | of the bare loop | p95, s | first preview, s |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in record["rows"]:
+        load = row["loads"]["16 clients"]
+        lines.append(
+            f"| {row['name']} | {load['per_second']:.2f} | {share_of_bare(row, record)} | "
+            f"{load['p95']:.2f} | {row['first_preview_seconds']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def plot(record: Record, path: Path) -> None:
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
+    for row in record["rows"]:
+        counts = sorted(n for n in CLIENTS if f"{n} clients" in row["loads"])
+        speeds = [row["loads"][f"{n} clients"]["per_second"] for n in counts]
+        left.plot(counts, speeds, marker="o", label=row["name"])
+        rates = [share for share in RATES if f"{share:.0%} load" in row["loads"]]
+        waits = [row["loads"][f"{share:.0%} load"]["p95"] for share in rates]
+        right.plot([share * 100 for share in rates], waits, marker="o")
+    left.set(xscale="log", xlabel="clients", ylabel="pictures per second", ylim=(0, None))
+    right.set(xlabel="load, % of own throughput", ylabel="p95, seconds", ylim=(0, None))
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.12, 1, 1))
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
