@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -28,7 +29,7 @@ from worker.engine.loading import load_base
 from worker.engine.profiles import choose_limits
 from worker.engine.step_engine import StepEngine
 from worker.outputs import encode_preview
-from worker.previews import PREVIEW_SIDE, in_haste
+from worker.previews import PREVIEW_SIDE, PREVIEW_STEPS_ON_CPU, in_haste
 from worker.sources import load_source
 
 LORA = "denoise_tiny"
@@ -122,7 +123,8 @@ def parts(data: bytes) -> dict[str, float]:
     small = JobParams(loras=[LoraRef(name=LORA)], strength=0.4, seed=1, max_side=PREVIEW_SIDE)
     pixels = load_source(data, small)
     params, chosen = chooser.settle(small, pixels)
-    job = engine_job(pixels, in_haste(params), chosen, StopFlag())
+    hasty = in_haste(params, PREVIEW_STEPS_ON_CPU)
+    job = replace(engine_job(pixels, hasty, chosen, StopFlag()), preview=False)
     engine = StepEngine(loaded, choose_limits(loaded.pipeline, loaded.device))
     measured = {"decode and scale the source": timed(lambda: load_source(data, small))}
     measured |= by_the_engine(engine, job)

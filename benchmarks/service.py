@@ -16,7 +16,7 @@ from skimage import data
 
 from client.stack.ports import free_port
 
-START_SECONDS = 120.0
+START_SECONDS = 200.0
 
 
 @contextmanager

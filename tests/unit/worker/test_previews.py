@@ -168,10 +168,13 @@ def server(
 
 @pytest.mark.parametrize("strength", [0.05, 0.29, 0.4, 2 / 3, 1.0])
 @pytest.mark.parametrize("steps", [1, 10, 50])
-def test_a_preview_takes_two_steps_at_the_most_and_no_guidance(strength: float, steps: int) -> None:
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_preview_takes_a_step_or_two_at_the_most_and_no_guidance(
+    strength: float, steps: int, most: int
+) -> None:
     params = JobParams(strength=strength, steps=steps, guidance_scale=7.5)
-    hasty = in_haste(params)
-    assert hasty.executed_steps == min(2, params.executed_steps)
+    hasty = in_haste(params, most)
+    assert hasty.executed_steps == min(most, params.executed_steps)
     assert hasty.guidance_scale == 1.0
 
 
