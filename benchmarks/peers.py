@@ -35,14 +35,11 @@ from benchmarks.load import Measured, closed_loop, poisson
 from benchmarks.machine import describe_machine
 from benchmarks.peer_servers.pipeline import Wish
 from benchmarks.peer_venvs import ROOT
+from benchmarks.peers_plan import CLIENTS, RATES, RESULTS
 from benchmarks.service import photo
 from benchmarks.systems import SYSTEMS, System
 
-# Of each load so many pictures, in this order.
-CLIENTS = {1: 8, 16: 32, 4: 16, 64: 64}
-RATES = {0.3: 10, 0.6: 10, 0.9: 12}
 PREVIEWS = 3
-RESULTS = ROOT / "var" / "benchmarks"
 
 
 @dataclass

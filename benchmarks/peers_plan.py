@@ -1,0 +1,8 @@
+"""Which loads benchmarks/peers.py puts on every system, and where what it finds is kept."""
+
+from benchmarks.peer_venvs import ROOT
+
+# Of each load so many pictures, in this order.
+CLIENTS = {1: 8, 16: 32, 4: 16, 64: 64}
+RATES = {0.3: 10, 0.6: 10, 0.9: 12}
+RESULTS = ROOT / "var" / "benchmarks"
