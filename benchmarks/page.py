@@ -110,15 +110,14 @@ def main() -> None:
 def weight(browser: Browser, url: str) -> None:
     """Bytes of the first load as they come over the wire, by kind."""
     page = browser.new_page()
-    sizes: dict[str, int] = collections.defaultdict(int)
-
-    def count(request: Any) -> None:
-        kind = request.url.removeprefix(url).rpartition("?")[0] or request.url.removeprefix(url)
-        if not kind.startswith("/v1/"):
-            sizes[Path(kind).suffix or "page"] += request.sizes()["responseBodySize"]
-
-    page.on("requestfinished", count)
+    done: list[Any] = []
+    page.on("requestfinished", lambda request: done.append(request))
     page.goto(url, wait_until="networkidle")
+    sizes: dict[str, int] = collections.defaultdict(int)
+    for request in done:  # asked for afterwards: a handler that waits may be overtaken by the end
+        path = request.url.removeprefix(url)
+        if not path.startswith("/v1/"):
+            sizes[Path(path).suffix or "page"] += request.sizes()["responseBodySize"]
     page.close()
     print(f"first load, compressed: {sum(sizes.values()) / 1024:.1f} KiB {dict(sizes)}")
 

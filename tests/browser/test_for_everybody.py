@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Request, expect
 
 from tests.browser.driving import a_photo, choose, wait_for
 from tests.support.stack import RunningUp
@@ -58,12 +58,12 @@ def test_the_first_load_is_light_and_from_this_host_alone(
 ) -> None:
     context = browser.new_context()
     page = context.new_page()
-    weights: dict[str, int] = {}
-    page.on(
-        "requestfinished",
-        lambda request: weights.update({request.url: request.sizes()["responseBodySize"]}),
-    )
+    done: list[Request] = []
+    page.on("requestfinished", lambda request: done.append(request))
     page.goto(stack.url, wait_until="networkidle")
+    weights = {request.url: request.sizes()["responseBodySize"] for request in done}
+    modules = len(list((STATIC / "studio").glob("*.js")))
+    assert sum("/studio/" in url and url.endswith(".js") for url in weights) == modules
     sent = {url: size for url, size in weights.items() if not url.startswith("blob:")}
     assert {urlsplit(url).netloc for url in sent} == {urlsplit(stack.url).netloc}
     # Samples are the operator's pictures, and come when the page is there.
