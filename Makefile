@@ -50,11 +50,12 @@ test: install ## Run the tests that need no GPU, no Docker and no running servic
 browser: install ## Walk through the page in Debian's Chromium
 	$(BIN)/pytest -m browser tests/browser
 
-check: install ## Check format, style, types and imports; the page's types where npm is there
+check: install ## Check format, style, types, imports and known faults of what is pinned; the page's types where npm is there
 	$(BIN)/ruff format --no-cache --check .
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.audit
 	@if test -x node_modules/.bin/tsc; then npm run --silent check; else echo "no tsc: the page's types are not checked"; fi
 
 # As the worker has it; for what is compared with it, too.

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from api.preview_body import PreviewBody
 from api.problems import Problem
+from api.schemas import ReportForm
 from shared.params import ALL_EVENTS
 
 DESCRIPTION = """\
@@ -101,6 +102,7 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
     schemas = components.setdefault("schemas", {})
     _add_model(schemas, Problem)
     _add_model(schemas, PreviewBody)
+    _add_model(schemas, ReportForm)
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     components["securitySchemes"] = SECURITY_SCHEMES

@@ -25,9 +25,3 @@ class PreviewBody(BaseModel):
     prompt: str | None = None
     seed: int | None = None
     session: Annotated[str | None, Field(max_length=64)] = None
-
-
-PREVIEW_BODY = {
-    "required": True,
-    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/PreviewBody"}}},
-}

@@ -163,6 +163,15 @@ class Settings(BaseSettings):
     )
     log_format: Literal["console", "json"] = Field("console", description="Log lines' form.")
 
+    # --- content credentials (needs the extra c2pa)
+    c2pa_certificate: str = Field(
+        "", description="PEM file of the certificate chain that signs results; empty: unsigned."
+    )
+    c2pa_key: str = Field("", description="PEM file of that certificate's private key.")
+    c2pa_algorithm: Literal["es256", "es384", "ps256", "ed25519"] = Field(
+        "es256", description="How that key signs."
+    )
+
     # --- the ledger's clock
     lease_seconds: float = Field(
         10.0, gt=0, description="Life of a claim without renewal, seconds."

@@ -162,7 +162,7 @@ class Attempt:
         self._report(tracker.enter(Stage.SAVING))
         params = self.params
         since = time.monotonic()
-        data = encode_result(result.pixels, params)
+        data = self._runner.seal(encode_result(result.pixels, params), params.format)
         blob = result_blob(self._claim.spec.id, self._claim.epoch, params.format)
         self._runner.probe.reached("encoded", self._claim)
         patiently(lambda: self._runner.blobs.put(blob, data), self._stop)

@@ -21,7 +21,7 @@ DIGITAL_SOURCE_TYPE = (
 _XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
     '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-    '<rdf:Description xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
+    '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
     'Iptc4xmpExt:DigitalSourceType="{source}">{recipe}</rdf:Description></rdf:RDF></x:xmpmeta>'
 )
 _RECIPE = '<retouch:recipe xmlns:retouch="urn:retouch:recipe">{text}</retouch:recipe>'
@@ -69,4 +69,6 @@ def _xmp(params: JobParams) -> str:
 
 
 def _escaped(text: str) -> str:
+    # XML 1.0 has no way to write these two, nor half a pair.
+    text = text.translate({0xFFFE: "?", 0xFFFF: "?"}).encode("utf-8", "replace").decode()
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

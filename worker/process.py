@@ -37,6 +37,7 @@ from worker.leases import LeaseKeeper
 from worker.lookout import Lookout
 from worker.previews import PreviewServer
 from worker.probe import make_probe
+from worker.provenance import make_seal
 from worker.runner import Draining, Runner
 from worker.tasks import register
 from worker.watchdog import CPU_PATIENCE, Pulse, Watchdog
@@ -99,6 +100,7 @@ class WorkerProcess:
             leases=self._leases,
             pulse=pulse,
             probe=make_probe(settings, worker_id),
+            seal=make_seal(settings),
             on_device_lost=self._give_up_device,
         )
         self._lookout = Lookout(runner, self._is_idle, self._is_consuming, self._reconnect)

@@ -22,6 +22,7 @@ from worker.engine.interface import Engine, StopFlag
 from worker.guards.panel import Guards
 from worker.leases import LeaseKeeper
 from worker.probe import Probe
+from worker.provenance import Seal, unsealed
 from worker.watchdog import Pulse
 
 logger = structlog.get_logger(__name__)
@@ -47,6 +48,7 @@ class Runner:
     pulse: Pulse
     probe: Probe
     on_device_lost: Callable[[], None]
+    seal: Seal = unsealed
 
     def run_next(self) -> bool:
         """Claim the job whose turn it is and run it to its end; False when nothing waits.

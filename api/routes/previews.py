@@ -5,18 +5,16 @@ from uuid import uuid4
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from api.access.guard import LanguageDep, ServicesDep, Submitter
 from api.access.keys import Caller
-from api.errors import InvalidFields
+from api.intake.json_body import JSON_PROBLEMS, checked_json, json_body
 from api.intake.upload import received_json
 from api.job_form import JobForm, read_job_form
-from api.preview_body import PREVIEW_BODY, PreviewBody
+from api.preview_body import PreviewBody
 from api.problems import problems
 from api.services import Services
-from api.wording import field_problems
 from shared.errors import NoWorker
 from shared.messages import Language
 from shared.previews import PreviewRequest
@@ -33,11 +31,9 @@ router = APIRouter(prefix="/v1/previews", tags=["pictures"])
     responses={
         200: {"content": {"image/webp": {}}, "description": "The preview"},
         **problems(
-            "malformed_request",
+            *JSON_PROBLEMS,
             "unauthenticated",
             "forbidden",
-            "payload_too_large",
-            "unsupported_media_type",
             "validation_error",
             "image_not_found",
             "lora_not_found",
@@ -49,21 +45,13 @@ router = APIRouter(prefix="/v1/previews", tags=["pictures"])
             "store_unavailable",
         ),
     },
-    openapi_extra={"requestBody": PREVIEW_BODY},
+    openapi_extra={"requestBody": json_body(PreviewBody)},
 )
 async def create_preview(
     request: Request, services: ServicesDep, caller: Submitter, language: LanguageDep
 ) -> Response:
-    text = await received_json(request)  # FastAPI would read it all before it asks who sends it
-    body = _checked(text, language)
+    body = checked_json(PreviewBody, await received_json(request), language)
     return await run_in_threadpool(_preview, body, services, caller, language)
-
-
-def _checked(text: bytes, language: Language) -> PreviewBody:
-    try:
-        return PreviewBody.model_validate_json(text)
-    except ValidationError as error:
-        raise InvalidFields(field_problems(error.errors(), language)) from error
 
 
 def _preview(body: PreviewBody, services: Services, caller: Caller, language: Language) -> Response:

@@ -4,13 +4,18 @@ Owns the route. What a report leads to is shared/strikes.py's business.
 """
 
 import structlog
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
 
-from api.access.guard import ServicesDep, Submitter
+from api.access.guard import LanguageDep, ServicesDep, Submitter
+from api.access.keys import Caller
+from api.intake.json_body import JSON_PROBLEMS, checked_json, json_body
+from api.intake.upload import received_json
 from api.ownership import owned_job
 from api.problems import problems
 from api.routes.jobs import READ_PROBLEMS
 from api.schemas import ReportForm, ReportView
+from api.services import Services
 from shared.errors import NotFinished
 from shared.jobs import JobState
 
@@ -23,11 +28,19 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
     "/{job_id}/report",
     operation_id="reportJob",
     summary="Report a picture: it counts against its LoRAs, once per job",
-    responses=problems(*READ_PROBLEMS, "not_finished", "validation_error", "storage_full"),
+    responses=problems(
+        *READ_PROBLEMS, *JSON_PROBLEMS, "not_finished", "validation_error", "storage_full"
+    ),
+    openapi_extra={"requestBody": json_body(ReportForm)},
 )
-def report_job(
-    job_id: str, report: ReportForm, services: ServicesDep, caller: Submitter
+async def report_job(
+    job_id: str, request: Request, services: ServicesDep, caller: Submitter, language: LanguageDep
 ) -> ReportView:
+    report = checked_json(ReportForm, await received_json(request), language)
+    return await run_in_threadpool(_report, job_id, report, services, caller)
+
+
+def _report(job_id: str, report: ReportForm, services: Services, caller: Caller) -> ReportView:
     job = owned_job(services.store, job_id, caller.name)
     if job.state is not JobState.SUCCEEDED:
         raise NotFinished("only a finished picture can be reported")

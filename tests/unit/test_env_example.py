@@ -8,7 +8,7 @@ import pytest
 from shared.settings import REPOSITORY, Settings
 
 EXAMPLE = REPOSITORY / ".env.example"
-ENTRY = re.compile(r"^# (?P<doc>.+)\n#(?P<name>RETOUCH_[A-Z_]+)=(?P<value>.*)$", re.MULTILINE)
+ENTRY = re.compile(r"^# (?P<doc>.+)\n#(?P<name>RETOUCH_[A-Z0-9_]+)=(?P<value>.*)$", re.MULTILINE)
 
 
 def listed() -> dict[str, tuple[str, str]]:

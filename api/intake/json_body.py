@@ -1,0 +1,30 @@
+"""A JSON body that is read under limits, checked by its model, and shown by OpenAPI.
+
+FastAPI would read all of it, however much, before it asks who sends it.
+"""
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from api.errors import InvalidFields
+from api.wording import field_problems
+from shared.messages import Language
+
+Body = TypeVar("Body", bound=BaseModel)
+
+JSON_PROBLEMS = ("malformed_request", "payload_too_large", "unsupported_media_type")
+
+
+def checked_json(model: type[Body], text: bytes, language: Language) -> Body:
+    """The body as its model. Raises InvalidFields."""
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise InvalidFields(field_problems(error.errors(), language)) from error
+
+
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """How OpenAPI shows it; the model has to be among the document's schemas."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
