@@ -9,7 +9,7 @@ from sklearn.datasets import load_sample_images
 
 from worker.training.degradations import RANGES, Kind, Pixels, degrade
 
-MAX_SIDE = 512
+MAX_SIDE = 384
 NAMES = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 
 
@@ -23,12 +23,16 @@ class Case:
     damaged: list[Pixels]
 
     @property
+    def is_middle(self) -> bool:
+        return self.kind is not None and self.level == RANGES[self.kind].middle
+
+    @property
     def label(self) -> str:
         return "clean" if self.kind is None else f"{self.kind} {self.level:g}"
 
 
 def held_out_photos() -> dict[str, Pixels]:
-    """Sample photos of scikit-image and scikit-learn, their middles, at most 512 pixels a side."""
+    """Sample photos of scikit-image and scikit-learn, their middles, at most 384 pixels a side."""
     found = {name: np.asarray(getattr(data, name)()) for name in NAMES}
     left, _, _ = data.stereo_motorcycle()
     found["motorcycle"] = np.asarray(left)

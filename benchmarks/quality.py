@@ -21,7 +21,7 @@ from benchmarks.held_out import cases, held_out_photos
 from benchmarks.quality_methods import columns, strengths
 from benchmarks.quality_tables import Made, automatic, by_strength, confusion, section, sheet
 from benchmarks.restorer import Restorer
-from worker.training.degradations import KINDS, RANGES
+from worker.training.degradations import KINDS
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "var" / "quality"
@@ -35,18 +35,17 @@ def main() -> None:
     restorer = Restorer(options.base, options.loras, KEPT / "pictures")
     made: Made = {}
     for case in cases(photos, options.levels, options.kinds):
-        made[case.label] = (case, columns(case, restorer))
+        made[case.label] = (case, columns(case, restorer, options.brief))
         print(section(*made[case.label], names), flush=True)
     all_cases = [case for case, _ in made.values()]
-    middles = {c.kind: c for c in all_cases if c.kind and c.level == RANGES[c.kind].middle}
-    gains = {str(kind): strengths(case, restorer) for kind, case in middles.items()}
+    gains = {str(c.kind): strengths(c, restorer) for c in all_cases if c.is_middle}
     tables = [
         "## `lora=auto` against the suited LoRA and the input\n",
         automatic(made, names),
         "## What `lora=auto` measures\n",
         confusion(all_cases),
         "## Other strengths\n",
-        "PSNR gained at the middle levels, mean and worst photo, on the middle 256 pixels.\n",
+        "PSNR gained at the middle levels, mean and worst photo, on the middle 192 pixels.\n",
         by_strength(gains),
     ]
     text = [_head(names, _speed(restorer)), *(section(*value, names) for value in made.values())]
@@ -63,6 +62,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--levels", type=int, default=3, help="levels per kind; 1 is the middle")
     parser.add_argument("--photos", type=int, default=99, help="how many of the photos")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--brief", action="store_true", help="filters at the middle levels only")
     parser.add_argument("--base", type=Path, default=ROOT / "models" / "tiny")
     parser.add_argument("--loras", type=Path, default=ROOT / "loras")
     parser.add_argument("--out", type=Path, default=ROOT / "docs")

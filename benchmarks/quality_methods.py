@@ -22,7 +22,7 @@ LORA_OF = {
     "phone": "face_restore",
 }
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
-STRENGTH_SIDE = 256
+STRENGTH_SIDE = 192
 
 
 @dataclass(frozen=True)
@@ -41,19 +41,24 @@ class Column:
         return [a.psnr - b.psnr for a, b in zip(self.scores, before.scores, strict=True)]
 
 
-def columns(case: Case, restorer: Restorer) -> list[Column]:
-    """Every method on one case; the damaged photos themselves come first."""
+def columns(case: Case, restorer: Restorer, brief: bool) -> list[Column]:
+    """Every method on one case; the damaged photos themselves come first.
+
+    `brief` leaves filters and the base alone out where the level is not the middle one.
+    """
+    whole = case.is_middle or not brief
     made = [Column("input", case.damaged[0], scored(case.damaged, case.clean))]
-    for method, lora in _models(case):
+    for method, lora in _models(case, whole):
         pictures = [restorer.enhance(picture, lora) for picture in case.damaged]
         made.append(Column(method, pictures[0], scored(pictures, case.clean)))
-    if case.kind is not None:
+    if case.kind is not None and whole:
         made += list(_classical(case, case.kind))
     return made
 
 
-def _models(case: Case) -> Iterator[tuple[str, str]]:
-    yield "base", "none"
+def _models(case: Case, whole: bool) -> Iterator[tuple[str, str]]:
+    if whole:
+        yield "base", "none"
     if case.kind is not None:
         yield "LoRA", LORA_OF[case.kind]
     yield "auto", "auto"

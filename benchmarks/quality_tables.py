@@ -90,7 +90,7 @@ def confusion(cases: list[Case]) -> str:
 
 def sheet(made: Made) -> Image.Image:
     """One row per case: input, base, LoRA, auto, the best classical filter, clean."""
-    rows = [value for value in made.values() if value[0].kind is not None]
+    rows = [value for value in made.values() if value[0].is_middle]
     picture = Image.new("RGB", (6 * TILE, len(rows) * (TILE + LINE)), "white")
     draw = ImageDraw.Draw(picture)
     for row, (case, columns) in enumerate(rows):

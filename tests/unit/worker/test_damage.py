@@ -89,6 +89,19 @@ def test_each_kind_of_damage_gets_the_lora_that_treats_it(
     assert name in choice.reason["zh"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "level"),
+    [("lowres", 2.0), ("lowres", 4.0), ("phone", 0.5), ("blur", 1.0), ("jpeg", 40)],
+)
+def test_round_factors_and_the_ends_of_the_range_are_told_apart(
+    photo: Pixels, kind: Kind, level: float
+) -> None:
+    # An enlargement by exactly two repeats itself every two pixels, and was once taken for blocks.
+    found = diagnose(degrade(photo, kind, level, np.random.default_rng(0)))
+    assert found.kind == kind
+    assert found.certainty >= MIN_CERTAINTY
+
+
 @pytest.mark.parametrize("kind", ["noise", "blur", "jpeg", "lowres"])
 def test_the_level_is_measured_too(photo: Pixels, kind: Kind) -> None:
     found = diagnose(damaged(photo, kind))
