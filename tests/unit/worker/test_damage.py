@@ -7,7 +7,7 @@ import pytest
 from skimage import data
 
 from shared.loras.entry import Damage, LoraEntry, LoraKind, LoraState
-from worker.damage import MIN_CERTAINTY, choose, diagnose
+from worker.damage import MIN_CERTAINTY, Diagnosis, choose, diagnose
 from worker.training.degradations import RANGES, Kind, Pixels, degrade
 
 
@@ -99,7 +99,17 @@ def test_round_factors_and_the_ends_of_the_range_are_told_apart(
     # An enlargement by exactly two repeats itself every two pixels, and was once taken for blocks.
     found = diagnose(degrade(photo, kind, level, np.random.default_rng(0)))
     assert found.kind == kind
-    assert found.certainty >= MIN_CERTAINTY
+
+
+def test_what_is_known_too_little_is_left_alone_and_told_so(
+    photo: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unsure = Diagnosis("phone", MIN_CERTAINTY - 0.01, 1.0)
+    monkeypatch.setattr("worker.damage.diagnose", lambda _pixels: unsure)
+    choice = choose(photo, EVERYTHING)
+    assert (choice.loras, choice.strength) == ((), 0.1)
+    assert "too unsure" in choice.reason["en"]
+    assert "不够确定" in choice.reason["zh"]
 
 
 @pytest.mark.parametrize("kind", ["noise", "blur", "jpeg", "lowres"])
