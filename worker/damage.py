@@ -25,8 +25,8 @@ NONE = "none"
 STRENGTH_UNDAMAGED = 0.1
 
 # Treating the wrong damage costs more than leaving it: below this certainty nothing is done. On 384
-# pictures made of training photos, 2 of 314 treatments were wrong and 33 known damages left alone; at
-# 0.6, 6 of 343 and 8.
+# pictures made of training photos, 2 of 314 treatments were wrong and 33 known damages left
+# alone; at 0.6, 6 of 343 and 8.
 MIN_CERTAINTY = 0.85
 
 

@@ -63,9 +63,9 @@ def test_half_precision_waits_for_a_processor_that_is_quick_at_it(
 
 
 def test_what_was_begun_from_is_kept_unless_something_better_comes(
-    small_base: Path, photo_folder: Path, tmp_path: Path
+    small_base: Path, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a LoRA, and a run from it that is far too fast to be of use
+    # Given a LoRA, and a run from it whose judgements only get worse
     recipe = Recipe(
         name="first",
         base=str(small_base),
@@ -81,10 +81,12 @@ def test_what_was_begun_from_is_kept_unless_something_better_comes(
     )
     first = train(recipe, Places(photo_folder, tmp_path, tmp_path / "run"), CPU, lambda _: None)
     assert first.lora is not None
-    reckless = replace(recipe, name="second", learning_rate=30.0, structure=0.5)
+    judgements = iter((2.0, 1.0, 0.0))
+    monkeypatch.setattr("worker.training.train.mean_gain", lambda *_: next(judgements))
+    worse = replace(recipe, name="second", structure=0.5)
     places = Places(photo_folder, tmp_path, tmp_path / "other", start=first.lora)
 
-    second = train(reckless, places, CPU, lambda _: None)
+    second = train(worse, places, CPU, lambda _: None)
 
     assert second.lora is not None
     before, after = load_file(first.lora), load_file(second.lora)
