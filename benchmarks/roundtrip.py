@@ -15,16 +15,24 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx2
 import numpy as np
+import psutil
 from PIL import Image
 
 from client.stack.ports import free_port
 
 START_SECONDS = 60.0
+# The parts of the service, by what their command lines have.
+PARTS = {
+    "decoder": "intake/child.py",
+    "gateway": "-m api",
+    "worker": "-m worker",
+    "store": "valkey",
+}
 
 
 def main() -> None:
@@ -33,13 +41,19 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=16)
     options = parser.parse_args()
     data = photo()
-    with tempfile.TemporaryDirectory() as folder, service(Path(folder)) as url:
+    with tempfile.TemporaryDirectory() as folder, service(Path(folder)) as (url, stack):
         many(url, data, 20, 1)  # warm
+        before = processor_seconds(stack)
         latency = many(url, data, options.pictures, 1)
+        after = processor_seconds(stack)
         started = time.perf_counter()
         crowd = many(url, data, options.pictures, options.clients)
         rate = options.pictures / (time.perf_counter() - started)
-    print(f"upload: {len(data) // 1024} KiB")
+    print(f"upload: {len(data) // 1024} KiB; load average {os.getloadavg()[0]:.1f}")
+    each = {name: (after[name] - before.get(name, 0.0)) / options.pictures for name in after}
+    print("processor time a picture, whatever else the machine does:")
+    for name, seconds in sorted(each.items(), key=lambda item: -item[1]):
+        print(f"  {name:9} {seconds * 1000:5.1f} ms")
     print(f"1 client: {line(latency)}")
     print(f"{options.clients} clients: {line(crowd)}, {rate:.0f} pictures/s")
 
@@ -66,6 +80,17 @@ def there_and_back(client: httpx2.Client, data: bytes) -> float:
     return time.perf_counter() - started
 
 
+def processor_seconds(stack: psutil.Process) -> dict[str, float]:
+    """Processor time so far of each part of the service, and of this client."""
+    spent = {"client": sum(psutil.Process().cpu_times()[:2])}
+    for process in stack.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            command = " ".join(process.cmdline())
+            part = next((name for name, mark in PARTS.items() if mark in command), "other")
+            spent[part] = spent.get(part, 0.0) + sum(process.cpu_times()[:2])
+    return spent
+
+
 def photo() -> bytes:
     """A JPEG of 512 px with the entropy of a photo."""
     noise = np.random.default_rng(0).normal(128, 20, (512, 512, 3))
@@ -75,7 +100,7 @@ def photo() -> bytes:
 
 
 @contextmanager
-def service(folder: Path) -> Iterator[str]:
+def service(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
     """The whole service on a free port, until the block ends."""
     url = f"http://127.0.0.1:{(port := free_port())}"
     retouch = str(Path(sys.executable).with_name("retouch"))
@@ -91,7 +116,7 @@ def service(folder: Path) -> Iterator[str]:
     )
     try:
         _wait_for(url)
-        yield url
+        yield url, psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait(timeout=60)
