@@ -175,6 +175,16 @@ def test_flower_shows_the_fleet_to_whoever_has_the_password(fleet: Fleet) -> Non
 
 
 def test_a_worker_that_is_scaled_away_loses_nothing(fleet: Fleet, client: Client) -> None:
+    before = {worker.id for worker in client.workers()}
     jobs = [client.submit(PHOTO, lora="none", seed=seed) for seed in range(8)]
     fleet.run("up", "--detach", "--no-recreate", "--scale", "worker=1")
     assert {client.wait(job).state for job in jobs} == {"succeeded"}
+
+    # The order of tests is random: the next one may want two workers again.
+    fleet.run("up", "--detach", "--no-recreate", "--scale", "worker=2")
+    wait_until(
+        lambda: len(ids := {worker.id for worker in client.workers()}) == 2 and bool(ids - before),
+        description="a second worker again",
+        seconds=120,
+        every=0.5,
+    )
