@@ -133,7 +133,9 @@ class InstantUnits:
     engine: StepEngine
 
     def __init__(self, _loaded: LoadedBase, _limits: EngineLimits) -> None:
-        self.merger = SimpleNamespace(merged=SimpleNamespace(drop_unused=lambda: 0))
+        self.merger = SimpleNamespace(
+            merged=SimpleNamespace(drop_unused=lambda: 0), pristine=lambda _name: None
+        )
 
     def encode(self, row: Row) -> None:
         self.world.tick(self.engine)
@@ -171,7 +173,8 @@ class NoRelief:
 @contextmanager
 def instant_engine(world: World, rows_per_step: int) -> Iterator[StepEngine]:
     limits = EngineLimits("cpu", rows_per_step, 1, 1, 1)
-    loaded = LoadedBase(SimpleNamespace(), TINY, torch.device("cpu"), torch.float32)
+    empty = SimpleNamespace(unet=torch.nn.Module(), vae=torch.nn.Module())
+    loaded = LoadedBase(empty, TINY, torch.device("cpu"), torch.float32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step_engine, "Units", InstantUnits)
         patch.setattr(step_engine, "UnitsRelief", NoRelief)
