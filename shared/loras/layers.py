@@ -1,7 +1,7 @@
 """From tensor names to adapted layers: which naming scheme, which parts, which rank and width.
 
 Schemes: diffusers and PEFT (`lora_A`/`lora_B`, older `lora.down`), kohya's sd-scripts
-(`lora_down`, `alpha`), ComfyUI (`diffusion_model.` before a UNet's own names), LyCORIS (`hada_*`,
+(`lora_down`, `alpha`), ComfyUI (the makers' own names, mostly behind `diffusion_model.`), LyCORIS (`hada_*`,
 `lokr_*`, `diff`, `dora_scale`; see https://github.com/KohakuBlueleaf/LyCORIS) and XLabs' FLUX
 (`qkv_lora1.down`). Knows nothing of base models and passes no judgement.
 """
@@ -32,6 +32,7 @@ _SCHEMES = (
     (re.compile(r"base_model\.model\."), "peft"),
     (re.compile(r"(?:double|single)_blocks\.\d+\.processor\."), "xlabs"),
     (re.compile(rf"diffusion_model\.(?:{_UNET})"), "comfy"),
+    (re.compile(r"(?:diffusion_model\.)?(?:double|single|joint)_blocks\.\d+\."), "comfy"),
     (
         re.compile(r"unet\.|text_encoder|transformer\.|(?:down|up)_blocks\.|mid_block\."),
         "diffusers",

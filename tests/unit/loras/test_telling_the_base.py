@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import pytest
 
+from shared.loras.catalog import Catalog
 from shared.loras.check import check_file
 from shared.loras.entry import LoraKind, LoraState
 from shared.loras.origin import claim_of_name, shorten
 from tests.unit.loras.lora_files import (
+    KOHYA,
     SDXL_KOHYA_METADATA,
     Spec,
     Specs,
@@ -240,9 +242,15 @@ CASES = {
         INCOMPATIBLE,
         "It holds tensors that belong to no LoRA",
     ),
+    "flux in its makers' names": Case(
+        lambda: pair("diffusion_model.double_blocks.0.img_attn.qkv", 3072, 9216), "flux"
+    ),
+    "sd3 in its makers' names": Case(
+        lambda: pair("joint_blocks.0.x_block.attn.qkv", 1536, 4608, names=KOHYA), "sd3"
+    ),
     "names of no known scheme": Case(
-        lambda: pair("diffusion_model.double_blocks.0.img_attn.qkv", 3072, 9216),
-        "flux",
+        lambda: pair("unet_mid_block.attn2.to_k", 768, 320),
+        "sd15",
         state=INCOMPATIBLE,
         reason="Its tensors follow no naming scheme",
     ),
@@ -303,6 +311,25 @@ def test_a_file_is_told_by_its_header(case: Case, tmp_path: Path) -> None:
     assert case.reason in (entry.reason or "")
     assert (entry.reason is None) == (entry.reason_zh is None) == (entry.state is AVAILABLE)
     assert case.evidence in "\n".join(entry.evidence)
+
+
+@pytest.mark.parametrize(
+    ("running", "sentence"),
+    [
+        ("tiny", "Made for FLUX; this service runs retouch tiny."),
+        ("flux", "Its tensors are named in the way of comfy, which this service does not read"),
+    ],
+)
+def test_another_base_is_said_before_names_that_nobody_reads(
+    running: str, sentence: str, tmp_path: Path
+) -> None:
+    module = "diffusion_model.double_blocks.0.img_attn.qkv"
+    write_lora(tmp_path / "poster.safetensors", pair(module, 3072, 9216))
+    catalog = Catalog(tmp_path, running)
+
+    catalog.scan()
+
+    assert sentence in (catalog.entries()[0].reason or "")
 
 
 def test_bases_lists_what_the_shapes_leave_open(tmp_path: Path) -> None:
