@@ -50,9 +50,7 @@ def read_options(options: argparse.Namespace) -> tuple[Recipe, Places]:
         for field in fields(Recipe)
         if getattr(options, field.name, None) is not None
     }
-    for name in ("treats", "prompts"):
-        if name in given:
-            given[name] = tuple(given[name])
+    given = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
     recipe = Recipe(**given)
     if recipe.base != "tiny":
         recipe = _for_large_base(recipe, given)
@@ -130,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("learning-rate", "strength", "whole-share", "constant-share", "structure"):
         parser.add_argument(f"--{name}", type=float)
     parser.add_argument("--other-settings-share", type=float)
+    parser.add_argument("--judged-strengths", type=float, nargs="+", help="judged besides its own")
     parser.add_argument("--compare-pixels", action="store_true", default=None)
     parser.add_argument("--start", type=Path, help="a LoRA of the same base and rank to begin from")
     parser.add_argument("--loras", type=Path, default=Path("loras"))

@@ -23,19 +23,13 @@ from worker.training.sampler import Step, executed_steps
 
 LAST_WEIGHS = 4.0
 
-# Steps and strengths besides the recipe's own, so that moving a slider does no harm: the first step
-# of each strength, and few steps where many would cost time.
+# Steps and strengths besides the recipe's own, so that moving a slider does no harm: every strength
+# with the usual steps, and few steps where many would cost time.
 OTHER_SETTINGS = (
+    *((10, tenths / 10) for tenths in range(1, 11)),
     (20, 0.4),
     (5, 0.4),
-    (10, 0.1),
-    (10, 0.2),
-    (10, 0.3),
-    (10, 0.5),
-    (10, 0.6),
-    (10, 0.7),
     (5, 0.8),
-    (10, 0.9),
     (5, 1.0),
     (3, 1.0),
 )
