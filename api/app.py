@@ -14,6 +14,7 @@ from api.access.guard import allowed_origins
 from api.access.keys import Keyring
 from api.access.rate import deployment_rate
 from api.errors import install_error_handlers
+from api.heads import head_router
 from api.metrics import Metrics
 from api.middleware import Finish
 from api.openapi import DESCRIPTION, TAGS, install_openapi
@@ -66,9 +67,11 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.metrics = Metrics()
-    app.state.routes = [route for module in ROUTERS for route in module.router.routes]
-    for module in ROUTERS:
-        app.include_router(module.router)
+    heads = head_router(module.router for module in ROUTERS if module is not events)
+    routers = [*(module.router for module in ROUTERS), heads]
+    app.state.routes = [route for router in routers for route in router.routes]
+    for router in routers:
+        app.include_router(router)
     app.mount("/static", PageFiles(directory=STATIC), name="static")
     install_error_handlers(app)
     install_openapi(app)

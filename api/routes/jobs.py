@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from api.access.guard import LanguageDep, Reader, ServicesDep, Submitter
+from api.access.guard import SAFE_METHODS, LanguageDep, Reader, ServicesDep, Submitter
 from api.access.tickets import TICKET_SECONDS
 from api.caching import ASK_AGAIN, cached_response
 from api.form_docs import JOB_FORM
@@ -193,7 +193,7 @@ def job_response(
     if not job.state.is_terminal:
         headers["Retry-After"] = "1"
     etag = sha256(body).hexdigest()[:32]
-    if request.method == "GET":
+    if request.method in SAFE_METHODS:
         return cached_response(request, body, etag, "application/json", headers)
     return Response(body, status_code, {**headers, "ETag": f'"{etag}"'}, "application/json")
 

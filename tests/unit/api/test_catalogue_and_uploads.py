@@ -237,3 +237,36 @@ def test_errors_of_our_own_are_never_a_500() -> None:
     assert set(ERRORS) == set(STATUS)
     assert all(issubclass(error, RetouchError) for error in ERRORS.values())
     assert all(title(code, "zh") and advice(code, "zh") for code in ERRORS)
+
+
+def test_every_get_answers_head_the_same_without_a_body(gateway: Gateway) -> None:
+    # Given a job and an upload behind a key
+    client = gateway(api_keys="ada=secret:submit+read,bob=other:submit", cors_origins="")
+    client.headers["X-API-Key"] = "secret"
+    job = submit(client).json()
+    pages = ("/", "/docs", "/problems/queue_full", "/static/page.css", "/openapi.json", "/healthz")
+    data = ("/v1/loras", "/v1/capabilities", job["links"]["self"], job["links"]["source"])
+
+    for path in (*pages, *data):
+        whole, head = client.get(path), client.head(path)
+        assert (head.status_code, whole.status_code) == (200, 200), path
+        for name in ("content-type", "content-length", "etag", "content-security-policy"):
+            assert head.headers.get(name) == whole.headers.get(name), (path, name)
+
+    # And what would be refused is refused, in the same way
+    assert client.head(f"/v1/jobs/{'0' * 32}").status_code == 404
+    assert client.head(job["links"]["image"]).status_code == 409
+    assert client.head("/v1/loras", headers={"X-API-Key": "wrong"}).status_code == 401
+    assert client.head("/v1/loras", headers={"X-API-Key": "other"}).status_code == 403
+    tag = client.head(job["links"]["source"]).headers["etag"]
+    assert client.head(job["links"]["source"], headers={"If-None-Match": tag}).status_code == 304
+
+
+def test_a_stream_and_a_post_have_no_head(client: TestClient) -> None:
+    job = submit(client).json()
+
+    for path in (job["links"]["events"], "/enhance", f"{job['links']['self']}/ticket"):
+        answer = client.head(path)
+        assert answer.status_code == 405
+        assert "HEAD" not in answer.headers["allow"]
+    assert client.put("/v1/loras").headers["allow"] == "GET, HEAD"
