@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection, bounded in what it may cost: uvicorn's own has no such bounds.
 
-Owns four rules: there are only so many connections, each request's headers have to arrive in time,
-a body comes in pieces worth reading, and the rest of a refused body is not read.
+Owns five rules: there are only so many connections, each request's headers have to arrive in time,
+a body has one length and comes in pieces worth reading, and the rest of a refused body is not read.
 """
 
 import asyncio
@@ -33,12 +33,20 @@ class MeasuringConnection(h11.Connection):
         event = super().next_event()
         if isinstance(event, h11.Request):
             self.pieces = self.piece_bytes = 0
+            _refuse_two_lengths(event)
         elif isinstance(event, h11.Data):
             self.pieces += 1
             self.piece_bytes += len(event.data)
             if self.piece_bytes < (self.pieces - FREE_PIECES) * SMALLEST_PIECE_BYTES:
                 raise h11.RemoteProtocolError("the body comes in crumbs")
         return event
+
+
+def _refuse_two_lengths(request: h11.Request) -> None:
+    """A proxy may go by the other one, and take the rest for another request (RFC 9112, 6.1)."""
+    names = {name for name, _ in request.headers}
+    if {b"content-length", b"transfer-encoding"} <= names:
+        raise h11.RemoteProtocolError("the body has a length and is chunked")
 
 
 class BoundedHttp(H11Protocol):

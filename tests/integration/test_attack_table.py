@@ -173,10 +173,11 @@ def test_a_body_in_crumbs_is_400_within_a_second_of_cpu(up: RunningUp) -> None:
         b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 500,
         b"GET / HTTP/1.1\r\nHost: a\r\nA: \x00\r\n\r\n",
     ],
-    ids=["header", "headers", "target", "hosts", "lengths", "tls", "nul"],
+    ids=["header", "headers", "target", "hosts", "lengths", "smuggled", "tls", "nul"],
 )
 def test_what_is_not_http_is_400_in_our_words(up: RunningUp, data: bytes) -> None:
     check(raw(up, data), 400, "malformed_request")
