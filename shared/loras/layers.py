@@ -1,9 +1,9 @@
 """From tensor names to adapted layers: which naming scheme, which parts, which rank and width.
 
 Schemes: diffusers and PEFT (`lora_A`/`lora_B`, older `lora.down`), kohya's sd-scripts
-(`lora_down`, `alpha`), ComfyUI (the makers' own names, mostly behind `diffusion_model.`), LyCORIS (`hada_*`,
-`lokr_*`, `diff`, `dora_scale`; see https://github.com/KohakuBlueleaf/LyCORIS) and XLabs' FLUX
-(`qkv_lora1.down`). Knows nothing of base models and passes no judgement.
+(`lora_down`, `alpha`), ComfyUI (the makers' own names, mostly behind `diffusion_model.`), LyCORIS
+(`hada_*`, `lokr_*`, `diff`, `dora_scale`; see https://github.com/KohakuBlueleaf/LyCORIS) and XLabs'
+FLUX (`qkv_lora1.down`). Knows nothing of base models and passes no judgement.
 """
 
 import re
