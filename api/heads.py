@@ -17,7 +17,7 @@ def head_router(routers: Iterable[APIRouter]) -> APIRouter:
         _twin(route)
         for router in routers
         for route in router.routes
-        if isinstance(route, APIRoute) and "GET" in route.methods
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ())
     )
     return heads
 
