@@ -1,9 +1,10 @@
 # Every target works on a clean clone: what it needs is installed first.
 # PYTHON chooses the interpreter of the environment (3.11 or newer), IMAGE the photo of the demo,
-# BENCHMARKS those of `make bench`, CHAOS_PROCESSES how many fault tests run at a time.
+# BENCHMARKS those of `make bench`, TEST_PROCESSES and CHAOS_PROCESSES how many tests run at a time.
 
 PYTHON ?= python3
 IMAGE ?= examples/portrait.jpg
+TEST_PROCESSES ?= 2
 CHAOS_PROCESSES ?= 2
 BENCHMARKS ?= gateway roundtrip engine catalogue hit_rate previews scaling peers peers_report
 VENV := .venv
@@ -44,8 +45,10 @@ demo: install ## Enhance examples/portrait.jpg, or IMAGE=path, and show before a
 up: install ## Start store, worker and gateway on this machine; Ctrl-C ends them
 	@exec $(BIN)/retouch up
 
+# Threads that spin while they wait take the processor from the tests beside them.
+test: export OMP_WAIT_POLICY ?= PASSIVE
 test: install ## Run the tests that need no GPU, no Docker and no running service
-	$(BIN)/pytest -m "not gpu and not slow and not chaos and not compose and not browser"
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m "not gpu and not slow and not chaos and not compose and not browser"
 
 browser: install ## Walk through the page in Debian's Chromium
 	$(BIN)/pytest -m browser tests/browser

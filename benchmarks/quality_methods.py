@@ -21,7 +21,7 @@ LORA_OF = {
     "lowres": "lowres",
     "phone": "face_restore",
 }
-STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
+STRENGTHS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 STRENGTH_SIDE = 192
 
 
