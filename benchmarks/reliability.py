@@ -37,6 +37,15 @@ def lost(found: Figures) -> str:
     return f"{found['lost']} of {found['jobs']} lost; {seconds(found['seconds'])}"
 
 
+def again(found: Figures) -> str:
+    """When killed jobs were started again, of those that were."""
+    never = f"never: {found['never']} of {found['kills']}"
+    times = found["seconds"]
+    if times is None:
+        return never
+    return seconds(times) + (f"; {never}" if found["never"] else "")
+
+
 # Name, fault, what is asked, how it reads, how often it was done, how often in full size.
 Row = tuple[str, str, str, Callable[[Figures], str], Callable[[Figures], int], int]
 
@@ -202,14 +211,14 @@ BESIDE: list[tuple[str, str, Callable[[Figures], str], str, Callable[[Figures], 
         "process of the job killed: until it runs again",
         lambda f: seconds(f["seconds"]),
         "g2",
-        lambda f: seconds(f["pool_process"]["seconds"]),
+        lambda f: again(f["pool_process"]),
     ),
     (
         "g3",
         "whole worker killed: until it runs again",
         lambda f: seconds(f["seconds"]),
         "g2",
-        lambda f: seconds(f["whole_worker"]["seconds"]),
+        lambda f: again(f["whole_worker"]),
     ),
     (
         "g4",
