@@ -112,14 +112,26 @@ class Followers:
                     return
                 yield Pulse()
 
-    async def wait_for_end(self, job_id: str, seconds: float) -> None:
+    async def wait_for_end(self, client: str, job_id: str, seconds: float) -> None:
         """Return when the job has ended, after `seconds` at the latest, or at once when too many
         wait already.
         """
         with suppress(TimeoutError, Overloaded, RateLimited):
+            self._places.check(client)
             async with asyncio.timeout(seconds):
-                async for _ in self.follow(await self.start(job_id, None)):
-                    pass
+                with self._places.taken(client):
+                    await self._see_the_end(job_id)
+
+    async def _see_the_end(self, job_id: str) -> None:
+        position = FIRST_ID
+        while not self._stopping.is_set():
+            events = await self._next(job_id, position)
+            if any(event.is_last for event in events):
+                return
+            if events:
+                position = events[-1].id
+            elif position == FIRST_ID and await self._is_gone(job_id):
+                return
 
     async def _next(self, job_id: str, position: str) -> list[Event]:
         try:

@@ -74,6 +74,10 @@ class ResultView(_View):
     size_bytes: int
     sha256: str
     safety: Safety
+    ran_by: dict[str, str] = Field(
+        description="By part of the base, what computed it: torch, or the compiler of an engine.",
+        examples=[{"unet": "tensorrt", "vae_decoder": "torch"}],
+    )
 
 
 class ErrorView(_View):

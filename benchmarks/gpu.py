@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import describe_machine
 from benchmarks.real_size import make_checkpoint
+from worker.engine.built.use import Parts
 from worker.engine.columns import ColumnPool
 from worker.engine.denoiser import ADDED, Denoiser
 from worker.engine.graphs import Record, record_on_cuda
@@ -73,7 +74,7 @@ def stages(loaded: LoadedBase, side: int, batches: Sequence[int]) -> Iterator[tu
         for loras in (False, True):
             sets = [((f"lora{i % len(RANKS)}", 1.0),) if loras else () for i in range(2 * batch)]
             for name, record in recorders(loaded.device):
-                denoiser = Denoiser(loaded.pipeline.unet, columns, None, record)
+                denoiser = Denoiser(loaded.pipeline.unet, columns, None, record, Parts())
                 title = f"guided step, batch {batch}, {name}{', four LoRAs' if loras else ''}"
                 yield title, lambda d=denoiser, i=inputs, s=sets: d(i, s, True)
     yield "VAE decode", lambda: vae.decode(latents)

@@ -1,138 +1,168 @@
-"""SD 1.5 and SDXL in their real sizes, with random weights: what speed needs, without a download.
+"""SD 1.5 and SDXL in their real sizes, with random weights, and LoRAs for them: what speed and
+memory need, without a download. Their pictures mean nothing.
 
-The configurations are those of the published checkpoints. Written to a folder once, then loaded as
-any checkpoint is. `small` keeps the classes and takes sizes that a CPU steps in milliseconds.
+The UNets have the published configurations (860 M and 2,567 M parameters).
 """
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from diffusers import (
     AutoencoderKL,
     DPMSolverMultistepScheduler,
-    StableDiffusionPipeline,
-    StableDiffusionXLPipeline,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionXLImg2ImgPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from safetensors.torch import save_file
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-_ATTENTION = ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D")
+from shared.bases import BASES, SDXL
+from tests.support.checkpoints import letters, small_text, small_vae
+from worker.engine.loading import LoadedBase
+
+UNETS: dict[str, dict[str, Any]] = {
+    "sd15": {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},
+    "sdxl": {
+        "sample_size": 128,
+        "block_out_channels": (320, 640, 1280),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": (1, 2, 10),
+        "attention_head_dim": (5, 10, 20),
+        "cross_attention_dim": 2048,
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    },
+}
+# The same classes at sizes that a CPU steps in milliseconds.
+SMALL: dict[str, dict[str, Any]] = {
+    "sd15": {"block_out_channels": (16, 32, 32, 32), "norm_num_groups": 8},
+    "sdxl": {
+        "block_out_channels": (16, 32, 32),
+        "norm_num_groups": 8,
+        "transformer_layers_per_block": 1,
+        "attention_head_dim": (2, 4, 4),
+    },
+}
+SCALING = {"sd15": 0.18215, "sdxl": 0.13025}
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 
 
 def make_checkpoint(family: str, folder: Path, small: bool = False) -> Path:
-    """A folder with a random `sd15` or `sdxl`; kept when it is there already."""
+    """A folder with a random `sd15` or `sdxl`, all parts in real size, float16; kept when it is
+    there already. `small` keeps the classes and makes all parts small.
+    """
     if not (folder / "model_index.json").exists():
         torch.manual_seed(0)
-        with torch.device("cpu"):
-            pipeline = _sd15(folder, small) if family == "sd15" else _sdxl(folder, small)
-        pipeline.to(torch.float16).save_pretrained(folder)
+        vae = small_vae() if small else _vae()
+        vae.register_to_config(scaling_factor=SCALING[family])
+        texts = [small_text(width) if small else _clip(width) for width in (768, 1280)]
+        pipeline = _pipeline(family, vae, texts, folder / "words", torch.float16, small)
+        pipeline.save_pretrained(folder)
     return folder
 
 
-def _sd15(folder: Path, small: bool) -> Any:
-    widths = (16, 32, 32, 32) if small else (320, 640, 1280, 1280)
-    unet = _unet(
-        widths,
-        sample_size=64,
-        attention_head_dim=8,
-        cross_attention_dim=768,
-        down_block_types=(_ATTENTION[0],) * 3 + ("DownBlock2D",),
-        up_block_types=("UpBlock2D",) + (_ATTENTION[1],) * 3,
-    )
-    return StableDiffusionPipeline(
-        unet=unet,
-        vae=_vae(small, 0.18215),
-        text_encoder=CLIPTextModel(_clip(768, 12, small)),
-        tokenizer=_tokenizer(folder / "words"),
-        scheduler=_scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+def make_base(name: str, dtype: torch.dtype) -> LoadedBase:
+    """The base `name` (`sd15` or `sdxl`) in main memory: its UNet in real size, autoencoder and
+    text encoders small, for work that leaves them alone.
+    """
+    torch.manual_seed(0)
+    texts = [small_text(width) for width in (768, 1280)]
+    with TemporaryDirectory() as words:
+        pipeline = _pipeline(name, small_vae(), texts, Path(words), dtype)
+    pipeline.unet.to(memory_format=torch.channels_last)
+    pipeline.set_progress_bar_config(disable=True)
+    return LoadedBase(pipeline, BASES[name], torch.device("cpu"), dtype)
 
 
-def _sdxl(folder: Path, small: bool) -> Any:
-    widths = (16, 32, 32) if small else (320, 640, 1280)
-    unet = _unet(
-        widths,
-        sample_size=128,
-        attention_head_dim=(2, 4, 4) if small else (5, 10, 20),
-        cross_attention_dim=2048,
-        transformer_layers_per_block=1 if small else (1, 2, 10),
-        use_linear_projection=True,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=256,
-        projection_class_embeddings_input_dim=2816,
-        down_block_types=("DownBlock2D",) + (_ATTENTION[0],) * 2,
-        up_block_types=(_ATTENTION[1],) * 2 + ("UpBlock2D",),
-    )
-    words = _tokenizer(folder / "words")
-    return StableDiffusionXLPipeline(
-        unet=unet,
-        vae=_vae(small, 0.13025),
-        text_encoder=CLIPTextModel(_clip(768, 12, small)),
-        text_encoder_2=CLIPTextModelWithProjection(_clip(1280, 32, small)),
-        tokenizer=words,
-        tokenizer_2=words,
-        scheduler=_scheduler(),
+def _pipeline(
+    family: str,
+    vae: AutoencoderKL,
+    texts: list[CLIPTextConfig],
+    words: Path,
+    dtype: torch.dtype,
+    small: bool = False,
+) -> Any:
+    tokenizer = letters(words)
+    parts: dict[str, Any] = {
+        "unet": _unet(UNETS[family] | (SMALL[family] if small else {}), dtype),
+        "vae": vae.to(dtype).eval(),
+        "text_encoder": CLIPTextModel(texts[0]).to(dtype).eval(),
+        "tokenizer": tokenizer,
+        "scheduler": DPMSolverMultistepScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
+        ),
+    }
+    if family == SDXL.id:
+        second = CLIPTextModelWithProjection(texts[1]).to(dtype).eval()
+        return StableDiffusionXLImg2ImgPipeline(
+            text_encoder_2=second, tokenizer_2=tokenizer, **parts
+        )
+    return StableDiffusionImg2ImgPipeline(
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False, **parts
     )
 
 
-def _unet(widths: tuple[int, ...], **options: Any) -> UNet2DConditionModel:
-    return UNet2DConditionModel(
-        in_channels=4,
-        out_channels=4,
-        block_out_channels=widths,
-        norm_num_groups=min(32, widths[0] // 2),
-        **options,
-    )
+def _unet(configuration: dict[str, Any], dtype: torch.dtype) -> UNet2DConditionModel:
+    """Made on the meta device and filled: float32 weights of the larger one would not fit a laptop.
+
+    The weights are so small that a forward stays finite.
+    """
+    with torch.device("meta"):
+        unet: Any = UNet2DConditionModel(**configuration)
+    unet.to(dtype).to_empty(device="cpu")
+    for name, weight in unet.named_parameters():
+        if weight.dim() > 1:
+            reach = (3.0 / weight[0].numel()) ** 0.5 / 2
+            weight.data.uniform_(-reach, reach)
+        else:
+            weight.data.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
+    made: UNet2DConditionModel = unet.eval()
+    return made
 
 
-def _vae(small: bool, scaling: float) -> AutoencoderKL:
+def _vae() -> AutoencoderKL:
     return AutoencoderKL(
-        block_out_channels=(8, 8, 16, 16) if small else (128, 256, 512, 512),
+        block_out_channels=(128, 256, 512, 512),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         latent_channels=4,
-        layers_per_block=1 if small else 2,
-        norm_num_groups=4 if small else 32,
-        scaling_factor=scaling,
+        layers_per_block=2,
     )
 
 
-def _clip(width: int, layers: int, small: bool) -> CLIPTextConfig:
-    return CLIPTextConfig(
-        vocab_size=300,
-        hidden_size=width,
-        intermediate_size=32 if small else width * 4,
-        num_hidden_layers=2 if small else layers,
-        num_attention_heads=width // 64,
-        max_position_embeddings=77,
-        projection_dim=width,
-        bos_token_id=298,
-        eos_token_id=299,
-        pad_token_id=299,
-    )
+def _clip(width: int) -> CLIPTextConfig:
+    """CLIP's text encoders as SD has them, but for a vocabulary of 300."""
+    shape = {"num_hidden_layers": {768: 12, 1280: 32}[width], "intermediate_size": width * 4}
+    small = small_text(width).to_dict()
+    return CLIPTextConfig(**small | shape | {"num_attention_heads": width // 64})
 
 
-def _scheduler() -> DPMSolverMultistepScheduler:
-    return DPMSolverMultistepScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
-    )
+def attention_layers(unet: torch.nn.Module) -> Iterator[tuple[str, torch.Size]]:
+    """Every attention projection's name and weight shape."""
+    for name, module in unet.named_modules():
+        if name.endswith(ATTENTION) and isinstance(module.weight, torch.Tensor):
+            yield name, module.weight.shape
 
 
-def _tokenizer(folder: Path) -> CLIPTokenizer:
-    """A vocabulary of letters: how words are split makes no difference to speed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    letters = [chr(code) for code in range(33, 127)]
-    words = letters + [letter + "</w>" for letter in letters]
-    words += [f"unused{index}" for index in range(298 - len(words))]
-    words += ["<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {word: index for index, word in enumerate(words)}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    return CLIPTokenizer(
-        vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), model_max_length=77
-    )
+def write_lora(unet: torch.nn.Module, path: Path, seed: int, rank: int, scheme: str) -> Path:
+    """A random LoRA on all attention projections, named as kohya's scripts or as diffusers does."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for name, (writes, reads) in attention_layers(unet):
+        down = torch.randn(rank, reads, generator=generator).mul_(0.02).half()
+        up = torch.randn(writes, rank, generator=generator).mul_(0.02).half()
+        if scheme == "kohya":
+            stem = "lora_unet_" + name.replace(".", "_")
+            tensors |= {f"{stem}.lora_down.weight": down, f"{stem}.lora_up.weight": up}
+            tensors[f"{stem}.alpha"] = torch.tensor(rank / 2).half()
+        else:
+            tensors |= {f"unet.{name}.lora_A.weight": down, f"unet.{name}.lora_B.weight": up}
+    save_file(tensors, path)
+    return path

@@ -26,7 +26,7 @@ import structlog
 import torch
 import transformers
 
-from benchmarks.real_sizes import make_base, write_lora
+from benchmarks.real_size import make_base, write_lora
 from shared.loras.catalog import Catalog
 from shared.loras.entry import LoraEntry
 from worker.engine.interface import EngineJob, EngineResult

@@ -104,7 +104,9 @@ class Safety(_Record):
 
 
 class Result(_Record):
-    """A finished picture: where its bytes are and what they are."""
+    """A finished picture: where its bytes are and what they are; by part of the base, what
+    computed it (`torch`, `tensorrt`, both where steps differed).
+    """
 
     blob: str
     width: int
@@ -113,6 +115,7 @@ class Result(_Record):
     size_bytes: int
     sha256: str
     safety: Safety = Safety()
+    ran_by: dict[str, str] = {}
 
 
 class Preview(_Record):

@@ -40,7 +40,6 @@ def make_celery(settings: Settings, base: str) -> Celery:
         worker_pool="threads",
         worker_concurrency=settings.admission_window or None,
         worker_send_task_events=True,
-        task_send_sent_event=True,
         task_default_queue=queue_name(base),
         task_queues=[Queue(queue_name(base))],
         task_create_missing_queues=False,

@@ -142,6 +142,9 @@ class Settings(BaseSettings):
     cuda_graphs: bool = Field(
         True, description="Record the UNet's kernels on a CUDA device and replay them."
     )
+    built_engines: bool = Field(
+        True, description="Use engines that `retouch build-engine` has built, where they fit."
+    )
     threads: int = Field(
         0, ge=0, le=256, description="CPU threads of one worker; 0: torch decides."
     )

@@ -39,8 +39,8 @@ from worker.engine.interface import (
     Pixels,
     PreviewReady,
     StageStarted,
-    StepDone,
     StopFlag,
+    Urgency,
 )
 from worker.guards.panel import Verdict
 from worker.leases import obey
@@ -116,18 +116,21 @@ class Attempt:
             future = self._runner.engine.submit(job, on_event)
             future.add_done_callback(lambda _: events.put(None))
             while (event := events.get()) is not None:
-                self._on_event(event, tracker)
+                self._on_event(event, tracker, is_newest=events.empty())
         result = future.result()
         self._seconds |= result.seconds
         return result
 
-    def _on_event(self, event: EngineEvent, tracker: ProgressTracker) -> None:
-        if isinstance(event, StageStarted):
-            self._report(tracker.enter(event.stage))
-        elif isinstance(event, StepDone):
-            self._report(tracker.step(event.step))
-        elif isinstance(event, PreviewReady):
+    def _on_event(self, event: EngineEvent, tracker: ProgressTracker, is_newest: bool) -> None:
+        if isinstance(event, PreviewReady):
             self._show(event.pixels)
+            return
+        if isinstance(event, StageStarted):
+            progress = tracker.enter(event.stage)
+        else:
+            progress = tracker.step(event.step)
+        if is_newest:  # else the ledger is slower than the engine, and this is old already
+            self._report(progress)
 
     def _show(self, pixels: Pixels) -> None:
         if not self._runner.guards.is_preview_safe(pixels):
@@ -237,6 +240,7 @@ def engine_job(pixels: Pixels, params: JobParams, chosen: "Chosen", stop: StopFl
         loras=chosen,
         fidelity=params.fidelity or "none",
         preview=params.preview,
+        urgency=Urgency.BATCH if params.priority == "batch" else Urgency.INTERACTIVE,
         stop=stop,
     )
 
@@ -254,6 +258,7 @@ def described(
         size_bytes=len(data),
         sha256=sha256(data).hexdigest(),
         safety=safety,
+        ran_by=made.ran_by,
     )
 
 

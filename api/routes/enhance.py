@@ -35,7 +35,8 @@ async def enhance(
     request: Request, services: ServicesDep, caller: Submitter, language: LanguageDep
 ) -> Response:
     submitted = await receive_job(request, services, caller, DEFAULT_LORA)
-    await services.followers.wait_for_end(submitted.job_id, LONGEST_WAIT_SECONDS)
+    wait = LONGEST_WAIT_SECONDS
+    await services.followers.wait_for_end(caller.name, submitted.job_id, wait)
     job = await run_in_threadpool(services.store.get, submitted.job_id)
     if job.failure is not None:
         return problem_of_failure(request, job.failure, language)

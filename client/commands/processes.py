@@ -1,4 +1,4 @@
-"""`retouch worker`, `api`, `train`, `train-base`: the other parts, as processes of their own.
+"""The other parts, as processes of their own: `retouch worker`, `api`, `train`, `build-engine`.
 
 Owns the module names. The command line becomes that process, so signals and exit codes are its
 own, and options go through untouched.
@@ -54,9 +54,16 @@ def train_base(context: typer.Context) -> None:
     _become("worker.training.base", context.args)
 
 
+def build_engine(context: typer.Context) -> None:
+    """Build TensorRT engines of the base; `retouch build-engine --help` lists its options."""
+    _require_torch("build-engine")
+    _become("worker.engine.built", context.args)
+
+
 COMMANDS: dict[str, Callable[[typer.Context], None]] = {
     "worker": worker,
     "api": api,
     "train": train,
     "train-base": train_base,
+    "build-engine": build_engine,
 }

@@ -46,10 +46,10 @@ def make_sd21(folder: Path) -> Path:
 def _stable_diffusion(folder: Path, unet: UNet2DConditionModel, scheduler: object) -> Path:
     torch.manual_seed(0)
     StableDiffusionPipeline(
-        vae=_vae(),
+        vae=small_vae(),
         unet=unet,
-        text_encoder=CLIPTextModel(_text_config(unet.config.cross_attention_dim)),
-        tokenizer=_tokenizer(folder / "words"),
+        text_encoder=CLIPTextModel(small_text(unet.config.cross_attention_dim)),
+        tokenizer=letters(folder / "words"),
         scheduler=scheduler,
         safety_checker=None,
         feature_extractor=None,
@@ -62,17 +62,17 @@ def make_sdxl(folder: Path) -> Path:
     """A checkpoint of SDXL's classes, with both text encoders."""
     torch.manual_seed(0)
     StableDiffusionXLPipeline(
-        vae=_vae(),
+        vae=small_vae(),
         unet=_unet(
             2048,
             addition_embed_type="text_time",
             addition_time_embed_dim=8,
             projection_class_embeddings_input_dim=8 * 6 + 1280,
         ),
-        text_encoder=CLIPTextModel(_text_config(768)),
-        text_encoder_2=CLIPTextModelWithProjection(_text_config(1280)),
-        tokenizer=_tokenizer(folder / "words"),
-        tokenizer_2=_tokenizer(folder / "words"),
+        text_encoder=CLIPTextModel(small_text(768)),
+        text_encoder_2=CLIPTextModelWithProjection(small_text(1280)),
+        tokenizer=letters(folder / "words"),
+        tokenizer_2=letters(folder / "words"),
         scheduler=EulerDiscreteScheduler(**_BETAS),
     ).save_pretrained(folder)
     return folder
@@ -95,7 +95,8 @@ def _unet(cross_attention_dim: int, **extra: object) -> UNet2DConditionModel:
     )
 
 
-def _vae() -> AutoencoderKL:
+def small_vae() -> AutoencoderKL:
+    """SD's autoencoder, eight times smaller sides, with next to no channels."""
     return AutoencoderKL(
         block_out_channels=(8, 8, 16, 16),
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -105,7 +106,8 @@ def _vae() -> AutoencoderKL:
     )
 
 
-def _text_config(width: int) -> CLIPTextConfig:
+def small_text(width: int) -> CLIPTextConfig:
+    """A text encoder of the real width for the vocabulary of `letters`."""
     return CLIPTextConfig(
         vocab_size=300,
         hidden_size=width,
@@ -120,8 +122,8 @@ def _text_config(width: int) -> CLIPTextConfig:
     )
 
 
-def _tokenizer(folder: Path) -> CLIPTokenizer:
-    """A byte-level vocabulary without merges."""
+def letters(folder: Path) -> CLIPTokenizer:
+    """A tokenizer with a byte-level vocabulary of 300 without merges, its files in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     letters = [chr(code) for code in range(33, 127)]
     words = letters + [letter + "</w>" for letter in letters]

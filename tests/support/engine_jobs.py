@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +13,28 @@ from transformers import CLIPTextModel
 from shared.loras.check import check_file
 from shared.loras.entry import LoraEntry
 from worker.engine.interface import Engine, EngineJob, EngineResult, Pixels
+from worker.engine.loading import load_base
+from worker.engine.profiles import EngineLimits
+from worker.engine.step_engine import StepEngine
+
+CPU = torch.device("cpu")
+MIB = 2**20
+LIMITS = EngineLimits("cpu", 8, 64 * MIB, 64 * MIB, 16 * MIB)
+
+
+class Loras(NamedTuple):
+    """LoRAs of several ranks, for attention, for convolutions, for the text encoder too."""
+
+    narrow: LoraEntry
+    wide: LoraEntry
+    conv: LoraEntry
+    text: LoraEntry
+    elsewhere: LoraEntry
+
+
+def start_engine(folder: Path, **limits: object) -> StepEngine:
+    """A step engine on the CPU for the checkpoint in `folder`, with other limits where given."""
+    return StepEngine(load_base(str(folder), CPU), replace(LIMITS, **limits))  # type: ignore[arg-type]
 
 
 def make_lora(

@@ -5,6 +5,8 @@ from dataclasses import replace
 import structlog
 
 from shared.settings import Settings
+from worker.engine.built.compiler import CannotBuild, tensorrt
+from worker.engine.built.shelf import ENGINES, Shelf
 from worker.engine.diffusers_engine import DiffusersEngine
 from worker.engine.interface import Engine
 from worker.engine.loading import STABLE_DIFFUSION, LoadedBase
@@ -26,12 +28,24 @@ def warm_engine(loaded: LoadedBase, settings: Settings) -> Engine:
         return DiffusersEngine(loaded, settings.lora_slots)
     limits = replace(limits, graphs=limits.graphs and settings.cuda_graphs)
     try:
-        return StepEngine(loaded, limits)
+        return StepEngine(loaded, limits, find_shelf(loaded, settings))
     except UnsupportedSchedule as error:
         if settings.engine == "step":
             raise
         logger.warning("one picture at a time", reason=str(error))
         return DiffusersEngine(loaded, settings.lora_slots)
+
+
+def find_shelf(loaded: LoadedBase, settings: Settings) -> Shelf | None:
+    """The engines that were built for this deployment, if any were and they can be used here."""
+    folder = settings.data_dir / ENGINES
+    if not settings.built_engines or not folder.is_dir():
+        return None
+    try:
+        return Shelf(folder, loaded, tensorrt())
+    except CannotBuild as error:
+        logger.warning("built engines not used", reason=str(error))
+        return None
 
 
 def _is_known(loaded: LoadedBase, wanted: str) -> bool:

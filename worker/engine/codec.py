@@ -12,6 +12,8 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 
 from worker.adapters import Residency
+from worker.engine.built.parts import DECODER, ENCODER, Decoder, Encoder
+from worker.engine.built.use import Parts
 from worker.engine.interface import Pixels
 from worker.engine.parking import Parking
 
@@ -42,8 +44,11 @@ class Moments:
 class Codec:
     """The autoencoder of one pipeline. Belongs to the engine's thread."""
 
-    def __init__(self, pipeline: Any, device: torch.device, cache_bytes: int) -> None:
+    def __init__(self, pipeline: Any, device: torch.device, cache_bytes: int, parts: Parts) -> None:
         self._vae = pipeline.vae
+        self._encoder, self._decoder = Encoder(self._vae), Decoder(self._vae)
+        self._parts = parts
+        self._is_tiled = False
         self.parking = Parking([self._vae], device)
         # SDXL's first autoencoder overflows in half precision; its configuration says so.
         forced = bool(getattr(self._vae.config, "force_upcast", False))
@@ -81,22 +86,28 @@ class Codec:
         if switch is None:
             return False
         switch()
+        self._is_tiled = enabled
         return True
 
     def _encode(self, padded: torch.Tensor, faithful: bool) -> Moments:
-        with self.parking.present():
-            encoded = self._vae.encode(padded.to(self._dtype))
-        if hasattr(encoded, "latents"):
-            mean, deviation = encoded.latents, None
-        else:
-            mean, deviation = encoded.latent_dist.mode(), encoded.latent_dist.std
+        encoded = self._computed(ENCODER, self._encoder, padded)
+        mean, deviation = encoded[0], encoded[1] if len(encoded) > 1 else None
         reconstruction = self._decode_raw(mean) if faithful else None
         return Moments(mean, deviation, reconstruction)
 
     def _decode_raw(self, latents: torch.Tensor) -> torch.Tensor:
+        return self._computed(DECODER, self._decoder, latents)[0]
+
+    def _computed(
+        self, part: str, usual: torch.nn.Module, tensor: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        tensor = tensor.to(self._dtype)
+        # Tiles are for want of memory, which a part that was built for the whole does not mend.
+        output = self._parts.built(part, [tensor], allowed=not self._is_tiled)
+        if output is not None:
+            return output
         with self.parking.present():
-            decoded: torch.Tensor = self._vae.decode(latents.to(self._dtype)).sample
-        return decoded
+            return usual(tensor)  # type: ignore[no-any-return]
 
 
 def source_key(pixels: Pixels) -> str:

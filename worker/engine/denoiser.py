@@ -1,6 +1,6 @@
-"""One call of the UNet for several rows, launched kernel by kernel or from a recording.
+"""One call of the UNet for several rows: a built engine's, a recording's, or kernel by kernel.
 
-Owns the choice between the two, and that columns and gate are part of a recording. Belongs to the
+Owns the choice between them, and that columns and gate are part of a recording. Belongs to the
 engine's thread.
 """
 
@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from worker.engine.built.parts import UNET
+from worker.engine.built.use import Parts
 from worker.engine.columns import ColumnPool
 from worker.engine.graphs import Graphs, Inputs, Record
 from worker.engine.merging import AdapterSet
@@ -25,7 +27,9 @@ class Denoiser:
         columns: ColumnPool,
         autocast: torch.dtype | None,
         record: Record | None,
+        parts: Parts,
     ) -> None:
+        self._parts = parts
         self._unet = unet
         self._columns = columns
         self._autocast = autocast
@@ -41,6 +45,10 @@ class Denoiser:
         """
         named = dict(inputs)
         gate = self._columns.gate(sets, inputs["sample"])
+        is_base = gate is None and weights_are_pristine
+        built = self._parts.built(UNET, list(inputs.values()), allowed=is_base)
+        if built is not None:
+            return built[0]
         if gate is not None:
             named["gate"] = gate
         if self.graphs is None or not weights_are_pristine:

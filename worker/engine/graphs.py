@@ -59,7 +59,7 @@ class Graphs:
         return count
 
     def _recorded(self, inputs: Inputs, size: int) -> _Recording:
-        buffers = {name: _filled_up(tensor, size) for name, tensor in inputs.items()}
+        buffers = {name: filled_up(tensor, size) for name, tensor in inputs.items()}
         replay, output = self._record(lambda: self._call(buffers))
         return _Recording(buffers, replay, output)
 
@@ -83,7 +83,7 @@ def record_on_cuda() -> Record:
     return record
 
 
-def _filled_up(tensor: torch.Tensor, size: int) -> torch.Tensor:
+def filled_up(tensor: torch.Tensor, size: int) -> torch.Tensor:
     """A buffer of `size` evaluations that keeps the memory layout; the last one is repeated."""
     missing = size - tensor.shape[0]
     filled = torch.cat([tensor, tensor[-1:].expand(missing, *tensor.shape[1:])])

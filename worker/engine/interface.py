@@ -109,11 +109,14 @@ EngineEvent = StageStarted | StepDone | PreviewReady
 
 @dataclass(frozen=True)
 class EngineResult:
-    """A finished picture, what was given up for it (codes), and seconds by part."""
+    """A finished picture, what was given up for it (codes), seconds by part, and what computed
+    each part of the base (`torch`, or the compiler of a built one; both where steps differed).
+    """
 
     pixels: Pixels
     degraded: tuple[str, ...]
     seconds: dict[str, float]
+    ran_by: dict[str, str] = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -4,7 +4,7 @@ Pure: rows in, rows out. Previews go first, interactive before batch, and age co
 waited longer than the others' advantage overtakes them, so that none starves.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol, TypeVar
 
 from worker.engine.interface import Urgency
@@ -35,13 +35,15 @@ def score(row: Waiting) -> int:
     return row.arrived + ADVANTAGE[row.urgency]
 
 
-def next_row(rows: Sequence[Candidate], limit: int) -> Candidate | None:
+def next_row(rows: Sequence[Candidate], limit: Callable[[Candidate], int]) -> Candidate | None:
     """The ready row whose unit of work comes next, if there is one.
 
-    Of the `limit` best rows, those that cannot step yet or no more go before those that step, so
-    that steps are shared by as many rows as may share them. A preview waits for nobody.
+    Of the best rows, as many as may step with the very best (`limit`), those that cannot step yet
+    or no more go before those that step, so that steps are shared by as many rows as may share
+    them. A preview waits for nobody.
     """
-    active = sorted((row for row in rows if row.is_ready), key=score)[:limit]
+    active = sorted((row for row in rows if row.is_ready), key=score)
+    active = active[: limit(active[0])] if active else []
     if not active or active[0].urgency is Urgency.PREVIEW:
         return active[0] if active else None
     return next((row for row in active if not row.steps_next), active[0])

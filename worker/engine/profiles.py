@@ -17,9 +17,21 @@ TILED_HEADROOM = 2 * GIB
 OFFLOAD_HEADROOM = int(1.2 * GIB)
 
 
+# What a job usually is, and the smallest picture.
+USUAL_PIXELS = 512 * 512
+SMALL_PIXELS = 128 * 128
+
+# On a CPU a row of 256 px or more uses all cores: in company it would only wait for the others.
+# Smaller rows leave cores idle between layers; measured in docs/benchmarks.md.
+CPU_ROWS = 4
+
+
 @dataclass(frozen=True)
 class EngineLimits:
-    """Bytes and rows that an engine may use at once; whether it records the UNet's kernels."""
+    """Bytes and rows that an engine may use at once; whether it records the UNet's kernels.
+
+    `pixels_per_step` bounds the pixels of all rows that share a step, 0 for any number.
+    """
 
     profile: str
     rows_per_step: int
@@ -27,13 +39,20 @@ class EngineLimits:
     merged_bytes: int
     cache_bytes: int
     graphs: bool = False
+    pixels_per_step: int = 0
+
+    def rows_for(self, pixels: int) -> int:
+        """How many rows of so many pixels may share a step."""
+        if not self.pixels_per_step:
+            return self.rows_per_step
+        return max(1, min(self.rows_per_step, self.pixels_per_step // pixels))
 
 
 def choose_limits(pipeline: Any, device: torch.device) -> EngineLimits:
     """The profile and limits that fit this pipeline on this device."""
     if device.type != "cuda":
-        # On a CPU one row uses all cores: rows in company only wait for each other.
-        return EngineLimits("cpu", 1, GIB, GIB, GIB // 2)
+        small = CPU_ROWS * SMALL_PIXELS
+        return EngineLimits("cpu", CPU_ROWS, GIB, GIB, GIB // 2, pixels_per_step=small)
     total = torch.cuda.get_device_properties(device).total_memory
     profile = choose_profile(total, *_weights(pipeline))
     spare = max(GIB // 2, total - _weights(pipeline)[0] - FULL_HEADROOM)

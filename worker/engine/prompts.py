@@ -9,6 +9,9 @@ from typing import Any
 
 import torch
 
+from worker.engine.built.parts import TEXTS
+from worker.engine.built.use import Parts
+from worker.engine.built.words import built_words
 from worker.engine.parking import Parking
 
 KEPT = 256
@@ -33,10 +36,11 @@ class Condition:
 class PromptEncoder:
     """Encodes for one pipeline. Belongs to the engine's thread."""
 
-    def __init__(self, pipeline: Any, device: torch.device) -> None:
+    def __init__(self, pipeline: Any, device: torch.device, parts: Parts) -> None:
         self._pipeline = pipeline
+        self._parts = parts
         self._device = device
-        encoders = [getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2")]
+        encoders = [getattr(pipeline, name, None) for name in TEXTS]
         self._is_xl = encoders[1] is not None
         self.parking = Parking([encoder for encoder in encoders if encoder is not None], device)
         self._kept: OrderedDict[tuple[object, ...], Condition] = OrderedDict()
@@ -53,7 +57,8 @@ class PromptEncoder:
         negative = negative_prompt if guided else ""
         key = (prompt, negative, guided, adapters, size if self._is_xl else ())
         if key not in self._kept:
-            self._kept[key] = self._encode(prompt, negative_prompt, guided, size)
+            with built_words(self._pipeline, self._parts, allowed=not adapters):
+                self._kept[key] = self._encode(prompt, negative_prompt, guided, size)
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)

@@ -13,13 +13,14 @@ class UnitsRelief:
         self._adapters = adapters
 
     def evict_adapters(self) -> bool:
-        """Drop every LoRA, cached source and recording that no job holds."""
+        """Drop every LoRA, cached source, recording and built part that no job holds."""
         graphs = self._units.denoiser.graphs
         caches = (
             self._adapters.drop_unused,
             self._units.merger.merged.drop_unused,
             self._units.codec.forget,
             graphs.forget if graphs is not None else lambda: 0,
+            self._units.parts.forget,
         )
         return sum(drop() for drop in caches) > 0
 

@@ -59,6 +59,7 @@ class Row:
     pooled: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     degraded: list[str] = field(default_factory=list)
+    ran_by: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def is_ready(self) -> bool:

@@ -20,6 +20,7 @@ import torch
 from shared.errors import LeaseLost, OutOfMemory
 from shared.jobs import Stage
 from worker.adapters import Residency
+from worker.engine.built.shelf import Shelf
 from worker.engine.device_errors import translated
 from worker.engine.device_lost import DeviceLost
 from worker.engine.interface import (
@@ -55,7 +56,9 @@ LEAST_SIDE = 128
 class StepEngine:
     """Keeps one base warm and moves any number of pictures through it, step by step."""
 
-    def __init__(self, loaded: LoadedBase, limits: EngineLimits) -> None:
+    def __init__(
+        self, loaded: LoadedBase, limits: EngineLimits, shelf: Shelf | None = None
+    ) -> None:
         self.base = loaded.base.id
         self.device = str(loaded.device)
         self.profile = limits.profile
@@ -63,7 +66,7 @@ class StepEngine:
         self._limits = limits
         self._pipeline = loaded.pipeline
         self.adapters: Residency[AdapterWeights] = Residency(limits.adapter_bytes)
-        self._units = Units(loaded, limits)
+        self._units = Units(loaded, limits, shelf)
         self._ladder = Ladder(UnitsRelief(self._units, self.adapters))
         self._guard = WeightsGuard(self._pipeline, self._units.merger.pristine)
         self._complaint: str | None = None
@@ -190,7 +193,14 @@ class StepEngine:
         return row
 
     def _next_row(self) -> Row | None:
-        return next_row(self._rows, self._limits.rows_per_step)
+        return next_row(self._rows, self._rows_with)
+
+    def _rows_with(self, row: Row) -> int:
+        """How many rows may step together where this one does."""
+        if row.urgency is Urgency.PREVIEW and self._limits.pixels_per_step:
+            return 1  # company takes its time there
+        height, width = row.pixels.shape[:2]
+        return self._limits.rows_for(height * width)
 
     def _take(self, row: Row | None) -> None:
         if row is not None:
@@ -244,7 +254,7 @@ class StepEngine:
     def _company(self, row: Row) -> list[Row]:
         free = [each.steps_next and each not in self._at_work for each in self._rows]
         buckets = [each.bucket if ok else None for each, ok in zip(self._rows, free, strict=True)]
-        return companions(row, self._rows, buckets, self._limits.rows_per_step)
+        return companions(row, self._rows, buckets, self._rows_with(row))
 
     def _unit(self, rows: list[Row]) -> None:
         unit = rows[0].unit
@@ -276,7 +286,8 @@ class StepEngine:
     def _finish(self, row: Row, pixels: Pixels) -> None:
         self._release(row)
         self._guard.count_picture()
-        row.future.set_result(EngineResult(pixels, tuple(row.degraded), row.seconds))
+        ran_by = {part: "+".join(sorted(ways)) for part, ways in row.ran_by.items()}
+        row.future.set_result(EngineResult(pixels, tuple(row.degraded), row.seconds, ran_by))
 
     def _leave(self, row: Row, reason: BaseException) -> None:
         try:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 
+from worker.engine.built.shelf import Shelf
+from worker.engine.built.use import Parts
 from worker.engine.codec import Codec, source_key
 from worker.engine.columns import ColumnPool
 from worker.engine.denoiser import ADDED, Denoiser
@@ -23,7 +25,7 @@ from worker.engine.loading import LoadedBase
 from worker.engine.lora_file import AdapterWeights
 from worker.engine.merging import WeightMerger
 from worker.engine.pixels import to_pixels, to_tensor
-from worker.engine.profiles import EngineLimits
+from worker.engine.profiles import USUAL_PIXELS, EngineLimits
 from worker.engine.prompts import PromptEncoder
 from worker.engine.rows import Row, Unit
 from worker.engine.schedule import Schedule
@@ -35,18 +37,21 @@ SIDE_MULTIPLE = 16
 class Units:
     """What one warm pipeline can do for rows."""
 
-    def __init__(self, loaded: LoadedBase, limits: EngineLimits) -> None:
+    def __init__(
+        self, loaded: LoadedBase, limits: EngineLimits, shelf: Shelf | None = None
+    ) -> None:
+        self.parts = Parts(shelf)
         self._device, self._dtype = loaded.device, loaded.dtype
         self._schedule = Schedule(loaded.pipeline.scheduler.config)
-        self.prompts = PromptEncoder(loaded.pipeline, loaded.device)
-        self.codec = Codec(loaded.pipeline, loaded.device, limits.cache_bytes)
+        self.prompts = PromptEncoder(loaded.pipeline, loaded.device, self.parts)
+        self.codec = Codec(loaded.pipeline, loaded.device, limits.cache_bytes, self.parts)
         self.merger = WeightMerger(loaded.pipeline, limits.merged_bytes)
         unet: Any = loaded.pipeline.unet
         self._columns = ColumnPool(unet)
         # Rows that step alone are cheaper with their LoRAs in the weights, where these are at hand.
-        self._alone = limits.rows_per_step == 1
+        self._alone = limits.rows_for(USUAL_PIXELS) == 1
         record = record_on_cuda() if limits.graphs else None
-        self.denoiser = Denoiser(unet, self._columns, loaded.autocast, record)
+        self.denoiser = Denoiser(unet, self._columns, loaded.autocast, record, self.parts)
 
     def loras_on_device(self) -> dict[str, Any]:
         """What is ready for a step, and what putting it there has cost, for people to read."""
@@ -74,7 +79,7 @@ class Units:
         """Prompt, picture and noise: afterwards the row can step."""
         with row.timed("loading"):
             self._put_adapters(row)
-        with row.timed("encoding"):
+        with row.timed("encoding"), self.parts.telling([row.ran_by]):
             job = row.job
             plan = self._schedule.plan(job.steps, job.strength)
             source = to_tensor(row.pixels, self._device, self._dtype)
@@ -100,7 +105,8 @@ class Units:
         with rows[0].timed("loading"):
             self._put_adapters(rows[0])
         started = time.perf_counter()
-        fresh = self._stepped(rows)
+        with self.parts.telling([row.ran_by for row in rows]):
+            fresh = self._stepped(rows)
         share = (time.perf_counter() - started) / len(rows)
         for row, (latents, data) in zip(rows, fresh, strict=True):
             assert row.plan is not None
@@ -129,7 +135,7 @@ class Units:
         assert row.latents is not None
         assert row.padded is not None
         assert row.source is not None
-        with row.timed("decoding"):
+        with row.timed("decoding"), self.parts.telling([row.ran_by]):
             decoded = self.codec.decode(row.latents).to(row.padded.dtype)
             if row.reconstruction is not None:
                 lost = row.reconstruction.to(row.padded.dtype)

@@ -73,7 +73,7 @@ class WeightsGuard:
 
     def _summed(self, names: list[str]) -> dict[str, int]:
         with torch.inference_mode():
-            sums = [_sum_of_bits(self._current(name)) for name in names]
+            sums = [sum_of_bits(self._current(name)) for name in names]
             by_device = {
                 device: [s for s in sums if s.device == device] for device in _devices(sums)
             }
@@ -100,7 +100,7 @@ def _tensors_of(pipeline: Any) -> Iterator[tuple[str, torch.Tensor]]:
                     yield f"{part}.{name}", parameter
 
 
-def _sum_of_bits(weight: torch.Tensor) -> torch.Tensor:
+def sum_of_bits(weight: torch.Tensor) -> torch.Tensor:
     """The tensor's bytes, eight at a time, summed; one number on the tensor's device."""
     dense = weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)
     if dense and weight.nbytes % 8 == 0 and weight.data_ptr() % 8 == 0:

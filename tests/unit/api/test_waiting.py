@@ -2,13 +2,20 @@
 
 import io
 import threading
+import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+import redis
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from api.access.places import Places
+from api.follow import Followers
 from shared.blobs import BlobStore
+from shared.errors import Overloaded
+from shared.jobs import JobSpec
 from shared.store import JobStore
 from tests.support.fleet import WORKER, finish, progress
 from tests.support.pictures import photo
@@ -74,3 +81,37 @@ def test_enhance_refuses_a_lora_of_another_base(client: TestClient) -> None:
     )
 
     assert (response.status_code, response.json()["code"]) == (400, "lora_base_mismatch")
+
+
+def test_waiting_for_a_job_that_is_gone_ends_at_once(
+    client: TestClient, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def submit_and_forget(self: JobStore, spec: JobSpec, *rest: Any) -> str:
+        job_id = original(self, spec, *rest)
+        redis_client.delete(f"job:{job_id}", f"job:{job_id}:events")
+        return job_id
+
+    original = JobStore.submit
+    monkeypatch.setattr(JobStore, "submit", submit_and_forget)
+    started = time.monotonic()
+
+    response = submit(client, headers={"Prefer": "wait=60"})
+
+    assert (response.status_code, response.json()["code"]) == (404, "job_not_found")
+    assert time.monotonic() - started < 30
+
+
+def test_whoever_finds_no_place_to_wait_is_answered_at_once(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise Overloaded
+
+    monkeypatch.setattr(Places, "check", full)
+    followers: Followers = client.app.state.services.followers  # type: ignore[attr-defined]
+
+    async def wait() -> None:
+        await followers.wait_for_end("someone", "0" * 32, 60)
+
+    assert client.portal is not None
+    client.portal.call(wait)

@@ -1,22 +1,29 @@
 """One attempt while store or disk are away for a moment: the job is late, not lost."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
+import numpy as np
 import pytest
 import redis
 
 from shared.blobs import BlobStore, open_blobs
 from shared.errors import LeaseLost, StorageFull, StoreUnavailable
 from shared.history import History
-from shared.jobs import JobState
+from shared.jobs import Claim, JobState, Progress, Stage, StepSignal
 from shared.loras.catalog import Catalog
+from shared.params import JobParams, Priority
 from shared.settings import Settings
 from shared.store import JobStore
 from shared.strikes import Strikes
 from tests.support.workers import picture, spec_with_picture
+from worker.attempt import engine_job
 from worker.choice import Chooser
 from worker.engine.fake import FakeEngine
+from worker.engine.interface import EngineJob, EngineResult, StopFlag, Urgency
+from worker.engine.thread import OnEvent
 from worker.guards.panel import Guards
 from worker.leases import LeaseKeeper
 from worker.probe import NoProbe
@@ -169,3 +176,59 @@ def test_a_commit_that_is_refused_leaves_no_picture(
     run(probe=Canceled())
     assert store.get(spec.id).state is JobState.CANCELED
     assert list((settings.data_dir / "blobs" / "results").iterdir()) == []
+
+
+class SlowToHear:
+    """A store whose first report of progress is answered when the engine is done."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+        self.engine_is_done = threading.Event()
+        self.reported: list[Progress] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def report_progress(self, claim: Claim, progress: Progress) -> StepSignal:
+        self.reported.append(progress)
+        assert self.engine_is_done.wait(10)
+        return self._store.report_progress(claim, progress)
+
+
+class SaysWhenDone(FakeEngine):
+    """Tells a store that all its events are out."""
+
+    def __init__(self, told: threading.Event) -> None:
+        super().__init__("tiny", 0.0)
+        self._told = told
+
+    def submit(self, job: EngineJob, on_event: OnEvent) -> "Future[EngineResult]":
+        future = super().submit(job, on_event)
+        future.add_done_callback(lambda _: self._told.set())
+        return future
+
+
+def test_progress_that_is_old_before_the_ledger_hears_of_it_is_not_reported(
+    run: Callable[..., None], store: JobStore, blobs: BlobStore
+) -> None:
+    # Given a ledger that is slower than ten steps
+    spec = spec_with_picture(blobs, picture(), lora_mode="none", strength=1.0, preview=False)
+    store.submit(spec)
+    slow = SlowToHear(store)
+    # When the job runs
+    run(store=slow, engine=SaysWhenDone(slow.engine_is_done))
+    # Then the ledger hears of one of its sixteen events, and of what is true when it listens again
+    stages = [progress.stage for progress in slow.reported]
+    assert stages[-2:] == [Stage.CHECKING, Stage.SAVING]
+    assert len(stages) <= 3
+    job = store.get(spec.id)
+    assert (job.state, job.progress.step) == (JobState.SUCCEEDED, 10)
+
+
+@pytest.mark.parametrize(
+    ("priority", "urgency"), [("interactive", Urgency.INTERACTIVE), ("batch", Urgency.BATCH)]
+)
+def test_a_jobs_priority_is_the_engines_too(priority: Priority, urgency: Urgency) -> None:
+    params = JobParams(strength=0.4, guidance_scale=1.0, seed=1, priority=priority)
+    job = engine_job(np.zeros((8, 8, 3), np.uint8), params, (), StopFlag())
+    assert job.urgency is urgency

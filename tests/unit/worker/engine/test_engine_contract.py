@@ -8,14 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
-from peft import LoraConfig, get_peft_model_state_dict
 
 from shared.errors import JobCanceled, LoraChanged, LoraCorrupt
 from shared.jobs import Stage
-from shared.loras.check import check_file
-from shared.loras.entry import LoraEntry
 from tests.support.checkpoints import make_sd15, make_sdxl
+from tests.support.engine_jobs import CPU, make_lora
 from worker.engine.diffusers_engine import DiffusersEngine
 from worker.engine.interface import (
     Engine,
@@ -31,13 +28,6 @@ from worker.engine.loading import load_base
 from worker.engine.profiles import choose_limits
 from worker.engine.step_engine import StepEngine
 
-CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def sd15_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_sd15(tmp_path_factory.mktemp("sd15"))
-
 
 def start(kind: str, folder: Path) -> Engine:
     loaded = load_base(str(folder), CPU)
@@ -47,8 +37,8 @@ def start(kind: str, folder: Path) -> Engine:
 
 
 @pytest.fixture(scope="module", params=["diffusers", "step"])
-def engine(request: pytest.FixtureRequest, sd15_folder: Path) -> Iterator[Engine]:
-    running = start(request.param, sd15_folder)
+def engine(request: pytest.FixtureRequest, folder: Path) -> Iterator[Engine]:
+    running = start(request.param, folder)
     yield running
     running.close()
 
@@ -62,23 +52,6 @@ def make_job(width: int = 64, height: int = 64, **changes: object) -> EngineJob:
 def run(engine: Engine, job: EngineJob) -> tuple[EngineResult, list[EngineEvent]]:
     events: list[EngineEvent] = []
     return engine.submit(job, events.append).result(timeout=60), events
-
-
-def make_lora(folder: Path, sd15_folder: Path, name: str, seed: int) -> LoraEntry:
-    """A LoRA with weights that really change something, written by diffusers' own code."""
-    from diffusers import StableDiffusionPipeline
-
-    unet = UNet2DConditionModel.from_pretrained(sd15_folder, subfolder="unet")
-    torch.manual_seed(seed)
-    unet.add_adapter(
-        LoraConfig(r=4, lora_alpha=4, target_modules=["to_q", "to_v"], init_lora_weights=False)
-    )
-    StableDiffusionPipeline.save_lora_weights(
-        str(folder),
-        unet_lora_layers=get_peft_model_state_dict(unet),
-        weight_name=f"{name}.safetensors",
-    )
-    return check_file(folder / f"{name}.safetensors")
 
 
 def test_a_job_tells_every_stage_and_step_in_order(engine: Engine) -> None:
@@ -119,10 +92,10 @@ def test_the_same_seed_gives_the_same_picture_and_another_seed_another(
     assert not np.array_equal(first.pixels, other.pixels)
 
 
-def test_the_engine_gives_what_the_pipeline_alone_gives(engine: Engine, sd15_folder: Path) -> None:
+def test_the_engine_gives_what_the_pipeline_alone_gives(engine: Engine, folder: Path) -> None:
     job = make_job(guidance_scale=3.0, negative_prompt="blurry")
     result, _ = run(engine, job)
-    assert np.abs(result.pixels.astype(int) - alone(sd15_folder, job)).max() <= 1
+    assert np.abs(result.pixels.astype(int) - alone(folder, job)).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -162,11 +135,11 @@ def test_a_job_that_was_canceled_in_line_never_starts(engine: Engine) -> None:
 
 
 def test_a_lora_changes_the_picture_and_leaves_no_trace_after_it(
-    engine: Engine, sd15_folder: Path, tmp_path: Path
+    engine: Engine, folder: Path, tmp_path: Path
 ) -> None:
     # Given two LoRAs and what the base makes alone
-    one = make_lora(tmp_path, sd15_folder, "one", seed=1)
-    two = make_lora(tmp_path, sd15_folder, "two", seed=2)
+    one = make_lora(tmp_path, folder, "one", rank=4, alpha=4, seed=1)
+    two = make_lora(tmp_path, folder, "two", rank=4, alpha=4, seed=2)
     alone, _ = run(engine, make_job())
     with_one, _ = run(engine, make_job(loras=((one, 1.0),)))
     # When the other one, both, and none have had their turn
@@ -180,9 +153,11 @@ def test_a_lora_changes_the_picture_and_leaves_no_trace_after_it(
     assert not np.array_equal(both.pixels, with_one.pixels)
 
 
-def test_no_more_adapters_stay_than_there_are_slots(sd15_folder: Path, tmp_path: Path) -> None:
-    engine = DiffusersEngine(load_base(str(sd15_folder), CPU), lora_slots=2)
-    entries = [make_lora(tmp_path, sd15_folder, f"l{seed}", seed) for seed in range(3)]
+def test_no_more_adapters_stay_than_there_are_slots(folder: Path, tmp_path: Path) -> None:
+    engine = DiffusersEngine(load_base(str(folder), CPU), lora_slots=2)
+    entries = [
+        make_lora(tmp_path, folder, f"l{seed}", rank=4, alpha=4, seed=seed) for seed in range(3)
+    ]
     for entry in entries:
         run(engine, make_job(loras=((entry, 1.0),)))
     assert engine.residency()["loras"] == ["l1", "l2"]
@@ -193,10 +168,10 @@ def test_no_more_adapters_stay_than_there_are_slots(sd15_folder: Path, tmp_path:
 
 
 def test_a_lora_replaced_after_its_check_fails_its_job_alone(
-    engine: Engine, sd15_folder: Path, tmp_path: Path
+    engine: Engine, folder: Path, tmp_path: Path
 ) -> None:
-    entry = make_lora(tmp_path, sd15_folder, "swapped", seed=5)
-    make_lora(tmp_path, sd15_folder, "swapped", seed=6)
+    entry = make_lora(tmp_path, folder, "swapped", rank=4, alpha=4, seed=5)
+    make_lora(tmp_path, folder, "swapped", rank=4, alpha=4, seed=6)
     with pytest.raises(LoraChanged):
         run(engine, make_job(loras=((entry, 1.0),)))
     entry.path.unlink()
@@ -206,11 +181,11 @@ def test_a_lora_replaced_after_its_check_fails_its_job_alone(
 
 
 def test_a_lora_whose_weights_do_not_fit_fails_its_job_alone(
-    engine: Engine, sd15_folder: Path, tmp_path: Path
+    engine: Engine, folder: Path, tmp_path: Path
 ) -> None:
-    fitting = make_lora(tmp_path, sd15_folder, "fitting", seed=8)
+    fitting = make_lora(tmp_path, folder, "fitting", rank=4, alpha=4, seed=8)
     wider = make_sd15(tmp_path / "sd21", cross_attention_dim=1024)
-    entry = make_lora(tmp_path, wider, "too_wide", seed=1)
+    entry = make_lora(tmp_path, wider, "too_wide", rank=4, alpha=4, seed=1)
     alone, _ = run(engine, make_job())
     with pytest.raises(LoraCorrupt):
         run(engine, make_job(loras=((fitting, 1.0), (entry, 1.0))))

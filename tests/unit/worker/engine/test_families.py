@@ -9,15 +9,11 @@ import pytest
 import torch
 
 from tests.support.checkpoints import make_sd15, make_sd21, make_sdxl
-from tests.support.engine_jobs import make_job, run_all
+from tests.support.engine_jobs import CPU, make_job, run_all, start_engine
 from worker.engine.interface import EngineJob
 from worker.engine.loading import load_base
-from worker.engine.profiles import EngineLimits
 from worker.engine.step_engine import StepEngine
 
-CPU = torch.device("cpu")
-MIB = 2**20
-LIMITS = EngineLimits("cpu", 8, 64 * MIB, 64 * MIB, 16 * MIB)
 TINY = Path(__file__).parents[4] / "models" / "tiny"
 
 FAMILIES: dict[str, Callable[[Path], Path]] = {
@@ -44,9 +40,9 @@ class Pair:
 def pair(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pair]:
-    folder = str(FAMILIES[request.param](tmp_path_factory.mktemp(request.param)))
-    engine = StepEngine(load_base(folder, CPU), LIMITS)
-    pipeline = load_base(folder, CPU).pipeline
+    folder = FAMILIES[request.param](tmp_path_factory.mktemp(request.param))
+    engine = start_engine(folder)
+    pipeline = load_base(str(folder), CPU).pipeline
     assert engine.base == request.param
     yield Pair(engine, pipeline, pipeline.scheduler.config.prediction_type)
     engine.close()

@@ -7,17 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from shared.loras.entry import LoraEntry
-from tests.support.checkpoints import make_sd15, make_sdxl
-from tests.support.engine_jobs import make_job, make_lora, psnr, run_all
+from tests.support.checkpoints import make_sdxl
+from tests.support.engine_jobs import Loras, make_job, psnr, run_all, start_engine
 from worker.engine import units
 from worker.engine.graphs import Graphs
-from worker.engine.loading import load_base
-from worker.engine.profiles import EngineLimits
 from worker.engine.step_engine import StepEngine
-
-CPU = torch.device("cpu")
-MIB = 2**20
 
 
 def record(function: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], torch.Tensor]:
@@ -30,37 +24,10 @@ def record(function: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], to
     return replay, output
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_sd15(tmp_path_factory.mktemp("sd15"))
-
-
-@pytest.fixture(scope="module")
-def loras(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[LoraEntry]:
-    into = tmp_path_factory.mktemp("loras")
-    return [
-        make_lora(into, folder, "linear", rank=2, alpha=2),
-        make_lora(into, folder, "wider", rank=4, alpha=4, targets=["to_q", "to_k", "to_v"]),
-        make_lora(into, folder, "conv", rank=4, alpha=4, targets=["conv1", "to_k"]),
-    ]
-
-
-def start(folder: Path, graphs: bool) -> StepEngine:
-    limits = EngineLimits("cpu", 8, 64 * MIB, 64 * MIB, 16 * MIB, graphs=graphs)
-    return StepEngine(load_base(str(folder), CPU), limits)
-
-
 @pytest.fixture
 def recording(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[StepEngine]:
     monkeypatch.setattr(units, "record_on_cuda", lambda: record)
-    engine = start(folder, graphs=True)
-    yield engine
-    engine.close()
-
-
-@pytest.fixture
-def launching(folder: Path) -> Iterator[StepEngine]:
-    engine = start(folder, graphs=False)
+    engine = start_engine(folder, graphs=True)
     yield engine
     engine.close()
 
@@ -71,41 +38,39 @@ def count(engine: StepEngine) -> int:
 
 
 def test_pictures_from_recordings_are_those_that_launching_makes(
-    recording: StepEngine, launching: StepEngine, loras: list[LoraEntry]
+    recording: StepEngine, engine: StepEngine, loras: Loras
 ) -> None:
     jobs = [
         make_job(1),
         make_job(2, guidance_scale=3.0, strength=0.9, steps=6),
-        make_job(3, loras=((loras[0], 1.0),)),
+        make_job(3, loras=((loras.narrow, 1.0),)),
         # Its layers have no columns yet: what was recorded before must not be used for it.
-        make_job(4, loras=((loras[1], 0.5),)),
-        make_job(5, loras=((loras[0], 1.0), (loras[1], 0.5)), guidance_scale=2.0),
-        make_job(6, loras=((loras[2], 1.0),)),
+        make_job(4, loras=((loras.elsewhere, 0.5),)),
+        make_job(5, loras=((loras.narrow, 1.0), (loras.elsewhere, 0.5)), guidance_scale=2.0),
+        make_job(6, loras=((loras.conv, 1.0),)),
         make_job(7),
     ]
     for job in jobs:
-        expected = run_all(launching, [job])[0].pixels
+        expected = run_all(engine, [job])[0].pixels
         assert psnr(run_all(recording, [job])[0].pixels, expected) >= 60
-    expected_together = [run_all(launching, [job])[0].pixels for job in jobs]
+    expected_together = [run_all(engine, [job])[0].pixels for job in jobs]
     for result, pixels in zip(run_all(recording, jobs), expected_together, strict=True):
         assert psnr(result.pixels, pixels) >= 45
 
 
-def test_a_recording_is_made_once_per_size_and_variant(
-    recording: StepEngine, loras: list[LoraEntry]
-) -> None:
+def test_a_recording_is_made_once_per_size_and_variant(recording: StepEngine, loras: Loras) -> None:
     for _ in range(2):
         run_all(recording, [make_job(1)])
     assert count(recording) == 1
     run_all(recording, [make_job(1, guidance_scale=3.0)])
     assert count(recording) == 2
-    run_all(recording, [make_job(1, loras=((loras[0], 1.0),))])
-    run_all(recording, [make_job(2, loras=((loras[0], -1.0),), prompt="another")])
+    run_all(recording, [make_job(1, loras=((loras.narrow, 1.0),))])
+    run_all(recording, [make_job(2, loras=((loras.narrow, -1.0),), prompt="another")])
     assert count(recording) == 3
 
 
-def test_merged_weights_are_never_recorded(recording: StepEngine, loras: list[LoraEntry]) -> None:
-    run_all(recording, [make_job(1, loras=((loras[2], 1.0),))])
+def test_merged_weights_are_never_recorded(recording: StepEngine, loras: Loras) -> None:
+    run_all(recording, [make_job(1, loras=((loras.conv, 1.0),))])
     assert count(recording) == 0
 
 
@@ -115,7 +80,7 @@ def test_sdxl_is_recorded_with_its_added_conditions(
     monkeypatch.setattr(units, "record_on_cuda", lambda: record)
     folder, pictures = make_sdxl(tmp_path), []
     for graphs in (False, True):
-        engine = start(folder, graphs)
+        engine = start_engine(folder, graphs=graphs)
         pictures.append(run_all(engine, [make_job(1, guidance_scale=3.0)])[0].pixels)
         engine.close()
     assert psnr(*pictures) >= 60

@@ -12,17 +12,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from shared.errors import OutOfMemory
-from shared.loras.entry import LoraEntry
-from tests.support.checkpoints import make_sd15
-from tests.support.engine_jobs import make_job, make_lora, psnr, run_all
+from tests.support.engine_jobs import Loras, make_job, psnr, run_all, start_engine
 from worker.engine.interface import EngineJob
-from worker.engine.loading import load_base
-from worker.engine.profiles import EngineLimits
 from worker.engine.rows import Row
 from worker.engine.step_engine import StepEngine
 
-CPU = torch.device("cpu")
-MIB = 2**20
 POINTS = 30
 
 # What a tokenizer does to make tensors in main memory.
@@ -50,20 +44,6 @@ class Device(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_sd15(tmp_path_factory.mktemp("sd15"))
-
-
-@pytest.fixture(scope="module")
-def loras(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[LoraEntry]:
-    into = tmp_path_factory.mktemp("loras")
-    return [
-        make_lora(into, folder, "linear", rank=2, alpha=2),
-        make_lora(into, folder, "conv", rank=4, alpha=4, targets=["conv1", "to_k"]),
-    ]
-
-
 @pytest.fixture
 def device() -> Device:
     return Device()
@@ -71,8 +51,7 @@ def device() -> Device:
 
 @pytest.fixture(params=[1, 8], ids=["one row a step", "eight rows a step"])
 def engine(request: pytest.FixtureRequest, folder: Path, device: Device) -> Iterator[StepEngine]:
-    limits = EngineLimits("cpu", request.param, 64 * MIB, 64 * MIB, 16 * MIB)
-    running = StepEngine(load_base(str(folder), CPU), limits)
+    running = start_engine(folder, rows_per_step=request.param)
     work = running._work
 
     def on_the_device(row: Row) -> None:
@@ -94,16 +73,16 @@ def forget(engine: StepEngine) -> None:
             engine._units._columns._forget(key)
 
 
-def make_jobs(loras: list[LoraEntry]) -> list[EngineJob]:
+def make_jobs(loras: Loras) -> list[EngineJob]:
     return [
-        make_job(1, loras=((loras[0], 1.0),), guidance_scale=2.0),
-        make_job(2, loras=((loras[1], 0.5),)),
+        make_job(1, loras=((loras.narrow, 1.0),), guidance_scale=2.0),
+        make_job(2, loras=((loras.conv, 0.5),)),
         make_job(3),
     ]
 
 
 def test_once_at_any_operator_costs_no_picture_and_is_forgotten(
-    engine: StepEngine, device: Device, loras: list[LoraEntry]
+    engine: StepEngine, device: Device, loras: Loras
 ) -> None:
     # Given what each job is alone, and how many operators all of them take
     jobs = make_jobs(loras)
@@ -128,7 +107,7 @@ def test_once_at_any_operator_costs_no_picture_and_is_forgotten(
 
 
 def test_without_end_fails_what_is_in_flight_and_nothing_after_it(
-    engine: StepEngine, device: Device, loras: list[LoraEntry]
+    engine: StepEngine, device: Device, loras: Loras
 ) -> None:
     jobs = make_jobs(loras)
     expected = [run_all(engine, [job])[0].pixels for job in jobs]

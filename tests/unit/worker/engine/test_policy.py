@@ -20,7 +20,7 @@ def test_a_preview_overtakes_everything_that_is_not_very_old() -> None:
         Waiting(Urgency.INTERACTIVE, 5),
         Waiting(Urgency.PREVIEW, 90),
     ]
-    assert next_row(rows, 1) is rows[2]
+    assert next_row(rows, lambda _: 1) is rows[2]
 
 
 def test_interactive_goes_before_batch_and_older_before_newer() -> None:
@@ -29,13 +29,13 @@ def test_interactive_goes_before_batch_and_older_before_newer() -> None:
         Waiting(Urgency.INTERACTIVE, 9),
         Waiting(Urgency.INTERACTIVE, 5),
     ]
-    assert next_row(rows, 1) is rows[2]
+    assert next_row(rows, lambda _: 1) is rows[2]
 
 
 def test_a_row_that_is_not_ready_holds_nobody_up() -> None:
     rows = [Waiting(Urgency.PREVIEW, 0, is_ready=False), Waiting(Urgency.BATCH, 0)]
-    assert next_row(rows, 8) is rows[1]
-    assert next_row(rows[:1], 8) is None
+    assert next_row(rows, lambda _: 8) is rows[1]
+    assert next_row(rows[:1], lambda _: 8) is None
 
 
 def test_only_rows_of_an_equal_bucket_step_together_and_never_too_many() -> None:
@@ -49,7 +49,7 @@ def test_an_old_batch_row_overtakes_a_stream_of_interactive_ones() -> None:
     old = Waiting(Urgency.BATCH, 0)
     for clock in range(ADVANTAGE[Urgency.BATCH] + 1):
         newcomer = Waiting(Urgency.INTERACTIVE, clock)
-        if next_row([old, newcomer], 1) is old:
+        if next_row([old, newcomer], lambda _: 1) is old:
             assert clock >= ADVANTAGE[Urgency.BATCH] - ADVANTAGE[Urgency.INTERACTIVE]
             return
     raise AssertionError("the batch row starved")

@@ -132,7 +132,7 @@ class InstantUnits:
     world: World
     engine: StepEngine
 
-    def __init__(self, _loaded: LoadedBase, _limits: EngineLimits) -> None:
+    def __init__(self, *_: object) -> None:
         self.merger = SimpleNamespace(
             merged=SimpleNamespace(drop_unused=lambda: 0), pristine=lambda _name: None
         )

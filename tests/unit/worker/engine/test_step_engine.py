@@ -1,9 +1,8 @@
 """Many rows on one device: each as if it were alone."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,16 @@ import torch
 
 from shared.errors import JobCanceled, LeaseLost, NoWorker, OutOfMemory
 from shared.jobs import Stage
-from shared.loras.entry import LoraEntry
-from tests.support.checkpoints import make_sd15
-from tests.support.engine_jobs import make_job, make_lora, psnr, run_all
+from tests.support.engine_jobs import (
+    CPU,
+    LIMITS,
+    Loras,
+    make_job,
+    make_lora,
+    psnr,
+    run_all,
+    start_engine,
+)
 from worker.engine.diffusers_engine import DiffusersEngine
 from worker.engine.interface import (
     EngineEvent,
@@ -25,36 +31,7 @@ from worker.engine.interface import (
     Urgency,
 )
 from worker.engine.loading import load_base
-from worker.engine.profiles import EngineLimits
 from worker.engine.step_engine import StepEngine
-
-CPU = torch.device("cpu")
-MIB = 2**20
-LIMITS = EngineLimits("cpu", 8, 64 * MIB, 64 * MIB, 16 * MIB)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_sd15(tmp_path_factory.mktemp("sd15"))
-
-
-@pytest.fixture(scope="module")
-def loras(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[LoraEntry]:
-    """Two ranks; attention, convolutions and text encoder."""
-    into = tmp_path_factory.mktemp("loras")
-    return [
-        make_lora(into, folder, "narrow", rank=2, alpha=2),
-        make_lora(into, folder, "wide", rank=8, alpha=4),
-        make_lora(into, folder, "conv", rank=4, alpha=4, targets=["conv1", "proj_in", "to_k"]),
-        make_lora(into, folder, "text", rank=4, alpha=4, text=True),
-    ]
-
-
-@pytest.fixture
-def engine(folder: Path) -> Iterator[StepEngine]:
-    running = StepEngine(load_base(str(folder), CPU), LIMITS)
-    yield running
-    running.close()
 
 
 def batch_sizes(engine: StepEngine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -92,12 +69,12 @@ def test_mixed_rows_in_one_batch_are_what_each_is_alone(
         assert psnr(result.pixels, expected) >= 45
 
 
-@pytest.mark.parametrize("index", range(4))
+@pytest.mark.parametrize("name", Loras._fields)
 @pytest.mark.parametrize("scale", [1.0, -0.5])
 def test_a_lora_of_any_kind_is_applied_as_peft_applies_it(
-    engine: StepEngine, folder: Path, loras: list[LoraEntry], index: int, scale: float
+    engine: StepEngine, folder: Path, loras: Loras, name: str, scale: float
 ) -> None:
-    job = make_job(loras=((loras[index], scale),))
+    job = make_job(loras=((getattr(loras, name), scale),))
     peft = DiffusersEngine(load_base(str(folder), CPU), lora_slots=4)
     expected = peft.submit(job, lambda _: None).result(timeout=60)
     peft.close()
@@ -106,9 +83,9 @@ def test_a_lora_of_any_kind_is_applied_as_peft_applies_it(
 
 
 def test_two_loras_on_one_row_are_applied_as_peft_applies_them(
-    engine: StepEngine, folder: Path, loras: list[LoraEntry]
+    engine: StepEngine, folder: Path, loras: Loras
 ) -> None:
-    job = make_job(loras=((loras[0], 0.7), (loras[2], 0.5)))
+    job = make_job(loras=((loras.narrow, 0.7), (loras.conv, 0.5)))
     peft = DiffusersEngine(load_base(str(folder), CPU), lora_slots=4)
     expected = peft.submit(job, lambda _: None).result(timeout=60)
     peft.close()
@@ -116,10 +93,10 @@ def test_two_loras_on_one_row_are_applied_as_peft_applies_them(
 
 
 def test_rows_with_different_loras_in_flight_together_do_not_mix(
-    engine: StepEngine, loras: list[LoraEntry]
+    engine: StepEngine, loras: Loras
 ) -> None:
     jobs = [make_job(i, loras=((lora, 1.0),)) for i, lora in enumerate(loras)]
-    jobs += [make_job(9), make_job(8, loras=((loras[0], 0.5), (loras[1], 1.0)))]
+    jobs += [make_job(9), make_job(8, loras=((loras.narrow, 0.5), (loras.wide, 1.0)))]
     alone = [run_all(engine, [job])[0].pixels for job in jobs]
     together = run_all(engine, jobs)
     for result, expected in zip(together, alone, strict=True):
@@ -127,9 +104,9 @@ def test_rows_with_different_loras_in_flight_together_do_not_mix(
 
 
 def test_rows_with_different_linear_loras_share_their_steps(
-    engine: StepEngine, loras: list[LoraEntry], monkeypatch: pytest.MonkeyPatch
+    engine: StepEngine, loras: Loras, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    narrow, wide = loras[0], loras[1]
+    narrow, wide = loras.narrow, loras.wide
     jobs = [
         make_job(1, loras=((narrow, 1.0),)),
         make_job(2, loras=((wide, 0.7),)),
@@ -178,9 +155,9 @@ def test_eight_mixed_rows_with_four_loras_are_what_each_is_alone_and_what_peft_m
 
 
 def test_a_lora_in_the_columns_leaves_no_trace_on_the_jobs_after_it(
-    engine: StepEngine, loras: list[LoraEntry]
+    engine: StepEngine, loras: Loras
 ) -> None:
-    with_lora = make_job(1, loras=((loras[0], 1.0),))
+    with_lora = make_job(1, loras=((loras.narrow, 1.0),))
     none = run_all(engine, [make_job(1)])[0].pixels
     first = run_all(engine, [with_lora])[0].pixels
     assert engine._units.merger.in_place == ()  # it went through the columns
@@ -190,7 +167,7 @@ def test_a_lora_in_the_columns_leaves_no_trace_on_the_jobs_after_it(
 
 
 def test_after_two_hundred_switches_the_base_is_bit_for_bit_what_it_was(
-    engine: StepEngine, loras: list[LoraEntry]
+    engine: StepEngine, loras: Loras
 ) -> None:
     before = run_all(engine, [make_job()])[0].pixels
     weights = {k: v.clone() for k, v in engine._pipeline.unet.state_dict().items()}
@@ -340,12 +317,12 @@ def test_a_row_that_breaks_in_company_breaks_alone(
 @pytest.mark.parametrize("rows_per_step", [1, 8], ids=["merged", "in columns"])
 @pytest.mark.parametrize("stage", [Stage.ENCODING, Stage.DENOISING, Stage.DECODING])
 def test_a_preview_goes_first_in_the_middle_of_a_unit_and_both_pictures_are_right(
-    folder: Path, loras: list[LoraEntry], rows_per_step: int, stage: Stage
+    folder: Path, loras: Loras, rows_per_step: int, stage: Stage
 ) -> None:
     # Given a job of one step, and a preview with another LoRA
-    engine = StepEngine(load_base(str(folder), CPU), replace(LIMITS, rows_per_step=rows_per_step))
-    job = make_job(1, strength=0.05, loras=((loras[0], 1.0),))
-    small = make_job(2, urgency=Urgency.PREVIEW, loras=((loras[1], 1.0),))
+    engine = start_engine(folder, rows_per_step=rows_per_step)
+    job = make_job(1, strength=0.05, loras=((loras.narrow, 1.0),))
+    small = make_job(2, urgency=Urgency.PREVIEW, loras=((loras.wide, 1.0),))
     expected = [run_all(engine, [each])[0].pixels for each in (job, small)]
     engine._units.codec.forget()
     order, previews = list[object](), list[Future[EngineResult]]()

@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.checkpoints import make_sd15
+from tests.support.engine_jobs import Loras, make_job, run_all, start_engine
 from tests.support.wait import wait_until
-from tests.unit.worker.engine.test_step_engine import CPU, LIMITS, make_job, make_lora, run_all
 from worker.engine import weights_guard
 from worker.engine.device_lost import DeviceLost
-from worker.engine.loading import load_base
 from worker.engine.lora_file import AdapterWeights, LowRank
 from worker.engine.merging import WeightMerger
 from worker.engine.step_engine import StepEngine
@@ -123,27 +121,19 @@ def test_half_a_round_is_finished_when_there_is_time(
     assert guard.is_due(idle=True)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_sd15(tmp_path_factory.mktemp("sd15"))
-
-
 @pytest.fixture
 def engine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StepEngine]:
     monkeypatch.setattr(weights_guard, "PICTURES", 1)
-    running = StepEngine(load_base(str(folder), CPU), LIMITS)
+    running = start_engine(folder)
     yield running
     running.close()
 
 
 def test_the_engine_goes_on_with_sound_weights_and_any_lora(
-    engine: StepEngine, folder: Path, tmp_path: Path
+    engine: StepEngine, loras: Loras
 ) -> None:
-    text = make_lora(tmp_path, folder, "text", rank=4, alpha=4, text=True)
-    attention = make_lora(tmp_path, folder, "attention", rank=2, alpha=2)
-
-    for loras in ((), ((text, 1.0),), ((attention, 0.5),), ()):
-        run_all(engine, [make_job(loras=loras)])
+    for wanted in ((), ((loras.text, 1.0),), ((loras.narrow, 0.5),), ()):
+        run_all(engine, [make_job(loras=wanted)])
 
     assert engine.complaint() is None
     assert engine.residency()["weight_checks"] >= 3

@@ -1,0 +1,58 @@
+"""What a built part depends on: all of it must be equal for the part to be used."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+
+import torch
+
+from worker.engine.weights_guard import sum_of_bits
+
+Shape = tuple[tuple[int, ...], str]
+
+
+@dataclass(frozen=True)
+class BuildKey:
+    """Base, part, the weights' fingerprint, device, versions of the libraries, input shapes."""
+
+    base: str
+    part: str
+    weights: str
+    device: str
+    versions: tuple[str, ...]
+    shapes: tuple[Shape, ...]
+
+    @property
+    def text(self) -> str:
+        """All of it, as one line of JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @property
+    def digest(self) -> str:
+        """A name for it that a folder can have."""
+        return sha256(self.text.encode()).hexdigest()[:24]
+
+
+def shapes_of(inputs: Sequence[torch.Tensor]) -> tuple[Shape, ...]:
+    """Sizes and types of a part's inputs."""
+    return tuple((tuple(x.shape), str(x.dtype).removeprefix("torch.")) for x in inputs)
+
+
+def fingerprint(module: torch.nn.Module) -> str:
+    """A name for a module's weights: every tensor's name, shape, type and sum of bits."""
+    weights = dict(module.named_parameters())
+    with torch.inference_mode():
+        sums = torch.stack([sum_of_bits(weight) for weight in weights.values()]).tolist()
+    digest = sha256()
+    for (name, weight), total in zip(weights.items(), sums, strict=True):
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype} {total}\n".encode())
+    return digest.hexdigest()[:24]
+
+
+def device_name(device: torch.device) -> str:
+    """The device's model: a part built for one GPU is not for another."""
+    if device.type != "cuda":
+        return device.type
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"{torch.cuda.get_device_name(device)} sm_{major}{minor}"

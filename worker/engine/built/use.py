@@ -1,0 +1,49 @@
+"""Whether a part is computed by a built engine or the usual way, and who is told which.
+
+Belongs to the engine's thread.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from worker.engine.built.shelf import Shelf
+
+USUAL = "torch"
+
+Told = dict[str, set[str]]
+"""By part, what has computed it."""
+
+
+class Parts:
+    """Asks the shelf, where there is one."""
+
+    def __init__(self, shelf: Shelf | None = None) -> None:
+        self._shelf = shelf
+        self._listeners: list[Sequence[Told]] = []
+
+    def built(
+        self, part: str, inputs: Sequence[torch.Tensor], allowed: bool = True
+    ) -> tuple[torch.Tensor, ...] | None:
+        """The outputs of a built part; None where it is to be computed the usual way."""
+        output = None
+        if self._shelf is not None and allowed:
+            output = self._shelf.run(part, inputs)
+        name = self._shelf.name if self._shelf is not None and output is not None else USUAL
+        for told in self._listeners[-1] if self._listeners else ():
+            told.setdefault(part, set()).add(name)
+        return output
+
+    def forget(self) -> int:
+        """Drop the loaded parts and their memory; how many there were."""
+        return self._shelf.forget() if self._shelf is not None else 0
+
+    @contextmanager
+    def telling(self, listeners: Sequence[Told]) -> Iterator[None]:
+        """What the block computes is told to these; blocks may interrupt each other."""
+        self._listeners.append(listeners)
+        try:
+            yield
+        finally:
+            self._listeners.pop()

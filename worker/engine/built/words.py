@@ -1,0 +1,59 @@
+"""Text encoders' built engines inside diffusers' own `encode_prompt`.
+
+The pipeline calls its encoders by itself, so for the length of a block their `forward` asks for a
+built engine first.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+
+from worker.engine.built.parts import TEXTS
+from worker.engine.built.use import Parts
+
+
+class _Words:
+    """What `encode_prompt` takes of an encoder's output: see parts.Text."""
+
+    def __init__(self, first: torch.Tensor, before_last: torch.Tensor) -> None:
+        self._first = first
+        self.hidden_states = (before_last, None)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return (self._first,)[index]
+
+
+@contextmanager
+def built_words(pipeline: Any, parts: Parts, allowed: bool) -> Iterator[None]:
+    """In the block the pipeline's encoders are built ones, where there are; `allowed` is False
+    where a LoRA is in their weights.
+    """
+    with ExitStack() as stack:
+        for name in TEXTS:
+            encoder = getattr(pipeline, name, None)
+            if encoder is not None:
+                stack.enter_context(_diverted(encoder, _built(encoder, name, parts, allowed)))
+        yield
+
+
+def _built(encoder: Any, name: str, parts: Parts, allowed: bool) -> Callable[..., Any]:
+    usual = encoder.forward
+
+    def forward(ids: torch.Tensor, attention_mask: Any = None, **options: Any) -> Any:
+        is_plain = allowed and attention_mask is None
+        output = parts.built(name, [ids], allowed=is_plain)
+        return _Words(*output) if output else usual(ids, attention_mask=attention_mask, **options)
+
+    return forward
+
+
+@contextmanager
+def _diverted(module: torch.nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    # The instance's attribute hides the class's forward, as in worker/engine/columns.py.
+    setattr(module, "forward", forward)  # noqa: B010
+    try:
+        yield
+    finally:
+        delattr(module, "forward")
