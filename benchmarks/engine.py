@@ -38,7 +38,7 @@ def main() -> None:
     bare = load_base(arguments.base, torch.device("cpu"))
     entry = _some_lora(loaded.base.id)
     job = _job(arguments.side)
-    engine = StepEngine(loaded, choose_limits(loaded.pipeline, loaded.device))
+    engine = StepEngine(loaded, choose_limits(loaded))
     arms = {
         "bare diffusers loop": lambda: _bare(bare, job),
         "step engine": lambda: _through(engine, job),

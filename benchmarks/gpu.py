@@ -118,7 +118,7 @@ def unet_inputs(loaded: LoadedBase, side: int, evaluations: int) -> dict[str, to
 
 def whole(loaded: LoadedBase, side: int) -> None:
     """Jobs through the engine: alone, and eight at once."""
-    engine = StepEngine(loaded, choose_limits(loaded.pipeline, loaded.device))
+    engine = StepEngine(loaded, choose_limits(loaded))
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
     print("\n| 4 executed steps, guidance | s for one | s for eight at once |\n| --- | --- | --- |")
 

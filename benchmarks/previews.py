@@ -125,7 +125,7 @@ def parts(data: bytes) -> dict[str, float]:
     params, chosen = chooser.settle(small, pixels)
     hasty = in_haste(params, PREVIEW_STEPS_ON_CPU)
     job = replace(engine_job(pixels, hasty, chosen, StopFlag()), preview=False)
-    engine = StepEngine(loaded, choose_limits(loaded.pipeline, loaded.device))
+    engine = StepEngine(loaded, choose_limits(loaded))
     measured = {"decode and scale the source": timed(lambda: load_source(data, small))}
     measured |= by_the_engine(engine, job)
     measured["WebP"] = timed(lambda: encode_preview(pixels))

@@ -88,7 +88,7 @@ def _write_files(folder: Path, unet: torch.nn.Module, options: Any) -> list[Lora
 
 def measure_engine(loaded: LoadedBase, entries: list[LoraEntry], switches: int) -> dict[str, float]:
     """Seconds of each kind of switch; says what memory and pictures did meanwhile."""
-    engine = StepEngine(loaded, choose_limits(loaded.pipeline, loaded.device))
+    engine = StepEngine(loaded, choose_limits(loaded))
     first, second = entries[:2]
     try:
         check_no_bleeding(engine, first)

@@ -28,7 +28,7 @@ class Restorer:
 
     def __init__(self, base: Path, loras: Path, kept: Path) -> None:
         loaded = load_base(str(base), torch.device("cpu"))
-        self._engine = StepEngine(loaded, choose_limits(loaded.pipeline, loaded.device))
+        self._engine = StepEngine(loaded, choose_limits(loaded))
         catalog = Catalog(loras, "tiny")
         catalog.scan()
         self._chooser = Chooser(catalog, "tiny")

@@ -41,7 +41,7 @@ def main() -> None:
 
 def over_pixels_and_steps() -> None:
     loaded = load_base("models/tiny", torch.device("cpu"), "auto")
-    engine = StepEngine(loaded, choose_limits(loaded.pipeline, loaded.device))
+    engine = StepEngine(loaded, choose_limits(loaded))
     arms = {(side, 4): _runner(engine, side, 4) for side in SIDES}
     arms |= {(256, steps): _runner(engine, 256, steps) for steps in STEPS}
     print("\n| side, px | executed steps | s | ns per pixel and step |\n| --- | --- | --- | --- |")

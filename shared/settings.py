@@ -139,6 +139,10 @@ class Settings(BaseSettings):
         "auto",
         description="Type in which the UNet computes on a CPU; auto: bfloat16 where it is quick.",
     )
+    profile: Literal["auto", "full", "vae_tiling", "model_offload", "sequential_offload"] = Field(
+        "auto",
+        description="How much of the base stays on a CUDA device; auto: as its memory allows.",
+    )
     cuda_graphs: bool = Field(
         True, description="Record the UNet's kernels on a CUDA device and replay them."
     )

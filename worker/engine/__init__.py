@@ -31,5 +31,5 @@ def _make_real(settings: Settings) -> Engine:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = choose_device(settings.device)
-    loaded = load_base(settings.base_model, device, settings.precision)
+    loaded = load_base(settings.base_model, device, settings.precision, settings.profile)
     return warm_engine(loaded, settings)

@@ -23,7 +23,7 @@ def warm_engine(loaded: LoadedBase, settings: Settings) -> Engine:
     """The engine for a loaded base. Raises UnsupportedSchedule where `step` cannot be had."""
     if settings.engine == "diffusers" or not _is_known(loaded, settings.engine):
         return DiffusersEngine(loaded, settings.lora_slots)
-    limits = choose_limits(loaded.pipeline, loaded.device)
+    limits = choose_limits(loaded)
     if limits.profile == "sequential_offload":
         return DiffusersEngine(loaded, settings.lora_slots)
     limits = replace(limits, graphs=limits.graphs and settings.cuda_graphs)

@@ -45,7 +45,8 @@ class DiffusersEngine:
     def __init__(self, loaded: LoadedBase, lora_slots: int) -> None:
         self.base = loaded.base.id
         self.device = str(loaded.device)
-        self.profile = "cpu" if loaded.device.type == "cpu" else "full"
+        self.profile = loaded.profile
+        _offload(loaded)
         self._loaded = loaded
         self._pipeline = loaded.pipeline
         self._adapters = AdapterPool(loaded.pipeline, lora_slots)
@@ -170,6 +171,14 @@ class _Run:
             name, since = self._part
             self._seconds[name] = self._seconds.get(name, 0.0) + now - since
         self._part = (following, now) if following else None
+
+
+def _offload(loaded: LoadedBase) -> None:
+    """Have diffusers bring parts or layers to the device while they are used."""
+    if loaded.profile == "model_offload":
+        loaded.pipeline.enable_model_cpu_offload(device=loaded.device)
+    elif loaded.profile == "sequential_offload":
+        loaded.pipeline.enable_sequential_cpu_offload(device=loaded.device)
 
 
 def _ignore(_stage: Stage) -> None:

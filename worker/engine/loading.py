@@ -20,6 +20,7 @@ from diffusers import (
 )
 
 from shared.bases import SDXL, Base, identify_base
+from worker.engine.profiles import OFFLOADING, settled_profile
 
 logger = structlog.get_logger(__name__)
 
@@ -30,7 +31,8 @@ STABLE_DIFFUSION = {"tiny", "sd15", "sd21"}
 class LoadedBase:
     """A warm pipeline, its family, and the device and dtype that it lives on.
 
-    `autocast` is the type in which the UNet computes where that is not its own.
+    `autocast` is the type in which the UNet computes where that is not its own; `profile` is how
+    much of the pipeline stays on the device (worker/engine/profiles.py).
     """
 
     pipeline: Any
@@ -38,6 +40,7 @@ class LoadedBase:
     device: torch.device
     dtype: torch.dtype
     autocast: torch.dtype | None = None
+    profile: str = "full"
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -62,8 +65,11 @@ def choose_autocast(device: torch.device, precision: str) -> torch.dtype | None:
     return torch.bfloat16 if precision == "bfloat16" or is_quick else None
 
 
-def load_base(base_model: str, device: torch.device, precision: str = "float32") -> LoadedBase:
-    """Load the checkpoint once, ready for image to image.
+def load_base(
+    base_model: str, device: torch.device, precision: str = "float32", profile: str = "auto"
+) -> LoadedBase:
+    """Load the checkpoint once, ready for image to image, as much of it on the device as `profile`
+    says; `auto` goes by the device's memory.
 
     Raises OSError where a folder or hub id has no checkpoint that diffusers can read.
     """
@@ -73,12 +79,22 @@ def load_base(base_model: str, device: torch.device, precision: str = "float32")
     if base.id in STABLE_DIFFUSION or base is SDXL:
         pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.to(device)
     # Four times the speed of the default layout for float32 convolutions on the CPU, more on a GPU.
     for part in ("unet", "vae"):
         if hasattr(pipeline, part):
             getattr(pipeline, part).to(memory_format=torch.channels_last)
-    return LoadedBase(pipeline, base, device, dtype, choose_autocast(device, precision))
+    profile = settled_profile(pipeline, device, profile)
+    _place(pipeline, device, profile)
+    logger.info("base loaded", base=base.id, device=str(device), profile=profile)
+    return LoadedBase(pipeline, base, device, dtype, choose_autocast(device, precision), profile)
+
+
+def _place(pipeline: Any, device: torch.device, profile: str) -> None:
+    """What an engine brings to the device by itself stays in main memory."""
+    if profile not in OFFLOADING:
+        pipeline.to(device)
+    elif profile == "model_offload" and hasattr(pipeline, "unet"):
+        pipeline.unet.to(device)
 
 
 def _be_quiet() -> None:

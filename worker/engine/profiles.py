@@ -5,9 +5,12 @@ SD 1.5 at 768 px in half precision.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+if TYPE_CHECKING:
+    from worker.engine.loading import LoadedBase
 
 GIB = 2**30
 
@@ -16,6 +19,11 @@ FULL_HEADROOM = int(3.5 * GIB)
 TILED_HEADROOM = 2 * GIB
 OFFLOAD_HEADROOM = int(1.2 * GIB)
 
+
+# Profiles in which parts of the model wait in main memory while they are not used.
+OFFLOADING = ("model_offload", "sequential_offload")
+# Those in which the autoencoder works in tiles.
+TILING = ("vae_tiling", "model_offload")
 
 # What a job usually is, and the smallest picture.
 USUAL_PIXELS = 512 * 512
@@ -48,16 +56,22 @@ class EngineLimits:
         return max(1, min(self.rows_per_step, self.pixels_per_step // pixels))
 
 
-def choose_limits(pipeline: Any, device: torch.device) -> EngineLimits:
-    """The profile and limits that fit this pipeline on this device."""
-    if device.type != "cuda":
+def choose_limits(loaded: "LoadedBase") -> EngineLimits:
+    """The limits that fit this base, its profile and its device."""
+    if loaded.device.type != "cuda":
         small = CPU_ROWS * SMALL_PIXELS
         return EngineLimits("cpu", CPU_ROWS, GIB, GIB, GIB // 2, pixels_per_step=small)
-    total = torch.cuda.get_device_properties(device).total_memory
-    profile = choose_profile(total, *_weights(pipeline))
-    spare = max(GIB // 2, total - _weights(pipeline)[0] - FULL_HEADROOM)
+    total, profile = _memory(loaded.device), loaded.profile
+    spare = max(GIB // 2, total - _weights(loaded.pipeline)[0] - FULL_HEADROOM)
     rows = 8 if profile == "full" and spare > 8 * GIB else 2 if profile == "full" else 1
     return EngineLimits(profile, rows, GIB, spare // 2, spare // 8, graphs=profile == "full")
+
+
+def settled_profile(pipeline: Any, device: torch.device, wanted: str) -> str:
+    """The profile that is wanted, or for `auto` the one that fits; `cpu` without a CUDA device."""
+    if device.type != "cuda":
+        return "cpu"
+    return choose_profile(_memory(device), *_weights(pipeline)) if wanted == "auto" else wanted
 
 
 def choose_profile(total_bytes: int, weight_bytes: int, largest_part_bytes: int) -> str:
@@ -69,6 +83,10 @@ def choose_profile(total_bytes: int, weight_bytes: int, largest_part_bytes: int)
     if total_bytes >= largest_part_bytes + OFFLOAD_HEADROOM:
         return "model_offload"
     return "sequential_offload"
+
+
+def _memory(device: torch.device) -> int:
+    return int(torch.cuda.get_device_properties(device).total_memory)
 
 
 def _weights(pipeline: Any) -> tuple[int, int]:

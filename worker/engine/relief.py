@@ -2,15 +2,19 @@
 
 from worker.adapters import Residency
 from worker.engine.lora_file import AdapterWeights
+from worker.engine.profiles import OFFLOADING, TILING
 from worker.engine.units import Units
 
 
 class UnitsRelief:
     """The rungs of the ladder for one pipeline."""
 
-    def __init__(self, units: Units, adapters: Residency[AdapterWeights]) -> None:
+    def __init__(self, units: Units, adapters: Residency[AdapterWeights], profile: str) -> None:
         self._units = units
         self._adapters = adapters
+        self._tiles = profile in TILING
+        self._parks = profile in OFFLOADING
+        self.restore()
 
     def evict_adapters(self) -> bool:
         """Drop every LoRA, cached source, recording and built part that no job holds."""
@@ -26,7 +30,7 @@ class UnitsRelief:
 
     def tile(self) -> bool:
         """Decode in tiles."""
-        return self._units.codec.tile(True)
+        return not self._tiles and self._units.codec.tile(True)
 
     def offload(self) -> bool:
         """Keep autoencoder and text encoders off the device while they are not used."""
@@ -34,8 +38,11 @@ class UnitsRelief:
         return any(parked)
 
     def restore(self) -> None:
-        """Undo tiling and offloading, and forget what was encoded in tiles."""
+        """Back to what the profile is, and forget what was encoded in tiles."""
         self._units.codec.forget()
-        self._units.codec.tile(False)
-        self._units.codec.parking.unpark()
-        self._units.prompts.parking.unpark()
+        self._units.codec.tile(self._tiles)
+        for parking in (self._units.codec.parking, self._units.prompts.parking):
+            if self._parks:
+                parking.park()
+            else:
+                parking.unpark()

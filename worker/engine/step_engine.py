@@ -67,7 +67,7 @@ class StepEngine:
         self._pipeline = loaded.pipeline
         self.adapters: Residency[AdapterWeights] = Residency(limits.adapter_bytes)
         self._units = Units(loaded, limits, shelf)
-        self._ladder = Ladder(UnitsRelief(self._units, self.adapters))
+        self._ladder = Ladder(UnitsRelief(self._units, self.adapters, limits.profile))
         self._guard = WeightsGuard(self._pipeline, self._units.merger.pristine)
         self._complaint: str | None = None
         if loaded.device.type == "cpu":
@@ -217,13 +217,10 @@ class StepEngine:
                 self._leave(row, reason)
 
     def _work(self, row: Row) -> None:
-        try:
-            row.adapters.result()
-            self._tell_stage(row)
-        except BaseException as error:
-            self._leave(row, error)
+        company = self._company(row) if row.unit is Unit.STEP else [row]
+        rows = [each for each in company if self._begins(each)]
+        if not rows:
             return
-        rows = self._company(row) if row.unit is Unit.STEP else [row]
         self._at_work += rows
         try:
             self._attempt(rows)
@@ -231,6 +228,16 @@ class StepEngine:
             del self._at_work[-len(rows) :]
         if row.finished is not None:
             self._finish(row, row.finished)
+
+    def _begins(self, row: Row) -> bool:
+        """Tell the row's owner what begins; a row that cannot go on or be heard of leaves."""
+        try:
+            row.adapters.result()
+            self._tell_stage(row)
+        except BaseException as error:
+            self._leave(row, error)
+            return False
+        return True
 
     def _attempt(self, rows: Sequence[Row]) -> None:
         """Do the rows' next unit; one that fails in company must not take the others with it."""

@@ -33,7 +33,7 @@ def start(kind: str, folder: Path) -> Engine:
     loaded = load_base(str(folder), CPU)
     if kind == "diffusers":
         return DiffusersEngine(loaded, lora_slots=2)
-    return StepEngine(loaded, choose_limits(loaded.pipeline, loaded.device))
+    return StepEngine(loaded, choose_limits(loaded))
 
 
 @pytest.fixture(scope="module", params=["diffusers", "step"])

@@ -19,8 +19,16 @@ from hypothesis import strategies as st
 
 from shared.bases import TINY
 from shared.errors import JobCanceled, LeaseLost
+from shared.jobs import Stage
 from worker.engine import policy, step_engine
-from worker.engine.interface import EngineEvent, EngineJob, PreviewReady, StepDone, Urgency
+from worker.engine.interface import (
+    EngineEvent,
+    EngineJob,
+    PreviewReady,
+    StageStarted,
+    StepDone,
+    Urgency,
+)
 from worker.engine.loading import LoadedBase
 from worker.engine.profiles import EngineLimits
 from worker.engine.rows import Row, Unit
@@ -29,6 +37,8 @@ from worker.engine.step_engine import StepEngine
 
 # Small, so that age decides within the length of a schedule.
 ADVANTAGE = {Urgency.PREVIEW: 0, Urgency.INTERACTIVE: 4, Urgency.BATCH: 15}
+
+STAGES = [Stage.LOADING, Stage.ENCODING, Stage.DENOISING, Stage.DECODING]
 
 Fate = Literal["done", "canceled", "lost", "breaks", "does not fit at first"]
 
@@ -65,6 +75,10 @@ class Told:
     def steps(self) -> list[int]:
         return [event.step for event in self.events if isinstance(event, StepDone)]
 
+    @property
+    def stages(self) -> list[Stage]:
+        return [event.stage for event in self.events if isinstance(event, StageStarted)]
+
 
 class World:
     """Time counted in units; the fake units turn its clock."""
@@ -76,6 +90,7 @@ class World:
         self._next = 0
         self._lock = threading.Lock()
         self._starved: set[int] = set()
+        self.complaints: list[str] = []
 
     def tick(self, engine: StepEngine) -> None:
         self.clock += 1
@@ -131,8 +146,10 @@ class InstantUnits:
 
     world: World
     engine: StepEngine
+    limits: EngineLimits
 
-    def __init__(self, *_: object) -> None:
+    def __init__(self, _loaded: LoadedBase, limits: EngineLimits, *_: object) -> None:
+        self.limits = limits
         self.merger = SimpleNamespace(
             merged=SimpleNamespace(drop_unused=lambda: 0), pristine=lambda _name: None
         )
@@ -145,6 +162,8 @@ class InstantUnits:
 
     def step(self, rows: list[Row]) -> None:
         self.world.tick(self.engine)
+        if len({row.bucket for row in rows}) != 1 or len(rows) > self.limits.rows_per_step:
+            self.world.complaints.append(f"stepped together: {[row.bucket for row in rows]}")
         for row in rows:
             self.world.check_for_harm(row)
         for row in rows:
@@ -214,6 +233,7 @@ def test_no_schedule_starves_a_row_or_loses_one_or_tells_a_step_twice(
         for told in world.told:
             told.future.exception(timeout=20)  # none is lost
         assert engine._rows == []
+    assert world.complaints == []
     for told in world.told:
         assert_ended_as_it_should(told)
         assert told.left - told.came <= longest_wait(told, world, rows_per_step)
@@ -230,6 +250,8 @@ def assert_ended_as_it_should(told: Told) -> None:
         assert error is None
         last = arrival.steps
     assert told.steps == list(range(1, last + 1))
+    assert told.stages == STAGES[: len(told.stages)]
+    assert error is not None or told.stages == STAGES
     previews = sum(isinstance(event, PreviewReady) for event in told.events)
     assert previews == (1 if arrival.preview and error is None else previews) <= 1
 
