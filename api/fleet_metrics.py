@@ -45,6 +45,12 @@ class FleetCounts(Collector):
             _reaped(counts),
             _recovery(counts),
             _ended(counts),
+            _counter(
+                "retouch_workers_beside_gpu",
+                "Workers that started on the processor though an NVIDIA driver is there.",
+                counts,
+                "alarm:cpu_beside_gpu",
+            ),
         ]
 
     def collect(self) -> Iterator[Metric]:

@@ -4,6 +4,7 @@ Owns what a device is called: the name that torch knows it by, and the id that i
 container. Asks torch only where there may be a GPU.
 """
 
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +42,13 @@ def _cuda_devices() -> dict[str, str]:
         str(torch.cuda.get_device_properties(index).uuid): f"cuda:{index}"
         for index in range(torch.cuda.device_count())
     }
+
+
+def is_beside_a_gpu(settings: Settings, device: str) -> bool:
+    """Whether the processor does the work though an NVIDIA driver is here and nobody asked for
+    that: hours of slowness that look like health.
+    """
+    return device == "cpu" and settings.device == "auto" and shutil.which("nvidia-smi") is not None
 
 
 @dataclass(frozen=True)

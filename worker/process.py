@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +16,7 @@ import structlog
 from celery import Celery, signals
 
 from shared.blobs import open_blobs
+from shared.errors import RetouchError
 from shared.fleet import Fleet, WorkerInfo, now
 from shared.history import History
 from shared.loras.catalog import Catalog
@@ -28,7 +30,7 @@ from shared.strikes import Strikes
 from worker import exits
 from worker.choice import Chooser
 from worker.consumer import PatientConsumer
-from worker.devices import DeviceKeeper, HeldDevice
+from worker.devices import DeviceKeeper, HeldDevice, is_beside_a_gpu
 from worker.engine import make_engine
 from worker.engine.interface import Engine
 from worker.guards.loading import load_guards
@@ -58,7 +60,8 @@ class WorkerProcess:
         self.worker_id = worker_id
         client = connect(settings.redis_url, ANSWER_SECONDS)
         strikes = Strikes(client, settings)
-        store, blobs = JobStore(client, settings), open_blobs(settings)
+        self._store = store = JobStore(client, settings)
+        blobs = open_blobs(settings)
         self.app: Celery = make_celery(settings, self._engine.base)
         self.app.conf.worker_concurrency = admission_window(settings, self._engine)
         self.app.conf.worker_consumer = "worker.consumer:PatientConsumer"
@@ -117,6 +120,10 @@ class WorkerProcess:
         self._reaper.start()
         self._heartbeat.start()
         logger.info("worker ready", worker=self.worker_id, device=self._engine.device)
+        if is_beside_a_gpu(self._settings, self._engine.device):
+            logger.critical("the processor works beside a GPU", next_step="retouch doctor")
+            with suppress(RetouchError):
+                self._store.count("alarm:cpu_beside_gpu")
         return self
 
     def __exit__(

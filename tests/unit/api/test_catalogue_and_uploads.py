@@ -212,6 +212,7 @@ def test_metrics_tell_what_each_worker_has_of_loras_and_how_workers_ended(
     )
     Fleet(redis_client).announce(worker)
     store.count("ended:weights_changed")
+    store.count("alarm:cpu_beside_gpu")
 
     lines = client.get("/metrics").text.splitlines()
 
@@ -224,6 +225,7 @@ def test_metrics_tell_what_each_worker_has_of_loras_and_how_workers_ended(
         'retouch_lora_ram_bytes{worker="w-1"} 1024.0',
         'retouch_worker_ends_total{cause="weights_changed"} 1.0',
         'retouch_worker_ends_total{cause="hung"} 0.0',
+        "retouch_workers_beside_gpu_total 1.0",
     ):
         assert line in lines
     assert client.get("/v1/workers").json()["items"][0]["residency"] == residency

@@ -1,10 +1,11 @@
-"""How many jobs a worker takes at once."""
+"""How many jobs a worker takes at once, and on what it works."""
 
 from collections.abc import Callable
 
 import pytest
 
 from shared.settings import Settings
+from worker.devices import is_beside_a_gpu
 from worker.engine.fake import FakeEngine
 from worker.process import admission_window
 
@@ -17,3 +18,24 @@ def test_a_worker_takes_its_engines_batch_and_one_more_unless_told_otherwise(
     engine.rows = rows
     assert admission_window(make_settings(admission_window=asked), engine) == window
     engine.close()
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "driver", "expected"),
+    [
+        ("cpu", "auto", "/usr/bin/nvidia-smi", True),
+        ("cpu", "cpu", "/usr/bin/nvidia-smi", False),
+        ("cpu", "auto", None, False),
+        ("cuda", "auto", "/usr/bin/nvidia-smi", False),
+    ],
+)
+def test_work_on_the_processor_beside_a_gpu_is_noticed_unless_it_was_asked_for(
+    make_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    asked: str,
+    driver: str | None,
+    expected: bool,
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: driver)
+    assert is_beside_a_gpu(make_settings(device=asked), device) is expected

@@ -94,7 +94,11 @@ class World:
 
     def tick(self, engine: StepEngine) -> None:
         self.clock += 1
+        came = self._next
         self.admit(engine)
+        if self._next > came:
+            # Whoever has come is ready before the next unit, or nobody would ever have to wait.
+            engine._readers.submit(int).result()
 
     def admit(self, engine: StepEngine, at_least: int = 0) -> bool:
         """Hand over what is due; False when nothing is left to come."""
@@ -268,3 +272,23 @@ def longest_wait(told: Told, world: World, rows_per_step: int) -> int:
     own = (told.arrival.steps + 3) * (2 * rows_per_step + 1)
     previews = sum(other.arrival.preview * (other.arrival.steps + 3) for other in world.told)
     return 2 * (units + own + previews)
+
+
+@pytest.mark.parametrize("rows_per_step", [1, 2, 8])
+@pytest.mark.parametrize("urgency", [Urgency.INTERACTIVE, Urgency.BATCH])
+def test_a_stream_that_is_more_than_the_engine_can_do_starves_no_row_before_it(
+    urgency: Urgency, rows_per_step: int
+) -> None:
+    # Given a row, and after it more newer ones than can be done, which it shares no step with
+    calm = Arrival(1, urgency, steps=4, side=32, preview=False, fate="done", at=1)
+    newer = Arrival(2, Urgency.INTERACTIVE, steps=2, side=16, preview=False, fate="done", at=1)
+    world = World([calm, *[newer] * 60])
+    # When all of them are worked off
+    with instant_engine(world, rows_per_step) as engine:
+        while world.admit(engine, at_least=1):
+            world.told[0].future.result(timeout=20)
+        for told in world.told:
+            told.future.result(timeout=20)
+    # Then it has waited for those that came before its age outweighed their haste, and no longer
+    haste = ADVANTAGE[urgency] - ADVANTAGE[Urgency.INTERACTIVE]
+    assert world.told[0].left <= 2 * haste + 30
