@@ -134,6 +134,10 @@ class Settings(BaseSettings):
         le=64,
         description="Jobs that one worker claims at once; 0: the engine's batch and one waiting.",
     )
+    only_worker: bool = Field(
+        False,
+        description="No other worker shares the queue: claim more where small rows share steps.",
+    )
     lora_slots: int = Field(8, ge=1, le=256, description="LoRAs kept resident by one worker.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",

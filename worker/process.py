@@ -205,7 +205,8 @@ def admission_window(settings: Settings, engine: Engine) -> int:
     """How many jobs this worker claims at once: never so many that it hoards what an idle one could
     do.
     """
-    return settings.admission_window or engine.rows + 1
+    rows = engine.small_rows if settings.only_worker else engine.rows
+    return settings.admission_window or rows + 1
 
 
 def _lease_keeper(settings: Settings) -> LeaseKeeper:

@@ -70,6 +70,8 @@ def _environment(plan: StackPlan, store_url: str, temporary: Path) -> dict[str, 
         "TMPDIR": str(temporary),
         "PYTHONUNBUFFERED": "1",
     }
+    alone = plan.workers == 1 and plan.external_store is None
+    ours |= {"RETOUCH_ONLY_WORKER": "true"} if alone else {}
     return {**os.environ, **_shared_cores(plan), **ours, **plan.overrides}
 
 

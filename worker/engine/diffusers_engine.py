@@ -40,7 +40,7 @@ OnStep = Callable[[int], None]
 class DiffusersEngine:
     """Keeps one base warm and makes one picture after the other."""
 
-    rows = 1
+    rows = small_rows = 1
 
     def __init__(self, loaded: LoadedBase, lora_slots: int) -> None:
         self.base = loaded.base.id

@@ -28,7 +28,7 @@ from worker.engine.thread import EngineThread, OnEvent
 class FakeEngine:
     """Takes `step_seconds` for every step and turns the picture into a recognisable other one."""
 
-    rows = 1
+    rows = small_rows = 1
 
     def __init__(
         self, base: str, step_seconds: float, device: str = "fake", faults: str = ""

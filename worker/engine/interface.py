@@ -120,14 +120,15 @@ class EngineResult:
 
 
 class Engine(Protocol):
-    """One device and what runs on it. Safe to call from any thread. `rows` is how many pictures it
-    may compute together.
+    """One device and what runs on it. Safe to call from any thread. `rows` is how many pictures of
+    a usual size it may compute together, `small_rows` how many small ones.
     """
 
     base: str
     device: str
     profile: str
     rows: int
+    small_rows: int
 
     def submit(
         self, job: EngineJob, on_event: Callable[[EngineEvent], None]

@@ -47,6 +47,7 @@ class Row:
     owns_adapters: bool = True
     arrived: int = 0
     unit: Unit = Unit.ENCODE
+    told: Unit | None = None
     step: int = 0
     plan: StepPlan | None = None
     source: torch.Tensor | None = None
@@ -98,7 +99,7 @@ class Row:
 
     def restart(self, pixels: Pixels) -> None:
         """Begin anew with other pixels."""
-        self.pixels, self.unit, self.step = pixels, Unit.ENCODE, 0
+        self.pixels, self.unit, self.step, self.told = pixels, Unit.ENCODE, 0, None
         self.latents = self.previous = None
 
     @contextmanager

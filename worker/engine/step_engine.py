@@ -38,7 +38,7 @@ from worker.engine.loading import LoadedBase
 from worker.engine.lora_file import AdapterWeights, read_adapter
 from worker.engine.pixels import scaled_to_side
 from worker.engine.policy import companions, next_row
-from worker.engine.profiles import EngineLimits
+from worker.engine.profiles import USUAL_PIXELS, EngineLimits
 from worker.engine.relief import UnitsRelief
 from worker.engine.rows import OnEvent, Row, Unit
 from worker.engine.units import Units
@@ -62,7 +62,8 @@ class StepEngine:
         self.base = loaded.base.id
         self.device = str(loaded.device)
         self.profile = limits.profile
-        self.rows = limits.rows_per_step
+        self.rows = limits.rows_for(USUAL_PIXELS)
+        self.small_rows = limits.rows_per_step
         self._limits = limits
         self._pipeline = loaded.pipeline
         self.adapters: Residency[AdapterWeights] = Residency(limits.adapter_bytes)
@@ -282,10 +283,13 @@ class StepEngine:
             row.job.stop.stop(error)
 
     def _tell_stage(self, row: Row) -> None:
+        if row.told is row.unit:
+            return
+        row.told = row.unit
         if row.unit is Unit.ENCODE:
             row.tell(StageStarted(Stage.LOADING))
             row.tell(StageStarted(Stage.ENCODING))
-        elif row.unit is Unit.STEP and row.step == 0:
+        elif row.unit is Unit.STEP:
             row.tell(StageStarted(Stage.DENOISING))
         elif row.unit is Unit.DECODE:
             row.tell(StageStarted(Stage.DECODING))

@@ -13,9 +13,11 @@ import pytest
 
 from client.stack.child import Child, ChildSpec
 from client.stack.lock import FolderLock
+from client.stack.plan import StackPlan, plan_parts
 from client.stack.ports import free_port, reachable_url, require_free
 from client.stack.refusal import ChildFailed, FolderRefused, PortTaken
 from client.stack.supervisor import Supervisor
+from shared.settings import Settings
 from tests.support.stack import is_gone
 from tests.support.wait import wait_until
 
@@ -223,3 +225,16 @@ def test_children_end_in_the_order_that_is_asked_for(
 
 def test_a_free_port_can_be_bound() -> None:
     require_free("127.0.0.1", free_port(), "--port")
+
+
+@pytest.mark.parametrize(
+    ("workers", "store", "expected"),
+    [(1, None, "true"), (2, None, None), (1, "redis://elsewhere", None)],
+)
+def test_a_worker_is_told_that_it_is_the_only_one_where_that_is_known(
+    tmp_path: Path, workers: int, store: str | None, expected: str | None
+) -> None:
+    settings = Settings(_env_file=None)  # type: ignore[call-arg]
+    plan = StackPlan(settings, tmp_path, "127.0.0.1", 1, workers, external_store=store)
+    worker = plan_parts(plan, store or "redis://ours", tmp_path).specs[0]
+    assert worker.environment.get("RETOUCH_ONLY_WORKER") == expected

@@ -20,6 +20,17 @@ def test_a_worker_takes_its_engines_batch_and_one_more_unless_told_otherwise(
     engine.close()
 
 
+@pytest.mark.parametrize(("only", "asked", "window"), [(False, 0, 2), (True, 0, 5), (True, 3, 3)])
+def test_more_jobs_for_the_sake_of_small_ones_are_taken_only_where_no_other_worker_could_do_them(
+    make_settings: Callable[..., Settings], only: bool, asked: int, window: int
+) -> None:
+    engine = FakeEngine("tiny", 0.0)
+    engine.small_rows = 4
+    settings = make_settings(only_worker=only, admission_window=asked)
+    assert admission_window(settings, engine) == window
+    engine.close()
+
+
 @pytest.mark.parametrize(
     ("device", "asked", "driver", "expected"),
     [
