@@ -265,6 +265,7 @@ def assert_ended_as_it_should(told: Told) -> None:
     else:
         assert error is None
         last = arrival.steps
+    assert error is not None or told.future.result().pixels.shape[0] == arrival.side
     assert told.steps == list(range(1, last + 1))
     assert told.stages == STAGES[: len(told.stages)]
     assert error is not None or told.stages == STAGES
