@@ -11,8 +11,11 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.bases import TINY, identify_base
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 GATES = frozenset({"small", "dark", "blank", "blurry"})
+AUTO_GUARDS = "auto"
 GUARDS = frozenset({"unsafe", "codes", "text", "marks"})
 
 
@@ -157,8 +160,9 @@ class Settings(BaseSettings):
         0, ge=0, le=256, description="CPU threads of one worker; 0: torch decides."
     )
     guards: str = Field(
-        "unsafe,codes,text",
-        description="Comma-separated guards on results: unsafe, codes, text, marks; or off.",
+        AUTO_GUARDS,
+        description="Guards on results: auto (all; marks with the embedded base only), off, or "
+        "some of unsafe, codes, text, marks, comma-separated.",
     )
     unsafe_low: float = Field(
         0.2, ge=0, le=1, description="Score of unsafe content below which a picture passes."
@@ -225,8 +229,10 @@ class Settings(BaseSettings):
     @classmethod
     def _are_known(cls, value: str, info: ValidationInfo) -> str:
         known, words = GATES if info.field_name == "gate" else GUARDS, _listed(value)
-        if words != {"off"} and not words <= known:
-            raise ValueError(f"must be off, or some of {', '.join(sorted(known))}")
+        whole = {"off"} if info.field_name == "gate" else {"off", AUTO_GUARDS}
+        if not (len(words) == 1 and words <= whole) and not words <= known:
+            either = ", ".join(sorted(whole))
+            raise ValueError(f"must be {either}, or some of {', '.join(sorted(known))}")
         return value
 
     @field_validator("blob_url")
@@ -265,7 +271,9 @@ class Settings(BaseSettings):
 
     @property
     def guard_names(self) -> frozenset[str]:
-        """The guards that are on."""
+        """The guards that are on. How well `marks` does is known of the embedded base alone."""
+        if self.guards.strip() == AUTO_GUARDS:
+            return GUARDS if identify_base(self.base_model) == TINY else GUARDS - {"marks"}
         return _listed(self.guards) - {"off"}
 
     @property

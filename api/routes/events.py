@@ -28,11 +28,21 @@ from shared.errors import ImageNotFound, RetouchError, Unauthenticated
 from shared.jobs import Event, EventKind
 from shared.messages import Language
 
+# One event, as OpenAPI 3.2 has it for streams; FastAPI writes it into 3.1 likewise.
+SSE_EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"enum": [str(kind) for kind in EventKind]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
 SSE = {
     "description": "`id` is the stream's own; `event` is one of `state progress preview result "
     "error`; `data` is JSON. First comes a snapshot (`state`, the whole job), last a `result`, an "
     "`error`, or a `state` with `canceled`. `Last-Event-ID` goes on after that event.",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "content": {"text/event-stream": {"itemSchema": SSE_EVENT}},
 }
 GOING_AWAY = 1012
 MOST_MESSAGES = 64

@@ -4,10 +4,12 @@ Owns the order of fail-closed: what is switched on and cannot load ends the star
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import structlog
 
+from shared.bases import TINY, identify_base
 from shared.settings import Settings
 from worker.guards.panel import Classifier, Comparison, Guards, Mark, Policy
 
@@ -24,7 +26,9 @@ def load_guards(settings: Settings) -> Guards:
     """Raises GuardUnavailable."""
     wanted = settings.guard_names
     unsafe = _load("unsafe", _unsafe) if "unsafe" in wanted else None
-    marks = {mark: _load(name, load) for mark, name, load in _MARKS if name in wanted}
+    marks = {
+        mark: _load(name, partial(load, settings)) for mark, name, load in _MARKS if name in wanted
+    }
     logger.info("guards loaded", on=sorted(wanted))
     policy = Policy(settings.unsafe_low, settings.unsafe_high, settings.unsafe_between)
     return Guards(unsafe, marks, policy)
@@ -48,25 +52,25 @@ def _unsafe() -> Classifier:
     return OpenNsfw()
 
 
-def _codes() -> Comparison:
+def _codes(_settings: Settings) -> Comparison:
     from worker.guards.codes import CodeGuard
 
     return CodeGuard()
 
 
-def _text() -> Comparison:
+def _text(_settings: Settings) -> Comparison:
     from worker.guards.text import TextGuard
 
     return TextGuard()
 
 
-def _watermarks() -> Comparison:
+def _watermarks(settings: Settings) -> Comparison:
     from worker.guards.marks import MarkGuard
 
-    return MarkGuard()
+    return MarkGuard(identify_base(settings.base_model) == TINY)
 
 
-_MARKS: tuple[tuple[Mark, str, Callable[[], Comparison]], ...] = (
+_MARKS: tuple[tuple[Mark, str, Callable[[Settings], Comparison]], ...] = (
     ("code", "codes", _codes),
     ("text", "text", _text),
     ("mark", "marks", _watermarks),

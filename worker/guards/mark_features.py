@@ -1,35 +1,76 @@
 """What the watermark network sees of a picture, and what it makes of the network's answer.
 
-Owns the channels, the working size and the score, which training and use must share. Pure numpy and
-Pillow; knows nothing of the network.
+Owns the channels, the working size and the score, which training and use must share. Knows nothing
+of the network.
 """
 
+from typing import Any
+
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 Pixels = NDArray[np.uint8]
+Plane = NDArray[np.float32]
 Planes = NDArray[np.float32]
 
 # Cells of the network's answer, in pixels; pictures are padded to whole ones.
 CELL = 16
 MAX_SIDE = 640
-CHANNELS = 6
-# A change of this many grey levels is half way to the largest that the network can tell apart.
-DIFFERENCE_SCALE = 24.0
+CHANNELS = 9
+LUMA = (np.float32(0.299), np.float32(0.587), np.float32(0.114))
+# Grey levels that are well told apart from more and from less.
+DIFFERENCE_SCALE, FAINT_SCALE, BUSY_SCALE = 24.0, 6.0, 16.0
+# A change is as loud as the input's own detail there, and never quieter than this.
+QUIETEST = 1.5
+# Pixels: what is smaller is the noise that was removed; what is wider is light and colour.
+STROKE_SIGMA, SLOW_SIDE, BUSY_SIDE = 1.3, 33, 15
 # A mark covers several cells; a single bright cell is an accident.
-TOP_CELLS = 4
+TOP_CELLS = 3
 
 
 def channels(given: Pixels, output: Pixels) -> Planes:
-    """float32 [6, H, W]: the output's colours around 0, and how they differ from the input's.
+    """float32 [9, H, W]: the output's colours around 0, how they differ from the input's, and where
+    that is more than an enhancement does.
 
-    Both are uint8 [H, W, 3] of one size.
+    Both are uint8 [H, W, 3] of one size. The last three planes are the change of lightness at the
+    width of strokes, how much detail the input has there, and the one divided by the other: an
+    enhancement changes what is there already, and a mark takes no notice of it.
     """
-    difference = output.astype(np.float32) - given.astype(np.float32)
-    colours = output.astype(np.float32) / 127.5 - 1
-    planes = np.concatenate([colours, np.tanh(difference / DIFFERENCE_SCALE)], axis=2)
-    return np.ascontiguousarray(planes.transpose(2, 0, 1))
+    planes = np.empty((CHANNELS, *output.shape[:2]), np.float32)
+    for colour in range(3):
+        after = planes[colour]
+        after[:] = output[..., colour]
+        np.subtract(after, given[..., colour], out=planes[3 + colour])
+        after /= 127.5
+        after -= 1
+    strokes = _strokes(_luma(*planes[3:6]))
+    busy = _busy(_luma(*cv2.split(given)))
+    planes[3:6] /= DIFFERENCE_SCALE
+    planes[6] = strokes / FAINT_SCALE
+    planes[7] = busy / BUSY_SCALE
+    planes[8] = strokes / (QUIETEST + busy)
+    np.tanh(planes[3:], out=planes[3:])
+    return planes
+
+
+def _luma(red: NDArray[Any], green: NDArray[Any], blue: NDArray[Any]) -> Plane:
+    return np.asarray(LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue, np.float32)
+
+
+def _strokes(change: Plane) -> Plane:
+    """The change between the sizes of noise and of light."""
+    fine = cv2.GaussianBlur(change, (0, 0), STROKE_SIGMA)
+    return np.asarray(fine - cv2.blur(change, (SLOW_SIDE, SLOW_SIDE)), np.float32)
+
+
+def _busy(luma: Plane) -> Plane:
+    """The deviation of the detail around each pixel."""
+    detail = luma - cv2.GaussianBlur(luma, (0, 0), 2 * STROKE_SIGMA)
+    power = cv2.blur(detail * detail, (BUSY_SIDE, BUSY_SIDE))
+    # Its running sums may end a little below zero.
+    return np.asarray(np.sqrt(np.maximum(power, 0)), np.float32)
 
 
 def prepared(given: Pixels, output: Pixels) -> Planes:

@@ -1,6 +1,11 @@
-"""Text that the model added and that advertises: read by RapidOCR, whose weights it brings."""
+"""Text that the model added and that advertises: read by RapidOCR, whose weights it brings.
+
+Reading costs as much as all other guards together, so it is done only where the watermark network
+sees some change of that kind, at a score far below the one that is an alarm.
+"""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +14,7 @@ from rapidocr import RapidOCR
 
 from worker.guards.foreign_words import is_known, mark_in
 from worker.guards.mark_features import Pixels
+from worker.guards.marks import is_suspicious
 from worker.guards.sameness import TEXT, bounding_box, fitted, is_new
 
 # Larger pictures are read at this side: a mark is meant to be read by people.
@@ -24,6 +30,8 @@ SETTINGS = {
     "EngineConfig.onnxruntime.inter_op_num_threads": 1,
 }
 
+Compare = Callable[[Pixels, Pixels], bool]
+
 
 @dataclass(frozen=True)
 class Line:
@@ -36,13 +44,16 @@ class Line:
 class TextGuard:
     """The reader, loaded and warm; reads one picture at a time, whoever asks."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_suspicious: Compare = is_suspicious) -> None:
         self._lock = threading.Lock()
+        self._is_suspicious = is_suspicious
         self._reader = RapidOCR(params=SETTINGS)
         self._warm()
 
     def added(self, given: Pixels, output: Pixels) -> list[str]:
         """The marks that only the output holds, as they read."""
+        if not self._is_suspicious(given, output):
+            return []
         marks = [line for line in self.read(output) if mark_in(line.text)]
         if not marks:
             return []
@@ -73,3 +84,4 @@ class TextGuard:
         canvas[24:40, 20:236:6] = 0
         self._reader(canvas[20:44, 16:240], use_det=False)
         self.read(canvas)
+        self._is_suspicious(canvas, canvas)

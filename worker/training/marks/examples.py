@@ -21,16 +21,22 @@ from worker.training.photos import Photo, Pixels
 
 # Grey levels, averaged over a cell, from which a mark in it has to be found.
 SEEN = 1.0
-REAL_SHARE = 0.4
+# Grey levels by which strokes have to differ from what is under them, for people to see a mark.
+VISIBLE = 8.0
+REAL_SHARE = 0.5
 CASES = ("added", "kept", "removed", "none")
-SHARES = (0.5, 0.15, 0.05, 0.3)
+SHARES = (0.48, 0.2, 0.17, 0.15)
+# How often a marked picture is followed by the same one without its mark.
+TWIN_SHARE = 0.5
+# Opaque ones too, which a model writes as often.
+DRAWN_OPACITY = (OPACITY[0], 1.0)
 # How far a crop is scaled down, so that marks and photos come in many sizes.
 SHRINK = (1.0, 2.2)
 
 
 @dataclass(frozen=True)
 class Example:
-    """Channels [6, H, W]; per cell, whether a mark was added (1, 0, or -1: too faint to ask)."""
+    """Channels [9, H, W]; per cell, whether a mark was added (1, 0, or -1: too faint to ask)."""
 
     planes: Planes
     cells: NDArray[np.int8]
@@ -52,6 +58,7 @@ class Examples:
         self._crop = crop
         self._dice = random.Random(seed)
         self._random = np.random.default_rng(seed)
+        self._twin: Example | None = None
 
     def __iter__(self) -> Iterator[Example]:
         while True:
@@ -59,11 +66,16 @@ class Examples:
 
     def draw(self) -> Example:
         """The next one."""
+        if self._twin is not None:
+            twin, self._twin = self._twin, None
+            return twin
         case = self._dice.choices(CASES, SHARES)[0]
         layer = self._layer()
         given, output = self._pair(layer if case in ("kept", "removed") else None, case)
         if case != "added":
             return Example(channels(given, output), _no_cells(output))
+        if self._dice.random() < TWIN_SHARE:
+            self._twin = Example(channels(given, output), _no_cells(output))
         marked = layer.over(output)
         if self._dice.random() < 0.4:
             marked = softened(marked, self._dice.uniform(0.4, 0.9))
@@ -71,7 +83,9 @@ class Examples:
         return Example(channels(given, marked), seen_cells(output, marked, layer))
 
     def _layer(self) -> Layer:
-        kind, strength = self._dice.choice(KINDS), self._dice.uniform(*OPACITY)
+        # Faint ones come up more often: they are the hard ones.
+        kind = self._dice.choice(KINDS)
+        strength = self._dice.triangular(*DRAWN_OPACITY, OPACITY[0])
         return draw_layer((self._crop, self._crop), kind, strength, self._palette, self._dice)
 
     def _pair(self, layer: Layer | None, case: str) -> Pair:
@@ -79,12 +93,18 @@ class Examples:
             given, output = self._cut(*self._dice.choice(self._pairs))
             if layer is None:
                 return given, output
-            return layer.over(given), output if case == "removed" else layer.over(output)
+            return layer.over(given), output if case == "removed" else self._kept(layer, output)
         (clean,) = self._cut(self._dice.choice(self._photos).pixels)
         if layer is None:
             return imitate(clean, self._random)
         given, output = imitate(layer.over(clean), self._random)
         return given, clean if case == "removed" else output
+
+    def _kept(self, layer: Layer, output: Pixels) -> Pixels:
+        """As a model may leave a mark: fainter or clearer, softer or as it was."""
+        layer.opacity *= self._dice.uniform(0.5, 1.1)
+        marked = layer.over(output)
+        return softened(marked, self._dice.uniform(0.3, 1)) if self._dice.random() < 0.5 else marked
 
     def _cut(self, *pictures: Pixels) -> tuple[Pixels, ...]:
         """The same random square of each, scaled to the crop's side, mirrored at random."""
@@ -110,7 +130,15 @@ def seen_cells(clean: Pixels, marked: Pixels, layer: Layer) -> NDArray[np.int8]:
     change = np.abs(marked.astype(np.float32) - clean.astype(np.float32)).mean(2)
     change *= layer.opacity[..., 0] > 0.02
     level, covered = _cell_mean(change), _cell_mean(layer.opacity[..., 0]) > 0
-    return np.where(level >= SEEN, 1, np.where(covered, -1, 0)).astype(np.int8)
+    least = SEEN if contrast(clean, marked, layer) >= VISIBLE else np.inf
+    return np.where(level >= least, 1, np.where(covered, -1, 0)).astype(np.int8)
+
+
+def contrast(clean: Pixels, marked: Pixels, layer: Layer) -> float:
+    """Grey levels by which a mark's strokes differ from what they were laid on, on average."""
+    ink = layer.opacity[..., 0] > layer.opacity.max() / 2
+    change = np.abs(marked.astype(np.float32) - clean.astype(np.float32)).mean(2)
+    return float(change[ink].mean()) if ink.any() else 0.0
 
 
 def _no_cells(output: Pixels) -> NDArray[np.int8]:

@@ -12,7 +12,7 @@ OPSET = 17
 
 
 def export(network: nn.Module, path: Path) -> None:
-    """Write `planes` [1, 6, H, W] -> `cells` [1, 1, H/16, W/16] for any H and W in whole cells."""
+    """Write `planes` [1, 9, H, W] -> `cells` [1, 1, H/16, W/16] for any H and W in whole cells."""
     path.parent.mkdir(parents=True, exist_ok=True)
     example = torch.zeros(1, CHANNELS, 4 * CELL, 4 * CELL)
     names = {"planes": {2: "height", 3: "width"}, "cells": {2: "rows", 3: "columns"}}

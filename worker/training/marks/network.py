@@ -8,7 +8,7 @@ from torch import nn
 
 from worker.guards.mark_features import CHANNELS
 
-WIDTHS = (28, 48, 72)
+WIDTHS = (32, 56, 88)
 BLOCKS = (1, 2, 3)
 
 
@@ -31,7 +31,7 @@ class Block(nn.Module):
 
 
 def build_network() -> nn.Sequential:
-    """From float32 [N, 6, H, W] to logits [N, 1, H/16, W/16]; H and W are whole cells."""
+    """From float32 [N, 9, H, W] to logits [N, 1, H/16, W/16]; H and W are whole cells."""
     layers: list[nn.Module] = [nn.Conv2d(CHANNELS, WIDTHS[0], 4, stride=4), nn.ReLU(inplace=True)]
     for stage, (width, count) in enumerate(zip(WIDTHS, BLOCKS, strict=True)):
         if stage:

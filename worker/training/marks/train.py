@@ -16,6 +16,8 @@ from worker.training.marks.recipe import MarksRecipe
 
 KEEP_EVERY = 50
 WEIGHT_DECAY = 1e-3
+# The first and the last part of the steps, in which the learning rate rises and falls.
+WARM_SHARE, COOL_SHARE = 0.05, 0.35
 # What counts in use is the whole picture's score; cells teach where to look.
 PICTURE_SHARE = 0.5
 
@@ -28,22 +30,25 @@ def train(recipe: MarksRecipe, examples: Examples, work: Path, tell: Tell) -> nn
     network = build_network()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.1
-    )
-    first = _resume(work / "checkpoint.pt", network, optimizer, schedule)
+    first = _resume(work / "checkpoint.pt", network, optimizer)
     for step in range(first, recipe.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * rate_at(step / recipe.steps)
         loss = _loss(network, [examples.draw() for _ in range(recipe.batch)])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        schedule.step()
         tell(step + 1, loss.item())
         if (step + 1) % KEEP_EVERY == 0:
-            _keep(work / "checkpoint.pt", step + 1, network, optimizer, schedule)
+            _keep(work / "checkpoint.pt", step + 1, network, optimizer)
     network.eval()
     return network
+
+
+def rate_at(share: float) -> float:
+    """Of the recipe's learning rate, after this share of the steps: up, level, down to nothing."""
+    return min(1.0, (share + 0.001) / WARM_SHARE, (1 - share) / COOL_SHARE)
 
 
 def _loss(network: nn.Module, batch: list[Example]) -> torch.Tensor:
@@ -60,32 +65,15 @@ def _loss(network: nn.Module, batch: list[Example]) -> torch.Tensor:
     return by_cell + PICTURE_SHARE * by_picture
 
 
-def _resume(
-    path: Path,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> int:
+def _resume(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     state = load_checkpoint(path)
     if state is None:
         return 0
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
     return int(state["step"])
 
 
-def _keep(
-    path: Path,
-    step: int,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> None:
-    state = {
-        "step": step,
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
-    }
-    save_checkpoint(path, state)
+def _keep(path: Path, step: int, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    parts = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+    save_checkpoint(path, {"step": step, **parts})

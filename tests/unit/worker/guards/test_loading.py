@@ -14,7 +14,7 @@ from worker.guards.loading import GuardUnavailable, load_guards
 from worker.starting import start_worker
 
 
-def broken() -> None:
+def broken(_settings: Settings) -> None:
     raise FileNotFoundError("PP-OCRv6_det_small.onnx")
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.marked import photo, with_text
 from worker.guards.foreign_words import is_known, mark_in
+from worker.guards.marks import is_suspicious
 from worker.guards.text import TextGuard
 from worker.training.degradations import blur
 
@@ -22,6 +23,22 @@ def test_an_address_that_the_photo_had_is_no_alarm(text_guard: TextGuard) -> Non
 def test_an_address_that_became_readable_is_no_alarm(text_guard: TextGuard) -> None:
     sharp = with_text(photo(), ADDRESS, size=14, opacity=1.0)
     assert text_guard.added(blur(sharp, 2.2), sharp) == []
+
+
+def test_nothing_is_read_where_nothing_of_the_kind_was_added(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guard = TextGuard(lambda _given, _output: False)
+    monkeypatch.setattr(guard, "read", lambda _pixels: pytest.fail("it was read"))
+    assert guard.added(photo(), photo()) == []
+
+
+@pytest.mark.parametrize("opacity", [0.3, 0.6, 1.0])
+@pytest.mark.parametrize("size", [14, 30])
+@pytest.mark.parametrize("name", ["chelsea", "coffee", "rocket"])
+def test_a_line_that_can_be_read_is_suspicious(name: str, size: int, opacity: float) -> None:
+    before = photo(name)
+    assert is_suspicious(before, with_text(before, ADDRESS, size, opacity))
 
 
 def test_words_that_advertise_nothing_are_no_alarm(text_guard: TextGuard) -> None:
