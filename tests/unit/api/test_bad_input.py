@@ -321,9 +321,9 @@ def test_unknown_addresses_and_methods_are_problems_too(client: TestClient) -> N
     check(client.get("/problems/no_such_code"), 404, "not_found")
     response = client.put("/v1/jobs")
     check(response, 405, "method_not_allowed")
-    assert response.headers["allow"] == "GET, POST"
+    assert response.headers["allow"] == "GET, HEAD, POST"
     other = client.put(f"/v1/jobs/{'0' * 32}")
-    assert other.headers["allow"] == "DELETE, GET"
+    assert other.headers["allow"] == "DELETE, GET, HEAD"
 
 
 def test_a_bad_query_is_a_problem_with_a_pointer(client: TestClient) -> None:
