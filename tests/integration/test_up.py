@@ -67,8 +67,9 @@ def test_a_job_goes_through_gateway_store_and_worker(up: RunningUp, tmp_path: Pa
     assert done.stdout == "new.png\n"
     assert (tmp_path / "new.png").read_bytes().startswith(b"\x89PNG")
     with Client(up.url) as client:
-        (worker,) = client.workers()
-    assert worker.pid in {process.pid for process in up.family()}
+        # One that was killed before is remembered for a while.
+        workers = {worker.pid for worker in client.workers()}
+    assert workers & {process.pid for process in up.family()}
 
 
 def test_after_sigkill_no_process_goes_on_and_after_sigterm_nothing_is_left(
