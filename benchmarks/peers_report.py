@@ -14,12 +14,10 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from benchmarks.peer_venvs import ROOT
+from benchmarks.pages import README, ROOT, put
 from benchmarks.peers import CLIENTS, RATES, RESULTS
 
 PAGE = ROOT / "docs" / "benchmarks.md"
-README = ROOT / "README.md"
-BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
 
 Record = dict[str, Any]
 
@@ -28,17 +26,10 @@ def main() -> None:
     records = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("peers-*.json"))]
     if not records:
         raise SystemExit("nothing measured yet: python -m benchmarks.peers")
-    between(PAGE, "\n\n".join(section(record) for record in records))
-    between(README, short(records[0]))
+    put(PAGE, "peers", "\n\n".join(section(record) for record in records))
+    put(README, "peers", short(records[0]))
     for record in records:
         plot(record, ROOT / "docs" / f"benchmarks-{record['loras']}.png")
-
-
-def between(path: Path, text: str) -> None:
-    """Put text between the file's marks."""
-    before, rest = path.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
 
 
 def section(record: Record) -> str:

@@ -2,9 +2,10 @@
 
     make quality        (python -m benchmarks.quality --levels 3)
 
-Writes docs/quality.md and docs/quality.jpg. Every picture goes through the worker's chooser and
-engine, with the LoRA's own strength, prompt and fidelity. What was made is kept in var/quality, so
-that a second run makes only what changed; remove that folder after a change to the engine.
+Writes docs/quality.md, docs/quality.jpg and the README's table. Every picture goes through the
+worker's chooser and engine, with the LoRA's own strength, prompt and fidelity. What was made is kept
+in var/quality, so that a second run makes only what changed; remove that folder after a change to
+the engine.
 """
 
 import argparse
@@ -18,12 +19,12 @@ import numpy as np
 import torch
 
 from benchmarks.held_out import cases, held_out_photos
+from benchmarks.pages import README, ROOT, put
 from benchmarks.quality_methods import columns, strengths
-from benchmarks.quality_tables import Made, automatic, by_strength, confusion, section, sheet
+from benchmarks.quality_tables import Made, automatic, by_strength, confusion, section, sheet, short
 from benchmarks.restorer import Restorer
 from worker.training.degradations import KINDS
 
-ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "var" / "quality"
 
 
@@ -51,6 +52,8 @@ def main() -> None:
     text = [_head(names, _speed(restorer)), *(section(*value, names) for value in made.values())]
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "quality.md").write_text("\n".join([*text, *tables]), "utf-8")
+    if options.out == ROOT / "docs":
+        put(README, "quality", short(made))
     sheet(made).save(options.out / "quality.jpg", quality=88)
     _keep_scores(made)
     print("\n".join(tables))

@@ -38,6 +38,27 @@ def _row(column: Column, before: Column, photos: list[str]) -> str:
     )
 
 
+def short(made: Made) -> str:
+    """The middle levels in brief: input, LoRA, what `auto` chooses, and the best filter."""
+    lines = [
+        "| damage | input | LoRA | `auto` | best filter | photos that the LoRA makes better |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for label, (case, columns) in made.items():
+        if not case.is_middle:
+            continue
+        named = {column.method: column for column in columns}
+        best = max(columns[4:], key=lambda column: column.mean("psnr"))
+        values = [f"{named[name].mean('psnr'):.2f}" for name in ("input", "LoRA", "auto")]
+        changes = named["LoRA"].changes(named["input"])
+        lines.append(
+            f"| {label} | {' | '.join(values)} | {best.mean('psnr'):.2f} "
+            f"({best.method.removeprefix('other: ')}) "
+            f"| {sum(change > 0 for change in changes)} of {len(changes)} |"
+        )
+    return "\n".join(lines)
+
+
 def automatic(made: Made, photos: list[str]) -> str:
     """How far `auto` is from the LoRA that suits, and from the input."""
     lines = [

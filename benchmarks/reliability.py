@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pages import README, ROOT, put
 from tests.chaos.figures import FOLDER
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE, README = ROOT / "docs" / "reliability.md", ROOT / "README.md"
-BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
+PAGE = ROOT / "docs" / "reliability.md"
 Figures = dict[str, Any]
 
 
@@ -256,18 +255,11 @@ def side_by_side() -> list[str]:
     return lines
 
 
-def put(page: Path, lines: list[str]) -> None:
-    """Write the lines between a page's two marks."""
-    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
-    _, after = rest.split(END)
-    text = "\n".join([BEGIN, "", *lines, "", END])
-    page.write_text(before + text + after, encoding="utf-8")
-
-
 def main() -> None:
     beside = side_by_side()
-    put(PAGE, [*own_table(), "", "Beside a plain Celery application:", "", *beside])
-    put(README, beside)
+    own = [*own_table(), "", "Beside a plain Celery application:", "", *beside]
+    put(PAGE, "faults", "\n".join(own))
+    put(README, "faults", "\n".join(beside))
 
 
 if __name__ == "__main__":
