@@ -4,8 +4,8 @@
 
 Writes docs/quality.md, docs/quality.jpg and the README's table. Every picture goes through the
 worker's chooser and engine, with the LoRA's own strength, prompt and fidelity. What was made is
-kept in var/quality, so that a second run makes only what changed; remove that folder after a change to
-the engine.
+kept in var/quality, so that a second run makes only what changed; remove that folder after a
+change to the engine.
 """
 
 import argparse
