@@ -1,0 +1,62 @@
+"""What decoding an upload in a process of its own costs beyond decoding it.
+
+`python -m benchmarks.intake [--rounds 40]`: JPEGs of three sizes, the arms in turns: Pillow's
+decoding alone; the same with everything that an upload goes through (orientation, colours, scaling,
+the gate's measures), called in this process; and that in the child, as the gateway has it.
+Asked: the child costs less than 10 ms a picture.
+"""
+
+import argparse
+import io
+import statistics
+import time
+from collections.abc import Callable
+
+from PIL import Image
+
+from api.intake.child import normalise
+from api.intake.decoder import Decoders
+from benchmarks.machine import describe_machine
+from benchmarks.service import photo
+
+SIDES = (512, 1024, 3500)
+MAX_SIDE, MAX_PIXELS = 1024, 50_000_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=40)
+    options = parser.parse_args()
+    decoders = Decoders(MAX_SIDE, MAX_PIXELS)
+    print(describe_machine())
+    print(
+        "| JPEG | decoding, ms | all in this process, ms | in the child, ms | for the child, ms |"
+    )
+    print("| --- | --- | --- | --- | --- |")
+    try:
+        for side in SIDES:
+            row = medians(photo(side), decoders, options.rounds)
+            cells = [*row, row[2] - row[1]]
+            print(f"| {side} px | {' | '.join(f'{1000 * cell:.1f}' for cell in cells)} |")
+    finally:
+        decoders.close()
+
+
+def medians(data: bytes, decoders: Decoders, rounds: int) -> list[float]:
+    """Seconds of each arm; the first round warms up and does not count."""
+    arms: list[Callable[[], object]] = [
+        lambda: Image.open(io.BytesIO(data)).convert("RGB"),
+        lambda: normalise(data, MAX_SIDE, MAX_PIXELS, "ppm"),
+        lambda: decoders.normalise(data),
+    ]
+    spans: list[list[float]] = [[] for _ in arms]
+    for _ in range(rounds + 1):
+        for arm, found in zip(arms, spans, strict=True):
+            begun = time.perf_counter()
+            arm()
+            found.append(time.perf_counter() - begun)
+    return [statistics.median(found[1:]) for found in spans]
+
+
+if __name__ == "__main__":
+    main()
