@@ -13,6 +13,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 
 from benchmarks.pages import README, ROOT, put
 from benchmarks.peers import CLIENTS, RATES, RESULTS
@@ -123,22 +124,34 @@ def short(record: Record) -> str:
 
 
 def plot(record: Record, path: Path) -> None:
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
-    for row in record["rows"]:
-        counts = sorted(n for n in CLIENTS if f"{n} clients" in row["loads"])
-        speeds = [row["loads"][f"{n} clients"]["per_second"] for n in counts]
-        left.plot(counts, speeds, marker="o", label=row["name"])
-        rates = [share for share in RATES if f"{share:.0%} load" in row["loads"]]
-        waits = [row["loads"][f"{share:.0%} load"]["p95"] for share in rates]
-        right.plot([share * 100 for share in rates], waits, marker="o")
-    left.set(xscale="log", xlabel="clients", ylabel="pictures per second", ylim=(0, None))
-    left.set_xticks(sorted(CLIENTS), [str(n) for n in sorted(CLIENTS)])
-    left.minorticks_off()
-    right.set(xlabel="load, % of own throughput", ylabel="p95, seconds", ylim=(0, None))
+    """Throughput over clients and, where it was measured, latency over load."""
+    with_load = any("% load" in load for row in record["rows"] for load in row["loads"])
+    figure, panels = plt.subplots(1, 2 if with_load else 1, figsize=(10, 3.6), squeeze=False)
+    _plot_clients(record, panels[0, 0])
+    if with_load:
+        _plot_arrivals(record, panels[0, 1])
     figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     figure.tight_layout(rect=(0, 0.12, 1, 1))
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _plot_clients(record: Record, panel: Axes) -> None:
+    for row in record["rows"]:
+        counts = sorted(n for n in CLIENTS if f"{n} clients" in row["loads"])
+        speeds = [row["loads"][f"{n} clients"]["per_second"] for n in counts]
+        panel.plot(counts, speeds, marker="o", label=row["name"])
+    panel.set(xscale="log", xlabel="clients", ylabel="pictures per second", ylim=(0, None))
+    panel.set_xticks(sorted(CLIENTS), [str(n) for n in sorted(CLIENTS)])
+    panel.minorticks_off()
+
+
+def _plot_arrivals(record: Record, panel: Axes) -> None:
+    for row in record["rows"]:
+        rates = [share for share in RATES if f"{share:.0%} load" in row["loads"]]
+        waits = [row["loads"][f"{share:.0%} load"]["p95"] for share in rates]
+        panel.plot([share * 100 for share in rates], waits, marker="o")
+    panel.set(xlabel="load, % of own throughput", ylabel="p95, seconds", ylim=(0, None))
 
 
 if __name__ == "__main__":
