@@ -22,24 +22,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from shared.bases import BASES, SDXL
 from tests.support.checkpoints import letters, small_text, small_vae
+from tests.support.published_unets import PUBLISHED
 from worker.engine.loading import LoadedBase
 
-UNETS: dict[str, dict[str, Any]] = {
-    "sd15": {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},
-    "sdxl": {
-        "sample_size": 128,
-        "block_out_channels": (320, 640, 1280),
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        "transformer_layers_per_block": (1, 2, 10),
-        "attention_head_dim": (5, 10, 20),
-        "cross_attention_dim": 2048,
-        "use_linear_projection": True,
-        "addition_embed_type": "text_time",
-        "addition_time_embed_dim": 256,
-        "projection_class_embeddings_input_dim": 2816,
-    },
-}
 # The same classes at sizes that a CPU steps in milliseconds.
 SMALL: dict[str, dict[str, Any]] = {
     "sd15": {"block_out_channels": (16, 32, 32, 32), "norm_num_groups": 8},
@@ -91,7 +76,7 @@ def _pipeline(
 ) -> Any:
     tokenizer = letters(words)
     parts: dict[str, Any] = {
-        "unet": _unet(UNETS[family] | (SMALL[family] if small else {}), dtype),
+        "unet": _unet(PUBLISHED[family] | (SMALL[family] if small else {}), dtype),
         "vae": vae.to(dtype).eval(),
         "text_encoder": CLIPTextModel(texts[0]).to(dtype).eval(),
         "tokenizer": tokenizer,

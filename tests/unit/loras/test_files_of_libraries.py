@@ -12,6 +12,7 @@ import pytest
 from shared.loras.catalog import Catalog
 from shared.loras.check import check_file
 from shared.loras.entry import LoraEntry, LoraKind, LoraState
+from tests.support.published_unets import PUBLISHED
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
@@ -20,25 +21,9 @@ peft_utils = pytest.importorskip("peft.utils")
 
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 UNETS: dict[str, dict[str, Any]] = {
-    "sd15": {"cross_attention_dim": 768, "attention_head_dim": 8},
-    "sd21": {
-        "cross_attention_dim": 1024,
-        "attention_head_dim": (5, 10, 20, 20),
-        "use_linear_projection": True,
-    },
-    "sdxl": {
-        "block_out_channels": (320, 640, 1280),
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        "transformer_layers_per_block": (1, 2, 10),
-        "attention_head_dim": (5, 10, 20),
-        "cross_attention_dim": 2048,
-        "use_linear_projection": True,
-        "addition_embed_type": "text_time",
-        "addition_time_embed_dim": 256,
-        "projection_class_embeddings_input_dim": 2816,
-    },
+    **PUBLISHED,
     "tiny": {
+        "sample_size": 8,
         "block_out_channels": (32, 64),
         "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
         "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
@@ -59,7 +44,7 @@ def factors_of(model: Any, targets: list[str], rank: int = 2) -> dict[str, Any]:
 
 def unet_factors(base: str, targets: list[str], rank: int = 2) -> dict[str, Any]:
     with torch.device("meta"):
-        unet = diffusers.UNet2DConditionModel(sample_size=64, **UNETS[base])
+        unet = diffusers.UNet2DConditionModel(**UNETS[base])
     return factors_of(unet, targets, rank)
 
 
@@ -141,7 +126,7 @@ def test_sd3_and_flux_are_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("use_dora", "kind"), [(False, LoraKind.LORA), (True, LoraKind.DORA)])
 def test_what_peft_saves_is_told(use_dora: bool, kind: LoraKind, tmp_path: Path) -> None:
-    unet = diffusers.UNet2DConditionModel(sample_size=8, **UNETS["tiny"])
+    unet = diffusers.UNet2DConditionModel(**UNETS["tiny"])
     config = peft.LoraConfig(r=4, target_modules=ATTENTION, use_dora=use_dora)
     peft.get_peft_model(unet, config).save_pretrained(tmp_path)
 
@@ -153,7 +138,7 @@ def test_what_peft_saves_is_told(use_dora: bool, kind: LoraKind, tmp_path: Path)
 
 
 def test_adapter_metadata_of_diffusers_raises_no_alarm(tmp_path: Path) -> None:
-    unet = diffusers.UNet2DConditionModel(sample_size=8, **UNETS["tiny"])
+    unet = diffusers.UNet2DConditionModel(**UNETS["tiny"])
     config = peft.LoraConfig(r=4, target_modules=[*ATTENTION, "ff.net.0.proj", "ff.net.2"])
     unet.add_adapter(config)
     state = peft_utils.get_peft_model_state_dict(unet)

@@ -127,8 +127,7 @@ def softened(pixels: Pixels, sigma: float) -> Pixels:
 
 def seen_cells(clean: Pixels, marked: Pixels, layer: Layer) -> NDArray[np.int8]:
     """1 where a mark is to be found, -1 where it is there but hardly to be seen, 0 elsewhere."""
-    change = np.abs(marked.astype(np.float32) - clean.astype(np.float32)).mean(2)
-    change *= layer.opacity[..., 0] > 0.02
+    change = _change(clean, marked) * (layer.opacity[..., 0] > 0.02)
     level, covered = _cell_mean(change), _cell_mean(layer.opacity[..., 0]) > 0
     least = SEEN if contrast(clean, marked, layer) >= VISIBLE else np.inf
     return np.where(level >= least, 1, np.where(covered, -1, 0)).astype(np.int8)
@@ -137,8 +136,13 @@ def seen_cells(clean: Pixels, marked: Pixels, layer: Layer) -> NDArray[np.int8]:
 def contrast(clean: Pixels, marked: Pixels, layer: Layer) -> float:
     """Grey levels by which a mark's strokes differ from what they were laid on, on average."""
     ink = layer.opacity[..., 0] > layer.opacity.max() / 2
-    change = np.abs(marked.astype(np.float32) - clean.astype(np.float32)).mean(2)
-    return float(change[ink].mean()) if ink.any() else 0.0
+    return float(_change(clean, marked)[ink].mean()) if ink.any() else 0.0
+
+
+def _change(clean: Pixels, marked: Pixels) -> NDArray[np.float32]:
+    """Grey levels by which each pixel differs, [H, W]."""
+    difference = marked.astype(np.float32) - clean.astype(np.float32)
+    return np.asarray(np.abs(difference).mean(2), np.float32)
 
 
 def _no_cells(output: Pixels) -> NDArray[np.int8]:
