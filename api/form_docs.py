@@ -42,6 +42,8 @@ _WORDS = {
     "Webhooks has it.",
     "webhook_events": "Which ends it is told of: repeated, or with commas.",
     "embed_metadata": "Write the parameters into the file.",
+    "deterministic": "Share no step with other jobs, so that a repeat has equal pixels whatever "
+    "else the same worker does; slower where it is busy.",
     "force": "Go on where the input would be refused for its quality.",
 }
 

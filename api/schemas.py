@@ -56,6 +56,7 @@ class ParamsView(_View):
     webhook_events: list[WebhookEvent]
     embed_metadata: bool
     force: bool
+    deterministic: bool
 
 
 class NoticeView(_View):

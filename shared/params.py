@@ -77,6 +77,7 @@ class JobParams(BaseModel):
     webhook_events: WebhookEvents = ALL_EVENTS
     embed_metadata: bool = False
     force: bool = False
+    deterministic: bool = False
 
     @model_validator(mode="after")
     def _names_are_given_once(self) -> Self:

@@ -242,6 +242,7 @@ def engine_job(pixels: Pixels, params: JobParams, chosen: "Chosen", stop: StopFl
         preview=params.preview,
         urgency=Urgency.BATCH if params.priority == "batch" else Urgency.INTERACTIVE,
         stop=stop,
+        deterministic=params.deterministic,
     )
 
 

@@ -66,7 +66,10 @@ class StopFlag:
 
 @dataclass(frozen=True)
 class EngineJob:
-    """One picture to make. `pixels` already has the size that the result is to have."""
+    """One picture to make. `pixels` already has the size that the result is to have.
+
+    A `deterministic` one is computed alike whatever else the engine does: equal bits on one device.
+    """
 
     pixels: Pixels
     prompt: str
@@ -79,6 +82,7 @@ class EngineJob:
     fidelity: Fidelity = "none"
     preview: bool = True
     urgency: Urgency = Urgency.INTERACTIVE
+    deterministic: bool = False
     stop: StopFlag = field(default_factory=StopFlag)
 
 

@@ -83,8 +83,11 @@ class Row:
         """What rows must share to step together: the latents' shape and, in merged mode, the LoRAs.
 
         Rows whose LoRAs are in the column pool, or who have none, share steps whatever the LoRA.
+        A deterministic row steps alone: sums in a larger batch are added in another order.
         """
         assert self.latents is not None
+        if self.job.deterministic:
+            return (tuple(self.latents.shape), id(self))
         free = self.pooled or not self.adapter_set
         return (tuple(self.latents.shape), None if free else self.adapter_set)
 

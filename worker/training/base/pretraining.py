@@ -21,8 +21,8 @@ from worker.training.sampler import Step, executed_steps
 UNPROMPTED = "none"
 
 # The service's own setting most of the time, and others that a person may choose.
-SERVED = (10, 0.4)
-OTHERS = ((20, 0.4), (10, 0.2), (10, 0.6), (5, 0.4), (10, 0.3))
+SERVED = (10, 0.2)
+OTHERS = ((10, 0.1), (20, 0.2), (10, 0.3), (10, 0.4), (5, 0.4), (10, 0.6))
 SERVED_SHARE = 6
 
 

@@ -154,6 +154,23 @@ def test_eight_mixed_rows_with_four_loras_are_what_each_is_alone_and_what_peft_m
     assert psnr(together[0].pixels, run_all(engine, [make_job(1)])[0].pixels) < 45
 
 
+@pytest.mark.parametrize("name", ["narrow", "conv"])
+def test_a_deterministic_row_has_equal_bits_alone_and_in_company(
+    engine: StepEngine, loras: Loras, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # Given one that asks for it, and company that would share its steps
+    asked = make_job(1, loras=((getattr(loras, name), 1.0),), deterministic=True)
+    company = [make_job(seed, loras=((loras.wide, 1.0),)) for seed in (2, 3, 4)]
+    alone = run_all(engine, [asked])[0].pixels
+    sizes = batch_sizes(engine, monkeypatch)
+    # When they run together
+    together = run_all(engine, [company[0], asked, *company[1:]])
+    # Then the others share their steps, and it none
+    assert sizes.count(1) >= 4
+    assert max(sizes) == 3
+    np.testing.assert_array_equal(together[1].pixels, alone)
+
+
 def test_a_lora_in_the_columns_leaves_no_trace_on_the_jobs_after_it(
     engine: StepEngine, loras: Loras
 ) -> None:
