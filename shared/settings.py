@@ -144,7 +144,8 @@ class Settings(BaseSettings):
     lora_slots: int = Field(8, ge=1, le=256, description="LoRAs kept resident by one worker.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="Type in which the UNet computes on a CPU; auto: bfloat16 where it is quick.",
+        description="Type in which the UNet computes on a CPU; auto: bfloat16 where it is quick. "
+        "float32 keeps consumer cards from adding in half precision, too.",
     )
     profile: Literal["auto", "full", "vae_tiling", "model_offload", "sequential_offload"] = Field(
         "auto",
