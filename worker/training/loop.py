@@ -30,6 +30,7 @@ class Schedule:
     warmup: int
     constant_share: float
     seed: int
+    weight_decay: float = 0.0
 
     def rate(self, step: int) -> float:
         """The learning rate of a step; the last is a twentieth of the highest."""
@@ -73,7 +74,7 @@ class Loop:
             betas=(0.9, 0.99),
             # Gradients of a mean over many pixels are small; the usual 1e-8 would stop Adam.
             eps=1e-12,
-            weight_decay=0,
+            weight_decay=schedule.weight_decay,
         )
         self._average = [parameter.detach().clone() for parameter in self._parameters]
 

@@ -12,6 +12,7 @@ from typing import get_args
 import torch
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from shared.bases import TINY, identify_base
 from worker.engine.loading import choose_device
 from worker.training import loop
 from worker.training.degradations import Kind
@@ -52,10 +53,10 @@ def read_options(options: argparse.Namespace) -> tuple[Recipe, Places]:
     }
     given = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
     recipe = Recipe(**given)
-    if recipe.base != "tiny":
-        recipe = _for_large_base(recipe, given)
-    else:
+    if recipe.base == "tiny":
         recipe = replace(recipe, base=str(options.models / "tiny"))
+    elif identify_base(recipe.base) is not TINY:  # a folder of that kind has its defaults, too
+        recipe = _for_large_base(recipe, given)
     run = options.run or Path("var") / "training" / recipe.name
     return recipe, Places(options.photos, options.loras, run, options.start)
 

@@ -8,6 +8,8 @@ from worker.training.main import main, parse, words
 from worker.training.recipe import Recipe
 from worker.training.train import Outcome
 
+ROOT = Path(__file__).parents[3]
+
 
 def test_the_embedded_base_learns_on_the_samplers_states() -> None:
     recipe, places = parse(["photos", "--name", "mine", "--treats", "noise", "jpeg"])
@@ -16,6 +18,13 @@ def test_the_embedded_base_learns_on_the_samplers_states() -> None:
     assert recipe.convolutions
     assert recipe.treats == ("noise", "jpeg")
     assert places.run == Path("var") / "training" / "mine"
+
+
+def test_a_folder_of_the_embedded_bases_kind_gets_the_embedded_bases_settings() -> None:
+    folder = str(ROOT / "models" / "tiny")
+    named, _ = parse(["photos", "--name", "mine", "--base", folder])
+    embedded, _ = parse(["photos", "--name", "mine", "--models", str(ROOT / "models")])
+    assert named == embedded
 
 
 def test_sd15_gets_the_settings_of_a_card_of_eight_gigabytes() -> None:

@@ -39,6 +39,7 @@ steps = 4
 batch = 2
 crop = 32
 learning_rate = 1e-3
+weight_decay = 0.05
 constant_share = 0.4
 later_step_share = 0.4
 diffusion_share = 0.3

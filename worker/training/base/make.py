@@ -130,7 +130,12 @@ def train_unet(
 ) -> None:
     settings = recipe.unet
     schedule = Schedule(
-        settings.steps, settings.learning_rate, 100, settings.constant_share, recipe.seed
+        settings.steps,
+        settings.learning_rate,
+        100,
+        settings.constant_share,
+        recipe.seed,
+        settings.weight_decay,
     )
     loss = PretrainingLoss(
         networks.unet, networks.text_encoder, networks.tokenizer, networks.scheduler, photos, recipe

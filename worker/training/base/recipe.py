@@ -35,7 +35,11 @@ class DecoderRecipe:
 
 @dataclass(frozen=True)
 class UnetRecipe:
-    """How the UNet learns to restore before its output is made neutral again."""
+    """How the UNet learns to restore before its output is made neutral again.
+
+    Normalisation hides the size of what it is given, so nothing but `weight_decay` keeps the layers
+    before it from growing until LoRAs can change nothing.
+    """
 
     widths: tuple[int, ...]
     norm_epsilon: float
@@ -44,6 +48,7 @@ class UnetRecipe:
     batch: int
     crop: int
     learning_rate: float
+    weight_decay: float
     constant_share: float
     later_step_share: float
     diffusion_share: float
