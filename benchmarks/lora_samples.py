@@ -1,0 +1,52 @@
+"""Makes the sample pictures beside the shipped LoRAs: before on the left, after on the right.
+
+    python -m benchmarks.lora_samples
+
+Photos that no training saw, damaged at the middle of each range, through the worker's own chooser
+and engine. Run it after new weights.
+"""
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.held_out import held_out_photos
+from benchmarks.pages import ROOT
+from benchmarks.quality_methods import LORA_OF
+from benchmarks.restorer import Restorer
+from worker.training.degradations import KINDS, RANGES, Pixels, degrade
+
+SIDE, GAP = 224, 4
+# A photo, and where its piece begins (top, left).
+PIECES = {
+    "noise": ("chelsea", 40, 120),
+    "blur": ("coffee", 120, 150),
+    "jpeg": ("astronaut", 0, 64),
+    "lowres": ("motorcycle", 150, 150),
+    "phone": ("astronaut", 0, 64),
+}
+
+
+def main() -> None:
+    photos = held_out_photos()
+    restorer = Restorer(
+        ROOT / "models" / "tiny", ROOT / "loras", ROOT / "var" / "quality" / "samples"
+    )
+    for kind in KINDS:
+        name, top, left = PIECES[kind]
+        clean = np.ascontiguousarray(photos[name][top : top + SIDE, left : left + SIDE])
+        damaged = degrade(clean, kind, RANGES[kind].middle, np.random.default_rng(0))
+        after = restorer.enhance(damaged, LORA_OF[kind])
+        path = ROOT / "loras" / f"{LORA_OF[kind]}_tiny.jpg"
+        Image.fromarray(beside(damaged, after)).save(path, quality=90)
+        print(path)
+    restorer.close()
+
+
+def beside(before: Pixels, after: Pixels) -> Pixels:
+    """Two pictures of one size, a white line between them."""
+    line = np.full((before.shape[0], GAP, 3), 255, np.uint8)
+    return np.concatenate([before, line, after], axis=1)
+
+
+if __name__ == "__main__":
+    main()
