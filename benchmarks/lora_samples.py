@@ -11,6 +11,7 @@ from PIL import Image
 
 from benchmarks.held_out import held_out_photos
 from benchmarks.pages import ROOT
+from benchmarks.quality import KEPT
 from benchmarks.quality_methods import LORA_OF
 from benchmarks.restorer import Restorer
 from worker.training.degradations import KINDS, RANGES, Pixels, degrade
@@ -28,9 +29,7 @@ PIECES = {
 
 def main() -> None:
     photos = held_out_photos()
-    restorer = Restorer(
-        ROOT / "models" / "tiny", ROOT / "loras", ROOT / "var" / "quality" / "samples"
-    )
+    restorer = Restorer(ROOT / "models" / "tiny", ROOT / "loras", KEPT / "pictures")
     for kind in KINDS:
         name, top, left = PIECES[kind]
         clean = np.ascontiguousarray(photos[name][top : top + SIDE, left : left + SIDE])
