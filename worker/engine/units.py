@@ -156,9 +156,8 @@ class Units:
         pool, held = self._columns, list[str]()
         if not weights or not pool.can_carry(weights):
             return False
-        if row.job.deterministic:
-            return False  # whether columns are free depends on the company
-        if self._alone and self.merger.keeps_many(weights):
+        # Whether columns are free depends on the company.
+        if row.job.deterministic or (self._alone and self.merger.keeps_many(weights)):
             return False
         try:
             for (key, _), one in zip(row.adapter_set, weights, strict=True):
