@@ -77,7 +77,7 @@ def progress_view(progress: Progress, state: JobState, language: Language) -> Pr
 
 def params_view(params: JobParams, language: Language) -> ParamsView:
     """The parameters, the steps that will really run, and why a LoRA was chosen."""
-    fields = params.model_dump(exclude={"fidelity", "lora_reason_zh"})
+    fields = params.model_dump(exclude={"lora_reason_zh"})
     if language == "zh" and params.lora_reason_zh:
         fields["lora_reason"] = params.lora_reason_zh
     return ParamsView(**fields, executed_steps=params.executed_steps)

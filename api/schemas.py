@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.jobs import DeliveryState, JobState, Safety, Stage, Timings
-from shared.params import ImageFormat, LoraMode, LoraRef, Priority, WebhookEvent
+from shared.params import Fidelity, ImageFormat, LoraMode, LoraRef, Priority, WebhookEvent
 
 
 class _View(BaseModel):
@@ -50,6 +50,7 @@ class ParamsView(_View):
     upscale: float
     format: ImageFormat
     quality: int
+    fidelity: Fidelity | None
     preview: bool
     priority: Priority
     webhook_url: str | None

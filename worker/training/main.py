@@ -58,7 +58,7 @@ def read_options(options: argparse.Namespace) -> tuple[Recipe, Places]:
     elif identify_base(recipe.base) is not TINY:  # a folder of that kind has its defaults, too
         recipe = _for_large_base(recipe, given)
     run = options.run or Path("var") / "training" / recipe.name
-    return recipe, Places(options.photos, options.loras, run, options.start)
+    return recipe, Places(options.photos, options.loras, run, options.start, options.start_gain)
 
 
 def _for_large_base(recipe: Recipe, given: dict[str, object]) -> Recipe:
@@ -132,6 +132,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--judged-strengths", type=float, nargs="+", help="judged besides its own")
     parser.add_argument("--compare-pixels", action="store_true", default=None)
     parser.add_argument("--start", type=Path, help="a LoRA of the same base and rank to begin from")
+    parser.add_argument(
+        "--start-gain",
+        type=float,
+        default=1.0,
+        help="multiplies its output layer; about 2.5 where it was made for strength 0.4, now 0.1",
+    )
     parser.add_argument("--loras", type=Path, default=Path("loras"))
     parser.add_argument("--models", type=Path, default=Path("models"))
     parser.add_argument("--run", type=Path, help="checkpoints and report; var/training/NAME")

@@ -24,9 +24,11 @@ from worker.training.sampler import Step, executed_steps
 LAST_WEIGHS = 4.0
 
 # Steps and strengths besides the recipe's own, so that moving a slider does no harm: every strength
-# with the usual steps, and few steps where many would cost time.
+# with the usual steps, more steps, and few where many would cost time.
 OTHER_SETTINGS = (
     *((10, tenths / 10) for tenths in range(1, 11)),
+    (20, 0.1),
+    (50, 0.1),
     (20, 0.4),
     (5, 0.4),
     (5, 0.8),

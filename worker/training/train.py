@@ -38,12 +38,13 @@ CHECKPOINT = "checkpoint.pt"
 
 @dataclass(frozen=True)
 class Places:
-    """Where a run reads and writes. `start` is a LoRA to begin from."""
+    """Where a run reads and writes. `start` is a LoRA to begin from; see `load_start` for its gain."""
 
     photos: Path
     loras: Path
     run: Path
     start: Path | None = None
+    start_gain: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class _Run:
         self._places = places
         self._skipped = photos.skipped
         self._base = load_frozen(recipe.base, device, recipe.bfloat16)
-        parameters = _adapted(self._base, recipe, places.start)
+        parameters = _adapted(self._base, recipe, places)
         restoring = recipe.task == "restore"
         loss = (RestorationLoss if restoring else StyleLoss)(self._base, photos.training, recipe)
         self.loop = Loop([Group(parameters)], loss, recipe.schedule)
@@ -188,22 +189,30 @@ def _refuse_what_is_no_number(progress: Progress) -> None:
         )
 
 
-def _adapted(base: FrozenBase, recipe: Recipe, start: Path | None) -> list[torch.nn.Parameter]:
+def _adapted(base: FrozenBase, recipe: Recipe, places: Places) -> list[torch.nn.Parameter]:
     if recipe.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
         base.unet.train()
     parameters = add_adapter(base.unet, recipe.rank, recipe.convolutions)
-    if start is not None:
-        load_start(base.unet, start)
+    if places.start is not None:
+        load_start(base.unet, places.start, places.start_gain)
     return parameters
 
 
-def load_start(unet: Any, start: Path) -> None:
-    """Begin from another LoRA's weights, of the same rank and layers."""
+def load_start(unet: Any, start: Path, gain: float = 1.0) -> None:
+    """Begin from another LoRA's weights, of the same rank and layers.
+
+    `gain` multiplies what it adds to the output convolution. The noise to predict is the change of
+    the picture over sigma, so that a LoRA made for a high strength does too little at a low one,
+    and group normalisation makes learning that factor slow.
+    """
     from safetensors.torch import load_file
 
     state = load_file(start)
     bare = {key.removeprefix("unet."): value.float() for key, value in state.items()}
+    for key in bare:
+        if key.startswith("conv_out.lora_B"):
+            bare[key] *= gain
     load_adapter_state(unet, bare)
 
 

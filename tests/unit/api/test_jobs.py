@@ -59,6 +59,13 @@ def test_what_the_caller_says_goes_before_the_lora_s_own(client: TestClient) -> 
     assert (params["strength"], params["prompt"], params["executed_steps"]) == (0.3, "", 3)
 
 
+def test_the_fidelity_step_that_a_job_runs_with_is_shown(client: TestClient) -> None:
+    suggested = submit(client, lora="none").json()["params"]
+    asked = submit(client, lora="none", fidelity="low").json()["params"]
+
+    assert (suggested["fidelity"], asked["fidelity"]) == ("residual", "low")
+
+
 def test_auto_leaves_the_choice_to_the_worker(client: TestClient, store: JobStore) -> None:
     # Given a job without a LoRA's name
     job = client.post("/v1/jobs", files={"image": ("p.jpg", photo())}).json()
