@@ -24,7 +24,7 @@ from worker.training.sampler import Step, executed_steps
 LAST_WEIGHS = 4.0
 
 # Steps and strengths besides the recipe's own, so that moving a slider does no harm: every strength
-# with the usual steps, more steps, and few where many would cost time.
+# with the usual steps, more steps, few where many would cost time, and a preview's only one.
 OTHER_SETTINGS = (
     *((10, tenths / 10) for tenths in range(1, 11)),
     (20, 0.1),
@@ -34,6 +34,9 @@ OTHER_SETTINGS = (
     (5, 0.8),
     (5, 1.0),
     (3, 1.0),
+    (5, 0.2),
+    (3, 0.4),
+    (2, 0.6),
 )
 
 

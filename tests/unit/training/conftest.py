@@ -9,7 +9,13 @@ from PIL import Image
 
 from worker.training.base.autoencoder import build_autoencoder
 from worker.training.base.decoding import DecodingLoss
-from worker.training.base.network import assemble, build_text_encoder, build_unet, whiten_input
+from worker.training.base.network import (
+    assemble,
+    build_scheduler,
+    build_text_encoder,
+    build_unet,
+    whiten_input,
+)
 from worker.training.base.pretraining import fold
 from worker.training.base.recipe import DecoderRecipe
 from worker.training.base.vocabulary import write_tokenizer
@@ -36,7 +42,7 @@ def small_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     unet.conv_in.weight.data.mul_(0.02)
     tokenizer = write_tokenizer(["photo", "noise"], folder / "tokenizer")
     vae = build_autoencoder(8, (0, 0), latent_scale=150.0)
-    assemble(vae, unet, build_text_encoder(tokenizer), tokenizer).save_pretrained(folder)
+    assemble(vae, unet, build_text_encoder(tokenizer), tokenizer, build_scheduler()).save_pretrained(folder)
     return folder
 
 
@@ -61,7 +67,7 @@ def learning_base(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
     crops = [add_noise(random_crop(photos, 32, random).pixels, 15, random) for _ in range(64)]
     whiten_input(unet, fold(to_tensor(crops), 150.0), torch.Generator().manual_seed(0))
     tokenizer = write_tokenizer(["photo", "noise"], folder / "tokenizer")
-    assemble(vae, unet, build_text_encoder(tokenizer), tokenizer).save_pretrained(folder)
+    assemble(vae, unet, build_text_encoder(tokenizer), tokenizer, build_scheduler()).save_pretrained(folder)
     return folder
 
 

@@ -44,6 +44,8 @@ constant_share = 0.4
 later_step_share = 0.4
 diffusion_share = 0.3
 prompted_share = 0.5
+served_timestep = 100
+most_noise = 0.4
 neutral_batches = 6
 start_rank = 12
 [photos]

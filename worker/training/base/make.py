@@ -1,4 +1,4 @@
-"""Makes `models/tiny` from nothing but its recipe: photos, decoder, UNet, neutral output, folder.
+"""Makes `models/tiny` from nothing but its recipe: photos, decoder, UNet, its serving, folder.
 
 Owns the order and what is kept between stages, so that a killed run goes on where it was. The
 stages' own files know nothing of each other.
@@ -28,6 +28,7 @@ from worker.training.base.network import (
 from worker.training.base.neutral import NoisyBatch, neutralise, start_adapter
 from worker.training.base.pretraining import PretrainingLoss, fold
 from worker.training.base.recipe import BaseRecipe
+from worker.training.base.settling import settle_time, settled_scheduler
 from worker.training.base.vocabulary import write_tokenizer
 from worker.training.checkpoint import load_checkpoint, save_checkpoint
 from worker.training.degradations import KINDS, degrade, draw_level
@@ -68,6 +69,7 @@ def make_base(recipe: BaseRecipe, work: Path, output: Path, tell: Tell) -> Path:
     networks = build(recipe, work, photos)
     train_decoder(recipe, networks, photos, work, tell)
     train_unet(recipe, networks, photos, work, tell)
+    settle(networks, recipe)
     change = neutralise(networks.unet, noisy_batches(recipe, networks, photos))
     write_base(networks, work, output)
     start = work / "start.safetensors"
@@ -145,6 +147,13 @@ def train_unet(
     )
 
 
+def settle(networks: Networks, recipe: BaseRecipe) -> None:
+    """From here on, one noise level: see worker/training/base/settling.py."""
+    timestep = recipe.unet.served_timestep
+    settle_time(networks.unet, timestep)
+    networks.scheduler = settled_scheduler(networks.scheduler, timestep, recipe.unet.most_noise)
+
+
 def parameter_groups(networks: Networks, latent_scale: float) -> list[Group]:
     """Rates to suit sizes: latents are large, so what touches them directly is not of size 1."""
     unet = networks.unet
@@ -199,7 +208,13 @@ def noisy_batches(
 
 def write_base(networks: Networks, work: Path, output: Path) -> None:
     """Save the pipeline's folder in half precision, without paths of this machine."""
-    pipeline = assemble(networks.vae, networks.unet, networks.text_encoder, networks.tokenizer)
+    pipeline = assemble(
+        networks.vae,
+        networks.unet,
+        networks.text_encoder,
+        networks.tokenizer,
+        networks.scheduler,
+    )
     pipeline.to(torch.float16)
     pipeline.save_pretrained(output, safe_serialization=True)
     for network in (networks.vae, networks.unet, networks.text_encoder):

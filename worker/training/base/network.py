@@ -85,7 +85,7 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> Any:
 
 
 def build_scheduler() -> DPMSolverMultistepScheduler:
-    """SD 1.5's own noise schedule under DPM-Solver++."""
+    """SD 1.5's own noise schedule under DPM-Solver++, for the UNet to learn under."""
     return DPMSolverMultistepScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -96,7 +96,11 @@ def build_scheduler() -> DPMSolverMultistepScheduler:
 
 
 def assemble(
-    vae: AutoencoderTiny, unet: Any, text_encoder: Any, tokenizer: CLIPTokenizer
+    vae: AutoencoderTiny,
+    unet: Any,
+    text_encoder: Any,
+    tokenizer: CLIPTokenizer,
+    scheduler: DPMSolverMultistepScheduler,
 ) -> StableDiffusionImg2ImgPipeline:
     """The parts as the pipeline that the service loads."""
     return StableDiffusionImg2ImgPipeline(
@@ -104,7 +108,7 @@ def assemble(
         unet=unet,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
-        scheduler=build_scheduler(),
+        scheduler=scheduler,
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
