@@ -42,7 +42,9 @@ def small_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     unet.conv_in.weight.data.mul_(0.02)
     tokenizer = write_tokenizer(["photo", "noise"], folder / "tokenizer")
     vae = build_autoencoder(8, (0, 0), latent_scale=150.0)
-    assemble(vae, unet, build_text_encoder(tokenizer), tokenizer, build_scheduler()).save_pretrained(folder)
+    assemble(
+        vae, unet, build_text_encoder(tokenizer), tokenizer, build_scheduler()
+    ).save_pretrained(folder)
     return folder
 
 
@@ -67,7 +69,9 @@ def learning_base(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
     crops = [add_noise(random_crop(photos, 32, random).pixels, 15, random) for _ in range(64)]
     whiten_input(unet, fold(to_tensor(crops), 150.0), torch.Generator().manual_seed(0))
     tokenizer = write_tokenizer(["photo", "noise"], folder / "tokenizer")
-    assemble(vae, unet, build_text_encoder(tokenizer), tokenizer, build_scheduler()).save_pretrained(folder)
+    assemble(
+        vae, unet, build_text_encoder(tokenizer), tokenizer, build_scheduler()
+    ).save_pretrained(folder)
     return folder
 
 
