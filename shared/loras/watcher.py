@@ -17,7 +17,8 @@ _STEP_MS = 50
 _DEBOUNCE_MS = 200
 _IDLE_MS = 250
 _SWEEP_SECONDS = 5.0
-_MISSING_SECONDS = 1.0
+_MISSING_SECONDS = 0.25
+_UNWATCHED_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -32,6 +33,7 @@ class FolderWatcher:
         self._folder = folder
         self._refresh = refresh
         self._stop = threading.Event()
+        self._told = ""
         self._thread = threading.Thread(target=self._run, name="lora-watch", daemon=True)
 
     def start(self) -> None:
@@ -49,9 +51,16 @@ class FolderWatcher:
                 self._follow()
             except OSError as error:
                 # No inotify instance left, or the folder is gone: looking now and then will do.
-                _log.info("lora_folder_polled", folder=str(self._folder), reason=str(error))
+                self._tell(str(error))
                 self._refresh()
-                self._stop.wait(_MISSING_SECONDS)
+                gone = isinstance(error, FileNotFoundError)
+                self._stop.wait(_MISSING_SECONDS if gone else _UNWATCHED_SECONDS)
+
+    def _tell(self, reason: str) -> None:
+        """Say it once, not at every look."""
+        if reason != self._told:
+            _log.info("lora_folder_polled", folder=str(self._folder), reason=reason)
+        self._told = reason
 
     def _follow(self) -> None:
         """Follow the folder that is there now, until the watcher stops or it is another."""
@@ -69,6 +78,7 @@ class FolderWatcher:
             recursive=False,
         )
         for batch in changes:
+            self._told = ""
             if batch or waiting or time.monotonic() >= due:
                 waiting = self._refresh()
                 due = time.monotonic() + _SWEEP_SECONDS

@@ -38,7 +38,7 @@ CHECKPOINT = "checkpoint.pt"
 
 @dataclass(frozen=True)
 class Places:
-    """Where a run reads and writes. `start` is a LoRA to begin from; see `load_start` for its gain."""
+    """Where a run reads and writes. `start` is a LoRA to begin from, its gain `load_start`'s."""
 
     photos: Path
     loras: Path

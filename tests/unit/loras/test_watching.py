@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.loras.catalog import Catalog
+from shared.loras.watcher import FolderWatcher
 from tests.support.wait import wait_until
 from tests.unit.loras.lora_files import tiny_specs, write_lora
 
@@ -133,6 +134,21 @@ def test_the_folder_may_be_replaced_as_a_whole(catalog: Catalog, folder: Path) -
     wait_for_names(catalog, {"first_tiny"})
     write_lora(folder / "second_tiny.safetensors", tiny_specs())
     wait_for_names(catalog, {"first_tiny", "second_tiny"})
+
+
+def test_a_missing_folder_is_told_of_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Given a folder that goes while it is watched
+    looks: list[float] = []
+    watcher = FolderWatcher(folder, lambda: bool(looks.append(time.monotonic())))
+    watcher.start()
+    try:
+        wait_until(lambda: looks, description="the first look")
+        folder.rmdir()
+        wait_until(lambda: len(looks) > 6, description="looks at what is not there")
+    finally:
+        watcher.close()
+
+    assert capsys.readouterr().out.count("lora_folder_polled") == 1
 
 
 def test_a_folder_that_cannot_be_watched_is_looked_at_now_and_then(
