@@ -136,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
         "--start-gain",
         type=float,
         default=1.0,
-        help="multiplies its output layer; about 2.5 where it was made for strength 0.4, now 0.1",
+        help="multiplies its output layer; 1 where strengths share one noise level",
     )
     parser.add_argument("--loras", type=Path, default=Path("loras"))
     parser.add_argument("--models", type=Path, default=Path("models"))

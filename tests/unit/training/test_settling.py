@@ -51,7 +51,7 @@ def test_the_noise_of_a_settled_schedule_begins_as_before_and_stays_near() -> No
     assert full[1] / full[0] == pytest.approx(MOST, rel=1e-3)
 
 
-def test_whatever_the_strength_a_settled_run_ends_near_the_first_prediction() -> None:
+def test_every_step_of_a_settled_run_has_nearly_the_same_noise() -> None:
     """A network that sees one level would overshoot on a schedule that ends elsewhere."""
     settled = Schedule(settled_scheduler(build_scheduler(), TIMESTEP, MOST).config)
     for steps, strength in ((10, 0.1), (10, 0.4), (10, 1.0), (50, 0.1), (3, 0.4)):

@@ -122,16 +122,15 @@ def test_a_saved_lora_loads_into_the_pipeline_without_any_difference(
     # Given a trained LoRA, and the UNet with its half precision weights set by hand
     outcome = train(recipe, places, CPU, quiet)
     assert outcome.lora is not None
-    by_hand = load_frozen(recipe.base, CPU, bfloat16=False)
-    add_adapter(by_hand.unet, recipe.rank, recipe.convolutions)
-    load_start(by_hand.unet, outcome.lora)
+    by_hand = adapted_unet(recipe)
+    load_start(by_hand, outcome.lora)
 
     # When the pipeline loads the file its own way
     loaded = load_frozen(recipe.base, CPU, bfloat16=False)
     plain = picture(loaded.unet)
     loaded.pipeline.load_lora_weights(outcome.lora.parent, weight_name=outcome.lora.name)
 
-    assert torch.equal(picture(loaded.unet), picture(by_hand.unet))
+    assert torch.equal(picture(loaded.unet), picture(by_hand))
     assert not torch.equal(picture(loaded.unet), plain)
 
 
@@ -141,16 +140,21 @@ def test_a_start_with_a_gain_adds_that_much_more_to_the_output(
     # Given a LoRA, and the same UNet without and with it
     outcome = train(recipe, places, CPU, quiet)
     assert outcome.lora is not None
-    started = load_frozen(recipe.base, CPU, bfloat16=False)
-    add_adapter(started.unet, recipe.rank, recipe.convolutions)
+    started = adapted_unet(recipe)
 
     # When it is taken as a start once and three times
-    load_start(started.unet, outcome.lora)
-    once = output_change(started.unet)
-    load_start(started.unet, outcome.lora, 3.0)
+    load_start(started, outcome.lora)
+    once = output_change(started)
+    load_start(started, outcome.lora, 3.0)
 
     assert once.abs().max() > 0
-    assert torch.allclose(output_change(started.unet), 3 * once)
+    assert torch.allclose(output_change(started), 3 * once)
+
+
+def adapted_unet(recipe: Recipe) -> Any:
+    base = load_frozen(recipe.base, CPU, bfloat16=False)
+    add_adapter(base.unet, recipe.rank, recipe.convolutions)
+    return base.unet
 
 
 def output_change(unet: UNet2DConditionModel) -> torch.Tensor:

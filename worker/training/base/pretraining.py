@@ -20,7 +20,7 @@ from worker.training.sampler import Step, executed_steps
 
 UNPROMPTED = "none"
 
-# The strength that suits the quickest LoRAs most of the time, and others that a person may choose.
+# Few steps of little noise most of the time, and others that a person may choose.
 SERVED = (10, 0.2)
 OTHERS = ((10, 0.1), (20, 0.2), (10, 0.3), (10, 0.4), (5, 0.4), (10, 0.6))
 SERVED_SHARE = 6

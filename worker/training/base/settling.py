@@ -6,8 +6,8 @@ The noise that a UNet predicts stands for a change of the picture divided by sig
 Stable Diffusion's schedule that ratio is forty times as large at strength 1 as at 0.1, and group
 normalisation hides such a factor from all but the output layer: a LoRA that is right at one
 strength does too much at every higher one. A restorer needs no range of noise levels. So the
-schedule is nearly level, from a noise that only just hides the damage's traces, and the UNet always
-sees the timestep whose noise that is.
+schedule is nearly level, from the noise of one timestep of the usual one, and the UNet always sees
+that timestep.
 """
 
 from typing import Any
@@ -34,7 +34,8 @@ def settled_scheduler(
     Noise is sigma over alpha; it rises evenly in its logarithm, since DPM-Solver++ needs a signal
     to noise ratio that always falls. Raises ValueError where `most_noise` is not above the first.
     """
-    ratio = _ratio(scheduler.alphas_cumprod[timestep])
+    signal = scheduler.alphas_cumprod[timestep]
+    ratio = float(((1 - signal) / signal).sqrt())
     last = len(scheduler.alphas_cumprod) - 1
     if most_noise <= ratio:
         raise ValueError(f"most_noise is {most_noise}; it must be above {ratio:.3f}")
@@ -47,7 +48,3 @@ def settled_scheduler(
         prediction_type="epsilon",
         steps_offset=1,
     )
-
-
-def _ratio(kept: torch.Tensor) -> float:
-    return float(((1 - kept) / kept).sqrt())
