@@ -7,7 +7,7 @@ import argparse
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -22,6 +22,26 @@ from worker.training.train import Outcome, Places, train
 
 # The first steps warm caches up; a remaining time that counts them is too long.
 SPEED_OVER_SECONDS = 60.0
+
+# What suits a base, where nothing else was asked. One step is what the embedded one is served with.
+_EMBEDDED: dict[str, Any] = {
+    "strength": 0.1,
+    "judged_strengths": (0.4,),
+    "other_settings_share": 0.1,
+    "structure": 1.0,
+    "crop": 96,
+}
+# SD 1.5 on a card of 8 GB.
+_LARGE: dict[str, Any] = {
+    "objective": "path",
+    "convolutions": False,
+    "batch": 1,
+    "crop": 512,
+    "rank": 16,
+    "learning_rate": 1e-4,
+    "gradient_checkpointing": True,
+}
+_HUB_NAMES = {"sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,27 +75,12 @@ def read_options(options: argparse.Namespace) -> tuple[Recipe, Places]:
     recipe = Recipe(**given)
     if recipe.base == "tiny":
         recipe = replace(recipe, base=str(options.models / "tiny"))
-    elif identify_base(recipe.base) is not TINY:  # a folder of that kind has its defaults, too
-        recipe = _for_large_base(recipe, given)
+    # A folder of the embedded base's kind has its settings, too.
+    suited = _EMBEDDED if identify_base(recipe.base) is TINY else _LARGE
+    recipe = replace(recipe, **{key: value for key, value in suited.items() if key not in given})
+    recipe = replace(recipe, base=_HUB_NAMES.get(recipe.base, recipe.base))
     run = options.run or Path("var") / "training" / recipe.name
-    return recipe, Places(options.photos, options.loras, run, options.start, options.start_gain)
-
-
-def _for_large_base(recipe: Recipe, given: dict[str, object]) -> Recipe:
-    """Settings under which SD 1.5 trains on a card of 8 GB, where no others were given."""
-    names = {"sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
-    suited = {
-        "objective": "path",
-        "convolutions": False,
-        "batch": 1,
-        "crop": 512,
-        "rank": 16,
-        "learning_rate": 1e-4,
-        "gradient_checkpointing": True,
-        "base": names.get(recipe.base, recipe.base),
-    }
-    missing = {key: value for key, value in suited.items() if key not in given or key == "base"}
-    return replace(recipe, **missing)  # type: ignore[arg-type]
+    return recipe, Places(options.photos, options.loras, run, options.start)
 
 
 def words(outcome: Outcome, recipe: Recipe) -> str:
@@ -132,12 +137,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--judged-strengths", type=float, nargs="+", help="judged besides its own")
     parser.add_argument("--compare-pixels", action="store_true", default=None)
     parser.add_argument("--start", type=Path, help="a LoRA of the same base and rank to begin from")
-    parser.add_argument(
-        "--start-gain",
-        type=float,
-        default=1.0,
-        help="multiplies its output layer; 1 where strengths share one noise level",
-    )
     parser.add_argument("--loras", type=Path, default=Path("loras"))
     parser.add_argument("--models", type=Path, default=Path("models"))
     parser.add_argument("--run", type=Path, help="checkpoints and report; var/training/NAME")

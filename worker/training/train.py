@@ -38,13 +38,12 @@ CHECKPOINT = "checkpoint.pt"
 
 @dataclass(frozen=True)
 class Places:
-    """Where a run reads and writes. `start` is a LoRA to begin from, its gain `load_start`'s."""
+    """Where a run reads and writes. `start` is a LoRA to begin from."""
 
     photos: Path
     loras: Path
     run: Path
     start: Path | None = None
-    start_gain: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -195,24 +194,16 @@ def _adapted(base: FrozenBase, recipe: Recipe, places: Places) -> list[torch.nn.
         base.unet.train()
     parameters = add_adapter(base.unet, recipe.rank, recipe.convolutions)
     if places.start is not None:
-        load_start(base.unet, places.start, places.start_gain)
+        load_start(base.unet, places.start)
     return parameters
 
 
-def load_start(unet: Any, start: Path, gain: float = 1.0) -> None:
-    """Begin from another LoRA's weights, of the same rank and layers.
-
-    `gain` multiplies what it adds to the output convolution. The noise to predict is the change of
-    the picture over sigma, so that a LoRA made for a high strength does too little at a low one,
-    and group normalisation makes learning that factor slow.
-    """
+def load_start(unet: Any, start: Path) -> None:
+    """Begin from another LoRA's weights, of the same rank and layers."""
     from safetensors.torch import load_file
 
     state = load_file(start)
     bare = {key.removeprefix("unet."): value.float() for key, value in state.items()}
-    for key in bare:
-        if key.startswith("conv_out.lora_B"):
-            bare[key] *= gain
     load_adapter_state(unet, bare)
 
 

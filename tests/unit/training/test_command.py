@@ -16,6 +16,7 @@ def test_the_embedded_base_learns_on_the_samplers_states() -> None:
     assert recipe.base == str(Path("models") / "tiny")
     assert recipe.objective == "rollout"
     assert recipe.convolutions
+    assert (recipe.strength, recipe.judged_strengths) == (0.1, (0.4,))
     assert recipe.treats == ("noise", "jpeg")
     assert places.run == Path("var") / "training" / "mine"
 
@@ -34,6 +35,7 @@ def test_sd15_gets_the_settings_of_a_card_of_eight_gigabytes() -> None:
     assert recipe.gradient_checkpointing
     assert not recipe.convolutions
     assert recipe.rank == 8
+    assert recipe.strength == 0.4
 
 
 def test_a_refusal_is_one_sentence_and_status_one(

@@ -42,7 +42,6 @@ learning_rate = 1e-3
 weight_decay = 0.05
 constant_share = 0.4
 later_step_share = 0.4
-diffusion_share = 0.3
 prompted_share = 0.5
 served_timestep = 100
 most_noise = 0.4
@@ -90,6 +89,7 @@ def test_one_command_makes_a_base_and_the_lora_to_begin_from(
     add_adapter(base.unet, 12, convolutions=True)
     load_start(base.unet, tmp_path / "work" / "start.safetensors")
     assert base.folds
+    assert not base.unet.time_embedding.linear_1.weight.any(), "training must leave it settled"
     assert [
         len((tmp_path / "work" / f"{stage}.csv").read_text().split())
         for stage in ("decoder", "unet")

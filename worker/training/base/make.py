@@ -1,4 +1,4 @@
-"""Makes `models/tiny` from nothing but its recipe: photos, decoder, UNet, its serving, folder.
+"""Makes `models/tiny` from nothing but its recipe: photos, decoder, UNet, folder.
 
 Owns the order and what is kept between stages, so that a killed run goes on where it was. The
 stages' own files know nothing of each other.
@@ -69,7 +69,6 @@ def make_base(recipe: BaseRecipe, work: Path, output: Path, tell: Tell) -> Path:
     networks = build(recipe, work, photos)
     train_decoder(recipe, networks, photos, work, tell)
     train_unet(recipe, networks, photos, work, tell)
-    settle(networks, recipe)
     change = neutralise(networks.unet, noisy_batches(recipe, networks, photos))
     write_base(networks, work, output)
     start = work / "start.safetensors"
@@ -97,9 +96,10 @@ def build(recipe: BaseRecipe, work: Path, photos: list[Photo]) -> Networks:
         build_unet(settings.widths, settings.norm_epsilon),
         build_text_encoder(tokenizer),
         tokenizer,
-        build_scheduler(),
+        settled_scheduler(build_scheduler(), settings.served_timestep, settings.most_noise),
     )
     networks.vae.encoder.requires_grad_(False)
+    settle_time(networks.unet, settings.served_timestep)
     whiten_input(networks.unet, _typical_latents(recipe, photos), torch.Generator().manual_seed(2))
     for network in (networks.vae, networks.unet):
         network.to(memory_format=torch.channels_last)
@@ -147,19 +147,13 @@ def train_unet(
     )
 
 
-def settle(networks: Networks, recipe: BaseRecipe) -> None:
-    """From here on, one noise level: see worker/training/base/settling.py."""
-    timestep = recipe.unet.served_timestep
-    settle_time(networks.unet, timestep)
-    networks.scheduler = settled_scheduler(networks.scheduler, timestep, recipe.unet.most_noise)
-
-
 def parameter_groups(networks: Networks, latent_scale: float) -> list[Group]:
     """Rates to suit sizes: latents are large, so what touches them directly is not of size 1."""
     unet = networks.unet
     first, last = [unet.conv_in.weight], list(unet.conv_out.parameters())
     apart = {id(parameter) for parameter in first + last}
-    others = [parameter for parameter in unet.parameters() if id(parameter) not in apart]
+    learning = [parameter for parameter in unet.parameters() if parameter.requires_grad]
+    others = [parameter for parameter in learning if id(parameter) not in apart]
     return [
         Group(others),
         Group(first, 2 / latent_scale),

@@ -20,10 +20,11 @@ from worker.training.sampler import Step, executed_steps
 
 UNPROMPTED = "none"
 
-# Few steps of little noise most of the time, and others that a person may choose.
-SERVED = (10, 0.2)
-OTHERS = ((10, 0.1), (20, 0.2), (10, 0.3), (10, 0.4), (5, 0.4), (10, 0.6))
-SERVED_SHARE = 6
+# Steps and strength: the one step of the service most of the time, and others that a person may
+# choose, whose states carry what the steps before have done.
+SERVED = (10, 0.1)
+OTHERS = ((20, 0.1), (10, 0.2), (10, 0.4), (5, 0.8))
+SERVED_SHARE = 8
 
 
 def fold(pixels: torch.Tensor, latent_scale: float) -> torch.Tensor:
@@ -48,7 +49,6 @@ class PretrainingLoss:
         self._tokenizer = tokenizer
         self._photos = photos
         self._recipe = recipe
-        self._alphas = scheduler.alphas_cumprod
         served = executed_steps(scheduler, *SERVED)
         self._plans = [served] * SERVED_SHARE + [executed_steps(scheduler, *o) for o in OTHERS]
 
@@ -63,8 +63,6 @@ class PretrainingLoss:
                 noise: torch.Tensor = self._unet(laid_out, timestep, embeddings)[0]
             return noise.float()
 
-        if random.random() < self._recipe.unet.diffusion_share:
-            return 0.3 * self._diffusion(denoise, clean, random)
         found = rollout_predictions(
             denoise, damaged, torch.randn(damaged.shape), self._stretch(random)
         )[0]
@@ -99,16 +97,6 @@ class PretrainingLoss:
         plan: list[Step] = self._plans[int(random.integers(len(self._plans)))]
         later = random.random() < self._recipe.unet.later_step_share
         return Stretch(plan, int(random.integers(len(plan))) if later else 0, 1)
-
-    def _diffusion(
-        self, denoise: Any, clean: torch.Tensor, random: np.random.Generator
-    ) -> torch.Tensor:
-        """The ordinary objective at any noise level, so that no strength is unknown."""
-        timesteps = torch.from_numpy(random.integers(0, len(self._alphas), len(clean)))
-        alphas = self._alphas[timesteps].view(-1, 1, 1, 1)
-        z = alphas.sqrt() * clean + (1 - alphas).sqrt() * torch.randn(clean.shape)
-        found = (z - (1 - alphas).sqrt() * denoise(z, timesteps)) / alphas.sqrt()
-        return self._compare(found, clean)
 
     def _compare(self, found: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
         error = (found - clean) / self._recipe.unet.latent_scale

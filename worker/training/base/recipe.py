@@ -35,7 +35,7 @@ class DecoderRecipe:
 
 @dataclass(frozen=True)
 class UnetRecipe:
-    """How the UNet learns to restore before it is settled and its output made neutral again.
+    """How the UNet learns to restore, at one noise level, before its output is made neutral.
 
     Normalisation hides the size of what it is given, so nothing but `weight_decay` keeps the layers
     before it from growing until LoRAs can change nothing.
@@ -51,7 +51,6 @@ class UnetRecipe:
     weight_decay: float
     constant_share: float
     later_step_share: float
-    diffusion_share: float
     prompted_share: float
     served_timestep: int
     most_noise: float

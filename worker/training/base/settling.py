@@ -1,4 +1,4 @@
-"""Settles a base on one noise level: what it is served with once it has learnt to restore.
+"""Settles a base on one noise level, the one that it learns and is served with.
 
 Owns the served noise schedule and the fixed time embedding. Knows nothing of training.
 
@@ -19,11 +19,12 @@ from diffusers import DPMSolverMultistepScheduler
 
 @torch.no_grad()
 def settle_time(unet: Any, timestep: int) -> None:
-    """Make `unet` answer at every timestep as it does at `timestep`."""
+    """Make `unet` answer at every timestep as it does at `timestep`, and training keep it so."""
     embedding = unet.time_embedding.linear_1
     wave = unet.time_proj(torch.tensor([timestep], device=embedding.weight.device))
     embedding.bias.add_(embedding.weight @ wave[0].to(embedding.weight.dtype))
     embedding.weight.zero_()
+    embedding.weight.requires_grad_(False)
 
 
 def settled_scheduler(
