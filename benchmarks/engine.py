@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from skimage import data
 
+from benchmarks.peer_servers.pipeline import compute_as_the_worker
 from shared.loras.catalog import Catalog
 from shared.loras.entry import LoraEntry, LoraState
 from worker.engine.fidelity import pad_to_multiple
@@ -35,7 +36,8 @@ LORAS = Path(__file__).resolve().parent.parent / "loras"
 def main() -> None:
     arguments = _arguments()
     loaded = load_base(arguments.base, torch.device("cpu"), arguments.precision)
-    bare = load_base(arguments.base, torch.device("cpu"))
+    bare = load_base(arguments.base, torch.device("cpu"), arguments.precision)
+    compute_as_the_worker(bare)
     entry = _some_lora(loaded.base.id)
     job = _job(arguments.side)
     engine = StepEngine(loaded, choose_limits(loaded))
@@ -53,7 +55,7 @@ def main() -> None:
 def _arguments() -> Any:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", default="models/tiny")
-    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16"])
     parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=7)
     return parser.parse_args()

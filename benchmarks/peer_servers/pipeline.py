@@ -9,13 +9,14 @@ import os
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from worker.engine.fidelity import crop_to, pad_to_multiple
-from worker.engine.loading import load_base
+from worker.engine.loading import LoadedBase, load_base
 from worker.engine.pixels import to_pixels, to_tensor
 
 BASE = str(Path(__file__).parents[2] / "models" / "tiny")
@@ -44,12 +45,30 @@ class Wish:
         return {"image": image, "lora": self.lora, "seed": self.seed}
 
 
+def compute_as_the_worker(loaded: LoadedBase) -> None:
+    """The UNet in bfloat16 where the processor is quick at it; what comes out stays float32.
+
+    diffusers' scheduler would cut its own state down to the type of what it is given.
+    """
+    if loaded.autocast is None:
+        return
+    unet, quick = loaded.pipeline.unet, torch.autocast(loaded.device.type, loaded.autocast)
+    forward = unet.forward
+
+    def called(*given: Any, **named: Any) -> tuple[torch.Tensor]:
+        with quick:
+            return (forward(*given, **named)[0].float(),)
+
+    unet.forward = called
+
+
 class Pipeline:
     """A warm base with the LoRAs of a folder loaded beside each other."""
 
     def __init__(self, loras: Path, resident: bool = True) -> None:
         torch.set_grad_enabled(False)
         self._loaded = load_base(BASE, torch.device("cpu"))
+        compute_as_the_worker(self._loaded)
         self._pipeline = self._loaded.pipeline
         self._folder = loras
         self._names = [file.stem for file in sorted(loras.glob("*.safetensors"))]

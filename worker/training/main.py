@@ -28,6 +28,7 @@ _EMBEDDED: dict[str, Any] = {
     "strength": 0.1,
     "judged_strengths": (0.4,),
     "other_settings_share": 0.1,
+    "whole_share": 0.0,
     "structure": 1.0,
     "crop": 96,
 }
