@@ -132,7 +132,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prompts", nargs="+", help="what stands beside photos without caption")
     for name in ("rank", "steps", "batch", "crop", "seed", "horizon", "held-out", "report-every"):
         parser.add_argument(f"--{name}", type=int)
-    for name in ("learning-rate", "strength", "whole-share", "constant-share", "structure"):
+    for name in (
+        "learning-rate",
+        "strength",
+        "whole-share",
+        "constant-share",
+        "structure",
+        "edges",
+    ):
         parser.add_argument(f"--{name}", type=float)
     parser.add_argument("--other-settings-share", type=float)
     parser.add_argument("--judged-strengths", type=float, nargs="+", help="judged besides its own")

@@ -13,6 +13,7 @@ from worker.training.degradations import Pixels, degrade, draw_level
 from worker.training.frozen_base import FrozenBase
 from worker.training.objective import (
     Stretch,
+    edge_loss,
     picture_loss,
     rollout_predictions,
     structure_loss,
@@ -143,5 +144,8 @@ class RestorationLoss:
 
     def _weighed(self, pixels: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
         loss = picture_loss(pixels, clean)
-        weight = self._recipe.structure
-        return loss + weight * structure_loss(pixels, clean) if weight else loss
+        if weight := self._recipe.structure:
+            loss = loss + weight * structure_loss(pixels, clean)
+        if weight := self._recipe.edges:
+            loss = loss + weight * edge_loss(pixels, clean)
+        return loss

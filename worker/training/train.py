@@ -144,7 +144,7 @@ class _Run:
         self.loop.swap_average()
         try:
             verdicts = judge(self._base, self._samples, self._recipe)
-            gain = mean_gain(verdicts, self._recipe.structure)
+            gain = mean_gain(verdicts, self._recipe.structure, self._recipe.edges)
             if gain > self._best["gain"] or not self._samples:
                 state = {
                     key: value.clone() for key, value in adapter_state(self._base.unet).items()

@@ -109,13 +109,18 @@ def score(picture: Pixels, clean: Pixels) -> Score:
     return Score(psnr(picture, clean), ssim(picture, clean), gmsd(picture, clean))
 
 
-def mean_gain(verdicts: list[Verdict], structure: float = 0.0) -> float:
+def mean_gain(verdicts: list[Verdict], structure: float = 0.0, edges: float = 0.0) -> float:
     """Mean PSNR after minus before, dB; 0 where there is nothing to judge.
 
-    SSIM's gain counts `structure` times as much as in the loss, which is a natural logarithm.
+    SSIM's gain counts `structure` times and GMSD's `edges` times as much as in the loss, which is a
+    natural logarithm.
     """
-    worth = structure * 10 / np.log(10)
+    decibels = 10 / np.log(10)
     gains = [
-        v.after.psnr - v.before.psnr + worth * (v.after.ssim - v.before.ssim) for v in verdicts
+        v.after.psnr
+        - v.before.psnr
+        + decibels * structure * (v.after.ssim - v.before.ssim)
+        + decibels * edges * (v.before.gmsd - v.after.gmsd)
+        for v in verdicts
     ]
     return float(np.mean(gains)) if gains else 0.0

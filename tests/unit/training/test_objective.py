@@ -12,7 +12,8 @@ from skimage.metrics import structural_similarity
 from worker.training import precision
 from worker.training.degradations import Pixels, add_noise, blur
 from worker.training.frozen_base import load_frozen
-from worker.training.objective import structure_loss
+from worker.training.metrics import gmsd
+from worker.training.objective import edge_loss, structure_loss
 from worker.training.precision import autocast
 from worker.training.recipe import Recipe
 from worker.training.restoration import to_tensor
@@ -40,6 +41,19 @@ def test_the_structure_loss_is_what_scikit_image_calls_dissimilar(pixels: Pixels
 def test_equal_pictures_have_no_structure_loss(pixels: Pixels) -> None:
     picture = to_tensor([pixels])
     assert float(structure_loss(picture, picture)) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_edge_loss_is_what_pictures_are_judged_by(pixels: Pixels) -> None:
+    noisy = add_noise(pixels, 12, np.random.default_rng(4))
+    loss = edge_loss(to_tensor([noisy]), to_tensor([pixels]))
+    assert float(loss) == pytest.approx(gmsd(noisy, pixels), abs=1e-4)
+
+
+def test_equal_edges_have_a_slope(pixels: Pixels) -> None:
+    picture = to_tensor([pixels]).requires_grad_()
+    edge_loss(picture, picture.detach()).backward()  # type: ignore[no-untyped-call]
+    assert picture.grad is not None
+    assert bool(picture.grad.isfinite().all())
 
 
 def test_latents_of_a_folding_base_unfold_to_the_picture(small_base: Path, pixels: Pixels) -> None:
