@@ -11,6 +11,7 @@ Plane = NDArray[np.float64]
 
 SSIM_SIGMA = 1.5
 GMSD_CONSTANT = 170.0
+LUMA = (0.299, 0.587, 0.114)
 
 
 def psnr(picture: Pixels, reference: Pixels) -> float:
@@ -67,7 +68,7 @@ def _valid(plane: Plane, weights: Plane, axis: int) -> Plane:
 
 
 def _half_luma(picture: Pixels) -> Plane:
-    luma = picture.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+    luma = picture.astype(np.float64) @ np.array(LUMA)
     height, width = (side // 2 * 2 for side in luma.shape)
     return np.asarray(luma[:height, :width].reshape(height // 2, 2, width // 2, 2).mean((1, 3)))
 

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 import torch
 
+from worker.training.metrics import GMSD_CONSTANT, LUMA
 from worker.training.sampler import Step, advanced, noised, predicted
 
 # SSIM's constants for pixels in [-1, 1], and a flat window, which costs less than a Gaussian one.
 C1, C2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
 WINDOW = 7
 
-# GMSD's constant, and what the luma of pixels in [-1, 1] is multiplied by to be in grey levels.
-GMSD_CONSTANT, GREY_LEVELS = 170.0, 127.5
-LUMA = (0.299, 0.587, 0.114)
+# What differences of pixels in [-1, 1] are multiplied by to be in grey levels, as GMSD has them.
+GREY_LEVELS = 127.5
 
 Denoiser = Callable[[torch.Tensor, int], torch.Tensor]
 

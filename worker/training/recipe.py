@@ -29,11 +29,10 @@ class Recipe:
     `path` draws one noise level per picture and suits large ones. `horizon` is how many of the
     sampler's steps carry gradients; the last `whole_share` of the run uses all of them.
     `other_settings_share` of the batches run at a strength and a number of steps that a person may
-    choose instead. `structure` and `edges` are how much
-    1 - SSIM and GMSD weigh beside the squared error, where latents can be unfolded or pictures are
-    decoded.
-    `compare_pixels` measures the loss on decoded pictures instead of on latents. The weights that
-    are kept are the best at `strength` and at `judged_strengths`, in the mean.
+    choose instead. `structure` and `edges` are how much 1 - SSIM and GMSD weigh beside the squared
+    error, where latents can be unfolded or pictures are decoded. `compare_pixels` measures the loss
+    on decoded pictures instead of on latents. The weights that are kept are the best at `strength`
+    and at `judged_strengths`, in the mean.
     """
 
     name: str

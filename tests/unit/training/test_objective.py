@@ -18,6 +18,7 @@ from worker.training.precision import autocast
 from worker.training.recipe import Recipe
 from worker.training.restoration import to_tensor
 from worker.training.train import Places, train
+from worker.training.validation import Sample, Score, Verdict, mean_gain
 
 CPU = torch.device("cpu")
 
@@ -47,6 +48,16 @@ def test_the_edge_loss_is_what_pictures_are_judged_by(pixels: Pixels) -> None:
     noisy = add_noise(pixels, 12, np.random.default_rng(4))
     loss = edge_loss(to_tensor([noisy]), to_tensor([pixels]))
     assert float(loss) == pytest.approx(gmsd(noisy, pixels), abs=1e-4)
+
+
+def test_what_is_kept_is_judged_by_what_is_learnt(pixels: Pixels) -> None:
+    sample = Sample("photo", "noise", pixels, pixels)
+    verdict = Verdict(sample, 0.1, pixels, Score(30.0, 0.80, 0.06), Score(31.0, 0.90, 0.03))
+    decibels = 10 / np.log(10)
+
+    assert mean_gain([verdict]) == pytest.approx(1.0)
+    assert mean_gain([verdict], structure=2.0) == pytest.approx(1.0 + decibels * 2.0 * 0.10)
+    assert mean_gain([verdict], edges=6.0) == pytest.approx(1.0 + decibels * 6.0 * 0.03)
 
 
 def test_equal_edges_have_a_slope(pixels: Pixels) -> None:

@@ -57,7 +57,7 @@ class PretrainingLoss:
         damaged, clean, prompts = self._batch(random)
         embeddings = self._embed(prompts)
 
-        def denoise(z: torch.Tensor, timestep: Any) -> torch.Tensor:
+        def denoise(z: torch.Tensor, timestep: int) -> torch.Tensor:
             laid_out = z.contiguous(memory_format=torch.channels_last)
             with autocast(z.device):
                 noise: torch.Tensor = self._unet(laid_out, timestep, embeddings)[0]
