@@ -24,12 +24,13 @@ from shared.loras.catalog import Catalog
 from shared.params import JobParams, LoraRef
 from worker.attempt import engine_job
 from worker.choice import Chooser
+from worker.engine.haste import in_haste
 from worker.engine.interface import EngineJob, StopFlag
 from worker.engine.loading import load_base
 from worker.engine.profiles import choose_limits
 from worker.engine.step_engine import StepEngine
 from worker.outputs import encode_preview
-from worker.previews import PREVIEW_SIDE, PREVIEW_STEPS_ON_CPU, in_haste
+from worker.previews import PREVIEW_SIDE
 from worker.sources import load_source
 
 LORA = "denoise_tiny"
@@ -123,8 +124,7 @@ def parts(data: bytes) -> dict[str, float]:
     small = JobParams(loras=[LoraRef(name=LORA)], strength=0.4, seed=1, max_side=PREVIEW_SIDE)
     pixels = load_source(data, small)
     params, chosen = chooser.settle(small, pixels)
-    hasty = in_haste(params, PREVIEW_STEPS_ON_CPU)
-    job = replace(engine_job(pixels, hasty, chosen, StopFlag()), preview=False)
+    job = in_haste(engine_job(pixels, params, chosen, StopFlag()), "cpu")
     engine = StepEngine(loaded, choose_limits(loaded))
     measured = {"decode and scale the source": timed(lambda: load_source(data, small))}
     measured |= by_the_engine(engine, job)

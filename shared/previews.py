@@ -1,4 +1,4 @@
-"""Previews on demand: asked for now, answered within a second or dropped.
+"""Previews on demand: asked for now, answered within seconds or dropped.
 
 Owns the line from gateways to workers and back. A preview is not a job: nothing about it is
 recorded, and every key lives for seconds. A newer request of the same session supersedes an older

@@ -1,6 +1,6 @@
 """Answers preview requests beside the jobs, from a thread of its own.
 
-Owns size and haste: the engine lets previews overtake jobs. Errors go back to whoever asked, and
+Owns their size: the engine lets previews overtake jobs. Errors go back to whoever asked, and
 nothing is recorded.
 """
 
@@ -8,7 +8,6 @@ import threading
 import time
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 
 import structlog
 
@@ -18,7 +17,8 @@ from shared.params import JobParams
 from shared.previews import PATIENCE_SECONDS, PreviewLine, PreviewRequest
 from worker.attempt import engine_job
 from worker.choice import Chooser
-from worker.engine.interface import Engine, EngineEvent, EngineResult, Pixels, StopFlag, Urgency
+from worker.engine.haste import in_haste
+from worker.engine.interface import Engine, EngineEvent, EngineResult, Pixels, StopFlag
 from worker.guards.panel import Guards
 from worker.outputs import encode_preview
 from worker.sources import load_source
@@ -26,9 +26,6 @@ from worker.sources import load_source
 logger = structlog.get_logger(__name__)
 
 PREVIEW_SIDE = 256
-# A base as small as the embedded one is within 40 dB of its finished picture after a single step.
-PREVIEW_STEPS, PREVIEW_STEPS_ON_CPU = 2, 1
-
 # A source is 0.2 MB; a session is what one slider does.
 SOURCES_KEPT = 32
 SESSIONS_KEPT = 256
@@ -92,9 +89,7 @@ class PreviewServer:
         small = request.params.model_copy(update={"max_side": PREVIEW_SIDE, "upscale": 1.0})
         pixels = self._pixels(request.source.blob, small)
         params, chosen = self._chooser.settle(small, pixels)
-        steps = PREVIEW_STEPS_ON_CPU if self._engine.device == "cpu" else PREVIEW_STEPS
-        job = engine_job(pixels, in_haste(params, steps), chosen, stop)
-        job = replace(job, preview=False, urgency=Urgency.PREVIEW)
+        job = in_haste(engine_job(pixels, params, chosen, stop), self._engine.device)
         future = self._engine.submit(job, _ignore)
         # Guards and encoding have no place on the engine's thread, which calls back.
         future.add_done_callback(lambda done: self._delivery.submit(self._finish, request, done))
@@ -141,14 +136,6 @@ class PreviewServer:
             self._line.refuse(request, error)
         except RetouchError as away:
             logger.warning("preview not delivered", reason=str(away))
-
-
-def in_haste(params: JobParams, steps: int) -> JobParams:
-    """The same without guidance, in no more than so many steps, from the same strength of noise."""
-    strength = params.strength
-    assert strength is not None
-    fewer = (n for n in range(1, params.steps) if int(n * strength) == steps)
-    return params.model_copy(update={"steps": next(fewer, params.steps), "guidance_scale": 1.0})
 
 
 def _ignore(_event: EngineEvent) -> None:

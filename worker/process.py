@@ -184,8 +184,7 @@ class WorkerProcess:
         os._exit(code)
 
     def _give_up_device(self) -> None:
-        complains = self._engine.complaint() is not None
-        self._end(exits.WEIGHTS_CHANGED if complains else exits.DEVICE_LOST)
+        self._end(exits.for_complaint(self._engine.complaint()))
 
     def _describe(self) -> WorkerInfo:
         return WorkerInfo(

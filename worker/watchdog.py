@@ -15,6 +15,7 @@ import structlog
 
 from shared.errors import RetouchError
 from worker import exits
+from worker.engine.device_lost import DeviceLost
 
 logger = structlog.get_logger(__name__)
 
@@ -83,7 +84,7 @@ class Watchdog:
         idle_seconds: float,
         is_idle: Callable[[], bool],
         queued: Callable[[], int],
-        complaint: Callable[[], str | None] = lambda: None,
+        complaint: Callable[[], DeviceLost | None] = lambda: None,
         end: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -110,8 +111,8 @@ class Watchdog:
         """One round."""
         silence, limit = self._pulse.silence(), self._step_limit()
         if complaint := self._complaint():
-            logger.critical("the engine gives up", reason=complaint)
-            self._end(exits.WEIGHTS_CHANGED)
+            logger.critical("the engine gives up", reason=str(complaint))
+            self._end(exits.for_complaint(complaint))
         elif silence > limit:
             logger.critical("a step does not end", silent_seconds=silence, limit_seconds=limit)
             self._end(exits.HUNG)

@@ -90,7 +90,7 @@ class ColumnPool:
         for index, adapters in enumerate(sets):
             for key, scale in adapters:
                 span = self._spans[key]
-                gate[index, span.start : span.start + span.rank] = scale
+                gate[index, span.start : span.start + span.rank] += scale
         return gate
 
     def open(self, gate: torch.Tensor | None) -> None:

@@ -65,7 +65,13 @@ class Denoiser:
     def _output(self, inputs: Inputs) -> torch.Tensor:
         sample = inputs["sample"]
         added = {k.removeprefix(ADDED): v for k, v in inputs.items() if k.startswith(ADDED)}
-        with torch.autocast(sample.device.type, self._autocast, enabled=self._autocast is not None):
+        # Nothing is kept of weights that are exchanged in the middle, when a preview interrupts.
+        with torch.autocast(
+            sample.device.type,
+            self._autocast,
+            enabled=self._autocast is not None,
+            cache_enabled=False,
+        ):
             output: torch.Tensor = self._unet(
                 sample,
                 inputs["timestep"],

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import torch
@@ -15,10 +17,13 @@ from shared.errors import OutOfMemory
 from shared.jobs import Stage
 from shared.params import executed_steps
 from worker.engine.device_errors import translated
+from worker.engine.device_lost import DeviceLost
 from worker.engine.fidelity import apply_fidelity, crop_to, pad_to_multiple
+from worker.engine.haste import in_haste
 from worker.engine.interface import (
     EngineJob,
     EngineResult,
+    OnEvent,
     Pixels,
     PreviewReady,
     StageStarted,
@@ -26,13 +31,14 @@ from worker.engine.interface import (
 )
 from worker.engine.loading import STABLE_DIFFUSION, LoadedBase
 from worker.engine.peft_adapters import AdapterPool
-from worker.engine.pixels import scaled_to_side, to_pixels, to_tensor
-from worker.engine.thread import EngineThread, OnEvent
-
-PREVIEW_SIDE = 128
-
-# Latents come in whole cells of the autoencoder and of the UNet's halvings.
-SIDE_MULTIPLE = 16
+from worker.engine.pixels import (
+    PREVIEW_SIDE,
+    SIDE_MULTIPLE,
+    scaled_to_side,
+    to_pixels,
+    to_tensor,
+)
+from worker.engine.thread import EngineThread
 
 OnStep = Callable[[int], None]
 
@@ -58,7 +64,7 @@ class DiffusersEngine:
     def residency(self) -> dict[str, Any]:
         return {"base": "on_device", "loras": self._adapters.residents()}
 
-    def complaint(self) -> str | None:
+    def complaint(self) -> DeviceLost | None:
         return None
 
     def close(self) -> None:
@@ -82,6 +88,7 @@ class _Run:
         self._on_event = on_event
         self._seconds: dict[str, float] = {}
         self._part: tuple[str, float] | None = None
+        self._known = signature(loaded.pipeline.__call__).parameters
 
     def result(self) -> EngineResult:
         self._enter(Stage.LOADING)
@@ -89,41 +96,48 @@ class _Run:
             if self._job.preview:
                 self._preview()
             self._enter(Stage.ENCODING)
-            pixels = self._picture(self._job.pixels, self._told)
+            pixels = self._picture(self._job, self._told)
         self._close_part()
         return EngineResult(pixels, (), self._seconds)
 
     def _preview(self) -> None:
         self._close_part("preview")
         small = scaled_to_side(self._job.pixels, PREVIEW_SIDE)
-        pixels = self._picture(small, lambda _step: self._job.stop.check())
+        hasty = in_haste(replace(self._job, pixels=small), str(self._loaded.device))
+        pixels = self._picture(hasty, lambda _step: hasty.stop.check())
         self._on_event(PreviewReady(pixels))
 
     def _told(self, step: int) -> None:
         self._on_event(StepDone(step, executed_steps(self._job.steps, self._job.strength)))
         self._job.stop.check()
 
-    def _picture(self, pixels: Pixels, on_step: OnStep) -> Pixels:
-        source = to_tensor(pixels, self._loaded.device, self._loaded.dtype)
+    def _picture(self, job: EngineJob, on_step: OnStep) -> Pixels:
+        source = to_tensor(job.pixels, self._loaded.device, self._loaded.dtype)
         padded = pad_to_multiple(source, SIDE_MULTIPLE)
-        enter = self._enter if pixels is self._job.pixels else _ignore
+        enter = self._enter if job is self._job else _ignore
         with _before_first_call(self._denoiser, lambda: enter(Stage.DENOISING)):
-            output = self._denoise(padded, on_step)
+            output = self._denoise(job, padded, on_step)
         enter(Stage.DECODING)
         decoded = self._decode(output) if self._has_latents else output * 2 - 1
         return to_pixels(crop_to(self._faithful(padded, decoded), source))
 
-    def _denoise(self, padded: torch.Tensor, on_step: OnStep) -> torch.Tensor:
+    def _denoise(self, job: EngineJob, padded: torch.Tensor, on_step: OnStep) -> torch.Tensor:
         def after_step(_pipe: Any, index: int, _t: Any, state: dict[str, Any]) -> dict[str, Any]:
             on_step(index + 1)
             return state
 
-        job = self._job
         # diffusers runs no step at all where int(steps * strength) is 0; we run one.
         strength = max(job.strength, 1 / job.steps + 1e-9)
+        height, width = padded.shape[-2:]
+        # What one family does not know by name, another makes its own size or words of.
+        wishes = {
+            "negative_prompt": job.negative_prompt or None,
+            "height": height,
+            "width": width,
+        }
         answer = self._pipeline(
+            **{name: wish for name, wish in wishes.items() if name in self._known},
             prompt=job.prompt,
-            negative_prompt=job.negative_prompt or None,
             image=(padded + 1) / 2,
             strength=min(strength, 1.0),
             num_inference_steps=job.steps,

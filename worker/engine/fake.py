@@ -13,16 +13,18 @@ import numpy as np
 
 from shared.jobs import Stage
 from shared.params import executed_steps
+from worker.engine.device_lost import DeviceLost
 from worker.engine.faults import Faults
 from worker.engine.interface import (
     EngineJob,
     EngineResult,
+    OnEvent,
     Pixels,
     PreviewReady,
     StageStarted,
     StepDone,
 )
-from worker.engine.thread import EngineThread, OnEvent
+from worker.engine.thread import EngineThread
 
 
 class FakeEngine:
@@ -46,7 +48,7 @@ class FakeEngine:
     def residency(self) -> dict[str, Any]:
         return {"loras": []}
 
-    def complaint(self) -> str | None:
+    def complaint(self) -> DeviceLost | None:
         return self._faults.complaint()
 
     def close(self) -> None:

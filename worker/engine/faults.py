@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from worker.engine.device_lost import DeviceLost
+from worker.engine.device_lost import DeviceLost, WeightsChanged
 from worker.engine.interface import EngineJob
 
 _PROMPT = re.compile(r"^fault:(?P<action>[a-z_]+(?:=[\d.]+)?)@(?P<every>every-)?(?P<step>\d+)$")
@@ -27,7 +27,7 @@ class Faults:
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder) if folder else None
-        self._complaint: str | None = None
+        self._complaint: WeightsChanged | None = None
 
     def step(self, job: EngineJob, step: int) -> None:
         """A step is about to be executed."""
@@ -43,10 +43,11 @@ class Faults:
         """A step has been executed."""
         self.note("step_done", seed=job.seed, step=step)
 
-    def complaint(self) -> str | None:
+    def complaint(self) -> DeviceLost | None:
         """What the engine complains of, once `armed/complaint` says so; one process takes it."""
         if self._complaint is None and self._folder is not None:
-            self._complaint = self._take("complaint")
+            said = self._take("complaint")
+            self._complaint = WeightsChanged(said) if said else None
         return self._complaint
 
     def note(self, what: str, **facts: object) -> None:

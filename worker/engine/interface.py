@@ -1,8 +1,7 @@
 """What an engine takes and gives. Everything outside worker/engine/ knows only this.
 
 An engine owns one device. It is handed pixels and settled parameters, and tells through events how
-far it is. It knows nothing of the ledger, of Celery or of files: a step-level engine can take the
-place of a one-job engine without a change elsewhere.
+far it is. It knows nothing of the ledger, of Celery or of files.
 """
 
 import threading
@@ -20,6 +19,7 @@ from shared.errors import JobCanceled, LeaseLost
 from shared.jobs import Stage
 from shared.loras.entry import LoraEntry
 from shared.params import Fidelity
+from worker.engine.device_lost import DeviceLost
 
 Pixels = npt.NDArray[np.uint8]
 """A picture: height x width x 3, RGB, 8 bit."""
@@ -109,6 +109,7 @@ class PreviewReady:
 
 
 EngineEvent = StageStarted | StepDone | PreviewReady
+OnEvent = Callable[[EngineEvent], None]
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,7 @@ class Engine(Protocol):
     rows: int
     small_rows: int
 
-    def submit(
-        self, job: EngineJob, on_event: Callable[[EngineEvent], None]
-    ) -> "Future[EngineResult]":
+    def submit(self, job: EngineJob, on_event: OnEvent) -> "Future[EngineResult]":
         """Queue a job. `on_event` is called from the engine's thread and must return at once.
 
         The future fails with a RetouchError, or with the StopFlag's reason.
@@ -145,7 +144,7 @@ class Engine(Protocol):
     def residency(self) -> dict[str, Any]:
         """What is loaded where, for people to read."""
 
-    def complaint(self) -> str | None:
+    def complaint(self) -> DeviceLost | None:
         """Why this engine can make no good picture any more, so that its process has to end."""
 
     def close(self) -> None:

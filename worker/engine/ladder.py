@@ -1,17 +1,17 @@
 """Out of memory is a ladder, not a death: each rung gives something up and tries again.
 
-Owns the rungs' order. What a row made necessary holds for its own later units, and for no others'.
+Owns the rungs' order. What a row made necessary holds for its own later units, and for no others':
+rows that do not fit together are tried in smaller company first, so that only those climb further
+that do not fit alone.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import structlog
 import torch
 
 logger = structlog.get_logger(__name__)
-
-Row = TypeVar("Row")
 
 
 class Relief(Protocol):
@@ -23,13 +23,24 @@ class Relief(Protocol):
     def restore(self) -> None: ...
 
 
+class Climber(Protocol):
+    """A row, as the ladder sees it."""
+
+    degraded: list[str]
+
+    def degrade(self, *codes: str) -> None: ...
+    def fit_among(self, count: int) -> None: ...
+
+
+Row = TypeVar("Row", bound=Climber)
+
+
 class DoesNotFit(Exception, Generic[Row]):
     """Raised above the last rung, with the one row that does not fit by itself."""
 
-    def __init__(self, row: Row, given_up: Sequence[str]) -> None:
+    def __init__(self, row: Row) -> None:
         super().__init__("the device cannot hold this row")
         self.row = row
-        self.given_up = given_up
 
 
 class Ladder:
@@ -37,67 +48,68 @@ class Ladder:
 
     def __init__(self, relief: Relief) -> None:
         self._relief = relief
+        self._lasting = {"vae_tiling": relief.tile, "model_offload": relief.offload}
         self._standing: set[str] = set()
 
-    def climb(
-        self,
-        rows: Sequence[Row],
-        work: Callable[[list[Row]], None],
-        needed: Collection[str] = (),
-    ) -> list[str]:
-        """Do `work` on all rows, together if they fit; the codes of what was given up for it.
+    def climb(self, rows: Sequence[Row], work: Callable[[list[Row]], None]) -> None:
+        """Do `work` on all rows, together if they fit; each learns what was given up for it.
 
-        `needed` is what these rows made necessary before. `work` changes its rows only when it
-        succeeds. Raises DoesNotFit.
+        `work` changes its rows only when it succeeds. Raises DoesNotFit; rows that had their turn
+        before that one are done.
         """
-        groups, given_up = [list(rows)], list[str]()
-        rungs = self._rungs(groups)
-        self._stand_on(rungs, needed)
-        for code, rung in rungs:
-            # Also after a rung that gave up nothing: memory that was freed may be in one piece now.
-            if self._all_done(groups, work):
-                return given_up
-            if rung():
-                given_up.append(code)
-                self._standing.add(code)
-                logger.warning("out of memory", gave_up=code)
-        if not self._all_done(groups, work):
-            raise DoesNotFit(groups[0][0], given_up)
-        return given_up
+        self._stand_where_needed(rows)
+        waiting = [list(rows)]
+        while waiting:
+            waiting = [*self._tried(waiting.pop(0), work), *waiting]
 
-    def _stand_on(
-        self, rungs: Sequence[tuple[str, Callable[[], bool]]], needed: Collection[str]
-    ) -> None:
+    def _tried(self, group: list[Row], work: Callable[[list[Row]], None]) -> list[list[Row]]:
+        """Do the work of a group; the smaller groups that it must be done in, where it must."""
+        is_alone = len(group) == 1
+        rungs = {"adapters_evicted": self._relief.evict_adapters}
+        for code, rung in (rungs | (self._lasting if is_alone else {})).items():
+            # Also after a rung that gave up nothing: memory that was freed may be in one piece now.
+            if _fits(group, work):
+                return []
+            if rung():
+                self._standing |= {code} & set(self._lasting)
+                logger.warning("out of memory", gave_up=code, rows=len(group))
+                for row in group:
+                    row.degrade(code)
+        if _fits(group, work):
+            return []
+        if is_alone:
+            raise DoesNotFit(group[0])
+        return _halves(group)
+
+    def _stand_where_needed(self, rows: Sequence[Row]) -> None:
         """Take back what others needed, give up again what these rows need."""
-        if self._standing - set(needed):
-            self._relief.restore()
-            self._standing.clear()
-        for code, rung in rungs:
+        needed = {code for row in rows for code in row.degraded}
+        if self._standing - needed:
+            try:
+                self._relief.restore()
+                self._standing.clear()
+            except torch.OutOfMemoryError:
+                # What others have taken since has no place beside it: these rows go on without.
+                for row in rows:
+                    row.degrade(*sorted(self._standing))
+        for code, rung in self._lasting.items():
             if code in needed and code not in self._standing and rung():
                 self._standing.add(code)
 
-    def _rungs(self, groups: list[list[Row]]) -> list[tuple[str, Callable[[], bool]]]:
-        return [
-            ("adapters_evicted", self._relief.evict_adapters),
-            ("vae_tiling", self._relief.tile),
-            ("smaller_batch", lambda: _split(groups)),
-            ("model_offload", self._relief.offload),
-        ]
 
-    def _all_done(self, groups: list[list[Row]], work: Callable[[list[Row]], None]) -> bool:
-        try:
-            while groups:
-                work(groups[0])
-                groups.pop(0)
-        except torch.OutOfMemoryError:
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            return False
-        return True
+def _fits(group: list[Row], work: Callable[[list[Row]], None]) -> bool:
+    try:
+        work(group)
+    except torch.OutOfMemoryError:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return False
+    return True
 
 
-def _split(groups: list[list[Row]]) -> bool:
-    """From now on one row at a time."""
-    together = any(len(group) > 1 for group in groups)
-    groups[:] = [[row] for group in groups for row in group]
-    return together
+def _halves(group: list[Row]) -> list[list[Row]]:
+    middle = (len(group) + 1) // 2
+    logger.warning("out of memory", gave_up="smaller_batch", rows=len(group))
+    for row in group:
+        row.fit_among(middle)
+    return [group[:middle], group[middle:]]

@@ -64,7 +64,7 @@ def load_base(
     Raises OSError where a folder or hub id has no checkpoint that diffusers can read.
     """
     base = identify_base(base_model)
-    dtype = torch.float32 if device.type == "cpu" else torch.float16
+    dtype = _weights_dtype(base, device)
     pipeline = _from_pretrained(base, base_model, dtype)
     if base.id in STABLE_DIFFUSION or base is SDXL:
         pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
@@ -80,6 +80,16 @@ def load_base(
         "base loaded", base=base.id, device=str(device), profile=profile, sums_in_half=quick
     )
     return LoadedBase(pipeline, base, device, dtype, choose_autocast(device, precision), profile)
+
+
+def _weights_dtype(base: Base, device: torch.device) -> torch.dtype:
+    if device.type == "cpu":
+        return torch.float32
+    # Transformers such as FLUX were trained in bfloat16, and overflow in float16.
+    is_transformer = base.id not in STABLE_DIFFUSION and base is not SDXL
+    if is_transformer and device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.bfloat16
+    return torch.float16
 
 
 def _place(pipeline: Any, device: torch.device, profile: str) -> None:

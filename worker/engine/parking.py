@@ -23,10 +23,10 @@ class Parking:
         return True
 
     def unpark(self) -> None:
-        """Bring the modules back to stay."""
+        """Bring the modules back to stay. Where the device has no room they stay parked."""
         if self._parked:
-            self._parked = False
             self._move(self._device)
+            self._parked = False
 
     @contextmanager
     def present(self) -> Iterator[None]:
@@ -41,5 +41,11 @@ class Parking:
             self._move(torch.device("cpu"))
 
     def _move(self, device: torch.device) -> None:
-        for module in self._modules:
-            module.to(device)
+        """All of the modules or none."""
+        try:
+            for module in self._modules:
+                module.to(device)
+        except torch.OutOfMemoryError:
+            for module in self._modules:
+                module.to("cpu")
+            raise

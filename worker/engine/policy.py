@@ -1,7 +1,8 @@
 """Which rows the device works on next.
 
-Pure: rows in, rows out. Previews go first, interactive before batch, and age counts: a row that has
-waited longer than the others' advantage overtakes them, so that none starves.
+Pure: rows in, rows out. Previews go first, but leave a job one unit of work after so many of their
+own. Interactive goes before batch, and age counts: a batch row that has waited for longer than the
+others' advantage overtakes them. So none starves, and a preview waits for one unit at the most.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -9,8 +10,11 @@ from typing import Protocol, TypeVar
 
 from worker.engine.interface import Urgency
 
-# The advantage over a row of the next class, in units of work that the engine does meanwhile.
-ADVANTAGE = {Urgency.PREVIEW: 0, Urgency.INTERACTIVE: 200, Urgency.BATCH: 1000}
+# By how much later a row may have come and still go first, in units of work.
+ADVANTAGE = {Urgency.PREVIEW: 0, Urgency.INTERACTIVE: 0, Urgency.BATCH: 800}
+
+# Units of previews in a row, about four of them, before a job has one of its own.
+PREVIEWS_IN_A_ROW = 12
 
 
 class Waiting(Protocol):
@@ -35,17 +39,23 @@ def score(row: Waiting) -> int:
     return row.arrived + ADVANTAGE[row.urgency]
 
 
-def next_row(rows: Sequence[Candidate], limit: Callable[[Candidate], int]) -> Candidate | None:
+def next_row(
+    rows: Sequence[Candidate], limit: Callable[[Candidate], int], previews_in_a_row: int = 0
+) -> Candidate | None:
     """The ready row whose unit of work comes next, if there is one.
 
-    Of the best rows, as many as may step with the very best (`limit`), those that cannot step yet
-    or no more go before those that step, so that steps are shared by as many rows as may share
-    them. A preview waits for nobody.
+    `previews_in_a_row` units of previews have been done since the last one of a job. Of the best
+    jobs, as many as may step with the very best (`limit`), those that cannot step yet or no more go
+    before those that step, so that steps are shared by as many rows as may share them.
     """
-    active = sorted((row for row in rows if row.is_ready), key=score)
-    active = active[: limit(active[0])] if active else []
-    if not active or active[0].urgency is Urgency.PREVIEW:
-        return active[0] if active else None
+    ready = sorted((row for row in rows if row.is_ready), key=score)
+    previews = [row for row in ready if row.urgency is Urgency.PREVIEW]
+    jobs = [row for row in ready if row.urgency is not Urgency.PREVIEW]
+    if previews and (not jobs or previews_in_a_row < PREVIEWS_IN_A_ROW):
+        return previews[0]
+    if not jobs:
+        return None
+    active = jobs[: limit(jobs[0])]
     return next((row for row in active if not row.steps_next), active[0])
 
 

@@ -17,15 +17,18 @@ class UnitsRelief:
         self.restore()
 
     def evict_adapters(self) -> bool:
-        """Drop every LoRA, cached source, recording and built part that no job holds."""
+        """Drop every merged LoRA, cached source, recording and built part that no job holds, and on
+        a CPU, whose memory they are in, the LoRAs that were read.
+        """
         graphs = self._units.denoiser.graphs
-        caches = (
-            self._adapters.drop_unused,
+        caches = [
             self._units.merger.merged.drop_unused,
             self._units.codec.forget,
             graphs.forget if graphs is not None else lambda: 0,
             self._units.parts.forget,
-        )
+        ]
+        if self._units.is_on_cpu:
+            caches.append(self._adapters.drop_unused)
         return sum(drop() for drop in caches) > 0
 
     def tile(self) -> bool:
@@ -38,11 +41,15 @@ class UnitsRelief:
         return any(parked)
 
     def restore(self) -> None:
-        """Back to what the profile is, and forget what was encoded in tiles."""
-        self._units.codec.forget()
-        self._units.codec.tile(self._tiles)
+        """Back to what the profile is, and forget what was encoded in tiles.
+
+        Raises torch.OutOfMemoryError, with nothing changed but what had room, where what waits in
+        main memory cannot come back.
+        """
         for parking in (self._units.codec.parking, self._units.prompts.parking):
             if self._parks:
                 parking.park()
             else:
                 parking.unpark()
+        self._units.codec.forget()
+        self._units.codec.tile(self._tiles)

@@ -3,27 +3,29 @@
 Owns a row's state between units of work. Knows nothing of how the units are done.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Any
 
 import torch
 
-from worker.engine.interface import EngineEvent, EngineJob, EngineResult, Pixels, Urgency
+from worker.engine.interface import (
+    EngineEvent,
+    EngineJob,
+    EngineResult,
+    OnEvent,
+    Pixels,
+    Urgency,
+)
 from worker.engine.lora_file import AdapterWeights
 from worker.engine.merging import AdapterSet
 from worker.engine.prompts import Condition
 from worker.engine.schedule import StepPlan
 
-OnEvent = Callable[[EngineEvent], None]
 
-
-class Unit(Enum):
-    """What a row needs next."""
+class Unit(IntEnum):
+    """What a row needs next, in the order of its life."""
 
     ENCODE = auto()
     STEP = auto()
@@ -35,7 +37,8 @@ class Row:
     """A job, or a job's preview, in the engine. Latents are [1, C, h, w].
 
     `adapters` settles when the LoRA files are read; until then the row is not ready. A job's
-    preview shares the job's adapters and does not own them.
+    preview shares the job's adapters and does not own them. `told` and `steps_told` are what its
+    owner has heard, `company` is with how many it fits the device where that was found out.
     """
 
     job: EngineJob
@@ -49,6 +52,8 @@ class Row:
     unit: Unit = Unit.ENCODE
     told: Unit | None = None
     step: int = 0
+    steps_told: int = 0
+    company: int | None = None
     plan: StepPlan | None = None
     source: torch.Tensor | None = None
     padded: torch.Tensor | None = None
@@ -80,7 +85,8 @@ class Row:
 
     @property
     def bucket(self) -> tuple[Any, ...]:
-        """What rows must share to step together: the latents' shape and, in merged mode, the LoRAs.
+        """What rows must share to step together: the latents' shape, in merged mode the LoRAs, and
+        with how many they fit.
 
         Rows whose LoRAs are in the column pool, or who have none, share steps whatever the LoRA.
         A deterministic row steps alone: sums in a larger batch are added in another order.
@@ -89,25 +95,31 @@ class Row:
         if self.job.deterministic:
             return (tuple(self.latents.shape), id(self))
         free = self.pooled or not self.adapter_set
-        return (tuple(self.latents.shape), None if free else self.adapter_set)
+        return (tuple(self.latents.shape), None if free else self.adapter_set, self.company)
+
+    def most_together(self, limit: int) -> int:
+        """How many may step together, this row included, where the engine allows `limit`."""
+        return limit if self.company is None else min(limit, self.company)
 
     def tell(self, event: EngineEvent) -> None:
         """Tell the row's owner, if it wants to know."""
         if self.on_event is not None:
             self.on_event(event)
 
-    def degrade(self, codes: Sequence[str]) -> None:
+    def degrade(self, *codes: str) -> None:
         """Remember what was given up for this row."""
         self.degraded += [code for code in codes if code not in self.degraded]
 
+    def fit_among(self, count: int) -> None:
+        """From now on step with so many at the most, itself included."""
+        self.company = count
+        self.degrade("smaller_batch")
+
     def restart(self, pixels: Pixels) -> None:
-        """Begin anew with other pixels."""
-        self.pixels, self.unit, self.step, self.told = pixels, Unit.ENCODE, 0, None
+        """Begin anew with other pixels. What was told stays told: progress never goes back."""
+        self.pixels, self.unit, self.step = pixels, Unit.ENCODE, 0
         self.latents = self.previous = None
 
-    @contextmanager
-    def timed(self, part: str) -> Iterator[None]:
-        """Add the block's time to `part`."""
-        started = time.perf_counter()
-        yield
-        self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - started
+    def spend(self, part: str, seconds: float) -> None:
+        """Add time to a part of the work."""
+        self.seconds[part] = self.seconds.get(part, 0.0) + seconds

@@ -10,6 +10,7 @@ import queue
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,10 +23,12 @@ from shared.jobs import Stage
 from worker.adapters import Residency
 from worker.engine.built.shelf import Shelf
 from worker.engine.device_errors import translated
-from worker.engine.device_lost import DeviceLost
+from worker.engine.device_lost import DeviceLost, WeightsChanged
+from worker.engine.haste import in_haste
 from worker.engine.interface import (
     EngineJob,
     EngineResult,
+    OnEvent,
     Pixels,
     PreviewReady,
     StageStarted,
@@ -36,17 +39,15 @@ from worker.engine.interruption import Interruption
 from worker.engine.ladder import DoesNotFit, Ladder
 from worker.engine.loading import LoadedBase
 from worker.engine.lora_file import AdapterWeights, read_adapter
-from worker.engine.pixels import scaled_to_side
+from worker.engine.pixels import PREVIEW_SIDE, scaled_to_side
 from worker.engine.policy import companions, next_row
 from worker.engine.profiles import USUAL_PIXELS, EngineLimits
 from worker.engine.relief import UnitsRelief
-from worker.engine.rows import OnEvent, Row, Unit
+from worker.engine.rows import Row, Unit
 from worker.engine.units import Units
 from worker.engine.weights_guard import WeightsGuard
 
 logger = structlog.get_logger(__name__)
-
-PREVIEW_SIDE = 128
 
 # A picture that does not fit is tried again with sides this much smaller, down to a least side.
 SHRINK = 0.75
@@ -70,7 +71,7 @@ class StepEngine:
         self._units = Units(loaded, limits, shelf)
         self._ladder = Ladder(UnitsRelief(self._units, self.adapters, limits.profile))
         self._guard = WeightsGuard(self._pipeline, self._units.merger.pristine)
-        self._complaint: str | None = None
+        self._complaint: DeviceLost | None = None
         if loaded.device.type == "cpu":
             networks = (loaded.pipeline.unet, loaded.pipeline.vae)
             self._interruption = Interruption(networks, self._let_previews_through)
@@ -78,21 +79,24 @@ class StepEngine:
         self._at_work: list[Row] = []
         self._inbox: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
         self._clock = 0
+        self._previews_in_a_row = 0
         self._closing = False
+        self._door = threading.Lock()
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="lora")
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._thread.start()
 
     def submit(self, job: EngineJob, on_event: OnEvent) -> "Future[EngineResult]":
         future: Future[EngineResult] = Future()
-        if self._closing or self._complaint:
-            future.set_exception(DeviceLost(self._complaint) if self._complaint else LeaseLost())
-            return future
-        reading = self._readers.submit(self._read_adapters, job)
-        row = Row(job, job.pixels, on_event, future, reading, job.urgency)
-        if job.preview:
-            self._inbox.put(_preview_of(row))
-        self._inbox.put(row)
+        with self._door:
+            if self._closing:
+                future.set_exception(LeaseLost())
+                return future
+            reading = self._reading(job)
+            row = Row(job, job.pixels, on_event, future, reading, job.urgency)
+            if job.preview:
+                self._inbox.put(_preview_of(row, self.device))
+            self._inbox.put(row)
         reading.add_done_callback(lambda _: self._inbox.put(None))
         return future
 
@@ -111,7 +115,7 @@ class StepEngine:
             "weight_checks": self._guard.rounds,
         }
 
-    def complaint(self) -> str | None:
+    def complaint(self) -> DeviceLost | None:
         return self._complaint
 
     def forget_loras(self) -> None:
@@ -123,10 +127,23 @@ class StepEngine:
         self.adapters.drop_unused()
 
     def close(self) -> None:
-        self._closing = True
-        self._inbox.put(None)
+        with self._door:
+            self._closing = True
+            self._inbox.put(None)
         self._thread.join()
         self._readers.shutdown()
+
+    def _reading(self, job: EngineJob) -> "Future[list[AdapterWeights]]":
+        """The job's LoRAs; at once where none must be read, whatever others wait for."""
+        known = set(self.adapters.keys()) if job.loras else set()
+        if any(entry.sha256 not in known for entry, _ in job.loras):
+            return self._readers.submit(self._read_adapters, job)
+        held: Future[list[AdapterWeights]] = Future()
+        try:
+            held.set_result(self._read_adapters(job))
+        except BaseException as error:
+            held.set_exception(error)
+        return held
 
     def _read_adapters(self, job: EngineJob) -> list[AdapterWeights]:
         """Runs beside the engine's steps. Every adapter is pinned until the row has left."""
@@ -143,24 +160,38 @@ class StepEngine:
 
     def _loop(self) -> None:
         with torch.inference_mode():
-            while self._admit():
-                self._drop_stopped()
-                row = self._next_row()
-                if row is not None:
-                    self._clock += 1
-                    self._work(row)
-                if self._guard.is_due(idle=False):
-                    self._check_weights()
+            goes_on = True
+            while goes_on:
+                try:
+                    goes_on = self._turn()
+                except BaseException as error:
+                    logger.exception("the engine broke")
+                    self._complain(DeviceLost(f"the engine broke: {error!r}"))
+
+    def _turn(self) -> bool:
+        """One look around and one unit of work, or a wait for some; False at the end."""
+        if not self._admit():
+            return False
+        self._drop_stopped()
+        row = self._next_row()
+        if row is not None:
+            self._work(row)
+        if self._guard.is_due(idle=False):
+            self._check_weights()
+        return True
 
     def _check_weights(self) -> None:
-        """Whatever is made with spoiled weights is worth nothing: nobody gets it."""
         changed = self._guard.look()
-        if changed is None or self._complaint:
-            return
-        self._complaint = f"the base's weights have changed ({changed})"
-        logger.critical("weights changed", tensor=changed, device=self.device)
+        if changed is not None:
+            self._complain(WeightsChanged(f"the base's weights have changed ({changed})"))
+
+    def _complain(self, complaint: DeviceLost) -> None:
+        """Whatever this engine would make is worth nothing: nobody gets it."""
+        self._complaint = self._complaint or complaint
+        logger.critical("no good pictures any more", reason=str(complaint), device=self.device)
         for row in list(self._rows):
-            self._leave(row, DeviceLost(self._complaint))
+            with suppress(BaseException):  # its future has the reason; what it held dies with us
+                self._leave(row, complaint)
 
     def _admit(self) -> bool:
         """Take in what has arrived, waiting when there is nothing to do; False at the end."""
@@ -182,7 +213,6 @@ class StepEngine:
         self._take_arrivals()
         while (row := self._overtaking()) is not None:
             with self._units.aside():
-                self._clock += 1
                 self._work(row)
 
     def _overtaking(self) -> Row | None:
@@ -194,19 +224,22 @@ class StepEngine:
         return row
 
     def _next_row(self) -> Row | None:
-        return next_row(self._rows, self._rows_with)
+        return next_row(self._rows, self._rows_with, self._previews_in_a_row)
 
     def _rows_with(self, row: Row) -> int:
         """How many rows may step together where this one does."""
         if row.urgency is Urgency.PREVIEW and self._limits.pixels_per_step:
             return 1  # company takes its time there
         height, width = row.pixels.shape[:2]
-        return self._limits.rows_for(height * width)
+        return row.most_together(self._limits.rows_for(height * width))
 
     def _take(self, row: Row | None) -> None:
-        if row is not None:
-            row.arrived = self._clock
-            self._rows.append(row)
+        if row is None:
+            return
+        row.arrived = self._clock
+        self._rows.append(row)
+        if self._complaint is not None:
+            self._leave(row, self._complaint)
 
     def _drop_stopped(self, previews_only: bool = False) -> None:
         for row in list(self._rows):
@@ -218,6 +251,9 @@ class StepEngine:
                 self._leave(row, reason)
 
     def _work(self, row: Row) -> None:
+        self._clock += 1
+        is_preview = row.urgency is Urgency.PREVIEW
+        self._previews_in_a_row = self._previews_in_a_row + 1 if is_preview else 0
         company = self._company(row) if row.unit is Unit.STEP else [row]
         rows = [each for each in company if self._begins(each)]
         if not rows:
@@ -244,10 +280,8 @@ class StepEngine:
         """Do the rows' next unit; one that fails in company must not take the others with it."""
         before = [(row, row.step) for row in rows]
         try:
-            needed = {code for row in rows for code in row.degraded}
-            given_up = self._ladder.climb(rows, self._unit, needed)
+            self._ladder.climb(rows, self._unit)
         except DoesNotFit as misfit:
-            misfit.row.degrade(misfit.given_up)
             self._shrink(misfit.row)
         except BaseException as error:
             if len(rows) == 1:
@@ -255,9 +289,6 @@ class StepEngine:
                 return
             for row in [row for row, step in before if row.step == step]:
                 self._attempt([row])
-        else:
-            for row in rows:
-                row.degrade(given_up)
 
     def _company(self, row: Row) -> list[Row]:
         free = [each.steps_next and each not in self._at_work for each in self._rows]
@@ -276,6 +307,9 @@ class StepEngine:
             rows[0].finished = self._units.decode(rows[0])
 
     def _tell_step(self, row: Row) -> None:
+        if row.step <= row.steps_told:
+            return  # done again in a smaller size
+        row.steps_told = row.step
         try:
             row.tell(StepDone(row.step, row.total_steps))
         except BaseException as error:
@@ -283,7 +317,7 @@ class StepEngine:
             row.job.stop.stop(error)
 
     def _tell_stage(self, row: Row) -> None:
-        if row.told is row.unit:
+        if row.told is not None and row.told >= row.unit:
             return
         row.told = row.unit
         if row.unit is Unit.ENCODE:
@@ -321,15 +355,15 @@ class StepEngine:
             return
         logger.warning("out of memory", gave_up="smaller_side", side=side)
         row.restart(scaled_to_side(row.pixels, side))
-        row.degrade(["smaller_side"])
+        row.degrade("smaller_side")
 
 
-def _preview_of(row: Row) -> Row:
+def _preview_of(row: Row, device: str) -> Row:
     """A small row that goes first and whose result is an event of the large one."""
     small = scaled_to_side(row.pixels, PREVIEW_SIDE)
-    job = replace(row.job, pixels=small, preview=False)
+    job = in_haste(replace(row.job, pixels=small), device)
     future: Future[EngineResult] = Future()
-    preview = Row(job, small, None, future, row.adapters, Urgency.PREVIEW, owns_adapters=False)
+    preview = Row(job, small, None, future, row.adapters, job.urgency, owns_adapters=False)
 
     def show(done: "Future[EngineResult]") -> None:
         if done.exception() is None:

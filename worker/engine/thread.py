@@ -9,9 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from shared.errors import LeaseLost
-from worker.engine.interface import EngineEvent, EngineJob, EngineResult
+from worker.engine.interface import EngineJob, EngineResult, OnEvent
 
-OnEvent = Callable[[EngineEvent], None]
 Work = Callable[[EngineJob, OnEvent], EngineResult]
 
 
@@ -23,17 +22,26 @@ class EngineThread:
         self._line: queue.SimpleQueue[tuple[EngineJob, OnEvent, Future[EngineResult]] | None] = (
             queue.SimpleQueue()
         )
+        self._is_open = True
+        self._door = threading.Lock()
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._thread.start()
 
     def submit(self, job: EngineJob, on_event: OnEvent) -> "Future[EngineResult]":
+        """The future fails with LeaseLost after `close`."""
         future: Future[EngineResult] = Future()
-        self._line.put((job, on_event, future))
+        with self._door:
+            if self._is_open:
+                self._line.put((job, on_event, future))
+                return future
+        future.set_exception(LeaseLost())
         return future
 
     def close(self) -> None:
         """Finish what is in line, refuse what comes later, end the thread."""
-        self._line.put(None)
+        with self._door:
+            self._is_open = False
+            self._line.put(None)
         self._thread.join()
 
     def _loop(self) -> None:
@@ -44,10 +52,3 @@ class EngineThread:
                 future.set_result(self._work(job, on_event))
             except BaseException as error:
                 future.set_exception(error)
-        self._refuse_latecomers()
-
-    def _refuse_latecomers(self) -> None:
-        while not self._line.empty():
-            item = self._line.get()
-            if item is not None:
-                item[2].set_exception(LeaseLost())

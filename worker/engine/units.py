@@ -24,14 +24,11 @@ from worker.engine.interface import Pixels
 from worker.engine.loading import LoadedBase
 from worker.engine.lora_file import AdapterWeights
 from worker.engine.merging import WeightMerger
-from worker.engine.pixels import to_pixels, to_tensor
+from worker.engine.pixels import SIDE_MULTIPLE, to_pixels, to_tensor
 from worker.engine.profiles import USUAL_PIXELS, EngineLimits
 from worker.engine.prompts import PromptEncoder
 from worker.engine.rows import Row, Unit
 from worker.engine.schedule import Schedule
-
-# Latents come in whole cells of the autoencoder and of the UNet's halvings.
-SIDE_MULTIPLE = 16
 
 
 class Units:
@@ -50,8 +47,13 @@ class Units:
         self._columns = ColumnPool(unet)
         # Rows that step alone are cheaper with their LoRAs in the weights, where these are at hand.
         self._alone = limits.rows_for(USUAL_PIXELS) == 1
+        self._seconds_aside = 0.0
         record = record_on_cuda() if limits.graphs else None
         self.denoiser = Denoiser(unet, self._columns, loaded.autocast, record, self.parts)
+
+    @property
+    def is_on_cpu(self) -> bool:
+        return self._device.type == "cpu"
 
     def loras_on_device(self) -> dict[str, Any]:
         """What is ready for a step, and what putting it there has cost, for people to read."""
@@ -77,9 +79,9 @@ class Units:
 
     def encode(self, row: Row) -> None:
         """Prompt, picture and noise: afterwards the row can step."""
-        with row.timed("loading"):
+        with self._timed(row, "loading"):
             self._put_adapters(row)
-        with row.timed("encoding"), self.parts.telling([row.ran_by]):
+        with self._timed(row, "encoding"), self.parts.telling([row.ran_by]):
             job = row.job
             plan = self._schedule.plan(job.steps, job.strength)
             source = to_tensor(row.pixels, self._device, self._dtype)
@@ -102,17 +104,17 @@ class Units:
 
     def step(self, rows: Sequence[Row]) -> None:
         """One denoising step of every row; all must share a bucket."""
-        with rows[0].timed("loading"):
+        with self._timed(rows[0], "loading"):
             self._put_adapters(rows[0])
-        started = time.perf_counter()
+        started = self._now()
         with self.parts.telling([row.ran_by for row in rows]):
             fresh = self._stepped(rows)
-        share = (time.perf_counter() - started) / len(rows)
+        share = (self._now() - started) / len(rows)
         for row, (latents, data) in zip(rows, fresh, strict=True):
             assert row.plan is not None
             row.latents, row.previous = latents, data
             row.step += 1
-            row.seconds["denoising"] = row.seconds.get("denoising", 0.0) + share
+            row.spend("denoising", share)
             if row.step == len(row.plan):
                 row.unit = Unit.DECODE
 
@@ -126,21 +128,32 @@ class Units:
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Units in the block may interrupt another one: it finds weights and gate as they were."""
-        plain = torch.autocast(self._device.type, enabled=False)
+        plain, started = torch.autocast(self._device.type, enabled=False), self._now()
         with plain, self._columns.aside(), self.merger.aside():
             yield
+        self._seconds_aside += self._now() - started
 
     def decode(self, row: Row) -> Pixels:
         """The finished picture, exactly as large as the source."""
         assert row.latents is not None
         assert row.padded is not None
         assert row.source is not None
-        with row.timed("decoding"), self.parts.telling([row.ran_by]):
+        with self._timed(row, "decoding"), self.parts.telling([row.ran_by]):
             decoded = self.codec.decode(row.latents).to(row.padded.dtype)
             if row.reconstruction is not None:
                 lost = row.reconstruction.to(row.padded.dtype)
                 decoded = apply_fidelity(row.job.fidelity, row.padded, decoded, lost)
             return to_pixels(crop_to(decoded, row.source))
+
+    def _now(self) -> float:
+        """A clock that stands still for a unit while another interrupts it."""
+        return time.perf_counter() - self._seconds_aside
+
+    @contextmanager
+    def _timed(self, row: Row, part: str) -> Iterator[None]:
+        started = self._now()
+        yield
+        row.spend(part, self._now() - started)
 
     def _put_adapters(self, row: Row) -> None:
         weights = row.adapters.result()

@@ -22,8 +22,7 @@ from tests.support.workers import picture, spec_with_picture
 from worker.attempt import engine_job
 from worker.choice import Chooser
 from worker.engine.fake import FakeEngine
-from worker.engine.interface import EngineJob, EngineResult, StopFlag, Urgency
-from worker.engine.thread import OnEvent
+from worker.engine.interface import EngineJob, EngineResult, OnEvent, StopFlag, Urgency
 from worker.guards.panel import Guards
 from worker.leases import LeaseKeeper
 from worker.probe import NoProbe

@@ -14,17 +14,18 @@ from PIL import Image
 from shared.blobs import BlobStore, open_blobs
 from shared.errors import ImageNotFound, NoWorker, RetouchError, Superseded, UnsafeOutput
 from shared.loras.catalog import Catalog
-from shared.params import JobParams, LoraMode
+from shared.params import JobParams, LoraMode, executed_steps
 from shared.previews import PreviewLine, PreviewRequest, open_line
 from shared.settings import Settings
+from tests.support.engine_jobs import make_job
 from tests.support.marked import Fixed
 from tests.support.workers import picture, spec_with_picture
 from worker.choice import Chooser
 from worker.engine.fake import FakeEngine
-from worker.engine.interface import EngineJob, EngineResult
-from worker.engine.thread import OnEvent
+from worker.engine.haste import in_haste
+from worker.engine.interface import EngineJob, EngineResult, OnEvent
 from worker.guards.panel import Guards
-from worker.previews import PREVIEW_SIDE, PreviewServer, in_haste
+from worker.previews import PREVIEW_SIDE, PreviewServer
 
 
 @pytest.fixture
@@ -168,14 +169,15 @@ def server(
 
 @pytest.mark.parametrize("strength", [0.05, 0.29, 0.4, 2 / 3, 1.0])
 @pytest.mark.parametrize("steps", [1, 10, 50])
-@pytest.mark.parametrize("most", [1, 2])
+@pytest.mark.parametrize(("device", "most"), [("cpu", 1), ("cuda", 2)])
 def test_a_preview_takes_a_step_or_two_at_the_most_and_no_guidance(
-    strength: float, steps: int, most: int
+    strength: float, steps: int, device: str, most: int
 ) -> None:
-    params = JobParams(strength=strength, steps=steps, guidance_scale=7.5)
-    hasty = in_haste(params, most)
-    assert hasty.executed_steps == min(most, params.executed_steps)
-    assert hasty.guidance_scale == 1.0
+    job = make_job(strength=strength, steps=steps, guidance_scale=7.5)
+    hasty = in_haste(job, device)
+    executed = executed_steps(steps, strength)
+    assert executed_steps(hasty.steps, strength) == min(most, executed)
+    assert (hasty.guidance_scale, hasty.strength) == (1.0, strength)
 
 
 def test_a_newer_preview_of_a_session_stops_the_older_one_in_the_engine(

@@ -1,7 +1,10 @@
 """The watchdog: which silence means a hung step, and which idleness a deaf worker."""
 
+import pytest
+
 from shared.errors import StoreUnavailable
-from worker.exits import HUNG, WEIGHTS_CHANGED
+from worker.engine.device_lost import DeviceLost, WeightsChanged
+from worker.exits import DEVICE_LOST, HUNG, WEIGHTS_CHANGED
 from worker.watchdog import Pulse, Watchdog
 
 
@@ -31,7 +34,7 @@ class Scene:
             clock=self.clock,
         )
         self.store_is_away = False
-        self.complaint: str | None = None
+        self.complaint: DeviceLost | None = None
 
     def _queued(self) -> int:
         if self.store_is_away:
@@ -53,13 +56,17 @@ def test_a_step_that_is_silent_for_longer_than_its_limit_ends_the_process() -> N
     assert scene.ends == [HUNG]
 
 
-def test_an_engine_that_complains_ends_the_process() -> None:
+@pytest.mark.parametrize(
+    ("complaint", "code"),
+    [(WeightsChanged("unet.x"), WEIGHTS_CHANGED), (DeviceLost("the engine broke"), DEVICE_LOST)],
+)
+def test_an_engine_that_complains_ends_the_process(complaint: DeviceLost, code: int) -> None:
     scene = Scene()
     scene.pass_time(1)
     assert scene.ends == []
-    scene.complaint = "the base's weights have changed"
+    scene.complaint = complaint
     scene.pass_time(1)
-    assert scene.ends == [WEIGHTS_CHANGED]
+    assert scene.ends == [code]
 
 
 def test_silence_without_work_means_nothing() -> None:

@@ -20,8 +20,8 @@ from worker.engine.built.use import Parts
 from worker.engine.choice import STEP_FAMILIES
 from worker.engine.fidelity import pad_to_multiple
 from worker.engine.loading import LoadedBase, choose_device, load_base
+from worker.engine.pixels import SIDE_MULTIPLE
 from worker.engine.prompts import PromptEncoder
-from worker.engine.units import SIDE_MULTIPLE
 
 Size = tuple[int, int]
 Inputs = Sequence[torch.Tensor]

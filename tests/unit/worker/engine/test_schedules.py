@@ -38,11 +38,11 @@ from worker.engine.schedule import StepPlan
 from worker.engine.step_engine import StepEngine
 
 # Small, so that age decides within the length of a schedule.
-ADVANTAGE = {Urgency.PREVIEW: 0, Urgency.INTERACTIVE: 4, Urgency.BATCH: 15}
+ADVANTAGE = {Urgency.PREVIEW: 0, Urgency.INTERACTIVE: 0, Urgency.BATCH: 11}
 
 STAGES = [Stage.LOADING, Stage.ENCODING, Stage.DENOISING, Stage.DECODING]
 
-RUNGS = 4
+RUNGS = 3
 
 Fate = Literal["done", "canceled", "lost", "breaks", "does not fit at first"]
 
