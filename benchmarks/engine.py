@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from skimage import data
 
+from benchmarks.likeness import in_words, psnr
 from benchmarks.peer_servers.pipeline import compute_as_the_worker
 from shared.loras.catalog import Catalog
 from shared.loras.entry import LoraEntry, LoraState
@@ -42,7 +43,7 @@ def main() -> None:
     job = _job(arguments.side)
     engine = StepEngine(loaded, choose_limits(loaded))
     arms = {
-        "bare diffusers loop": lambda: _bare(bare, job),
+        "bare diffusers loop": lambda: bare_picture(bare, job),
         "step engine": lambda: _through(engine, job),
         "step engine, resident LoRA": lambda: _through(engine, _with(job, entry)),
         "step engine, cold LoRA": lambda: _cold(engine, _with(job, entry)),
@@ -85,7 +86,8 @@ def _cold(engine: StepEngine, job: EngineJob) -> Pixels:
     return _through(engine, job)
 
 
-def _bare(loaded: LoadedBase, job: EngineJob) -> Pixels:
+def bare_picture(loaded: LoadedBase, job: EngineJob) -> Pixels:
+    """The job's arithmetic by diffusers' own loop, with whatever LoRA is active in it."""
     source = pad_to_multiple(to_tensor(job.pixels, loaded.device, loaded.dtype), 16)
     answer = loaded.pipeline(
         prompt=job.prompt,
@@ -102,7 +104,7 @@ def _bare(loaded: LoadedBase, job: EngineJob) -> Pixels:
 def _load_and_unload(loaded: LoadedBase, job: EngineJob, entry: LoraEntry) -> Pixels:
     loaded.pipeline.load_lora_weights(str(entry.path.parent), weight_name=entry.path.name)
     try:
-        return _bare(loaded, job)
+        return bare_picture(loaded, job)
     finally:
         loaded.pipeline.unload_lora_weights()
 
@@ -127,13 +129,8 @@ def _show(arms: dict[str, Arm], times: dict[str, list[float]]) -> None:
     print("| --- | --- | --- | --- |")
     for name, seconds in times.items():
         ratio = statistics.median(own / bare for own, bare in zip(seconds, base, strict=True))
-        quality = _psnr(arms[name](), reference)
-        print(f"| {name} | {statistics.median(seconds):.3f} | {ratio:.2f} | {quality:.1f} |")
-
-
-def _psnr(one: Pixels, other: Pixels) -> float:
-    error = float(np.mean((one.astype(float) - other.astype(float)) ** 2))
-    return float(10 * np.log10(255**2 / max(error, 1e-6)))
+        likeness = in_words(psnr(arms[name](), reference))
+        print(f"| {name} | {statistics.median(seconds):.3f} | {ratio:.2f} | {likeness} |")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 `python -m benchmarks.gpu [--family sd15 sdxl] [--side 512] [--batches 1 2 4 8]`: real sizes with
 random weights, half precision. Encoding, one guided step at every batch, launched and recorded,
-without LoRAs and with four in the columns, decoding, and a whole job of 4 executed steps. Times are
-CUDA events'; arithmetic is counted by torch in one launched call, the device's peak is that of a
-large matrix product measured in the same run. `--device cpu --small` runs all of it but CUDA
-itself.
+without LoRAs and with four in the columns, decoding, and a whole job of 4 executed steps. Their
+times are CUDA events'; arithmetic is counted by torch in one launched call, the device's peak is
+that of a large matrix product measured in the same run. Then pictures with mixed LoRAs, all at
+once, beside diffusers' eager loop (benchmarks/mixed_loras.py). `--device cpu --small` runs all of
+it but CUDA itself.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import describe_machine
+from benchmarks.mixed_loras import compare
 from benchmarks.real_size import attention_layers, make_checkpoint
 from worker.engine.built.use import Parts
 from worker.engine.columns import ColumnPool
@@ -53,12 +55,18 @@ def main() -> None:
     print(f"largest matrix product: {peak / 1e12:.3f} TFLOP/s\n")
     for family in options.family:
         folder = options.folder / (f"{family}-small" if options.small else family)
-        loaded = load_base(str(make_checkpoint(family, folder, options.small)), device)
-        print(f"### {family}\n\n| stage | ms | TFLOP | % of the peak |\n| --- | --- | --- | --- |")
-        with torch.inference_mode():
-            for stage in stages(loaded, options.side, options.batches):
-                show(stage, device, peak)
-        whole(loaded, options.side)
+        checkpoint = make_checkpoint(family, folder, options.small)
+        by_stages(family, load_base(str(checkpoint), device), options, peak)
+        base = load_base(str(checkpoint), device)
+        compare(base, checkpoint, options.side, options.pictures, options.rounds)
+
+
+def by_stages(family: str, loaded: LoadedBase, options: Any, peak: float) -> None:
+    print(f"### {family}\n\n| stage | ms | TFLOP | % of the peak |\n| --- | --- | --- | --- |")
+    with torch.inference_mode():
+        for stage in stages(loaded, options.side, options.batches):
+            show(stage, loaded.device, peak)
+    whole(loaded, options.side)
 
 
 def _options() -> Any:
@@ -66,6 +74,8 @@ def _options() -> Any:
     parser.add_argument("--family", nargs="+", default=["sd15", "sdxl"])
     parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4, 8])
+    parser.add_argument("--pictures", type=int, default=8, help="with mixed LoRAs, at once")
+    parser.add_argument("--rounds", type=int, default=5, help="of pictures with mixed LoRAs")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--folder", type=Path, default=Path("var/benchmarks/checkpoints"))

@@ -1,0 +1,30 @@
+"""How alike pictures are, beside every speed: a quick way to make other pictures is no gain."""
+
+import io
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from worker.engine.interface import Pixels
+
+
+def psnr(one: Pixels, other: Pixels) -> float:
+    """In dB; infinite for equal pictures."""
+    error = float(np.mean((one.astype(float) - other.astype(float)) ** 2))
+    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
+
+
+def least_psnr(pictures: Iterable[Pixels], expected: Iterable[Pixels]) -> float:
+    """That of the picture which is least like what it should be."""
+    return min(psnr(*pair) for pair in zip(pictures, expected, strict=True))
+
+
+def in_words(decibels: float) -> str:
+    return "equal" if math.isinf(decibels) else f"{decibels:.1f}"
+
+
+def decoded(picture: bytes) -> npt.NDArray[np.uint8]:
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
