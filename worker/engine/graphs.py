@@ -1,16 +1,23 @@
 """The UNet's kernels recorded once and replayed, where launching them costs more than running them.
 
 One recording per shape and number of evaluations (1, 2, 4, 8, 16; what is fewer is filled up with
-what stood there before). Owns buffers and recordings. How a recording is made is handed in, so that
+what stood there before), made when the shape has been seen often enough to be worth it. Owns
+buffers and recordings; the least recently used go. How a recording is made is handed in, so that
 all of it but CUDA's own call runs in tests. Belongs to the engine's thread.
 """
 
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
 import torch
 
 SIZES = (1, 2, 4, 8, 16)
+
+# A recording costs three calls: two jobs of four steps come first, and an odd size never pays.
+CALLS_BEFORE = 8
+# Of pictures of a dozen shapes, with and without LoRAs.
+MOST = 48
 
 Inputs = Mapping[str, torch.Tensor]
 Call = Callable[[Inputs], torch.Tensor]
@@ -31,7 +38,8 @@ class Graphs:
     def __init__(self, call: Call, record: Record) -> None:
         self._call = call
         self._record = record
-        self._recordings: dict[Hashable, _Recording] = {}
+        self._seen: Counter[Hashable] = Counter()
+        self._recordings: OrderedDict[Hashable, _Recording] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._recordings)
@@ -45,7 +53,11 @@ class Graphs:
         shapes = tuple((name, tuple(x.shape[1:]), x.dtype) for name, x in inputs.items())
         key = (variant, size, shapes)
         if key not in self._recordings:
-            self._recordings[key] = self._recorded(inputs, size)
+            self._seen[key] += 1
+            if self._seen[key] <= CALLS_BEFORE:
+                return self._call(inputs)
+            self._keep(key, self._recorded(inputs, size))
+        self._recordings.move_to_end(key)
         recording = self._recordings[key]
         for name, tensor in inputs.items():
             recording.inputs[name][:count].copy_(tensor)
@@ -57,6 +69,12 @@ class Graphs:
         count = len(self._recordings)
         self._recordings.clear()
         return count
+
+    def _keep(self, key: Hashable, recording: _Recording) -> None:
+        self._recordings[key] = recording
+        del self._seen[key]
+        while len(self._recordings) > MOST:
+            self._recordings.popitem(last=False)
 
     def _recorded(self, inputs: Inputs, size: int) -> _Recording:
         buffers = {name: filled_up(tensor, size) for name, tensor in inputs.items()}

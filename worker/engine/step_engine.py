@@ -160,13 +160,17 @@ class StepEngine:
 
     def _loop(self) -> None:
         with torch.inference_mode():
-            goes_on = True
-            while goes_on:
-                try:
-                    goes_on = self._turn()
-                except BaseException as error:
-                    logger.exception("the engine broke")
-                    self._complain(DeviceLost(f"the engine broke: {error!r}"))
+            try:
+                while self._turn():
+                    pass
+            except BaseException as error:
+                logger.exception("the engine broke")
+                self._complain(DeviceLost(f"the engine broke: {error!r}"))
+                self._refuse_what_comes()
+
+    def _refuse_what_comes(self) -> None:
+        while not self._closing or not self._inbox.empty():
+            self._take(self._inbox.get())
 
     def _turn(self) -> bool:
         """One look around and one unit of work, or a wait for some; False at the end."""
@@ -190,8 +194,11 @@ class StepEngine:
         self._complaint = self._complaint or complaint
         logger.critical("no good pictures any more", reason=str(complaint), device=self.device)
         for row in list(self._rows):
-            with suppress(BaseException):  # its future has the reason; what it held dies with us
-                self._leave(row, complaint)
+            self._forsake(row, complaint)
+
+    def _forsake(self, row: Row, complaint: DeviceLost) -> None:
+        with suppress(BaseException):  # its future has the reason; what it holds dies with us
+            self._leave(row, complaint)
 
     def _admit(self) -> bool:
         """Take in what has arrived, waiting when there is nothing to do; False at the end."""
@@ -239,7 +246,7 @@ class StepEngine:
         row.arrived = self._clock
         self._rows.append(row)
         if self._complaint is not None:
-            self._leave(row, self._complaint)
+            self._forsake(row, self._complaint)
 
     def _drop_stopped(self, previews_only: bool = False) -> None:
         for row in list(self._rows):

@@ -9,12 +9,14 @@ import torch
 
 from tests.support.checkpoints import make_sdxl
 from tests.support.engine_jobs import Loras, make_job, psnr, run_all, start_engine
-from worker.engine import units
-from worker.engine.graphs import Graphs
+from worker.engine import graphs, units
+from worker.engine.graphs import Graphs, Inputs
 from worker.engine.step_engine import StepEngine
 
+Recorded = tuple[Callable[[], None], torch.Tensor]
 
-def record(function: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], torch.Tensor]:
+
+def record(function: Callable[[], torch.Tensor]) -> Recorded:
     """As CUDA does it: the same buffers are read, the same result is written, every time."""
     output = function()
 
@@ -22,6 +24,12 @@ def record(function: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], to
         output.copy_(function())
 
     return replay, output
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever can be recorded is, with its first call."""
+    monkeypatch.setattr(graphs, "CALLS_BEFORE", 0)
 
 
 @pytest.fixture
@@ -79,8 +87,8 @@ def test_sdxl_is_recorded_with_its_added_conditions(
 ) -> None:
     monkeypatch.setattr(units, "record_on_cuda", lambda: record)
     folder, pictures = make_sdxl(tmp_path), []
-    for graphs in (False, True):
-        engine = start_engine(folder, graphs=graphs)
+    for records in (False, True):
+        engine = start_engine(folder, graphs=records)
         pictures.append(run_all(engine, [make_job(1, guidance_scale=3.0)])[0].pixels)
         engine.close()
     assert psnr(*pictures) >= 60
@@ -102,8 +110,38 @@ def test_rows_are_filled_up_and_only_their_own_results_come_back(rows: int) -> N
         seen.append(x.shape[0])
         return x * 2
 
-    graphs = Graphs(double, record)
+    recordings = Graphs(double, record)
     for start_at in (0.0, 100.0):
         x = torch.arange(rows, dtype=torch.float32)[:, None] + start_at
-        torch.testing.assert_close(graphs.run("any", {"x": x}), x * 2)
+        torch.testing.assert_close(recordings.run("any", {"x": x}), x * 2)
     assert set(seen) == {next((size for size in (1, 2, 4, 8, 16) if size >= rows), rows)}
+
+
+def test_a_shape_is_recorded_once_it_has_been_seen_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "CALLS_BEFORE", 3)
+    recordings = Graphs(lambda inputs: inputs["x"] * 2, record)
+    for call in range(1, 6):
+        x = torch.full((1, 4), float(call))
+        torch.testing.assert_close(recordings.run("any", {"x": x}), x * 2)
+        assert len(recordings) == (call > 3)
+
+
+def test_the_recording_that_was_used_longest_ago_makes_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(graphs, "MOST", 2)
+    made: list[int] = []
+
+    def call(inputs: Inputs) -> torch.Tensor:
+        made.append(inputs["x"].shape[1])
+        return inputs["x"] * 2
+
+    def record_once(function: Callable[[], torch.Tensor]) -> Recorded:
+        output = function()
+        return lambda: None, output
+
+    recordings = Graphs(call, record_once)
+    for width in (1, 2, 1, 3, 1, 2):
+        recordings.run("any", {"x": torch.zeros(1, width)})
+    assert made == [1, 2, 3, 2]
+    assert len(recordings) == 2
