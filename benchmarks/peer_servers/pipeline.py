@@ -22,6 +22,7 @@ from worker.engine.pixels import to_pixels, to_tensor
 BASE = str(Path(__file__).parents[2] / "models" / "tiny")
 PROMPT, STRENGTH, STEPS = "denoise", 0.4, 10
 QUALITY = 90
+PRECISION = "auto"  # what the worker has where nobody sets it
 
 # What the servers may put into one batch, and how long they wait for it.
 BATCH = int(os.environ.get("PEERS_BATCH", "4"))
@@ -67,7 +68,7 @@ class Pipeline:
 
     def __init__(self, loras: Path, resident: bool = True) -> None:
         torch.set_grad_enabled(False)
-        self._loaded = load_base(BASE, torch.device("cpu"))
+        self._loaded = load_base(BASE, torch.device("cpu"), PRECISION)
         compute_as_the_worker(self._loaded)
         self._pipeline = self._loaded.pipeline
         self._folder = loras
