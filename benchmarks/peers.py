@@ -9,7 +9,6 @@ to var/benchmarks; `python -m benchmarks.peers_report` writes docs/benchmarks.md
 """
 
 import argparse
-import io
 import json
 import math
 import random
@@ -25,17 +24,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from benchmarks.likeness import decoded, least_psnr
 from benchmarks.load import Measured, closed_loop, poisson
 from benchmarks.machine import describe_machine
 from benchmarks.peer_servers.pipeline import Wish
 from benchmarks.peer_venvs import ROOT
-from benchmarks.peers_plan import CLIENTS, RATES, RESULTS
+from benchmarks.peers_plan import BARE, CLIENTS, RATES, RESULTS
 from benchmarks.service import photo
 from benchmarks.systems import SYSTEMS, System
 
@@ -73,7 +71,7 @@ def run(options: Any, lora_count: int) -> None:
         rows = {system.name: Row(system.name, system.notes) for system in systems}
         wishes = Wishes(photo(options.side), [f.stem for f in sorted(loras.glob("*.safetensors"))])
         for system in systems:
-            closed_loop(system.picture, wishes.draw(2), 1)  # warm
+            closed_loop(system.picture, wishes.draw(system.warm), 1)
         compare_pictures(systems, rows, wishes)
         end = time.monotonic() + options.minutes * 60
         for load, put in loads(options.scale, wishes):
@@ -187,23 +185,14 @@ def note(row: Row, load: str, measured: Measured) -> None:
 
 def compare_pictures(systems: Sequence[System], rows: dict[str, Row], wishes: Wishes) -> None:
     """The least PSNR of two pictures to what the bare loop makes of the same wishes."""
-    references = [system for system in systems if system.name.startswith("bare")]
+    references = [system for system in systems if system.name == BARE]
     if not references:
         return
     asked = wishes.draw(2)
-    expected = [pixels(references[0].picture(wish)) for wish in asked]
+    expected = [decoded(references[0].picture(wish)) for wish in asked]
     for system in systems:
-        made = [pixels(system.picture(wish)) for wish in asked]
-        rows[system.name].psnr = min(map(psnr, made, expected))
-
-
-def pixels(jpeg: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")).astype(float)
-
-
-def psnr(one: np.ndarray, other: np.ndarray) -> float:
-    error = float(np.mean((one - other) ** 2))
-    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
+        made = [decoded(system.picture(wish)) for wish in asked]
+        rows[system.name].psnr = least_psnr(made, expected)
 
 
 def finish(row: Row, system: System, wishes: Wishes) -> None:

@@ -1,6 +1,11 @@
-"""Which loads benchmarks/peers.py puts on every system, and where what it finds is kept."""
+"""Which loads benchmarks/peers.py puts on every system, what it compares them with, and where what
+it finds is kept.
+"""
 
 from benchmarks.peer_venvs import ROOT
+
+BARE = "bare diffusers loop"
+COMPILED = "bare loop, compiled"
 
 # Of each load so many pictures, in this order.
 CLIENTS = {1: 8, 16: 32, 4: 16, 64: 64}

@@ -5,7 +5,6 @@ Writes between the marks of docs/benchmarks.md; what stands around them is writt
 """
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from benchmarks.likeness import in_words
 from benchmarks.pages import README, ROOT, put
-from benchmarks.peers import CLIENTS, RATES, RESULTS
+from benchmarks.peers_plan import BARE, CLIENTS, RATES, RESULTS
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 
@@ -84,7 +84,7 @@ def closed(load: Record | None) -> str:
 
 
 def share_of_bare(row: Record, record: Record, load: str = "16 clients") -> str:
-    bare = next((r for r in record["rows"] if r["name"].startswith("bare")), None)
+    bare = next((r for r in record["rows"] if r["name"] == BARE), None)
     if bare is None or load not in row["loads"] or load not in bare["loads"]:
         return ""
     return f"{row['loads'][load]['per_second'] / bare['loads'][load]['per_second']:.2f}"
@@ -92,7 +92,7 @@ def share_of_bare(row: Record, record: Record, load: str = "16 clients") -> str:
 
 def arrivals(row: Record) -> str:
     cells = [opened(row["loads"].get(f"{share:.0%} load")) for share in RATES]
-    psnr = "equal" if math.isinf(row["psnr"]) else f"{row['psnr']:.1f}"
+    psnr = in_words(row["psnr"])
     first, memory = row["first_preview_seconds"], row["memory_mib"]
     first_cell, memory_cell = some(f"{first:.2f}", first), some(f"{memory:.0f}", memory)
     return f"| {row['name']} | {' | '.join(cells)} | {first_cell} | {memory_cell} | {psnr} |"

@@ -13,20 +13,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import psutil
 
+from benchmarks.compiled import compiled_pipeline
 from benchmarks.peer_servers.pipeline import PROMPT, QUALITY, STEPS, STRENGTH, Pipeline, Wish
 from benchmarks.peer_venvs import ROOT, environment
+from benchmarks.peers_plan import BARE, COMPILED
 from benchmarks.service import running_service, wait_for
 from client.stack.ports import free_port
 
 PATIENCE = httpx2.Timeout(600)
 SERVERS = ROOT / "benchmarks" / "peer_servers"
+WARM_COMPILED = 8  # it compiles for the first picture, and again for the first change of LoRA
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class System:
     memory: Callable[[], float]
     first_preview: Callable[[Wish], None]
     notes: str = ""
+    warm: int = 2  # pictures before anything is measured
 
 
 @contextmanager
@@ -49,7 +53,14 @@ def bare(loras: Path) -> Iterator[System]:
         with lock:
             return pipeline.pictures([wish])[0]
 
-    yield _local("bare diffusers loop", picture)
+    yield _local(BARE, picture)
+
+
+@contextmanager
+def compiled(loras: Path) -> Iterator[System]:
+    """The bare loop with a compiled UNet, one picture after the other, LoRAs swapped in place."""
+    with compiled_pipeline(loras) as (picture, pid):
+        yield replace(_remote(COMPILED, picture, pid, "no server"), warm=WARM_COMPILED)
 
 
 @contextmanager
@@ -173,6 +184,7 @@ class Service:
 SYSTEMS = {
     "retouch": retouch,
     "bare": bare,
+    "compiled": compiled,
     "seed": load_and_unload,
     "litserve": litserve,
     "bentoml": bentoml,
