@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,6 @@ from client.stack.ports import free_port
 
 PATIENCE = httpx2.Timeout(600)
 SERVERS = ROOT / "benchmarks" / "peer_servers"
-WARM_COMPILED = 8  # it compiles for the first picture, and again for the first change of LoRA
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class System:
     memory: Callable[[], float]
     first_preview: Callable[[Wish], None]
     notes: str = ""
-    warm: int = 2  # pictures before anything is measured
+    warm: int = 2  # pictures before anything is measured; what compiles does so for the first
 
 
 @contextmanager
@@ -60,7 +59,7 @@ def bare(loras: Path) -> Iterator[System]:
 def compiled(loras: Path) -> Iterator[System]:
     """The bare loop with a compiled UNet, one picture after the other, LoRAs swapped in place."""
     with compiled_pipeline(loras) as (picture, pid):
-        yield replace(_remote(COMPILED, picture, pid, "no server"), warm=WARM_COMPILED)
+        yield _remote(COMPILED, picture, pid, "no server")
 
 
 @contextmanager
@@ -251,7 +250,7 @@ def _http(port: int, health: str) -> Iterator[httpx2.Client]:
 
 
 def _own_memory() -> float:
-    """This process, which is that of both local systems and of the clients."""
+    """This process, which is that of the two systems called in it and of the clients."""
     return float(psutil.Process().memory_full_info().pss) / 2**20
 
 
