@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from peft import LoraConfig, get_peft_model_state_dict
@@ -86,6 +87,19 @@ def make_job(seed: int = 3, **changes: object) -> EngineJob:
 def run_all(engine: Engine, jobs: list[EngineJob]) -> list[EngineResult]:
     futures = [engine.submit(job, lambda _: None) for job in jobs]
     return [future.result(timeout=60) for future in futures]
+
+
+def batch_sizes(engine: StepEngine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each step that follows will have taken together."""
+    sizes: list[int] = []
+    step = engine._units.step
+
+    def counted(rows: list[object]) -> None:
+        sizes.append(len(rows))
+        step(rows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine._units, "step", counted)
+    return sizes
 
 
 def psnr(one: Pixels, other: Pixels) -> float:

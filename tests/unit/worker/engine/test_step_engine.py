@@ -16,8 +16,8 @@ from tests.support.engine_jobs import (
     CPU,
     LIMITS,
     Loras,
+    batch_sizes,
     make_job,
-    make_lora,
     psnr,
     run_all,
 )
@@ -32,19 +32,6 @@ from worker.engine.interface import (
 )
 from worker.engine.loading import load_base
 from worker.engine.step_engine import StepEngine
-
-
-def batch_sizes(engine: StepEngine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows each step that follows will have taken together."""
-    sizes: list[int] = []
-    step = engine._units.step
-
-    def counted(rows: list[object]) -> None:
-        sizes.append(len(rows))
-        step(rows)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(engine._units, "step", counted)
-    return sizes
 
 
 def test_mixed_rows_in_one_batch_are_what_each_is_alone(
@@ -121,39 +108,6 @@ def test_rows_with_different_linear_loras_share_their_steps(
         assert psnr(result.pixels, expected) >= 45
 
 
-def test_eight_mixed_rows_with_four_loras_are_what_each_is_alone_and_what_peft_makes(
-    engine: StepEngine, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given four LoRAs of two ranks, and eight rows: two LoRAs on some, none on one
-    a, b, c, d = (
-        make_lora(tmp_path, folder, f"lora{seed}", rank=rank, alpha=4, seed=seed)
-        for seed, rank in enumerate((2, 8, 2, 8))
-    )
-    jobs = [
-        make_job(1, loras=((a, 1.0),)),
-        make_job(2, loras=((b, 0.7),), guidance_scale=4.0, negative_prompt="blurry"),
-        make_job(3, loras=((c, -0.5),), strength=0.9, steps=7),
-        make_job(4, loras=((d, 1.5),), strength=1.0, steps=20),
-        make_job(5, loras=((a, 0.6), (d, 0.4)), prompt="a cat"),
-        make_job(6, loras=((b, 1.0), (c, 1.0)), guidance_scale=2.0),
-        make_job(7),
-        make_job(8, loras=((a, -1.0),), strength=0.05),
-    ]
-    alone = [run_all(engine, [job])[0].pixels for job in jobs]
-    peft = DiffusersEngine(load_base(str(folder), CPU), lora_slots=4)
-    by_peft = [result.pixels for result in run_all(peft, jobs)]
-    peft.close()
-    # When they run together
-    sizes = batch_sizes(engine, monkeypatch)
-    together = run_all(engine, jobs)
-    # Then all eight share steps, and each is its own picture
-    assert max(sizes) == 8
-    for index, result in enumerate(together):
-        assert psnr(result.pixels, alone[index]) >= 45
-        assert psnr(result.pixels, by_peft[index]) >= 45
-    assert psnr(together[0].pixels, run_all(engine, [make_job(1)])[0].pixels) < 45
-
-
 @pytest.mark.parametrize("name", ["narrow", "conv"])
 def test_a_deterministic_row_has_equal_bits_alone_and_in_company(
     engine: StepEngine, loras: Loras, monkeypatch: pytest.MonkeyPatch, name: str
@@ -198,14 +152,54 @@ def test_after_two_hundred_switches_the_base_is_bit_for_bit_what_it_was(
     assert engine._units.merger.merged.size_bytes <= LIMITS.merged_bytes
 
 
+@pytest.mark.parametrize("name", ["text", "conv"])
+def test_a_merged_lora_leaves_no_trace_in_any_part_on_the_jobs_after_it(
+    engine: StepEngine, loras: Loras, name: str
+) -> None:
+    # Given what the words come to without a LoRA, forgotten so that they are encoded again
+    with_lora = make_job(1, loras=((getattr(loras, name), 1.0),), guidance_scale=3.0)
+    without = replace(with_lora, loras=())
+    parts = [engine._pipeline.unet, engine._pipeline.text_encoder]
+    before = [{k: v.clone() for k, v in part.state_dict().items()} for part in parts]
+    none = run_all(engine, [without])[0].pixels
+    first = run_all(engine, [with_lora])[0].pixels
+    engine._units.prompts._kept.clear()
+    # When none has its turn again, and the LoRA once more
+    np.testing.assert_array_equal(run_all(engine, [without])[0].pixels, none)
+    for part, weights in zip(parts, before, strict=True):
+        for key, weight in part.state_dict().items():
+            assert torch.equal(weight, weights[key]), key
+    np.testing.assert_array_equal(run_all(engine, [with_lora])[0].pixels, first)
+    assert not np.array_equal(first, none)
+
+
+def test_words_are_encoded_once_for_each_set_of_loras_that_changes_their_encoder(
+    engine: StepEngine, loras: Loras, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[str] = []
+    encode = engine._units.prompts._encode
+
+    def counted(prompt: str, *rest: object) -> object:
+        encoded.append(prompt)
+        return encode(prompt, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine._units.prompts, "_encode", counted)
+    changes_words = ((loras.text, 1.0),)
+    for adapters in ((), ((loras.narrow, 1.0),), changes_words, (), changes_words):
+        run_all(engine, [make_job(1, prompt="a face", loras=adapters)])
+    assert encoded == ["a face"] * 2  # the base's words, and those of the LoRA in their encoder
+    run_all(engine, [make_job(1, prompt="a face", loras=((loras.text, 0.5),))])
+    assert len(encoded) == 3
+
+
 def test_a_row_that_joins_and_one_that_is_canceled_leave_the_others_alone(
-    engine: StepEngine,
+    engine: StepEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a long row and what it and a joining one are alone
     long_job, joining = make_job(1, steps=30, strength=1.0), make_job(2)
     expected = [run_all(engine, [job])[0].pixels for job in (long_job, joining)]
     doomed = make_job(3, steps=50, strength=1.0)
-    started = threading.Event()
+    started, sizes = threading.Event(), batch_sizes(engine, monkeypatch)
     # When one joins in the middle and another is canceled in the middle
     first = engine.submit(long_job, lambda _: started.set())
     canceled = engine.submit(doomed, lambda e: isinstance(e, StepDone) and doomed.stop.cancel())
@@ -216,6 +210,10 @@ def test_a_row_that_joins_and_one_that_is_canceled_leave_the_others_alone(
         canceled.result(timeout=60)
     assert psnr(first.result(timeout=60).pixels, expected[0]) >= 45
     assert psnr(second.result(timeout=60).pixels, expected[1]) >= 45
+    # And the joining one has shared steps that others had begun before it, and left before them
+    together = [at for at, size in enumerate(sizes) if size > 1]
+    assert len(together) >= 4
+    assert sizes[-1] == 1
 
 
 def test_no_step_is_told_twice_and_none_is_left_out(engine: StepEngine) -> None:
