@@ -2,10 +2,12 @@
 
 `python -m benchmarks.peers [--loras 1 32] [--systems retouch,bare,…] [--side 128]`: all systems
 run at once and idle but one; every load is put on each of them in turn, in a new order, so that a
-noisy neighbour disturbs all alike. Closed loops of 1, 4, 16 and 64 clients, then Poisson arrivals
-at 30, 60 and 90 % of what the system itself made of 16 clients. One LoRA, or 32 of Zipf popularity
-(copies of the shipped ones with other scales). Peers are installed under var/peers-venv. Results go
-to var/benchmarks; `python -m benchmarks.peers_report` writes docs/benchmarks.md from them.
+noisy neighbour disturbs all alike. What the whole service takes beside the same arithmetic called
+bare comes first, picture by picture in turns; then closed loops of 1, 4, 16 and 64 clients, then
+Poisson arrivals at 30, 60 and 90 % of what the system itself made of 16 clients. One LoRA, 32 of
+Zipf popularity (copies of the shipped ones with other scales), or with `--loras 0` none. Peers are
+installed under var/peers-venv. Results go to var/benchmarks; `python -m benchmarks.peers_report`
+writes docs/benchmarks.md from them.
 """
 
 import argparse
@@ -33,7 +35,7 @@ from benchmarks.load import Measured, closed_loop, poisson
 from benchmarks.machine import describe_machine
 from benchmarks.peer_servers.pipeline import Wish
 from benchmarks.peer_venvs import ROOT
-from benchmarks.peers_plan import BARE, CLIENTS, RATES, RESULTS
+from benchmarks.peers_plan import BARE, CLIENTS, PAIRS, RATES, RESULTS, RETOUCH
 from benchmarks.service import photo
 from benchmarks.systems import SYSTEMS, System
 
@@ -73,6 +75,7 @@ def run(options: Any, lora_count: int) -> None:
         for system in systems:
             closed_loop(system.picture, wishes.draw(system.warm), 1)
         compare_pictures(systems, rows, wishes)
+        overhead = service_over_bare(systems, wishes, max(1, round(PAIRS * options.scale)))
         end = time.monotonic() + options.minutes * 60
         for load, put in loads(options.scale, wishes):
             if time.monotonic() > end:
@@ -80,10 +83,10 @@ def run(options: Any, lora_count: int) -> None:
                 continue
             for system in shuffled(systems):
                 note(rows[system.name], load, put(system, rows[system.name]))
-            keep(options, lora_count, rows, missing)
+            keep(options, lora_count, rows, missing, overhead)
         for system in systems:
             finish(rows[system.name], system, wishes)
-        keep(options, lora_count, rows, missing)
+        keep(options, lora_count, rows, missing, overhead)
 
 
 def _options() -> Any:
@@ -146,7 +149,7 @@ class Wishes:
 
     def _one(self) -> Wish:
         self._seed += 1
-        lora = self._random.choices(self.loras, self._weights)[0]
+        lora = self._random.choices(self.loras, self._weights)[0] if self.loras else "none"
         return Wish(self.image, lora, self._seed)
 
 
@@ -195,6 +198,28 @@ def compare_pictures(systems: Sequence[System], rows: dict[str, Row], wishes: Wi
         rows[system.name].psnr = least_psnr(made, expected)
 
 
+def service_over_bare(systems: Sequence[System], wishes: Wishes, pairs: int) -> float | None:
+    """One client's time through the whole service, as a share of the same arithmetic called bare.
+
+    The median of pairs that follow each other closely; None where one of the two does not run.
+    """
+    named = {system.name: system for system in systems}
+    if not {RETOUCH, BARE} <= named.keys():
+        return None
+    ratio = statistics.median(_paired(named[RETOUCH], named[BARE], wishes) for _ in range(pairs))
+    print(f"one client, whole service / bare, {pairs} pairs: {ratio:.2f}", flush=True)
+    return ratio
+
+
+def _paired(one: System, other: System, wishes: Wishes) -> float:
+    (wish,) = wishes.draw(1)
+    pair = [one, other]
+    seconds = {
+        each.name: closed_loop(each.picture, [wish], 1).seconds[0] for each in shuffled(pair)
+    }
+    return seconds[one.name] / seconds[other.name]
+
+
 def finish(row: Row, system: System, wishes: Wishes) -> None:
     row.memory_mib = system.memory()
     waited = []
@@ -205,7 +230,13 @@ def finish(row: Row, system: System, wishes: Wishes) -> None:
     row.first_preview_seconds = statistics.median(waited)
 
 
-def keep(options: Any, lora_count: int, rows: dict[str, Row], missing: dict[str, str]) -> None:
+def keep(
+    options: Any,
+    lora_count: int,
+    rows: dict[str, Row],
+    missing: dict[str, str],
+    overhead: float | None,
+) -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     record = {
         "machine": describe_machine(),
@@ -214,6 +245,7 @@ def keep(options: Any, lora_count: int, rows: dict[str, Row], missing: dict[str,
         "threads": torch.get_num_threads(),
         "side": options.side,
         "loras": lora_count,
+        "overhead": overhead,
         "missing": missing,
         "rows": [asdict(row) for row in rows.values()],
     }

@@ -1,6 +1,7 @@
 """docs/benchmarks.md, its plots, and the short table of the README, from var/benchmarks.
 
-`python -m benchmarks.peers_report` after `python -m benchmarks.peers --loras 1` and `--loras 32`.
+`python -m benchmarks.peers_report` after `python -m benchmarks.peers --loras 1` and `--loras 32`,
+and `--loras 0` for the service's overhead alone.
 Writes between the marks of docs/benchmarks.md; what stands around them is written by hand.
 """
 
@@ -28,7 +29,7 @@ def main() -> None:
     if not records:
         raise SystemExit("nothing measured yet: python -m benchmarks.peers")
     put(PAGE, "peers", "\n\n".join(section(record) for record in records))
-    put(README, "peers", short(records[0]))
+    put(README, "peers", short(next((r for r in records if r["loras"] == 1), records[0])))
     for record in records:
         plot(record, ROOT / "docs" / f"benchmarks-{record['loras']}.png")
 
@@ -47,6 +48,7 @@ def section(record: Record) -> str:
         "Pictures per second; behind them p50 / p95 / p99 of a picture in seconds, which with few "
         "pictures are the middle and the slowest ones. The last column "
         "is the throughput at 16 clients as a share of the bare loop's.",
+        *overhead(record),
         "",
         "| system | "
         + " | ".join(f"{share:.0%} load" for share in RATES)
@@ -63,12 +65,20 @@ def section(record: Record) -> str:
     return "\n".join(lines)
 
 
+def overhead(record: Record) -> list[str]:
+    ratio = record.get("overhead")
+    if ratio is None:
+        return []
+    return ["", f"One client's picture takes {ratio:.2f} of the bare call's time through retouch."]
+
+
 def counted(clients: int) -> str:
     return "1 client" if clients == 1 else f"{clients} clients"
 
 
 def mix(record: Record) -> str:
-    return "One LoRA" if record["loras"] == 1 else f"{record['loras']} LoRAs, Zipf"
+    named = {0: "No LoRA", 1: "One LoRA"}
+    return named.get(record["loras"], f"{record['loras']} LoRAs, Zipf")
 
 
 def throughput(row: Record, record: Record) -> str:

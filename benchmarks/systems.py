@@ -23,7 +23,7 @@ import psutil
 from benchmarks.compiled import compiled_pipeline
 from benchmarks.peer_servers.pipeline import PROMPT, QUALITY, STEPS, STRENGTH, Pipeline, Wish
 from benchmarks.peer_venvs import ROOT, environment
-from benchmarks.peers_plan import BARE, COMPILED
+from benchmarks.peers_plan import BARE, COMPILED, RETOUCH
 from benchmarks.service import running_service, wait_for
 from client.stack.ports import free_port
 
@@ -128,7 +128,7 @@ def retouch(loras: Path) -> Iterator[System]:
         settings = {"RETOUCH_LORAS_DIR": str(loras)}
         url, pid = stack.enter_context(running_service(folder, settings))
         service = Service(stack.enter_context(httpx2.Client(base_url=url, timeout=PATIENCE)))
-        yield System("retouch", service.picture, _memory_of(pid), service.preview, "durable jobs")
+        yield System(RETOUCH, service.picture, _memory_of(pid), service.preview, "durable jobs")
 
 
 @dataclass(frozen=True)
