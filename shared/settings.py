@@ -141,7 +141,12 @@ class Settings(BaseSettings):
         False,
         description="No other worker shares the queue: claim more where small rows share steps.",
     )
-    lora_slots: int = Field(8, ge=1, le=256, description="LoRAs kept resident by one worker.")
+    lora_slots: int = Field(
+        8,
+        ge=1,
+        le=256,
+        description="LoRAs kept loaded where one picture is made at a time (FLUX, SD 3).",
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="Type in which the UNet computes on a CPU; auto: bfloat16 where it is quick. "

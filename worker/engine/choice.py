@@ -9,14 +9,12 @@ from worker.engine.built.compiler import CannotBuild, tensorrt
 from worker.engine.built.shelf import ENGINES, Shelf
 from worker.engine.diffusers_engine import DiffusersEngine
 from worker.engine.interface import Engine
-from worker.engine.loading import STABLE_DIFFUSION, LoadedBase
+from worker.engine.loading import STEP_FAMILIES, LoadedBase
 from worker.engine.profiles import choose_limits
 from worker.engine.schedule import UnsupportedSchedule
 from worker.engine.step_engine import StepEngine
 
 logger = structlog.get_logger(__name__)
-
-STEP_FAMILIES = STABLE_DIFFUSION | {"sdxl"}
 
 
 def warm_engine(loaded: LoadedBase, settings: Settings) -> Engine:

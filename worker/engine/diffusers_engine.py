@@ -29,7 +29,7 @@ from worker.engine.interface import (
     StageStarted,
     StepDone,
 )
-from worker.engine.loading import STABLE_DIFFUSION, LoadedBase
+from worker.engine.loading import STEP_FAMILIES, LoadedBase
 from worker.engine.peft_adapters import AdapterPool
 from worker.engine.pixels import (
     PREVIEW_SIDE,
@@ -151,7 +151,7 @@ class _Run:
 
     @property
     def _has_latents(self) -> bool:
-        return self._loaded.base.id in STABLE_DIFFUSION or self._loaded.base.id == "sdxl"
+        return self._loaded.base.id in STEP_FAMILIES
 
     @property
     def _denoiser(self) -> torch.nn.Module:

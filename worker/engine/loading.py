@@ -25,7 +25,9 @@ from worker.engine.profiles import OFFLOADING, settled_profile
 
 logger = structlog.get_logger(__name__)
 
+# One UNet and one text encoder, which three pipelines of diffusers share.
 STABLE_DIFFUSION = {"tiny", "sd15", "sd21"}
+STEP_FAMILIES = STABLE_DIFFUSION | {"sdxl"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def load_base(
     base = identify_base(base_model)
     dtype = _weights_dtype(base, device)
     pipeline = _from_pretrained(base, base_model, dtype)
-    if base.id in STABLE_DIFFUSION or base is SDXL:
+    if base.id in STEP_FAMILIES:
         pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     # Four times the speed of the default layout for float32 convolutions on the CPU, more on a GPU.
@@ -86,8 +88,7 @@ def _weights_dtype(base: Base, device: torch.device) -> torch.dtype:
     if device.type == "cpu":
         return torch.float32
     # Transformers such as FLUX were trained in bfloat16, and overflow in float16.
-    is_transformer = base.id not in STABLE_DIFFUSION and base is not SDXL
-    if is_transformer and device.type == "cuda" and torch.cuda.is_bf16_supported():
+    if base.id not in STEP_FAMILIES and device.type == "cuda" and torch.cuda.is_bf16_supported():
         return torch.bfloat16
     return torch.float16
 

@@ -17,9 +17,8 @@ from worker.engine.built import parts
 from worker.engine.built.compiler import CannotBuild, Compiler, tensorrt
 from worker.engine.built.shelf import ENGINES, Shelf
 from worker.engine.built.use import Parts
-from worker.engine.choice import STEP_FAMILIES
 from worker.engine.fidelity import pad_to_multiple
-from worker.engine.loading import LoadedBase, choose_device, load_base
+from worker.engine.loading import STEP_FAMILIES, LoadedBase, choose_device, load_base
 from worker.engine.pixels import SIDE_MULTIPLE
 from worker.engine.prompts import PromptEncoder
 

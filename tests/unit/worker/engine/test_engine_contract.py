@@ -12,7 +12,7 @@ import torch
 from shared.errors import JobCanceled, LoraChanged, LoraCorrupt
 from shared.jobs import Stage
 from tests.support.checkpoints import make_sd15, make_sdxl
-from tests.support.engine_jobs import CPU, make_lora
+from tests.support.engine_jobs import CPU, make_lora, psnr
 from worker.engine.diffusers_engine import DiffusersEngine
 from worker.engine.interface import (
     Engine,
@@ -234,8 +234,3 @@ def alone(folder: Path, job: EngineJob) -> Pixels:
         output_type="np",
     )
     return np.asarray((answer.images[0] * 255).round().astype(np.uint8))
-
-
-def psnr(one: Pixels, other: Pixels) -> float:
-    error = np.mean((one.astype(float) - other.astype(float)) ** 2)
-    return float(10 * np.log10(255**2 / max(error, 1e-9)))
