@@ -71,7 +71,7 @@ def run(options: Any, lora_count: int) -> None:
         loras = copies(Path(folder), lora_count)
         systems, missing = started(stack, options.systems.split(","), loras)
         rows = {system.name: Row(system.name, system.notes) for system in systems}
-        wishes = Wishes(photo(options.side), [f.stem for f in sorted(loras.glob("*.safetensors"))])
+        wishes = Wishes(options.side, [f.stem for f in sorted(loras.glob("*.safetensors"))])
         for system in systems:
             closed_loop(system.picture, wishes.draw(system.warm), 1)
         compare_pictures(systems, rows, wishes)
@@ -136,10 +136,13 @@ def started(
 
 
 class Wishes:
-    """Draws LoRAs with Zipf's popularity and seeds that nobody had before."""
+    """Draws LoRAs with Zipf's popularity, pictures and seeds that nobody had before.
 
-    def __init__(self, image: bytes, loras: list[str]) -> None:
-        self.image, self.loras = image, loras
+    Who serves many people sees no picture twice, so that a cache of pictures must not help.
+    """
+
+    def __init__(self, side: int, loras: list[str]) -> None:
+        self.side, self.loras = side, loras
         self._random = random.Random(7)
         self._weights = [1 / rank for rank in range(1, len(loras) + 1)]
         self._seed = 0
@@ -150,7 +153,7 @@ class Wishes:
     def _one(self) -> Wish:
         self._seed += 1
         lora = self._random.choices(self.loras, self._weights)[0] if self.loras else "none"
-        return Wish(self.image, lora, self._seed)
+        return Wish(photo(self.side, moved=self._seed), lora, self._seed)
 
 
 def copies(folder: Path, count: int) -> Path:

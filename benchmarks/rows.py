@@ -2,36 +2,53 @@
 
 `python -m benchmarks.rows [--side 128] [--pictures 8] [--rounds 4]`: the engine alone with one, two
 and four rows a step, beside diffusers' loop with the LoRA in PEFT, one picture at a time and in
-batches of four. One LoRA, the embedded base. Arms take turns in a new order; processor time and the
-clock, and the median of the rounds' own ratios to the bare loop.
+batches of four. One LoRA, the embedded base; pixels in, JPEGs out, and no picture twice, so that
+none is in a cache. Arms take turns in a new order; processor time and the clock, the median of the
+rounds' own ratios to the bare loop, and the least PSNR to its pictures.
 """
 
 import argparse
-import io
 import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from PIL import Image
 
+from benchmarks.likeness import decoded, in_words, least_psnr
 from benchmarks.machine import describe_machine
-from benchmarks.peer_servers.pipeline import PROMPT, STEPS, STRENGTH, Pipeline, Wish
-from benchmarks.peers import copies
-from benchmarks.service import photo
+from benchmarks.peer_servers.pipeline import (
+    PRECISION,
+    PROMPT,
+    QUALITY,
+    STEPS,
+    STRENGTH,
+    Pipeline,
+    Wish,
+)
+from benchmarks.peers import Wishes, copies
+from benchmarks.service import to_jpeg
 from shared.loras.catalog import Catalog
+from shared.loras.entry import LoraEntry
 from worker.engine.interface import EngineJob
 from worker.engine.loading import load_base
 from worker.engine.profiles import choose_limits
 from worker.engine.step_engine import StepEngine
 
 BARE = "bare loop"
-Arm = Callable[[], None]
+Arm = Callable[[Sequence[Wish]], list[bytes]]
+
+
+class Spent(NamedTuple):
+    """One arm in one round: seconds of the processor and by the clock, and what it made."""
+
+    processor: float
+    clock: float
+    pictures: list[bytes]
 
 
 def main() -> None:
@@ -46,66 +63,75 @@ def main() -> None:
         catalog = Catalog(loras, "tiny")
         catalog.scan()
         (entry,) = catalog.entries()
-        data = photo(options.side)
-        wishes = [Wish(data, entry.path.stem, seed) for seed in range(options.pictures)]
-        pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-        jobs = [
-            EngineJob(pixels, PROMPT, "", STRENGTH, STEPS, 1.0, wish.seed, ((entry, 1.0),))
-            for wish in wishes
-        ]
         engines = {rows: _engine(rows) for rows in (1, 2, 4)}
         pipeline = Pipeline(loras)
-        arms: dict[str, Arm] = {BARE: _bare(pipeline, wishes, 1)}
-        arms["bare loop, batches of four"] = _bare(pipeline, wishes, 4)
-        arms |= {f"engine, rows a step: {n}": _through(e, jobs) for n, e in engines.items()}
-        show(measured(arms, options.rounds), options.pictures)
+        arms: dict[str, Arm] = {BARE: _bare(pipeline, 1)}
+        arms["bare loop, batches of four"] = _bare(pipeline, 4)
+        arms |= {f"engine, rows a step: {n}": _through(e, entry) for n, e in engines.items()}
+        wishes = Wishes(options.side, [entry.path.stem])
+        drawn = (wishes.draw(options.pictures) for _ in range(options.rounds + 1))
+        show(measured(arms, drawn), options.pictures)
         for engine in engines.values():
             engine.close()
 
 
 def _engine(rows: int) -> StepEngine:
-    loaded = load_base("models/tiny", torch.device("cpu"))
+    loaded = load_base("models/tiny", torch.device("cpu"), PRECISION)
     return StepEngine(loaded, replace(choose_limits(loaded), rows_per_step=rows, pixels_per_step=0))
 
 
-def _through(engine: StepEngine, jobs: list[EngineJob]) -> Arm:
-    def run() -> None:
-        for future in [engine.submit(replace(job, preview=False), lambda _: None) for job in jobs]:
-            future.result()
+def _through(engine: StepEngine, entry: LoraEntry) -> Arm:
+    def run(wishes: Sequence[Wish]) -> list[bytes]:
+        futures = [engine.submit(_job(wish, entry), lambda _: None) for wish in wishes]
+        return [to_jpeg(future.result().pixels, QUALITY) for future in futures]
 
     return run
 
 
-def _bare(pipeline: Pipeline, wishes: list[Wish], batch: int) -> Arm:
-    def run() -> None:
-        for start in range(0, len(wishes), batch):
-            pipeline.pictures(wishes[start : start + batch])
+def _job(wish: Wish, entry: LoraEntry) -> EngineJob:
+    pixels = decoded(wish.image)
+    loras = ((entry, 1.0),)
+    return EngineJob(pixels, PROMPT, "", STRENGTH, STEPS, 1.0, wish.seed, loras, preview=False)
+
+
+def _bare(pipeline: Pipeline, batch: int) -> Arm:
+    def run(wishes: Sequence[Wish]) -> list[bytes]:
+        starts = range(0, len(wishes), batch)
+        return [made for at in starts for made in pipeline.pictures(wishes[at : at + batch])]
 
     return run
 
 
-def measured(arms: dict[str, Arm], rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Processor seconds and the clock's of each arm, round by round."""
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in arms}
-    for run in arms.values():
-        run()  # warm
-    for _ in range(rounds):
+def measured(arms: dict[str, Arm], drawn: Iterable[Sequence[Wish]]) -> dict[str, list[Spent]]:
+    """What each arm spent, round by round; the first round only warms."""
+    spent: dict[str, list[Spent]] = {name: [] for name in arms}
+    for wishes in drawn:
         for name in random.sample(list(arms), len(arms)):
-            spent, clock = time.process_time(), time.perf_counter()
-            arms[name]()
-            times[name].append((time.process_time() - spent, time.perf_counter() - clock))
-    return times
+            spent[name].append(_spent(arms[name], wishes))
+    return {name: rounds[1:] for name, rounds in spent.items()}
 
 
-def show(times: dict[str, list[tuple[float, float]]], pictures: int) -> None:
-    print("| arm | processor, ms a picture | clock, ms a picture | of the bare loop |")
-    print("| --- | --- | --- | --- |")
-    for name, rows in times.items():
-        spent, clock = (statistics.median(column) for column in zip(*rows, strict=True))
-        pairs = zip(rows, times[BARE], strict=True)
-        ratio = statistics.median(own[1] / bare[1] for own, bare in pairs)
-        each = 1000 / pictures
-        print(f"| {name} | {spent * each:.0f} | {clock * each:.0f} | {ratio:.2f} |")
+def _spent(arm: Arm, wishes: Sequence[Wish]) -> Spent:
+    processor, clock = time.process_time(), time.perf_counter()
+    pictures = arm(wishes)
+    return Spent(time.process_time() - processor, time.perf_counter() - clock, pictures)
+
+
+def show(spent: dict[str, list[Spent]], pictures: int) -> None:
+    print("| arm | processor, ms a picture | clock, ms a picture | of the bare loop | PSNR, dB |")
+    print("| --- | --- | --- | --- | --- |")
+    each = 1000 / pictures
+    for name, rounds in spent.items():
+        processor = statistics.median(one.processor for one in rounds) * each
+        clock = statistics.median(one.clock for one in rounds) * each
+        pairs = list(zip(rounds, spent[BARE], strict=True))
+        ratio = statistics.median(own.clock / bare.clock for own, bare in pairs)
+        likeness = in_words(min(_likeness(own, bare) for own, bare in pairs))
+        print(f"| {name} | {processor:.0f} | {clock:.0f} | {ratio:.2f} | {likeness} |")
+
+
+def _likeness(own: Spent, bare: Spent) -> float:
+    return least_psnr(map(decoded, own.pictures), map(decoded, bare.pictures))
 
 
 if __name__ == "__main__":

@@ -49,9 +49,13 @@ def wait_for(url: str, seconds: float = START_SECONDS) -> None:
     raise SystemExit(f"{url} did not become ready")
 
 
-def photo(side: int) -> bytes:
-    """A real photo as JPEG, `side` pixels square."""
+def photo(side: int, moved: int = 0) -> bytes:
+    """A real photo as JPEG, `side` pixels square; `moved` sideways, for one that no cache knows."""
     picture = Image.fromarray(np.asarray(data.astronaut())).resize((side, side))
+    return to_jpeg(np.roll(np.asarray(picture), moved, axis=1), quality=92)
+
+
+def to_jpeg(pixels: np.ndarray, quality: int) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=92)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()

@@ -6,6 +6,7 @@ Groups what comes at once by LoRA and makes each group as one batch. Knows nothi
 import base64
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -79,7 +80,7 @@ class Pipeline:
         if resident and self._names:
             self._pipeline.disable_lora()
 
-    def pictures(self, wishes: list[Wish]) -> list[bytes]:
+    def pictures(self, wishes: Sequence[Wish]) -> list[bytes]:
         """JPEGs in the order of the wishes."""
         made: dict[int, bytes] = {}
         order = sorted(range(len(wishes)), key=lambda i: wishes[i].lora)
