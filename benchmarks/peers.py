@@ -3,11 +3,11 @@
 `python -m benchmarks.peers [--loras 1 32] [--systems retouch,bare,…] [--side 128]`: all systems
 run at once and idle but one; every load is put on each of them in turn, in a new order, so that a
 noisy neighbour disturbs all alike. What the whole service takes beside the same arithmetic called
-bare comes first, picture by picture in turns; then closed loops of 1, 4, 16 and 64 clients, then
-Poisson arrivals at 30, 60 and 90 % of what the system itself made of 16 clients. One LoRA, 32 of
-Zipf popularity (copies of the shipped ones with other scales), or with `--loras 0` none. Peers are
-installed under var/peers-venv. Results go to var/benchmarks; `python -m benchmarks.peers_report`
-writes docs/benchmarks.md from them.
+bare comes first, picture by picture in turns; then closed loops of 1, 4 and 16 clients, Poisson
+arrivals at 30, 60 and 90 % of what the system itself made of 16, and 64 clients at last. One LoRA,
+32 of Zipf popularity (copies of the shipped ones with other scales), or with `--loras 0` none.
+Peers are installed under var/peers-venv. Results go to var/benchmarks;
+`python -m benchmarks.peers_report` writes docs/benchmarks.md from them.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from benchmarks.load import Measured, closed_loop, poisson
 from benchmarks.machine import describe_machine
 from benchmarks.peer_servers.pipeline import Wish
 from benchmarks.peer_venvs import ROOT
-from benchmarks.peers_plan import BARE, CLIENTS, PAIRS, RATES, RESULTS, RETOUCH
+from benchmarks.peers_plan import BARE, CLIENTS, CROWD, PAIRS, RATES, RESULTS, RETOUCH
 from benchmarks.service import photo
 from benchmarks.systems import SYSTEMS, System
 
@@ -115,10 +115,11 @@ def loads(scale: float, wishes: "Wishes") -> Iterator[tuple[str, Run]]:
 
         return run
 
-    for clients, pictures in CLIENTS.items():
-        yield f"{clients} clients", closed(clients, pictures)
+    for clients in (each for each in CLIENTS if each != CROWD):
+        yield f"{clients} clients", closed(clients, CLIENTS[clients])
     for share, pictures in RATES.items():
         yield f"{share:.0%} load", open_(share, pictures)
+    yield f"{CROWD} clients", closed(CROWD, CLIENTS[CROWD])
 
 
 def started(

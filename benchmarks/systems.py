@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from client.stack.ports import free_port
 
 PATIENCE = httpx2.Timeout(600)
 SERVERS = ROOT / "benchmarks" / "peer_servers"
+WARM_BENTOML = 14  # its batching tries out sizes with the first dozen
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def bentoml(loras: Path) -> Iterator[System]:
             answer.raise_for_status()
             return _decoded(answer.json()[0])
 
-        yield _remote(f"BentoML {peer.version}", picture, pid, "adaptive batching")
+        system = _remote(f"BentoML {peer.version}", picture, pid, "adaptive batching")
+        yield replace(system, warm=WARM_BENTOML)
 
 
 @contextmanager

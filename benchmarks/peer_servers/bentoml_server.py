@@ -7,6 +7,8 @@ import bentoml
 
 from benchmarks.peer_servers.pipeline import BATCH, Pipeline, Wish, to_text
 
+# When a request is given up as lost. How long one waits for company does not depend on it: that is
+# learnt from the waits of the batches before.
 PATIENCE_SECONDS = 600
 
 
