@@ -6,26 +6,21 @@ fake engine at zero seconds a step. One client for the latency, many for the thr
 """
 
 import argparse
-import io
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
 import numpy as np
 import psutil
-from PIL import Image
 
-from client.stack.ports import free_port
+from benchmarks.service import running_service, to_jpeg
 
-START_SECONDS = 60.0
+QUICK = {"RETOUCH_ENGINE": "fake", "RETOUCH_FAKE_STEP_SECONDS": "0", "RETOUCH_GUARDS": "off"}
 # The parts of the service, by what their command lines have.
 PARTS = {
     "decoder": "intake/child.py",
@@ -40,8 +35,12 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=300)
     parser.add_argument("--clients", type=int, default=16)
     options = parser.parse_args()
-    data = photo()
-    with tempfile.TemporaryDirectory() as folder, service(Path(folder)) as (url, stack):
+    data = noise()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_service(Path(folder), QUICK) as (url, pid),
+    ):
+        stack = psutil.Process(pid)
         many(url, data, 20, 1)  # warm
         before = processor_seconds(stack)
         latency = many(url, data, options.pictures, 1)
@@ -91,47 +90,10 @@ def processor_seconds(stack: psutil.Process) -> dict[str, float]:
     return spent
 
 
-def photo() -> bytes:
+def noise() -> bytes:
     """A JPEG of 512 px with the entropy of a photo."""
-    noise = np.random.default_rng(0).normal(128, 20, (512, 512, 3))
-    buffer = io.BytesIO()
-    Image.fromarray(noise.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
-
-
-@contextmanager
-def service(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """The whole service on a free port, until the block ends."""
-    url = f"http://127.0.0.1:{(port := free_port())}"
-    retouch = str(Path(sys.executable).with_name("retouch"))
-    quick = {
-        "RETOUCH_ENGINE": "fake",
-        "RETOUCH_FAKE_STEP_SECONDS": "0",
-        "RETOUCH_GUARDS": "off",
-    }
-    process = subprocess.Popen(
-        [retouch, "up", "--port", str(port), "--data-dir", str(folder / "data")],
-        env=os.environ | quick,
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        _wait_for(url)
-        yield url, psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
-
-
-def _wait_for(url: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            if httpx2.get(f"{url}/readyz", timeout=2).status_code == 200:
-                return
-        except httpx2.HTTPError:
-            pass
-        time.sleep(0.1)
-    raise SystemExit("the service did not become ready")
+    pixels = np.random.default_rng(0).normal(128, 20, (512, 512, 3))
+    return to_jpeg(pixels.clip(0, 255).astype(np.uint8), quality=85)
 
 
 if __name__ == "__main__":
