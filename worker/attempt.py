@@ -45,7 +45,7 @@ from worker.engine.interface import (
 from worker.guards.panel import Verdict
 from worker.leases import obey
 from worker.outputs import encode_preview, encode_result
-from worker.progress import ProgressTracker
+from worker.progress import ProgressTracker, Teller
 from worker.sources import load_source
 
 if TYPE_CHECKING:
@@ -100,13 +100,16 @@ class Attempt:
         costs = self._costs()
         tracker = ProgressTracker(costs, megapixels, params.executed_steps)
         result = self._follow(engine_job(pixels, params, chosen, self._stop), tracker)
-        self._report(tracker.enter(Stage.CHECKING))
+        checking = tracker.enter(Stage.CHECKING)
+        if self._runner.guards.look_at_results:
+            self._report(checking)
         safety = self._check(pixels, result.pixels)
         self._save(result, safety, tracker)
         self._learn(tracker, megapixels, params.executed_steps)
 
     def _follow(self, job: EngineJob, tracker: ProgressTracker) -> EngineResult:
         events: queue.SimpleQueue[EngineEvent | None] = queue.SimpleQueue()
+        teller = Teller(self._report)
 
         def on_event(event: EngineEvent) -> None:
             self._runner.pulse.beat()
@@ -115,22 +118,19 @@ class Attempt:
         with self._runner.pulse.expected():
             future = self._runner.engine.submit(job, on_event)
             future.add_done_callback(lambda _: events.put(None))
-            while (event := events.get()) is not None:
-                self._on_event(event, tracker, is_newest=events.empty())
+            while (event := next_event(events, teller)) is not None:
+                self._on_event(event, tracker, teller)
         result = future.result()
         self._seconds |= result.seconds
         return result
 
-    def _on_event(self, event: EngineEvent, tracker: ProgressTracker, is_newest: bool) -> None:
+    def _on_event(self, event: EngineEvent, tracker: ProgressTracker, teller: Teller) -> None:
         if isinstance(event, PreviewReady):
             self._show(event.pixels)
-            return
-        if isinstance(event, StageStarted):
-            progress = tracker.enter(event.stage)
+        elif isinstance(event, StageStarted):
+            teller.take(tracker.enter(event.stage))
         else:
-            progress = tracker.step(event.step)
-        if is_newest:  # else the ledger is slower than the engine, and this is old already
-            self._report(progress)
+            teller.take(tracker.step(event.step))
 
     def _show(self, pixels: Pixels) -> None:
         if not self._runner.guards.is_preview_safe(pixels):
@@ -211,6 +211,17 @@ class Attempt:
             return None
         obey(signal, self._stop)
         return signal
+
+
+def next_event(
+    events: "queue.SimpleQueue[EngineEvent | None]", teller: Teller
+) -> EngineEvent | None:
+    """What the engine tells next; while it is silent, what was told before is passed on."""
+    try:
+        return events.get(timeout=teller.due_seconds)
+    except queue.Empty:
+        teller.tell()
+        return events.get()
 
 
 def own_seconds(parts: Mapping[str, float]) -> dict[Stage, float]:

@@ -1,6 +1,7 @@
 """A job's percentage and remaining time, from what its stages have cost before.
 
-Owns the arithmetic. Knows nothing of where the numbers are kept or shown.
+Owns the arithmetic, and how often it is worth telling. Knows nothing of where the numbers are kept
+or shown.
 """
 
 import time
@@ -11,6 +12,9 @@ from shared.jobs import Progress, Stage
 
 # 100 is said by the ledger alone, when the picture can be fetched.
 LAST_PERCENT = 99.0
+
+# Faster than an eye follows; each telling costs gateway, worker and store about a millisecond each.
+GAP_SECONDS = 0.03
 
 
 class ProgressTracker:
@@ -73,3 +77,37 @@ class ProgressTracker:
         if self._stage is Stage.DENOISING:
             done += self._planned[Stage.DENOISING] * self._step / self._steps
         return done
+
+
+class Teller:
+    """Passes progress on, of a burst the last alone. Whoever waits for more looks at `due_seconds`
+    and calls `tell` when they are over.
+    """
+
+    def __init__(
+        self, report: Callable[[Progress], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._report = report
+        self._clock = clock
+        self._told_at = -GAP_SECONDS
+        self._waiting: Progress | None = None
+
+    @property
+    def due_seconds(self) -> float | None:
+        """In how long what waits is to be told; None where nothing waits."""
+        if self._waiting is None:
+            return None
+        return max(0.0, self._told_at + GAP_SECONDS - self._clock())
+
+    def take(self, progress: Progress) -> None:
+        """Tell this now if the last telling was a while ago, else in a moment."""
+        self._waiting = progress
+        if not self.due_seconds:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell what waits, if anything does."""
+        progress, self._waiting = self._waiting, None
+        if progress is not None:
+            self._report(progress)
+            self._told_at = self._clock()

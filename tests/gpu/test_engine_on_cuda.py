@@ -1,4 +1,6 @@
-"""The step engine on a CUDA device: recordings, mixed batches, and the ladder, with real memory."""
+"""The step engine on a CUDA device: beside diffusers, recordings, profiles, and the ladder, with real
+memory.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +12,20 @@ import torch
 from shared.loras.entry import LoraEntry
 from tests.support.checkpoints import make_sd15, make_sdxl
 from tests.support.engine_jobs import make_job, make_lora, psnr, run_all
-from worker.engine.interface import EngineJob
+from tests.unit.worker.engine.test_families import by_diffusers, through_the_engine
+from worker.engine.diffusers_engine import DiffusersEngine
+from worker.engine.interface import Engine, EngineJob, Pixels
 from worker.engine.loading import load_base
 from worker.engine.profiles import GIB, EngineLimits
 from worker.engine.step_engine import StepEngine
+
+DEVICE = torch.device("cuda")
+
+# Of the latents' length. A half keeps three digits; four guided steps add up what is cut off.
+HALF_PRECISION = 0.01
+
+# After so many runs of a job all its shapes are recorded.
+RUNS = 4
 
 pytestmark = [
     pytest.mark.gpu,
@@ -38,9 +50,16 @@ def loras(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[LoraEn
     ]
 
 
-def start(folder: Path, graphs: bool, rows: int = 8) -> StepEngine:
-    loaded = load_base(str(folder), torch.device("cuda"))
-    return StepEngine(loaded, EngineLimits("full", rows, GIB, GIB, GIB, graphs=graphs))
+def start(folder: Path, graphs: bool, rows: int = 8, profile: str = "full") -> StepEngine:
+    loaded = load_base(str(folder), DEVICE, profile=profile)
+    return StepEngine(loaded, EngineLimits(profile, rows, GIB, GIB, GIB, graphs=graphs))
+
+
+@pytest.fixture
+def launching(folder: Path) -> Iterator[StepEngine]:
+    engine = start(folder, graphs=False)
+    yield engine
+    engine.close()
 
 
 @pytest.fixture
@@ -60,41 +79,114 @@ def jobs(loras: list[LoraEntry]) -> list[EngineJob]:
     ]
 
 
-def test_recorded_steps_make_the_pictures_that_launched_ones_make(
-    folder: Path, recording: StepEngine, loras: list[LoraEntry]
+def pictures_of(engine: Engine, wanted: list[EngineJob]) -> list[Pixels]:
+    """One after the other, so that nobody's company matters."""
+    return [run_all(engine, [job])[0].pixels for job in wanted]
+
+
+def recordings(engine: StepEngine) -> int:
+    assert engine._units.denoiser.graphs is not None
+    return len(engine._units.denoiser.graphs)
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 5.0])
+def test_the_latents_are_those_of_diffusers_on_the_same_device(
+    folder: Path, launching: StepEngine, guidance_scale: float
 ) -> None:
-    launching = start(folder, graphs=False)
-    expected = [run_all(launching, [job])[0].pixels for job in jobs(loras)]
-    launching.close()
-    for _ in range(2):
-        alone = [run_all(recording, [job])[0].pixels for job in jobs(loras)]
-        together = [result.pixels for result in run_all(recording, jobs(loras))]
-        for pictures in (alone, together):
-            assert min(map(psnr, pictures, expected)) >= 45
-    assert recording._units.denoiser.graphs
+    job = make_job(7, strength=0.8, steps=5, guidance_scale=guidance_scale)
+    expected = by_diffusers(load_base(str(folder), DEVICE).pipeline, job).float()
+    made = through_the_engine(launching, job).float()
+    assert (made - expected).norm() <= HALF_PRECISION * expected.norm()
+
+
+def test_recorded_steps_make_the_pictures_that_launched_ones_make(
+    launching: StepEngine, recording: StepEngine, loras: list[LoraEntry]
+) -> None:
+    # Given what launching makes, and an engine that has recorded these jobs' shapes
+    expected = pictures_of(launching, jobs(loras))
+    for _ in range(RUNS):
+        pictures_of(recording, jobs(loras))
+        run_all(recording, jobs(loras))
+    assert recordings(recording)
+    # When it makes them alone and together
+    alone = pictures_of(recording, jobs(loras))
+    together = [result.pixels for result in run_all(recording, jobs(loras))]
+    # Then nobody can tell
+    for pictures in (alone, together):
+        assert min(map(psnr, pictures, expected)) >= 45
+
+
+def test_a_recorded_step_has_the_latents_of_a_launched_one(
+    launching: StepEngine, recording: StepEngine
+) -> None:
+    job = make_job(1, strength=0.8, steps=5)
+    expected = through_the_engine(launching, job).float()
+    for _ in range(RUNS):
+        through_the_engine(recording, job)
+    assert recordings(recording) == 1
+    made = through_the_engine(recording, job).float()
+    assert (made - expected).norm() <= HALF_PRECISION * expected.norm()
 
 
 def test_the_same_job_again_is_bit_for_bit_the_same(
     recording: StepEngine, loras: list[LoraEntry]
 ) -> None:
-    for job in jobs(loras):
-        first, again = run_all(recording, [job])[0], run_all(recording, [job])[0]
-        np.testing.assert_array_equal(first.pixels, again.pixels)
+    for _ in range(RUNS):
+        pictures_of(recording, jobs(loras))
+    for first, again in zip(
+        pictures_of(recording, jobs(loras)), pictures_of(recording, jobs(loras)), strict=True
+    ):
+        np.testing.assert_array_equal(first, again)
 
 
-def test_too_little_memory_degrades_a_job_and_leaves_the_next_clean(recording: StepEngine) -> None:
-    # Given a device with room for little more than what stands on it
-    job = make_job(1, pixels=np.zeros((512, 512, 3), np.uint8))
-    run_all(recording, [make_job(1)])
-    total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 24 * 2**20) / total)
+def offloading(folder: Path, profile: str) -> Engine:
+    """The engine that a worker has in this profile."""
+    if profile == "sequential_offload":
+        return DiffusersEngine(load_base(str(folder), DEVICE, profile=profile), lora_slots=4)
+    return start(folder, graphs=False, rows=1, profile=profile)
+
+
+@pytest.mark.parametrize("profile", ["model_offload", "sequential_offload"])
+def test_what_waits_in_main_memory_makes_the_picture_that_the_whole_makes(
+    folder: Path, launching: StepEngine, loras: list[LoraEntry], profile: str
+) -> None:
+    expected = pictures_of(launching, jobs(loras))
+    engine = offloading(folder, profile)
     try:
-        # When a picture comes that is too large for that
-        error = recording.submit(job, lambda _: None).exception(timeout=60)
-        degraded = () if error else recording.submit(job, lambda _: None).result(60).degraded
+        made = pictures_of(engine, jobs(loras))
+    finally:
+        engine.close()
+    assert engine.profile == profile
+    assert min(map(psnr, made, expected)) >= 40
+
+
+def test_too_little_memory_costs_a_job_something_and_the_next_one_nothing(
+    recording: StepEngine,
+) -> None:
+    # Given a device with room for a small picture and less than a large one takes
+    small, large = picture(256), picture(1024)
+    expected = run_all(recording, [small])[0]
+    room = torch.cuda.max_memory_reserved()
+    run_all(recording, [large])
+    assert torch.cuda.max_memory_reserved() > room + 8 * 2**20
+    recording._ladder._relief.evict_adapters()
+    torch.cuda.empty_cache()
+    # When the large one comes
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(room / total)
+    try:
+        result = run_all(recording, [large])[0]
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    # Then it says so, one way or the other, and the next job is whole
-    assert error is not None or degraded
-    assert run_all(recording, [make_job(1)])[0].degraded == ()
+    # Then it is made, says what was given up, and is smaller only where it says so
+    assert result.degraded
+    assert (result.pixels.shape == large.pixels.shape) == ("smaller_side" not in result.degraded)
+    # And the next one is whole
+    after = run_all(recording, [small])[0]
+    assert after.degraded == ()
+    assert psnr(after.pixels, expected.pixels) >= 45
+
+
+def picture(side: int) -> EngineJob:
+    pixels = np.random.default_rng(side).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    return make_job(1, pixels=pixels)

@@ -1,14 +1,18 @@
 """The percentage: learned, monotonic, and never 100 before the picture is there."""
 
+import queue
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.history import StageCosts
-from shared.jobs import Stage
+from shared.jobs import Progress, Stage
 from shared.params import executed_steps
-from worker.attempt import own_seconds
-from worker.progress import LAST_PERCENT, ProgressTracker
+from worker.attempt import next_event, own_seconds
+from worker.engine.interface import EngineEvent, StepDone
+from worker.progress import GAP_SECONDS, LAST_PERCENT, ProgressTracker, Teller
 
 EVEN = StageCosts(seconds=dict.fromkeys(Stage, 1.0))
 
@@ -73,3 +77,39 @@ def test_the_time_of_other_pictures_in_between_is_not_learned() -> None:
         Stage.DENOISING: 2.0,
         Stage.SAVING: 0.1,
     }
+
+
+def progress(percent: float) -> Progress:
+    return Progress(stage=Stage.DENOISING, percent=percent, step=0, total_steps=10)
+
+
+def test_of_a_burst_the_first_is_told_at_once_and_the_last_a_moment_later() -> None:
+    now, told = [100.0], list[float]()
+    teller = Teller(lambda each: told.append(each.percent), clock=lambda: now[0])
+    assert teller.due_seconds is None
+    for percent in (10.0, 20.0, 30.0):
+        teller.take(progress(percent))
+    assert told == [10.0]
+    assert teller.due_seconds == pytest.approx(GAP_SECONDS)
+    now[0] += GAP_SECONDS
+    teller.tell()
+    teller.tell()
+    assert told == [10.0, 30.0]
+    assert teller.due_seconds is None
+    # And what comes after a while is told at once again
+    now[0] += GAP_SECONDS
+    teller.take(progress(40.0))
+    assert told == [10.0, 30.0, 40.0]
+
+
+def test_while_the_engine_is_silent_what_it_said_last_is_passed_on() -> None:
+    told: list[float] = []
+    teller = Teller(lambda each: told.append(each.percent))
+    teller.take(progress(10.0))
+    teller.take(progress(20.0))
+    events: queue.SimpleQueue[EngineEvent | None] = queue.SimpleQueue()
+    late = threading.Timer(20 * GAP_SECONDS, events.put, args=(StepDone(1, 10),))
+    late.start()
+    assert next_event(events, teller) == StepDone(1, 10)
+    assert told == [10.0, 20.0]
+    late.join()
