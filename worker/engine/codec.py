@@ -50,9 +50,10 @@ class Codec:
         self._parts = parts
         self._is_tiled = False
         self.parking = Parking([self._vae], device)
-        # SDXL's first autoencoder overflows in half precision; its configuration says so.
-        forced = bool(getattr(self._vae.config, "force_upcast", False))
-        if forced:
+        # SDXL's first autoencoder overflows in half precision and says so in its configuration;
+        # diffusers reads the same where the configuration of another family says nothing.
+        is_xl = getattr(pipeline, "text_encoder_2", None) is not None
+        if is_xl and getattr(self._vae.config, "force_upcast", False):
             self._vae.to(torch.float32)
         self._dtype = self._vae.dtype
         self._scaling = float(self._vae.config.scaling_factor)

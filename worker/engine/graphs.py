@@ -10,12 +10,16 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
+import structlog
 import torch
+
+logger = structlog.get_logger(__name__)
 
 SIZES = (1, 2, 4, 8, 16)
 
 # A recording costs three calls: two jobs of four steps come first, and an odd size never pays.
 CALLS_BEFORE = 8
+NEVER = -(2**62)
 # Of pictures of a dozen shapes, with and without LoRAs.
 MOST = 48
 
@@ -56,7 +60,13 @@ class Graphs:
             self._seen[key] += 1
             if self._seen[key] <= CALLS_BEFORE:
                 return self._call(inputs)
-            self._keep(key, self._recorded(inputs, size))
+            try:
+                self._keep(key, self._recorded(inputs, size))
+            except torch.OutOfMemoryError:
+                # A recording keeps memory of its own; what does not fit twice may well fit once.
+                logger.warning("not recorded for want of memory", evaluations=size)
+                self._seen[key] = NEVER
+                return self._call(inputs)
         self._recordings.move_to_end(key)
         recording = self._recordings[key]
         for name, tensor in inputs.items():
@@ -94,8 +104,14 @@ def record_on_cuda() -> Record:
                 function()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):
-            output = function()
+        try:
+            with torch.cuda.graph(graph, pool=pool):
+                output = function()
+        except Exception as error:
+            # Leaving a capture that ran out of memory fails by itself, and hides why.
+            if isinstance(error.__context__, torch.OutOfMemoryError):
+                raise error.__context__ from None
+            raise
         return graph.replay, output
 
     return record

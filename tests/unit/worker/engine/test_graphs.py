@@ -145,3 +145,17 @@ def test_the_recording_that_was_used_longest_ago_makes_room(
         recordings.run("any", {"x": torch.zeros(1, width)})
     assert made == [1, 2, 3, 2]
     assert len(recordings) == 2
+
+
+def test_what_has_no_room_for_a_recording_is_launched_from_then_on() -> None:
+    tried: list[int] = []
+
+    def no_room(_function: Callable[[], torch.Tensor]) -> Recorded:
+        tried.append(1)
+        raise torch.OutOfMemoryError("injected")
+
+    recordings = Graphs(lambda inputs: inputs["x"] * 2, no_room)
+    for _ in range(3):
+        x = torch.ones(1, 4)
+        torch.testing.assert_close(recordings.run("any", {"x": x}), x * 2)
+    assert (len(tried), len(recordings)) == (1, 0)
