@@ -5,7 +5,8 @@ random weights, half precision. Encoding, one guided step at every batch, launch
 without LoRAs and with four in the columns, decoding, and a whole job of 4 executed steps. Their
 times are CUDA events'; arithmetic is counted by torch in one launched call, the device's peak is
 that of a large matrix product measured in the same run. Then pictures with mixed LoRAs, all at
-once, beside diffusers' eager loop (benchmarks/mixed_loras.py). `--device cpu --small` runs all of
+once, beside diffusers' eager loop (benchmarks/mixed_loras.py), and previews beside jobs
+(benchmarks/gpu_previews.py). `--device cpu --small` runs all of
 it but CUDA itself.
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.gpu_previews import show_previews
 from benchmarks.machine import describe_machine
 from benchmarks.mixed_loras import compare
 from benchmarks.real_size import attention_layers, make_checkpoint
@@ -59,6 +61,7 @@ def main() -> None:
         by_stages(family, load_base(str(checkpoint), device), options, peak)
         base = load_base(str(checkpoint), device)
         compare(base, checkpoint, options.side, options.pictures, options.rounds)
+        show_previews(base, options.side)
 
 
 def by_stages(family: str, loaded: LoadedBase, options: Any, peak: float) -> None:

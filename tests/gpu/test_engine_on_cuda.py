@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from shared.loras.entry import LoraEntry
-from tests.support.checkpoints import make_sd15, make_sdxl
 from tests.support.engine_jobs import MIB, make_job, make_lora, psnr, run_all
-from tests.unit.worker.engine.test_families import by_diffusers, through_the_engine
+from tests.unit.worker.engine.test_families import FAMILIES, by_diffusers, through_the_engine
 from worker.engine.diffusers_engine import DiffusersEngine
 from worker.engine.interface import Engine, EngineJob, Pixels
 from worker.engine.loading import load_base
@@ -31,10 +30,9 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module", params=[make_sd15, make_sdxl], ids=["sd15", "sdxl"])
+@pytest.fixture(scope="module", params=["tiny", "sd15", "sdxl"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made: Path = request.param(tmp_path_factory.mktemp("base"))
-    return made
+    return FAMILIES[request.param](tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")

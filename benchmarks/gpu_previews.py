@@ -1,0 +1,99 @@
+"""Previews beside a device that always has work: how long one takes, and how long it may.
+
+It may take one step of the jobs, its own time on an idle device, and 30 ms. An arm of
+benchmarks/gpu.py, with the engine alone: no gateway, no files.
+"""
+
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+from skimage import data
+
+from worker.engine.haste import in_haste
+from worker.engine.interface import EngineJob
+from worker.engine.loading import LoadedBase
+from worker.engine.pixels import scaled_to_side
+from worker.engine.profiles import choose_limits
+from worker.engine.step_engine import StepEngine
+
+SIDE = 256
+COUNT = 60
+GRACE_SECONDS = 0.03
+PAUSE_SECONDS = 0.05
+
+
+def show_previews(base: LoadedBase, side: int) -> None:
+    """Print an idle device's previews and those beside as many jobs as share a step."""
+    photo = np.asarray(data.astronaut())
+    job = EngineJob(scaled_to_side(photo, side), "a photo", "", 1.0, 20, 7.5, 1, preview=False)
+    small = replace(job, pixels=scaled_to_side(photo, SIDE), strength=0.4)
+    small = in_haste(small, str(base.device))
+    engine = StepEngine(base, choose_limits(base))
+    try:
+        previews(engine, small, 12)  # recorded
+        with company(engine, job):
+            previews(engine, small, 12)
+        idle = previews(engine, small, COUNT)
+        with company(engine, job) as steps:
+            beside = previews(engine, small, COUNT)
+        step = statistics.median(steps)
+    finally:
+        engine.close()
+    bound = step + statistics.median(idle) + GRACE_SECONDS
+    print("| previews | p50, ms | p95, ms | may take, ms |\n| --- | --- | --- | --- |")
+    print(f"| idle | {_cells(idle)} | |")
+    print(f"| beside {engine.rows} jobs of {side} px | {_cells(beside)} | {bound * 1000:.1f} |\n")
+
+
+def previews(engine: StepEngine, small: EngineJob, count: int) -> list[float]:
+    """Seconds of each, one after the other; the source is in the cache, as a slider's is."""
+    spent = []
+    for seed in range(count):
+        started = time.perf_counter()
+        engine.submit(replace(small, seed=seed), lambda _: None).result()
+        spent.append(time.perf_counter() - started)
+        time.sleep(PAUSE_SECONDS)
+    return spent
+
+
+@contextmanager
+def company(engine: StepEngine, job: EngineJob) -> Iterator[list[float]]:
+    """As many jobs as share a step, new ones for those that are done; seconds between two steps of
+    one of them are appended.
+    """
+    done, steps = threading.Event(), list[float]()
+
+    def keep_busy(number: int) -> None:
+        last = [0.0]
+
+        def heard(_event: object) -> None:
+            now, before = time.perf_counter(), last[0]
+            last[0] = now
+            if number == 0 and before:
+                steps.append(now - before)
+
+        while not done.is_set():
+            last[0] = 0.0
+            engine.submit(replace(job, seed=number), heard).result()
+
+    threads = [threading.Thread(target=keep_busy, args=(n,)) for n in range(engine.rows)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1.0)
+    try:
+        yield steps
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+
+
+def _cells(seconds: list[float]) -> str:
+    ordered = sorted(seconds)
+    p95 = ordered[int(len(ordered) * 0.95) - 1]
+    return f"{statistics.median(ordered) * 1000:.1f} | {p95 * 1000:.1f}"
