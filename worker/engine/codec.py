@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 import torch
+from diffusers import AutoencoderTiny
 from diffusers.utils.torch_utils import randn_tensor
 
 from worker.adapters import Residency
@@ -83,6 +84,8 @@ class Codec:
 
     def tile(self, enabled: bool) -> bool:
         """Decode in tiles, or whole again; False where the autoencoder cannot."""
+        if isinstance(self._vae, AutoencoderTiny):
+            return False  # its tiles are right for one configuration only, and it needs little
         switch = getattr(self._vae, "enable_tiling" if enabled else "disable_tiling", None)
         if switch is None:
             return False

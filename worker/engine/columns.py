@@ -195,12 +195,19 @@ class _PooledLinear:
         gate, columns = self._gate.value, self._gate.columns
         if gate is None:
             return y
-        # Attention may fold rows and heads together before a layer; rows stay in order.
-        opened = gate[:, columns].repeat_interleave(x.shape[0] // gate.shape[0], dim=0)
+        opened = gate[:, columns]
+        if x.shape[0] != gate.shape[0]:
+            # Attention may fold rows and heads together before a layer; rows stay in order.
+            opened = opened.repeat_interleave(x.shape[0] // gate.shape[0], dim=0)
         hidden = functional.linear(x, self._down[columns]) * opened.view(
             opened.shape[0], *([1] * (x.dim() - 2)), -1
         )
-        return y + functional.linear(hidden, self._up[:, columns])
+        up = self._up[:, columns]
+        if y.dtype == hidden.dtype == up.dtype:
+            # One kernel instead of two; a step of SDXL has hundreds of such layers.
+            y.view(-1, y.shape[-1]).addmm_(hidden.view(-1, hidden.shape[-1]), up.t())
+            return y
+        return y + functional.linear(hidden, up)
 
 
 def _in_use(gate: torch.Tensor | None) -> slice:

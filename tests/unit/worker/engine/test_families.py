@@ -23,8 +23,9 @@ from tests.support.engine_jobs import (
     start_engine,
 )
 from worker.engine.diffusers_engine import DiffusersEngine
-from worker.engine.interface import EngineJob
+from worker.engine.interface import EngineJob, Pixels
 from worker.engine.loading import load_base
+from worker.engine.rows import Row
 from worker.engine.step_engine import StepEngine
 
 TINY = Path(__file__).parents[4] / "models" / "tiny"
@@ -112,6 +113,25 @@ def test_eight_mixed_rows_with_four_loras_are_what_each_is_alone_and_what_peft_m
         assert psnr(result.pixels, alone[index]) >= 45
         assert psnr(result.pixels, by_peft[index]) >= 45
     assert not np.array_equal(together[0].pixels, run_all(pair.engine, [make_job(1)])[0].pixels)
+
+
+def test_out_of_memory_degrades_a_picture_of_every_family_and_breaks_none(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, decode, left = make_job(1), pair.engine._units.decode, [3]
+    expected = run_all(pair.engine, [job])[0].pixels
+
+    def starved(row: Row) -> Pixels:
+        if left[0] > 0:
+            left[0] -= 1
+            raise torch.OutOfMemoryError("injected")
+        return decode(row)
+
+    monkeypatch.setattr(pair.engine._units, "decode", starved)
+    result = run_all(pair.engine, [job])[0]
+    assert result.degraded
+    assert result.pixels.shape == expected.shape
+    np.testing.assert_array_equal(run_all(pair.engine, [job])[0].pixels, expected)
 
 
 def test_velocity_is_among_what_was_compared(pair: Pair) -> None:
