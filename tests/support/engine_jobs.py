@@ -89,16 +89,18 @@ def run_all(engine: Engine, jobs: list[EngineJob]) -> list[EngineResult]:
     return [future.result(timeout=60) for future in futures]
 
 
-def batch_sizes(engine: StepEngine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows each step that follows will have taken together."""
+def batch_sizes(
+    engine: StepEngine, monkeypatch: pytest.MonkeyPatch, unit: str = "step"
+) -> list[int]:
+    """How many rows each of these units that follows will have taken together."""
     sizes: list[int] = []
-    step = engine._units.step
+    work = getattr(engine._units, unit)
 
-    def counted(rows: list[object]) -> None:
+    def counted(rows: list[object]) -> object:
         sizes.append(len(rows))
-        step(rows)  # type: ignore[arg-type]
+        return work(rows)
 
-    monkeypatch.setattr(engine._units, "step", counted)
+    monkeypatch.setattr(engine._units, unit, counted)
     return sizes
 
 

@@ -4,7 +4,10 @@ Owns the autoencoder's calls, the cache of what it said of a source, and tiling.
 once per size: another strength, seed or LoRA finds its moments here.
 """
 
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -57,18 +60,33 @@ class Codec:
         if is_xl and getattr(self._vae.config, "force_upcast", False):
             self._vae.to(torch.float32)
         self._dtype = self._vae.dtype
+        # As its weights are; see load_base.
+        on_cuda = device.type == "cuda"
+        self._layout = torch.contiguous_format if on_cuda else torch.channels_last
         self._scaling = float(self._vae.config.scaling_factor)
         self._cache: Residency[Moments] = Residency(cache_bytes)
 
-    def moments(self, padded: torch.Tensor, key: str, faithful: bool) -> Moments:
-        """What the encoder says of `padded` [1, 3, H, W] in -1..1, with D(E(x)) where asked for.
-
-        `key` names the source; equal keys have equal pixels.
+    def moments(self, sources: Mapping[str, torch.Tensor], faithful: bool) -> dict[str, Moments]:
+        """What the encoder says of each source [1, 3, H, W] in -1..1, all of one size, by its name;
+        with D(E(x)) where asked for. Equal names have equal pixels.
         """
-        held = (key, tuple(padded.shape), faithful)
-        found = self._cache.pin(held, lambda: self._encode(padded, faithful))
-        self._cache.unpin(held)
-        return found
+        keys = {name: (name, tuple(source.shape), faithful) for name, source in sources.items()}
+        known = set(self._cache.keys())
+        new = [name for name, key in keys.items() if key not in known]
+        fresh: dict[str, Moments] = {}
+
+        def load(name: str) -> Moments:
+            if not fresh:  # all at once, and only now: what is known is held by then
+                batch = self._encode([sources[each] for each in new], faithful)
+                fresh.update(zip(new, batch, strict=True))
+            return fresh[name]
+
+        with ExitStack() as held:
+            found = {}
+            for name in sorted(keys, key=new.__contains__):
+                found[name] = self._cache.pin(keys[name], partial(load, name))
+                held.callback(self._cache.unpin, keys[name])
+            return found
 
     def latents(self, moments: Moments, generator: torch.Generator) -> torch.Tensor:
         """Scaled latents, as the UNet sees them."""
@@ -93,11 +111,12 @@ class Codec:
         self._is_tiled = enabled
         return True
 
-    def _encode(self, padded: torch.Tensor, faithful: bool) -> Moments:
-        encoded = self._computed(ENCODER, self._encoder, padded)
+    def _encode(self, sources: Sequence[torch.Tensor], faithful: bool) -> list[Moments]:
+        encoded = self._computed(ENCODER, self._encoder, torch.cat(list(sources)))
         mean, deviation = encoded[0], encoded[1] if len(encoded) > 1 else None
         reconstruction = self._decode_raw(mean) if faithful else None
-        return Moments(mean, deviation, reconstruction)
+        parts = (mean, deviation, reconstruction)
+        return [Moments(*(_row(part, i) for part in parts)) for i in range(len(sources))]  # type: ignore[arg-type]
 
     def _decode_raw(self, latents: torch.Tensor) -> torch.Tensor:
         return self._computed(DECODER, self._decoder, latents)[0]
@@ -105,13 +124,20 @@ class Codec:
     def _computed(
         self, part: str, usual: torch.nn.Module, tensor: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        tensor = tensor.to(self._dtype)
+        tensor = tensor.to(self._dtype).contiguous(memory_format=self._layout)
         # Tiles are for want of memory, which a part that was built for the whole does not mend.
         output = self._parts.built(part, [tensor], allowed=not self._is_tiled)
         if output is not None:
             return output
         with self.parking.present():
             return usual(tensor)  # type: ignore[no-any-return]
+
+
+def _row(batch: torch.Tensor | None, index: int) -> torch.Tensor | None:
+    """One row of a batch, in memory of its own, so that it does not keep the others there."""
+    if batch is None or batch.shape[0] == 1:
+        return batch
+    return batch[index : index + 1].clone()
 
 
 def source_key(pixels: Pixels) -> str:

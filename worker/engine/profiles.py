@@ -29,6 +29,10 @@ TILING = ("vae_tiling", "model_offload")
 USUAL_PIXELS = 512 * 512
 SMALL_PIXELS = 128 * 128
 
+# How many usual pictures go through the autoencoder at once. On a device with room it makes four in
+# 1.4 to 1.6 times less time than one by one; on a CPU it gains nothing (docs/benchmarks.md).
+CODED_TOGETHER = 4
+
 # On a CPU a row of 256 px or more uses all cores: in company it would only wait for the others.
 # Smaller rows leave cores idle between layers; measured in docs/benchmarks.md.
 CPU_ROWS = 4
@@ -38,7 +42,8 @@ CPU_ROWS = 4
 class EngineLimits:
     """Bytes and rows that an engine may use at once; whether it records the UNet's kernels.
 
-    `pixels_per_step` bounds the pixels of all rows that share a step, 0 for any number.
+    `pixels_per_step` bounds the pixels of all rows that share a step, 0 for any number, and
+    `pixels_coded` those that are encoded or decoded together.
     """
 
     profile: str
@@ -48,12 +53,17 @@ class EngineLimits:
     cache_bytes: int
     graphs: bool = False
     pixels_per_step: int = 0
+    pixels_coded: int = 0
 
     def rows_for(self, pixels: int) -> int:
         """How many rows of so many pixels may share a step."""
         if not self.pixels_per_step:
             return self.rows_per_step
         return max(1, min(self.rows_per_step, self.pixels_per_step // pixels))
+
+    def coded_together(self, pixels: int) -> int:
+        """How many rows of so many pixels may be encoded or decoded together."""
+        return max(1, min(self.rows_per_step, self.pixels_coded // pixels))
 
 
 def choose_limits(loaded: "LoadedBase") -> EngineLimits:
@@ -64,7 +74,16 @@ def choose_limits(loaded: "LoadedBase") -> EngineLimits:
     total, profile = _memory(loaded.device), loaded.profile
     spare = max(GIB // 2, total - _weights(loaded.pipeline)[0] - FULL_HEADROOM)
     rows = 8 if profile == "full" and spare > 8 * GIB else 2 if profile == "full" else 1
-    return EngineLimits(profile, rows, GIB, spare // 2, spare // 8, graphs=profile == "full")
+    coded = CODED_TOGETHER * USUAL_PIXELS if rows > CODED_TOGETHER else 0
+    return EngineLimits(
+        profile,
+        rows,
+        GIB,
+        spare // 2,
+        spare // 8,
+        graphs=profile == "full",
+        pixels_coded=coded,
+    )
 
 
 def settled_profile(pipeline: Any, device: torch.device, wanted: str) -> str:

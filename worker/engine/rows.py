@@ -20,6 +20,7 @@ from worker.engine.interface import (
 )
 from worker.engine.lora_file import AdapterWeights
 from worker.engine.merging import AdapterSet
+from worker.engine.pixels import SIDE_MULTIPLE
 from worker.engine.prompts import Condition
 from worker.engine.schedule import StepPlan
 
@@ -85,17 +86,21 @@ class Row:
 
     @property
     def bucket(self) -> tuple[Any, ...]:
-        """What rows must share to step together: the latents' shape, in merged mode the LoRAs, and
-        with how many they fit.
+        """What rows must share to be worked on together: the kind of work, the size, with how many
+        they fit, and for a step in merged mode the LoRAs.
 
         Rows whose LoRAs are in the column pool, or who have none, share steps whatever the LoRA.
-        A deterministic row steps alone: sums in a larger batch are added in another order.
+        A deterministic row is alone: sums in a larger batch are added in another order.
         """
-        assert self.latents is not None
         if self.job.deterministic:
-            return (tuple(self.latents.shape), id(self))
-        free = self.pooled or not self.adapter_set
-        return (tuple(self.latents.shape), None if free else self.adapter_set, self.company)
+            return (self.unit, id(self))
+        cells = tuple(-(-side // SIDE_MULTIPLE) for side in self.pixels.shape[:2])
+        common = (self.unit, cells, self.company)
+        if self.unit is Unit.ENCODE:
+            return (*common, self.job.fidelity != "none")
+        if self.unit is Unit.DECODE or self.pooled or not self.adapter_set:
+            return common
+        return (*common, self.adapter_set)
 
     def most_together(self, limit: int) -> int:
         """How many may step together, this row included, where the engine allows `limit`."""

@@ -1,9 +1,9 @@
 """Many pictures on one device, one unit of work at a time.
 
-A unit encodes one row, executes one denoising step of several rows, or decodes one row. Between
-units the engine looks at everything anew: arrivals, cancels, who goes first. So a preview waits for
-one unit at the most, on a CPU for one layer, and rows may differ in step index, strength, guidance,
-prompt and LoRA. Owns the device's thread; everything that touches the device runs there.
+A unit encodes rows, executes one denoising step of several, or decodes some. Between units the
+engine looks at everything anew: arrivals, cancels, who goes first. So a preview waits for one unit
+at the most, on a CPU for one layer, and rows may differ in step index, strength, guidance, prompt
+and LoRA. Owns the device's thread; everything that touches the device runs there.
 """
 
 import queue
@@ -69,6 +69,7 @@ class StepEngine:
         self._pipeline = loaded.pipeline
         self.adapters: Residency[AdapterWeights] = Residency(limits.adapter_bytes)
         self._units = Units(loaded, limits, shelf)
+        self._may_code_together = shelf is None  # built parts are for one picture
         self._ladder = Ladder(UnitsRelief(self._units, self.adapters, limits.profile))
         self._guard = WeightsGuard(self._pipeline, self._units.merger.pristine)
         self._complaint: DeviceLost | None = None
@@ -237,8 +238,13 @@ class StepEngine:
         """How many rows may step together where this one does."""
         if row.urgency is Urgency.PREVIEW and self._limits.pixels_per_step:
             return 1  # company takes its time there
-        height, width = row.pixels.shape[:2]
-        return row.most_together(self._limits.rows_for(height * width))
+        return row.most_together(self._limits.rows_for(_pixel_count(row)))
+
+    def _rows_coded_with(self, row: Row) -> int:
+        """How many rows may be encoded or decoded together where this one is."""
+        if row.urgency is Urgency.PREVIEW or not self._may_code_together:
+            return 1
+        return row.most_together(self._limits.coded_together(_pixel_count(row)))
 
     def _take(self, row: Row | None) -> None:
         if row is None:
@@ -261,8 +267,7 @@ class StepEngine:
         self._clock += 1
         is_preview = row.urgency is Urgency.PREVIEW
         self._previews_in_a_row = self._previews_in_a_row + 1 if is_preview else 0
-        company = self._company(row) if row.unit is Unit.STEP else [row]
-        rows = [each for each in company if self._begins(each)]
+        rows = [each for each in self._company(row) if self._begins(each)]
         if not rows:
             return
         self._at_work += rows
@@ -270,8 +275,9 @@ class StepEngine:
             self._attempt(rows)
         finally:
             del self._at_work[-len(rows) :]
-        if row.finished is not None:
-            self._finish(row, row.finished)
+        for each in rows:
+            if each.finished is not None:
+                self._finish(each, each.finished)
 
     def _begins(self, row: Row) -> bool:
         """Tell the row's owner what begins; a row that cannot go on or be heard of leaves."""
@@ -285,7 +291,7 @@ class StepEngine:
 
     def _attempt(self, rows: Sequence[Row]) -> None:
         """Do the rows' next unit; one that fails in company must not take the others with it."""
-        before = [(row, row.step) for row in rows]
+        before = [(row, row.unit, row.step) for row in rows]
         try:
             self._ladder.climb(rows, self._unit)
         except DoesNotFit as misfit:
@@ -294,24 +300,29 @@ class StepEngine:
             if len(rows) == 1:
                 self._leave(rows[0], error)
                 return
-            for row in [row for row, step in before if row.step == step]:
-                self._attempt([row])
+            for row, unit, step in before:
+                if (row.unit, row.step) == (unit, step) and row.finished is None:
+                    self._attempt([row])
 
     def _company(self, row: Row) -> list[Row]:
-        free = [each.steps_next and each not in self._at_work for each in self._rows]
-        buckets = [each.bucket if ok else None for each, ok in zip(self._rows, free, strict=True)]
-        return companions(row, self._rows, buckets, self._rows_with(row))
+        steps = row.unit is Unit.STEP
+        limit = self._rows_with(row) if steps else self._rows_coded_with(row)
+        if limit == 1:
+            return [row]
+        buckets = [None if each in self._at_work else each.bucket for each in self._rows]
+        return companions(row, self._rows, buckets, limit)
 
     def _unit(self, rows: list[Row]) -> None:
         unit = rows[0].unit
         if unit is Unit.ENCODE:
-            self._units.encode(rows[0])
+            self._units.encode(rows)
         elif unit is Unit.STEP:
             self._units.step(rows)
             for row in rows:
                 self._tell_step(row)
         else:
-            rows[0].finished = self._units.decode(rows[0])
+            for row, pixels in zip(rows, self._units.decode(rows), strict=True):
+                row.finished = pixels
 
     def _tell_step(self, row: Row) -> None:
         if row.step <= row.steps_told:
@@ -363,6 +374,11 @@ class StepEngine:
         logger.warning("out of memory", gave_up="smaller_side", side=side)
         row.restart(scaled_to_side(row.pixels, side))
         row.degrade("smaller_side")
+
+
+def _pixel_count(row: Row) -> int:
+    height, width, _ = row.pixels.shape
+    return int(height * width)
 
 
 def _preview_of(row: Row, device: str) -> Row:

@@ -1,4 +1,4 @@
-"""The units of work of the step engine: encode a row, step several, decode one.
+"""The units of work of the step engine: encode rows, step them, decode them.
 
 Owns the order of tensor operations, which is that of diffusers' image-to-image pipelines. A unit
 changes its rows only when it has succeeded, so that it can be tried again. Belongs to the engine's
@@ -26,7 +26,7 @@ from worker.engine.lora_file import AdapterWeights
 from worker.engine.merging import WeightMerger
 from worker.engine.pixels import SIDE_MULTIPLE, to_pixels, to_tensor
 from worker.engine.profiles import USUAL_PIXELS, EngineLimits
-from worker.engine.prompts import PromptEncoder
+from worker.engine.prompts import Condition, PromptEncoder
 from worker.engine.rows import Row, Unit
 from worker.engine.schedule import Schedule
 
@@ -77,44 +77,50 @@ class Units:
             self.merger.merged.drop_unused()
             self._columns.drop_unused()
 
-    def encode(self, row: Row) -> None:
-        """Prompt, picture and noise: afterwards the row can step."""
-        with self._timed(row, "loading"):
+    def encode(self, rows: Sequence[Row]) -> None:
+        """Prompts, pictures and noise: afterwards the rows can step. All must share a bucket."""
+        with self._shared(rows, "encoding"):
+            sources = [to_tensor(row.pixels, self._device, self._dtype) for row in rows]
+            padded = [pad_to_multiple(source, SIDE_MULTIPLE) for source in sources]
+            names = [source_key(row.pixels) for row in rows]
+            faithful = rows[0].job.fidelity != "none"
+            moments = self.codec.moments(dict(zip(names, padded, strict=True)), faithful)
+        conditions = [self._condition(row, like) for row, like in zip(rows, padded, strict=True)]
+        with self._shared(rows, "encoding"):
+            plans = [self._schedule.plan(row.job.steps, row.job.strength) for row in rows]
+            latents = [
+                self._noised(row, moments[name], plan.start)
+                for row, name, plan in zip(rows, names, plans, strict=True)
+            ]
+        for i, row in enumerate(rows):
+            row.latents, row.plan, row.condition = latents[i], plans[i], conditions[i]
+            row.source, row.padded = sources[i], padded[i]
+            row.reconstruction = moments[names[i]].reconstruction
+            row.unit = Unit.STEP
+
+    def _condition(self, row: Row, padded: torch.Tensor) -> Condition:
+        with self._shared([row], "loading"):
             self._put_adapters(row)
-        with self._timed(row, "encoding"), self.parts.telling([row.ran_by]):
-            job = row.job
-            plan = self._schedule.plan(job.steps, job.strength)
-            source = to_tensor(row.pixels, self._device, self._dtype)
-            padded = pad_to_multiple(source, SIDE_MULTIPLE)
+        with self._shared([row], "encoding"):
             height, width = padded.shape[-2:]
-            condition = self.prompts.condition(
-                job.prompt,
-                job.negative_prompt,
-                job.guidance_scale > 1,
+            return self.prompts.condition(
+                row.job.prompt,
+                row.job.negative_prompt,
+                row.job.guidance_scale > 1,
                 self._text_adapters(row),
                 (width, height),
             )
-            faithful = job.fidelity != "none"
-            moments = self.codec.moments(padded, source_key(row.pixels), faithful)
-            row.latents = self._noised(row, moments, plan.start)
-            row.plan, row.condition = plan, condition
-            row.source, row.padded = source, padded
-            row.reconstruction = moments.reconstruction
-        row.unit = Unit.STEP
 
     def step(self, rows: Sequence[Row]) -> None:
         """One denoising step of every row; all must share a bucket."""
-        with self._timed(rows[0], "loading"):
+        with self._shared(rows[:1], "loading"):
             self._put_adapters(rows[0])
-        started = self._now()
-        with self.parts.telling([row.ran_by for row in rows]):
+        with self._shared(rows, "denoising"):
             fresh = self._stepped(rows)
-        share = (self._now() - started) / len(rows)
         for row, (latents, data) in zip(rows, fresh, strict=True):
             assert row.plan is not None
             row.latents, row.previous = latents, data
             row.step += 1
-            row.spend("denoising", share)
             if row.step == len(row.plan):
                 row.unit = Unit.DECODE
 
@@ -133,27 +139,25 @@ class Units:
             yield
         self._seconds_aside += self._now() - started
 
-    def decode(self, row: Row) -> Pixels:
-        """The finished picture, exactly as large as the source."""
-        assert row.latents is not None
-        assert row.padded is not None
-        assert row.source is not None
-        with self._timed(row, "decoding"), self.parts.telling([row.ran_by]):
-            decoded = self.codec.decode(row.latents).to(row.padded.dtype)
-            if row.reconstruction is not None:
-                lost = row.reconstruction.to(row.padded.dtype)
-                decoded = apply_fidelity(row.job.fidelity, row.padded, decoded, lost)
-            return to_pixels(crop_to(decoded, row.source))
+    def decode(self, rows: Sequence[Row]) -> list[Pixels]:
+        """The finished pictures, each exactly as large as its source. All must share a bucket."""
+        with self._shared(rows, "decoding"):
+            decoded = self.codec.decode(torch.cat([_required(row.latents) for row in rows]))
+            return [_finished(row, decoded[i : i + 1]) for i, row in enumerate(rows)]
 
     def _now(self) -> float:
         """A clock that stands still for a unit while another interrupts it."""
         return time.perf_counter() - self._seconds_aside
 
     @contextmanager
-    def _timed(self, row: Row, part: str) -> Iterator[None]:
+    def _shared(self, rows: Sequence[Row], part: str) -> Iterator[None]:
+        """Work of several rows: each spends its share, and is told what computes it."""
         started = self._now()
-        yield
-        row.spend(part, self._now() - started)
+        with self.parts.telling([row.ran_by for row in rows]):
+            yield
+        share = (self._now() - started) / len(rows)
+        for row in rows:
+            row.spend(part, share)
 
     def _put_adapters(self, row: Row) -> None:
         weights = row.adapters.result()
@@ -236,6 +240,16 @@ class Units:
 
     def _column(self, values: list[float]) -> torch.Tensor:
         return torch.tensor(values, device=self._device).view(-1, 1, 1, 1)
+
+
+def _finished(row: Row, decoded: torch.Tensor) -> Pixels:
+    assert row.padded is not None
+    assert row.source is not None
+    decoded = decoded.to(row.padded.dtype)
+    if row.reconstruction is not None:
+        lost = row.reconstruction.to(row.padded.dtype)
+        decoded = apply_fidelity(row.job.fidelity, row.padded, decoded, lost)
+    return to_pixels(crop_to(decoded, row.source))
 
 
 def _evaluations(rows: Sequence[Row]) -> tuple[list[int], list[int], list[int]]:

@@ -28,8 +28,8 @@ def before_units(
     """Have `look` see the rows of every such unit before it is done, and raise if it likes."""
     original: Callable[..., object] = getattr(engine._units, unit)
 
-    def work(rows: Row | list[Row]) -> object:
-        look(rows if isinstance(rows, list) else [rows])
+    def work(rows: list[Row]) -> object:
+        look(rows)
         return original(rows)
 
     monkeypatch.setattr(engine._units, unit, work)

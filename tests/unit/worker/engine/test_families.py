@@ -121,11 +121,11 @@ def test_out_of_memory_degrades_a_picture_of_every_family_and_breaks_none(
     job, decode, left = make_job(1), pair.engine._units.decode, [3]
     expected = run_all(pair.engine, [job])[0].pixels
 
-    def starved(row: Row) -> Pixels:
+    def starved(rows: list[Row]) -> list[Pixels]:
         if left[0] > 0:
             left[0] -= 1
             raise torch.OutOfMemoryError("injected")
-        return decode(row)
+        return decode(rows)
 
     monkeypatch.setattr(pair.engine._units, "decode", starved)
     result = run_all(pair.engine, [job])[0]

@@ -166,16 +166,17 @@ class InstantUnits:
             merged=SimpleNamespace(drop_unused=lambda: 0), pristine=lambda _name: None
         )
 
-    def encode(self, row: Row) -> None:
+    def encode(self, rows: list[Row]) -> None:
         self.world.tick(self.engine)
-        row.plan = StepPlan(tuple(range(row.job.steps)), (1.0, 0.0), np.zeros((0, 5)))
-        row.latents = torch.zeros(1, row.pixels.shape[0])
-        row.unit = Unit.STEP
+        self._check_company(rows)
+        for row in rows:
+            row.plan = StepPlan(tuple(range(row.job.steps)), (1.0, 0.0), np.zeros((0, 5)))
+            row.latents = torch.zeros(1, row.pixels.shape[0])
+            row.unit = Unit.STEP
 
     def step(self, rows: list[Row]) -> None:
         self.world.tick(self.engine)
-        if len({row.bucket for row in rows}) != 1 or len(rows) > self.limits.rows_per_step:
-            self.world.complaints.append(f"stepped together: {[row.bucket for row in rows]}")
+        self._check_company(rows)
         for row in rows:
             self.world.check_for_harm(row)
         for row in rows:
@@ -183,9 +184,14 @@ class InstantUnits:
             if row.step == row.job.steps:
                 row.unit = Unit.DECODE
 
-    def decode(self, row: Row) -> Any:
+    def decode(self, rows: list[Row]) -> list[Any]:
         self.world.tick(self.engine)
-        return row.pixels
+        self._check_company(rows)
+        return [row.pixels for row in rows]
+
+    def _check_company(self, rows: list[Row]) -> None:
+        if len({row.bucket for row in rows}) != 1 or len(rows) > self.limits.rows_per_step:
+            self.world.complaints.append(f"worked on together: {[row.bucket for row in rows]}")
 
     def leave(self, row: Row) -> None:
         """Nothing is held."""
@@ -202,8 +208,10 @@ class NoRelief:
 
 
 @contextmanager
-def instant_engine(world: World, rows_per_step: int) -> Iterator[StepEngine]:
-    limits = EngineLimits("cpu", rows_per_step, 1, 1, 1)
+def instant_engine(
+    world: World, rows_per_step: int, coded_together: int = 1
+) -> Iterator[StepEngine]:
+    limits = EngineLimits("cpu", rows_per_step, 1, 1, 1, pixels_coded=coded_together * 16 * 16)
     empty = SimpleNamespace(unet=torch.nn.Module(), vae=torch.nn.Module())
     loaded = LoadedBase(empty, TINY, torch.device("cpu"), torch.float32)
     with pytest.MonkeyPatch.context() as patch:
@@ -234,12 +242,16 @@ arrivals = st.builds(
 
 
 @settings(max_examples=1000, deadline=None)
-@given(schedule=st.lists(arrivals, max_size=25), rows_per_step=st.sampled_from([1, 2, 8]))
+@given(
+    schedule=st.lists(arrivals, max_size=25),
+    rows_per_step=st.sampled_from([1, 2, 8]),
+    coded_together=st.sampled_from([1, 4]),
+)
 def test_no_schedule_starves_a_row_or_loses_one_or_tells_a_step_twice(
-    schedule: list[Arrival], rows_per_step: int
+    schedule: list[Arrival], rows_per_step: int, coded_together: int
 ) -> None:
     world = World(schedule)
-    with instant_engine(world, rows_per_step) as engine:
+    with instant_engine(world, rows_per_step, coded_together) as engine:
         while world.admit(engine, at_least=1):
             for told in world.told[: sum(t.came >= 0 for t in world.told)]:
                 told.future.exception(timeout=20)

@@ -20,6 +20,7 @@ from tests.support.engine_jobs import (
     make_job,
     psnr,
     run_all,
+    start_engine,
 )
 from worker.engine.diffusers_engine import DiffusersEngine
 from worker.engine.interface import (
@@ -255,6 +256,77 @@ def test_a_source_seen_before_is_not_encoded_again(
     run_all(engine, [make_job()])
     monkeypatch.setattr(engine._units.codec, "_encode", lambda *_: pytest.fail("encoded again"))
     run_all(engine, [make_job(strength=0.8, seed=3), make_job(prompt="another")])
+
+
+def test_rows_that_are_coded_together_are_what_each_is_alone(
+    folder: Path, loras: Loras, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an engine that takes three through the autoencoder at once, and rows of every kind
+    engine = start_engine(folder, pixels_coded=3 * 64 * 48)
+    other_size = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+    same_picture = make_job(1).pixels
+    jobs = [
+        make_job(1, fidelity="residual"),
+        make_job(2, pixels=same_picture, fidelity="residual"),
+        make_job(3, loras=((loras.text, 1.0),), guidance_scale=3.0),
+        make_job(4, loras=((loras.conv, 1.0),), fidelity="low"),
+        make_job(5, pixels=other_size),
+        make_job(6, deterministic=True),
+        make_job(7),
+        make_job(8, preview=True, fidelity="residual"),
+    ]
+    alone = [run_all(engine, [job])[0].pixels for job in jobs]
+    coded = [batch_sizes(engine, monkeypatch, unit) for unit in ("encode", "decode")]
+    engine._units.codec.forget()
+    # When they come together
+    results = run_all(engine, jobs)
+    # Then they really shared the work, and nobody can tell
+    for sizes in coded:
+        assert 1 < max(sizes) <= 3
+        assert sum(sizes) == len(jobs) + 1
+    for result, expected in zip(results, alone, strict=True):
+        assert result.pixels.shape == expected.shape
+        assert psnr(result.pixels, expected) >= 45
+        assert {"encoding", "decoding"} <= result.seconds.keys()
+    engine.close()
+
+
+@pytest.mark.parametrize("unit", ["encode", "decode"])
+def test_rows_that_do_not_fit_the_autoencoder_together_go_through_it_in_halves(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, unit: str
+) -> None:
+    engine = start_engine(folder, pixels_coded=4 * 64 * 48)
+    jobs = [make_job(seed) for seed in range(4)]
+    alone = [run_all(engine, [job])[0].pixels for job in jobs]
+    original, tried = getattr(engine._units, unit), list[int]()
+
+    def two_at_most(rows: list[object]) -> object:
+        tried.append(len(rows))
+        if len(rows) > 2:
+            raise torch.OutOfMemoryError("injected")
+        return original(rows)
+
+    monkeypatch.setattr(engine._units, unit, two_at_most)
+    results = run_all(engine, jobs)
+    assert max(tried) > 2
+    for result, expected in zip(results, alone, strict=True):
+        assert psnr(result.pixels, expected) >= 45
+        assert set(result.degraded) <= {"adapters_evicted", "smaller_batch"}
+    engine.close()
+
+
+def test_known_sources_are_held_while_new_ones_are_encoded(
+    engine: StepEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a cache with room for one source, which holds `known`
+    codec = engine._units.codec
+    known, new = torch.zeros(1, 3, 64, 48), torch.ones(1, 3, 64, 48)
+    with torch.inference_mode():
+        first = codec.moments({"known": known}, faithful=False)["known"]
+        monkeypatch.setattr(codec._cache, "limit_bytes", first.size_bytes)
+        found = codec.moments({"new": new, "known": known}, faithful=False)
+        assert found["known"] is first
+        assert not torch.equal(found["new"].mean, first.mean)
 
 
 def out_of_memory(times: int) -> Callable[[], None]:
