@@ -11,8 +11,10 @@ it but CUDA itself.
 """
 
 import argparse
+import itertools
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,13 +25,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu_previews import show_previews
 from benchmarks.machine import describe_machine
-from benchmarks.mixed_loras import compare
+from benchmarks.mixed_loras import compare, make_loras
 from benchmarks.real_size import attention_layers, make_checkpoint
+from shared.loras.entry import LoraEntry
 from worker.engine.built.use import Parts
 from worker.engine.columns import ColumnPool
 from worker.engine.denoiser import ADDED, Denoiser
 from worker.engine.graphs import Record, record_on_cuda
-from worker.engine.interface import EngineJob
+from worker.engine.interface import EngineJob, Pixels
 from worker.engine.loading import LoadedBase, load_base
 from worker.engine.lora_file import AdapterWeights, LowRank
 from worker.engine.profiles import choose_limits
@@ -37,6 +40,8 @@ from worker.engine.step_engine import StepEngine
 
 Action = Callable[[], Any]
 RANKS = (8, 16, 16, 32)
+# Whole jobs: rounds until all shapes are recorded, and rounds that count.
+WARM_ROUNDS, ROUNDS = 3, 9
 # A shape is launched some times before it is recorded; after so many calls it must have been.
 MOST_LAUNCHES = 50
 
@@ -60,6 +65,8 @@ def main() -> None:
         checkpoint = make_checkpoint(family, folder, options.small)
         by_stages(family, load_base(str(checkpoint), device), options, peak)
         base = load_base(str(checkpoint), device)
+        whole(base, options.side, make_loras(base, checkpoint))
+        base = load_base(str(checkpoint), device)  # an engine leaves its last LoRA where it was
         compare(base, checkpoint, options.side, options.pictures, options.rounds)
         show_previews(base, options.side)
 
@@ -69,7 +76,6 @@ def by_stages(family: str, loaded: LoadedBase, options: Any, peak: float) -> Non
     with torch.inference_mode():
         for stage in stages(loaded, options.side, options.batches):
             show(stage, loaded.device, peak)
-    whole(loaded, options.side)
 
 
 def _options() -> Any:
@@ -105,7 +111,7 @@ def guided_steps(loaded: LoadedBase, columns: ColumnPool, side: int, batch: int)
 
         def step(record: Record | None, sets: Any = sets) -> tuple[Denoiser, Action]:
             denoiser = Denoiser(unet, columns, None, record, Parts())
-            return denoiser, lambda: denoiser(inputs, sets, True)
+            return denoiser, lambda: denoiser(inputs, sets, True, True)
 
         title = f"guided step, batch {batch}, {{}}{', four LoRAs' if loras else ''}"
         launched = step(None)[1]
@@ -153,26 +159,40 @@ def unet_inputs(loaded: LoadedBase, side: int, evaluations: int) -> dict[str, to
     return inputs
 
 
-def whole(loaded: LoadedBase, side: int) -> None:
-    """Jobs through the engine: alone, and eight at once."""
+def whole(loaded: LoadedBase, side: int, loras: Sequence[LoraEntry]) -> None:
+    """Jobs through the engine, alone and eight at once: without a LoRA, all with one, each with
+    another. Medians of rounds in which the arms take turns; every picture is new.
+    """
     engine = StepEngine(loaded, choose_limits(loaded))
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    print("\n| 4 executed steps, guidance | s for one | s for eight at once |\n| --- | --- | --- |")
+    seeds = itertools.count()
 
-    def run(count: int, first_seed: int) -> float:
-        jobs = [
-            EngineJob(pixels, "a photo", "", 0.4, 10, 7.5, first_seed + i, preview=False)
-            for i in range(count)
-        ]
+    def run(count: int, wanted: Sequence[LoraEntry]) -> float:
+        jobs = [_job(pixels, next(seeds), wanted[i % len(wanted)]) for i in range(count)]
         started = time.perf_counter()
         for future in [engine.submit(job, lambda _: None) for job in jobs]:
             future.result()
         return time.perf_counter() - started
 
-    for _ in range(3):  # until their shapes are recorded
-        run(8, 0), run(1, 0)
-    print(f"| {engine.profile} | {run(1, 8):.3f} | {run(8, 16):.3f} |\n")
+    arms = {"no LoRA": [None], "one LoRA": loras[:1], "four LoRAs": loras}
+    spent: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for number in range(WARM_ROUNDS + ROUNDS):
+        for (name, wanted), count in itertools.product(arms.items(), (1, 8)):
+            seconds = run(count, wanted)
+            if number >= WARM_ROUNDS:
+                spent[name, count].append(seconds)
     engine.close()
+    print("\n| 4 executed steps, guidance | ms for one | ms for eight at once |")
+    print("| --- | --- | --- |")
+    for name in arms:
+        one, eight = (statistics.median(spent[name, count]) * 1000 for count in (1, 8))
+        print(f"| {name} | {one:.1f} | {eight:.1f} |")
+
+
+def _job(pixels: Pixels, seed: int, lora: LoraEntry | None) -> EngineJob:
+    moved = np.roll(pixels, seed, axis=1)
+    held = ((lora, 1.0),) if lora else ()
+    return EngineJob(moved, "a photo", "", 0.4, 10, 7.5, seed, held, preview=False)
 
 
 def show(stage: Stage, device: torch.device, peak: float) -> None:

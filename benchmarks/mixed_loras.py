@@ -43,7 +43,7 @@ class Round(NamedTuple):
 
 def compare(base: LoadedBase, checkpoint: Path, side: int, pictures: int, rounds: int) -> None:
     """Print both arms for the checkpoint that `base` was loaded from; `base` is the engine's."""
-    entries = _loras(base, checkpoint)
+    entries = make_loras(base, checkpoint)
     engine = StepEngine(base, choose_limits(base))
     bare = _with_loras(load_base(str(checkpoint), base.device), entries)
     arms: tuple[Arm, Arm] = (
@@ -76,7 +76,7 @@ def show(rounds: Sequence[Round], pictures: int) -> None:
     print()
 
 
-def _loras(base: LoadedBase, checkpoint: Path) -> list[LoraEntry]:
+def make_loras(base: LoadedBase, checkpoint: Path) -> list[LoraEntry]:
     """Random ones on every attention projection, kept beside the checkpoint."""
     folder = checkpoint.parent / f"{checkpoint.name}-loras"
     folder.mkdir(exist_ok=True)

@@ -36,12 +36,16 @@ class Denoiser:
         self.graphs = Graphs(self._call, record) if record is not None else None
 
     def __call__(
-        self, inputs: Inputs, sets: Sequence[AdapterSet], weights_are_pristine: bool
+        self,
+        inputs: Inputs,
+        sets: Sequence[AdapterSet],
+        weights_are_pristine: bool,
+        weights_are_at_home: bool,
     ) -> torch.Tensor:
         """The output for `sample`, `timestep`, `embeddings` and `added.*`, each [evaluations, ...].
 
-        `sets` are the LoRAs of every evaluation. Merged weights live elsewhere than those that a
-        recording has seen, so they are for launching alone.
+        `sets` are the LoRAs of every evaluation. Weights that live elsewhere than those that a
+        recording has seen are for launching alone.
         """
         named = dict(inputs)
         gate = self._columns.gate(sets, inputs["sample"])
@@ -51,7 +55,7 @@ class Denoiser:
             return built[0]
         if gate is not None:
             named["gate"] = gate
-        if self.graphs is None or not weights_are_pristine:
+        if self.graphs is None or not weights_are_at_home:
             return self._call(named)
         return self.graphs.run((gate is not None, self._columns.layer_count), named)
 

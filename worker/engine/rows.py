@@ -37,7 +37,8 @@ class Unit(IntEnum):
 class Row:
     """A job, or a job's preview, in the engine. Latents are [1, C, h, w].
 
-    `adapters` settles when the LoRA files are read; until then the row is not ready. A job's
+    `is_among_its_like` is whether, when it is encoded, all that step have its LoRAs. `adapters`
+    settles when the LoRA files are read; until then the row is not ready. A job's
     preview shares the job's adapters and does not own them. `told` and `steps_told` are what its
     owner has heard, `company` is with how many it fits the device where that was found out.
     """
@@ -64,6 +65,7 @@ class Row:
     condition: Condition | None = None
     finished: Pixels | None = None
     pooled: bool = False
+    is_among_its_like: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     degraded: list[str] = field(default_factory=list)
     ran_by: dict[str, set[str]] = field(default_factory=dict)

@@ -315,6 +315,8 @@ class StepEngine:
     def _unit(self, rows: list[Row]) -> None:
         unit = rows[0].unit
         if unit is Unit.ENCODE:
+            for row in rows:
+                row.is_among_its_like = self._is_among_its_like(row)
             self._units.encode(rows)
         elif unit is Unit.STEP:
             self._units.step(rows)
@@ -323,6 +325,14 @@ class StepEngine:
         else:
             for row, pixels in zip(rows, self._units.decode(rows), strict=True):
                 row.finished = pixels
+
+    def _is_among_its_like(self, row: Row) -> bool:
+        """Whether all jobs in flight have the LoRAs of this one, and none has them in columns.
+        Previews come and go.
+        """
+        jobs = [each for each in self._rows if each.urgency is not Urgency.PREVIEW]
+        others = [each for each in jobs if each.adapter_set != row.adapter_set or each.pooled]
+        return row in jobs and others in ([], [row])
 
     def _tell_step(self, row: Row) -> None:
         if row.step <= row.steps_told:

@@ -42,7 +42,7 @@ class Units:
         self._schedule = Schedule(loaded.pipeline.scheduler.config)
         self.prompts = PromptEncoder(loaded.pipeline, loaded.device, self.parts)
         self.codec = Codec(loaded.pipeline, loaded.device, limits.cache_bytes, self.parts)
-        self.merger = WeightMerger(loaded.pipeline, limits.merged_bytes)
+        self.merger = WeightMerger(loaded.pipeline, limits.merged_bytes, rewrites=limits.graphs)
         unet: Any = loaded.pipeline.unet
         self._columns = ColumnPool(unet)
         # Rows that step alone are cheaper with their LoRAs in the weights, where these are at hand.
@@ -174,7 +174,10 @@ class Units:
         if not weights or not pool.can_carry(weights):
             return False
         # Whether columns are free depends on the company.
-        if row.job.deterministic or (self._alone and self.merger.keeps_many(weights)):
+        if row.job.deterministic:
+            return False
+        # In the weights a LoRA costs nothing, where its company has no other.
+        if (self._alone or row.is_among_its_like) and self.merger.keeps_many(weights):
             return False
         try:
             for (key, _), one in zip(row.adapter_set, weights, strict=True):
@@ -223,7 +226,12 @@ class Units:
         for name in conditions[0].added:
             inputs[ADDED + name] = torch.cat([condition.added[name] for condition in conditions])
         sets = [rows[i].adapter_set if rows[i].pooled else () for i in owner]
-        output = self.denoiser(inputs, sets, weights_are_pristine=self.merger.in_place == ())
+        output = self.denoiser(
+            inputs,
+            sets,
+            weights_are_pristine=self.merger.in_place == (),
+            weights_are_at_home=self.merger.is_at_home,
+        )
         if negative == positive:
             return output
         scale = self._column([row.job.guidance_scale for row in rows]).to(self._dtype)

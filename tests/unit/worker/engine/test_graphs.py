@@ -1,6 +1,7 @@
 """Recordings of the UNet, with a recorder that does without CUDA: buffers, sizes, variants."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,14 +73,33 @@ def test_a_recording_is_made_once_per_size_and_variant(recording: StepEngine, lo
     assert count(recording) == 1
     run_all(recording, [make_job(1, guidance_scale=3.0)])
     assert count(recording) == 2
+    # A LoRA in the weights is the same kernels over the same memory.
     run_all(recording, [make_job(1, loras=((loras.narrow, 1.0),))])
-    run_all(recording, [make_job(2, loras=((loras.narrow, -1.0),), prompt="another")])
-    assert count(recording) == 3
+    run_all(recording, [make_job(2, loras=((loras.conv, -1.0),), prompt="another")])
+    assert count(recording) == 2
 
 
-def test_merged_weights_are_never_recorded(recording: StepEngine, loras: Loras) -> None:
-    run_all(recording, [make_job(1, loras=((loras.conv, 1.0),))])
-    assert count(recording) == 0
+def test_a_recording_has_the_lora_that_is_in_the_weights_now_and_no_other(
+    recording: StepEngine, engine: StepEngine, loras: Loras
+) -> None:
+    for adapters in ((), ((loras.conv, 1.0),), ((loras.text, 0.5),), (), ((loras.conv, -1.0),)):
+        job = make_job(1, loras=adapters, guidance_scale=2.0)
+        expected = run_all(engine, [job])[0].pixels
+        np.testing.assert_array_equal(run_all(recording, [job])[0].pixels, expected)
+    assert count(recording) == 1
+
+
+def test_weights_that_are_exchanged_for_want_of_room_are_not_recorded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, loras: Loras
+) -> None:
+    monkeypatch.setattr(units, "record_on_cuda", lambda: record)
+    engine, job = start_engine(folder, graphs=True, merged_bytes=1), make_job(1)
+    none = run_all(engine, [job])[0].pixels
+    changed = run_all(engine, [replace(job, loras=((loras.conv, 1.0),))])[0].pixels
+    assert count(engine) == 1
+    assert not np.array_equal(changed, none)
+    np.testing.assert_array_equal(run_all(engine, [job])[0].pixels, none)
+    engine.close()
 
 
 def test_sdxl_is_recorded_with_its_added_conditions(

@@ -32,6 +32,7 @@ from worker.engine.interface import (
     Urgency,
 )
 from worker.engine.loading import load_base
+from worker.engine.rows import Row
 from worker.engine.step_engine import StepEngine
 
 
@@ -127,15 +128,18 @@ def test_a_deterministic_row_has_equal_bits_alone_and_in_company(
 
 
 def test_a_lora_in_the_columns_leaves_no_trace_on_the_jobs_after_it(
-    engine: StepEngine, loras: Loras
+    folder: Path, loras: Loras
 ) -> None:
+    engine = start_engine(folder, merged_bytes=1)  # no room to keep merged ones
     with_lora = make_job(1, loras=((loras.narrow, 1.0),))
     none = run_all(engine, [make_job(1)])[0].pixels
     first = run_all(engine, [with_lora])[0].pixels
-    assert engine._units.merger.in_place == ()  # it went through the columns
+    assert engine._units.merger.in_place == ()
+    assert engine._units._columns.names == ["narrow"]
     np.testing.assert_array_equal(run_all(engine, [make_job(1)])[0].pixels, none)
     np.testing.assert_array_equal(run_all(engine, [with_lora])[0].pixels, first)
     assert not np.array_equal(first, none)
+    engine.close()
 
 
 def test_after_two_hundred_switches_the_base_is_bit_for_bit_what_it_was(
@@ -151,6 +155,28 @@ def test_after_two_hundred_switches_the_base_is_bit_for_bit_what_it_was(
         assert torch.equal(weight, weights[name]), name
     assert engine.adapters.size_bytes <= LIMITS.adapter_bytes
     assert engine._units.merger.merged.size_bytes <= LIMITS.merged_bytes
+
+
+def test_jobs_with_one_lora_have_it_in_the_weights_and_mixed_ones_in_columns(
+    engine: StepEngine, loras: Loras, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways: list[set[tuple[bool, int]]] = []
+    step = engine._units.step
+
+    def noted(rows: list[Row]) -> None:
+        step(rows)
+        ways[-1].add((engine._units.merger.in_place == (), len(rows)))
+
+    monkeypatch.setattr(engine._units, "step", noted)
+    same = [make_job(seed, loras=((loras.narrow, 1.0),)) for seed in (1, 2, 3)]
+    for jobs in (same, [*same, make_job(4)], [*same, make_job(5, loras=((loras.wide, 1.0),))]):
+        ways.append(set())
+        run_all(engine, jobs)
+    assert (False, 3) in ways[0]
+    assert all(not is_base for is_base, _ in ways[0])
+    # In mixed company all step together with the base's own weights, however the first has begun.
+    for mixed in ways[1:]:
+        assert max(count for is_base, count in mixed if is_base) >= 3
 
 
 @pytest.mark.parametrize("name", ["text", "conv"])

@@ -77,8 +77,9 @@ def test_a_weight_that_becomes_no_number_is_seen(pipeline: Any) -> None:
     assert whole_round(guard) == "unet.linear.weight"
 
 
-def test_a_merged_lora_is_no_change_and_one_that_bleeds_is(pipeline: Any) -> None:
-    merger = WeightMerger(pipeline, 2**20)
+@pytest.mark.parametrize("rewrites", [False, True])
+def test_a_merged_lora_is_no_change_and_one_that_bleeds_is(pipeline: Any, rewrites: bool) -> None:
+    merger = WeightMerger(pipeline, 2**20, rewrites)
     guard = WeightsGuard(pipeline, merger.pristine)
     pair = LowRank(torch.ones(1, 6), torch.ones(5, 1), 1.0)
     lora = AdapterWeights("some", {"unet": {"linear": pair}})
