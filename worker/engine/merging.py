@@ -117,6 +117,16 @@ class WeightMerger:
         self._kept |= copies
         return True
 
+    def drop_unused(self) -> int:
+        """Let go of merged weights that are not in place, and of what is kept of the base while it
+        is itself; how many bytes that freed.
+        """
+        freed = self.merged.drop_unused()
+        if not self._in_place:
+            freed += sum(weight.nbytes for weight in self._kept.values())
+            self._kept.clear()
+        return freed
+
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Whatever is applied in the block, afterwards the weights are those of before."""

@@ -22,7 +22,7 @@ class UnitsRelief:
         """
         graphs = self._units.denoiser.graphs
         caches = [
-            self._units.merger.merged.drop_unused,
+            self._units.merger.drop_unused,
             self._units.codec.forget,
             graphs.forget if graphs is not None else lambda: 0,
             self._units.parts.forget,

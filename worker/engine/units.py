@@ -74,7 +74,7 @@ class Units:
         """Take everything off the device that no row holds."""
         with torch.inference_mode():
             self.merger.apply((), [])
-            self.merger.merged.drop_unused()
+            self.merger.drop_unused()
             self._columns.drop_unused()
 
     def encode(self, rows: Sequence[Row]) -> None:

@@ -89,6 +89,21 @@ def test_a_recording_has_the_lora_that_is_in_the_weights_now_and_no_other(
     assert count(recording) == 1
 
 
+def test_what_is_kept_of_the_base_goes_when_memory_is_short_and_the_base_is_itself(
+    recording: StepEngine, loras: Loras
+) -> None:
+    job = make_job(1, loras=((loras.conv, 1.0),))
+    none, first = (run_all(recording, [each])[0].pixels for each in (make_job(1), job))
+    merger = recording._units.merger
+    # While the LoRA is in place what is beneath it stays
+    merger.drop_unused()
+    np.testing.assert_array_equal(run_all(recording, [make_job(1)])[0].pixels, none)
+    assert merger.drop_unused() > 0
+    assert not merger._kept
+    np.testing.assert_array_equal(run_all(recording, [job])[0].pixels, first)
+    np.testing.assert_array_equal(run_all(recording, [make_job(1)])[0].pixels, none)
+
+
 def test_weights_that_are_exchanged_for_want_of_room_are_not_recorded(
     folder: Path, monkeypatch: pytest.MonkeyPatch, loras: Loras
 ) -> None:
