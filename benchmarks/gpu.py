@@ -6,8 +6,7 @@ without LoRAs and with four in the columns, decoding, and a whole job of 4 execu
 times are CUDA events'; arithmetic is counted by torch in one launched call, the device's peak is
 that of a large matrix product measured in the same run. Then pictures with mixed LoRAs, all at
 once, beside diffusers' eager loop (benchmarks/mixed_loras.py), and previews beside jobs
-(benchmarks/gpu_previews.py). `--device cpu --small` runs all of
-it but CUDA itself.
+(benchmarks/gpu_previews.py). `--device cpu --small` runs all of it but CUDA itself.
 """
 
 import argparse

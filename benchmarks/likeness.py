@@ -9,12 +9,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from worker.engine.interface import Pixels
+from worker.training import metrics
 
 
 def psnr(one: Pixels, other: Pixels) -> float:
     """In dB; infinite for equal pictures."""
-    error = float(np.mean((one.astype(float) - other.astype(float)) ** 2))
-    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
+    return math.inf if np.array_equal(one, other) else metrics.psnr(one, other)
 
 
 def least_psnr(pictures: Iterable[Pixels], expected: Iterable[Pixels]) -> float:

@@ -22,8 +22,13 @@ class Measured:
         return len(self.seconds) / self.wall
 
     def quantile(self, share: float) -> float:
-        ordered = sorted(self.seconds)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+        return quantile(self.seconds, share)
+
+
+def quantile(seconds: Sequence[float], share: float) -> float:
+    """The least that so large a share of them does not exceed."""
+    ordered = sorted(seconds)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 def closed_loop(work: Callable[[Wish], object], wishes: Sequence[Wish], clients: int) -> Measured:

@@ -19,6 +19,7 @@ import httpx2
 import numpy as np
 import torch
 
+from benchmarks.load import quantile
 from benchmarks.service import photo, running_service
 from shared.loras.catalog import Catalog
 from shared.params import JobParams, LoraRef
@@ -63,8 +64,8 @@ def main() -> None:
         print(f"  {name}: {milliseconds:.1f} ms")
     bound = step + sum(spent.values()) - spent[ONCE] + SERVICE_MS
     print(
-        f"beside two jobs: p95 {p95(beside) * 1000:.0f} ms; one step, a preview's own parts and "
-        f"{SERVICE_MS} ms: {bound:.0f} ms"
+        f"beside two jobs: p95 {quantile(beside, 0.95) * 1000:.0f} ms; one step, a preview's own "
+        f"parts and {SERVICE_MS} ms: {bound:.0f} ms"
     )
 
 
@@ -93,14 +94,9 @@ def show(name: str, seconds: list[float]) -> None:
     within = sum(s <= 0.5 for s in ordered) / len(ordered)
     print(
         f"{name}: p50 {statistics.median(ordered) * 1000:.0f} ms, "
-        f"p95 {p95(ordered) * 1000:.0f} ms, "
+        f"p95 {quantile(ordered, 0.95) * 1000:.0f} ms, "
         f"within 500 ms {within:.0%} of {len(ordered)}"
     )
-
-
-def p95(seconds: list[float]) -> float:
-    ordered = sorted(seconds)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
 
 
 @contextmanager

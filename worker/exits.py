@@ -1,7 +1,5 @@
 """Exit codes between the engine process and its supervisor (sysexits.h where it has one)."""
 
-from worker.engine.device_lost import DeviceLost, WeightsChanged
-
 HUNG = 70
 DEVICE_LOST = 71
 WEIGHTS_CHANGED = 72
@@ -14,8 +12,3 @@ CAUSES = {
     WEIGHTS_CHANGED: "weights_changed",
     CANNOT_START: "cannot_start",
 }
-
-
-def for_complaint(complaint: DeviceLost | None) -> int:
-    """The code of a process whose engine can make no good picture any more."""
-    return WEIGHTS_CHANGED if isinstance(complaint, WeightsChanged) else DEVICE_LOST

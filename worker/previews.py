@@ -26,6 +26,7 @@ from worker.sources import load_source
 logger = structlog.get_logger(__name__)
 
 PREVIEW_SIDE = 256
+
 # A source is 0.2 MB; a session is what one slider does.
 SOURCES_KEPT = 32
 SESSIONS_KEPT = 256

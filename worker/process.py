@@ -27,7 +27,6 @@ from shared.redis_client import connect
 from shared.settings import Settings
 from shared.store import JobStore
 from shared.strikes import Strikes
-from worker import exits
 from worker.choice import Chooser
 from worker.consumer import PatientConsumer
 from worker.devices import DeviceKeeper, HeldDevice, is_beside_a_gpu
@@ -42,7 +41,7 @@ from worker.probe import make_probe
 from worker.provenance import make_seal
 from worker.runner import Draining, Runner
 from worker.tasks import register
-from worker.watchdog import CPU_PATIENCE, Pulse, Watchdog
+from worker.watchdog import CPU_PATIENCE, Pulse, Watchdog, exit_code
 
 logger = structlog.get_logger(__name__)
 
@@ -184,7 +183,7 @@ class WorkerProcess:
         os._exit(code)
 
     def _give_up_device(self) -> None:
-        self._end(exits.for_complaint(self._engine.complaint()))
+        self._end(exit_code(self._engine.complaint()))
 
     def _describe(self) -> WorkerInfo:
         return WorkerInfo(

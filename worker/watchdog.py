@@ -15,7 +15,7 @@ import structlog
 
 from shared.errors import RetouchError
 from worker import exits
-from worker.engine.device_lost import DeviceLost
+from worker.engine.device_lost import DeviceLost, WeightsChanged
 
 logger = structlog.get_logger(__name__)
 
@@ -112,7 +112,7 @@ class Watchdog:
         silence, limit = self._pulse.silence(), self._step_limit()
         if complaint := self._complaint():
             logger.critical("the engine gives up", reason=str(complaint))
-            self._end(exits.for_complaint(complaint))
+            self._end(exit_code(complaint))
         elif silence > limit:
             logger.critical("a step does not end", silent_seconds=silence, limit_seconds=limit)
             self._end(exits.HUNG)
@@ -137,3 +137,8 @@ class Watchdog:
     def _loop(self) -> None:
         while not self._stopping.wait(LOOK_SECONDS):
             self.look()
+
+
+def exit_code(complaint: DeviceLost | None) -> int:
+    """The code of a process whose engine can make no good picture any more."""
+    return exits.WEIGHTS_CHANGED if isinstance(complaint, WeightsChanged) else exits.DEVICE_LOST

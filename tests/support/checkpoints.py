@@ -95,7 +95,7 @@ def _unet(cross_attention_dim: int, **extra: object) -> UNet2DConditionModel:
     )
 
 
-def small_vae() -> AutoencoderKL:
+def small_vae(**extra: object) -> AutoencoderKL:
     """SD's autoencoder, eight times smaller sides, with next to no channels."""
     return AutoencoderKL(
         block_out_channels=(8, 8, 16, 16),
@@ -103,6 +103,7 @@ def small_vae() -> AutoencoderKL:
         up_block_types=("UpDecoderBlock2D",) * 4,
         latent_channels=4,
         norm_num_groups=4,
+        **extra,
     )
 
 

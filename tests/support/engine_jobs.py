@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -82,6 +82,23 @@ def make_job(seed: int = 3, **changes: object) -> EngineJob:
     pixels = np.random.default_rng(seed).integers(0, 256, (64, 48, 3), dtype=np.uint8)
     job = EngineJob(pixels, "sharp photo", "", 0.4, 10, 1.0, seed=seed, preview=False)
     return replace(job, **changes)  # type: ignore[arg-type]
+
+
+def by_pipeline(pipeline: Any, job: EngineJob, **more: object) -> Any:
+    """The images that diffusers' own pipeline makes of a job; `more` are arguments of its call."""
+    # diffusers runs no step at all where int(steps * strength) is 0; an engine runs one.
+    strength = max(job.strength, min(1.0, 1 / job.steps + 1e-9))
+    with torch.inference_mode():
+        return pipeline(
+            prompt=job.prompt,
+            negative_prompt=job.negative_prompt or None,
+            image=torch.from_numpy(job.pixels).permute(2, 0, 1)[None] / 255,
+            strength=strength,
+            num_inference_steps=job.steps,
+            guidance_scale=job.guidance_scale,
+            generator=torch.Generator("cpu").manual_seed(job.seed),
+            **more,
+        ).images
 
 
 def run_all(engine: Engine, jobs: list[EngineJob]) -> list[EngineResult]:

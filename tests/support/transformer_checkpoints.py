@@ -23,7 +23,7 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from tests.support.checkpoints import letters, small_text
+from tests.support.checkpoints import letters, small_text, small_vae
 
 WORDS = 32
 LATENTS = 4
@@ -83,16 +83,8 @@ def make_flux(folder: Path) -> Path:
 
 
 def _vae() -> AutoencoderKL:
-    return AutoencoderKL(
-        block_out_channels=(8, 8, 16, 16),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=LATENTS,
-        norm_num_groups=4,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-        shift_factor=0.1,
-        scaling_factor=1.5,
+    return small_vae(
+        use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.1, scaling_factor=1.5
     )
 
 

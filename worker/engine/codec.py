@@ -7,7 +7,6 @@ once per size: another strength, seed or LoRA finds its moments here.
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -19,6 +18,7 @@ from worker.adapters import Residency
 from worker.engine.built.parts import DECODER, ENCODER, Decoder, Encoder
 from worker.engine.built.use import Parts
 from worker.engine.interface import Pixels
+from worker.engine.loading import layout_of
 from worker.engine.parking import Parking
 
 
@@ -60,9 +60,7 @@ class Codec:
         if is_xl and getattr(self._vae.config, "force_upcast", False):
             self._vae.to(torch.float32)
         self._dtype = self._vae.dtype
-        # As its weights are; see load_base.
-        on_cuda = device.type == "cuda"
-        self._layout = torch.contiguous_format if on_cuda else torch.channels_last
+        self._layout = layout_of("vae", device)
         self._scaling = float(self._vae.config.scaling_factor)
         self._cache: Residency[Moments] = Residency(cache_bytes)
 
@@ -71,22 +69,20 @@ class Codec:
         with D(E(x)) where asked for. Equal names have equal pixels.
         """
         keys = {name: (name, tuple(source.shape), faithful) for name, source in sources.items()}
-        known = set(self._cache.keys())
-        new = [name for name, key in keys.items() if key not in known]
-        fresh: dict[str, Moments] = {}
-
-        def load(name: str) -> Moments:
-            if not fresh:  # all at once, and only now: what is known is held by then
-                batch = self._encode([sources[each] for each in new], faithful)
-                fresh.update(zip(new, batch, strict=True))
-            return fresh[name]
-
+        cached = set(self._cache.keys())
+        known = [name for name, key in keys.items() if key in cached]
+        new = [name for name, key in keys.items() if key not in cached]
         with ExitStack() as held:
-            found = {}
-            for name in sorted(keys, key=new.__contains__):
-                found[name] = self._cache.pin(keys[name], partial(load, name))
+
+            def hold(name: str, fresh: Moments | None = None) -> Moments:
+                found = self._cache.pin(keys[name], lambda: _required(fresh))
                 held.callback(self._cache.unpin, keys[name])
-            return found
+                return found
+
+            # What is known is held before what is new can take its place in the cache.
+            found = {name: hold(name) for name in known}
+            batch = self._encode([sources[name] for name in new], faithful) if new else []
+            return found | {name: hold(name, one) for name, one in zip(new, batch, strict=True)}
 
     def latents(self, moments: Moments, generator: torch.Generator) -> torch.Tensor:
         """Scaled latents, as the UNet sees them."""
@@ -131,6 +127,11 @@ class Codec:
             return output
         with self.parking.present():
             return usual(tensor)  # type: ignore[no-any-return]
+
+
+def _required(moments: Moments | None) -> Moments:
+    assert moments is not None
+    return moments
 
 
 def _row(batch: torch.Tensor | None, index: int) -> torch.Tensor | None:

@@ -71,11 +71,9 @@ def load_base(
     if base.id in STEP_FAMILIES:
         pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
-    # Four times the speed of the default layout for float32 convolutions on the CPU, and 1.2 times
-    # for one row of the UNet on a GPU, where the autoencoder would rearrange its large tensors.
     for part in ("unet", "vae"):
-        if hasattr(pipeline, part) and (part == "unet" or device.type != "cuda"):
-            getattr(pipeline, part).to(memory_format=torch.channels_last)
+        if hasattr(pipeline, part):
+            getattr(pipeline, part).to(memory_format=layout_of(part, device))
     profile = settled_profile(pipeline, device, profile)
     _place(pipeline, device, profile)
     quick = allow_quick_sums(device, precision)
@@ -83,6 +81,14 @@ def load_base(
         "base loaded", base=base.id, device=str(device), profile=profile, sums_in_half=quick
     )
     return LoadedBase(pipeline, base, device, dtype, choose_autocast(device, precision), profile)
+
+
+def layout_of(part: str, device: torch.device) -> torch.memory_format:
+    """How the tensors of the `unet` or the `vae` lie in memory."""
+    # Channels last: four times the speed of the default for float32 convolutions on the CPU, 1.2
+    # times for one row of the UNet on a GPU, where the autoencoder would rearrange large tensors.
+    on_gpu = part == "vae" and device.type == "cuda"
+    return torch.contiguous_format if on_gpu else torch.channels_last
 
 
 def _weights_dtype(base: Base, device: torch.device) -> torch.dtype:

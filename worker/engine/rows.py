@@ -37,10 +37,10 @@ class Unit(IntEnum):
 class Row:
     """A job, or a job's preview, in the engine. Latents are [1, C, h, w].
 
-    `is_among_its_like` is whether, when it is encoded, all that step have its LoRAs. `adapters`
-    settles when the LoRA files are read; until then the row is not ready. A job's
+    `adapters` settles when the LoRA files are read; until then the row is not ready. A job's
     preview shares the job's adapters and does not own them. `told` and `steps_told` are what its
     owner has heard, `company` is with how many it fits the device where that was found out.
+    `is_among_its_like` is whether, when it is encoded, all that step have its LoRAs.
     """
 
     job: EngineJob

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from shared.errors import JobCanceled, LoraChanged, LoraCorrupt
 from shared.jobs import Stage
 from tests.support.checkpoints import make_sd15, make_sdxl
-from tests.support.engine_jobs import CPU, make_lora, psnr
+from tests.support.engine_jobs import CPU, by_pipeline, make_lora, psnr
 from worker.engine.diffusers_engine import DiffusersEngine
 from worker.engine.interface import (
     Engine,
@@ -223,14 +222,6 @@ def test_sdxl_gives_what_its_pipeline_alone_gives(
 
 def alone(folder: Path, job: EngineJob) -> Pixels:
     """What diffusers' own pipeline makes of a job."""
-    answer = load_base(str(folder), CPU).pipeline(
-        prompt=job.prompt,
-        negative_prompt=job.negative_prompt or None,
-        image=torch.from_numpy(job.pixels).permute(2, 0, 1)[None] / 255,
-        strength=job.strength,
-        num_inference_steps=job.steps,
-        guidance_scale=job.guidance_scale,
-        generator=torch.Generator("cpu").manual_seed(job.seed),
-        output_type="np",
-    )
-    return np.asarray((answer.images[0] * 255).round().astype(np.uint8))
+    pipeline = load_base(str(folder), CPU).pipeline
+    image = by_pipeline(pipeline, job, output_type="np")[0]
+    return np.asarray((image * 255).round().astype(np.uint8))

@@ -16,6 +16,7 @@ from tests.support.checkpoints import make_sd15, make_sd21, make_sdxl
 from tests.support.engine_jobs import (
     CPU,
     batch_sizes,
+    by_pipeline,
     make_job,
     make_lora,
     psnr,
@@ -153,18 +154,7 @@ def through_the_engine(engine: StepEngine, job: EngineJob) -> torch.Tensor:
 
 
 def by_diffusers(pipeline: Any, job: EngineJob) -> torch.Tensor:
-    with torch.inference_mode():
-        latents: torch.Tensor = pipeline(
-            prompt=job.prompt,
-            negative_prompt=job.negative_prompt,
-            image=torch.from_numpy(job.pixels).permute(2, 0, 1)[None] / 255,
-            # diffusers runs no step at all where int(steps * strength) is 0; the engine runs one.
-            strength=max(job.strength, min(1.0, 1 / job.steps + 1e-9)),
-            num_inference_steps=job.steps,
-            guidance_scale=job.guidance_scale,
-            generator=torch.Generator("cpu").manual_seed(job.seed),
-            output_type="latent",
-        ).images
+    latents: torch.Tensor = by_pipeline(pipeline, job, output_type="latent")
     return latents
 
 

@@ -1,6 +1,7 @@
 """Families that the step engine does not know: through diffusers, with the same interface."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from shared.jobs import Stage
 from shared.loras.check import check_file
 from shared.loras.entry import LoraEntry
 from shared.settings import Settings
-from tests.support.engine_jobs import CPU, make_job, psnr, run_all
+from tests.support.engine_jobs import CPU, by_pipeline, make_job, psnr, run_all
 from tests.support.transformer_checkpoints import make_flux, make_sd3
 from worker.engine.choice import warm_engine
 from worker.engine.interface import (
@@ -116,18 +117,8 @@ def alone(folder: Path, job: EngineJob) -> Pixels:
     """What diffusers' own pipeline makes of a job, its edges repeated up to whole cells."""
     height, width = job.pixels.shape[:2]
     edges = ((0, -height % 16), (0, -width % 16), (0, 0))
-    padded = np.pad(job.pixels, edges, mode="edge")
-    pipeline: Any = load_base(str(folder), CPU).pipeline
-    image = pipeline(
-        prompt=job.prompt,
-        negative_prompt=job.negative_prompt,
-        image=torch.from_numpy(padded).permute(2, 0, 1)[None] / 255,
-        height=padded.shape[0],
-        width=padded.shape[1],
-        strength=job.strength,
-        num_inference_steps=job.steps,
-        guidance_scale=job.guidance_scale,
-        generator=torch.Generator("cpu").manual_seed(job.seed),
-        output_type="np",
-    ).images[0]
+    padded = replace(job, pixels=np.pad(job.pixels, edges, mode="edge"))
+    size = dict(zip(("height", "width"), padded.pixels.shape[:2], strict=True))
+    pipeline = load_base(str(folder), CPU).pipeline
+    image = by_pipeline(pipeline, padded, output_type="np", **size)[0]
     return np.asarray((image[:height, :width] * 255).round().astype(np.uint8))
