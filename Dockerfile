@@ -14,7 +14,7 @@ COPY pyproject.toml constraints.txt README.md ./
 # Super-resolution for the page. Where npm or its registry cannot be had, the page goes without.
 FROM common AS extras
 COPY package.json package-lock.json .npmrc ./
-COPY api/__init__.py api/page_files.py api/
+COPY api/__init__.py api/server/page_files.py api/
 COPY api/extras api/extras
 RUN mkdir -p api/static/extra \
  && { apt-get update -q && apt-get install -q -y --no-install-recommends npm \

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from api.access.guard import is_loopback
 from api.app import create_app
-from api.connection import BoundedHttp
+from api.server.connection import BoundedHttp
 from shared.log import configure_logging
 from shared.settings import BadSettings, Settings, load_settings
 

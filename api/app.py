@@ -13,12 +13,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from api.access.guard import allowed_origins
 from api.access.keys import Keyring
 from api.access.rate import deployment_rate
-from api.errors import install_error_handlers
-from api.heads import head_router
-from api.metrics import Metrics
-from api.middleware import Finish
-from api.openapi import DESCRIPTION, TAGS, install_openapi
-from api.page_files import STATIC, PageFiles
+from api.metrics.metrics import Metrics
 from api.routes import (
     enhance,
     events,
@@ -31,7 +26,12 @@ from api.routes import (
     previews,
     reports,
 )
+from api.server.heads import head_router
+from api.server.middleware import Finish
+from api.server.page_files import STATIC, PageFiles
 from api.services import running_services
+from api.wire.errors import install_error_handlers
+from api.wire.openapi import DESCRIPTION, TAGS, install_openapi
 from shared.settings import Settings
 
 ROUTERS = (jobs, pictures, events, reports, images, previews, loras, fleet, enhance, pages)

@@ -16,14 +16,14 @@ from api.access.places import Places
 from api.access.rate import Rate, RateLimit
 from api.access.shares import Shares
 from api.access.tickets import Tickets
-from api.follow import Followers
-from api.idempotency import Gate
 from api.intake.decoder import Decoders
-from api.intake.gate import QualityGate
 from api.intake.images import Images
-from api.sentence import Sentence
-from api.submission import Submissions
+from api.intake.quality_check import QualityGate
+from api.jobs.follow import Followers
+from api.jobs.idempotency import Gate
+from api.jobs.submission import Submissions
 from api.webhooks.courier import Courier, make_courier
+from api.wire.sentence import Sentence
 from shared.bases import Base, identify_base
 from shared.blobs import BlobStore, open_blobs
 from shared.fleet import Fleet

@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 from PIL import Image
 
-from api.intake.child import normalise
 from api.intake.decoder import Decoders
+from api.intake.decoder_child import normalise
 from benchmarks.machine import describe_machine
 from benchmarks.service import photo
 

@@ -1,6 +1,6 @@
 """The one tree of failures that retouch reports on purpose.
 
-Owns the codes. Knows nothing of HTTP (api/errors.py maps a class to a status) and nothing of
+Owns the codes. Knows nothing of HTTP (api/wire/errors.py maps a class to a status) and nothing of
 wording (shared/messages.py has the sentences). The message is the only constructor argument, so
 that an error survives any serializer.
 """

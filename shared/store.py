@@ -281,7 +281,7 @@ class JobStore:
         return {JobSpec.model_validate_json(spec).source.blob for spec in specs if spec}
 
     def counts(self) -> dict[str, float]:
-        """What has happened to the whole fleet, by name; see api/fleet_metrics.py."""
+        """What has happened to the whole fleet, by name; see api/metrics/fleet_metrics.py."""
         return {name: float(value) for name, value in self._hash("counts").items()}
 
     def count(self, what: str) -> None:

@@ -13,8 +13,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
 from api.access.keys import ALL_SCOPES, ANONYMOUS, DEFAULT_SCOPES, Caller, Scope
-from api.errors import language_of
 from api.services import Services
+from api.wire.errors import language_of
 from shared.errors import Forbidden, Unauthenticated
 from shared.messages import Language
 

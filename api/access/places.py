@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from api.access.keys import ANONYMOUS
-from api.sentence import Sentence
+from api.wire.sentence import Sentence
 from shared.errors import Overloaded, RateLimited
 
 

@@ -5,7 +5,7 @@ and the disk have.
 """
 
 from api.access.keys import Caller
-from api.sentence import Sentence
+from api.wire.sentence import Sentence
 from shared.errors import RateLimited, StorageFull
 from shared.settings import Settings
 from shared.store import JobStore

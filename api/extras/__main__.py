@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from api.extras.install import install
-from api.page_files import EXTRA
+from api.server.page_files import EXTRA
 
 if __name__ == "__main__":
     modules = Path(sys.argv[1] if len(sys.argv) > 1 else "node_modules")

@@ -15,8 +15,8 @@ from typing import IO, Any
 
 import structlog
 
-from api.intake.gate import Quality
-from api.sentence import Sentence
+from api.intake.quality import Quality
+from api.wire.sentence import Sentence
 from shared.blobs import KeptAs
 from shared.errors import ERRORS, InvalidImage
 

@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 from typing import Literal
 
-from api.sentence import Sentence
+from api.wire.sentence import Sentence
 from shared.errors import AnimatedImage, ImageTruncated, InvalidImage, UnsupportedMediaType
 
 Kind = Literal["png", "jpeg", "webp"]

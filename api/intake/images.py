@@ -4,16 +4,16 @@ Owns `image:{id}` in the store: size, and who has uploaded it. Two callers who s
 picture share its bytes; neither learns of the other.
 """
 
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, cast
 
 import redis
 
+from api.intake.accepted import Accepted
 from api.intake.decoder import Decoders
-from api.intake.gate import Quality
 from api.intake.header import Header, read_header
-from api.sentence import Sentence
+from api.intake.quality import Quality
+from api.wire.sentence import Sentence
 from shared.blobs import BlobStore
 from shared.errors import ImageNotFound, ImageTooLarge, ImageTooSmall, StorageFull
 from shared.jobs import Source
@@ -21,18 +21,6 @@ from shared.redis_client import translated_errors
 from shared.settings import Settings
 
 ID_LENGTH = 64
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """A picture that can be worked on, what was changed about it, whether its sender has sent it
-    for the first time, and what it is like; None where that was not measured.
-    """
-
-    source: Source
-    warnings: list[str]
-    is_new: bool
-    quality: Quality | None
 
 
 class Images:

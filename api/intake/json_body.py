@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from api.errors import InvalidFields
-from api.wording import field_problems
+from api.wire.errors import InvalidFields
+from api.wire.wording import field_problems
 from shared.messages import Language
 
 Body = TypeVar("Body", bound=BaseModel)

@@ -7,7 +7,7 @@ import io
 
 from PIL import Image
 
-from api.intake.child import KEPT_AS
+from api.intake.decoder_child import KEPT_AS
 
 
 def as_webp(kept: bytes) -> bytes:

@@ -19,9 +19,9 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from api.errors import InvalidFields
-from api.problems import FieldProblem
-from api.sentence import Sentence
+from api.wire.errors import InvalidFields
+from api.wire.problems import FieldProblem
+from api.wire.sentence import Sentence
 from shared.errors import (
     MalformedMultipart,
     MalformedRequest,

@@ -5,14 +5,14 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.access.guard import LanguageDep, ServicesDep, Submitter
-from api.errors import problem_of_failure
-from api.form_docs import ENHANCE_FORM
-from api.presenter import job_view
-from api.problems import problems
-from api.receiving import receive_job
+from api.jobs.form_docs import ENHANCE_FORM
+from api.jobs.receiving import receive_job
 from api.routes.jobs import JOB_PROBLEMS, LONGEST_WAIT_SECONDS
 from api.routes.pictures import PICTURE, image_response
-from api.schemas import JobView
+from api.wire.errors import problem_of_failure
+from api.wire.presenter import job_view
+from api.wire.problems import problems
+from api.wire.schemas import JobView
 
 DEFAULT_LORA = "face_restore"
 

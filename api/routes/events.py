@@ -1,6 +1,6 @@
 """A job's events, as server-sent events and over a WebSocket.
 
-Owns the two wire forms. What is sent, and in which order, is api/follow.py's business.
+Owns the two wire forms. What is sent, and in which order, is api/jobs/follow.py's business.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from api.access.guard import LanguageDep, ServicesDep, admit, check_origin
 from api.access.keys import Scope
-from api.errors import language_of, refusal
-from api.follow import Followed, Pulse, Snapshot, Start
-from api.ownership import checked_id, owned
-from api.presenter import event_data, job_view
-from api.problems import problems
+from api.jobs.follow import Followed, Pulse, Snapshot, Start
+from api.jobs.ownership import checked_id, owned
 from api.routes.jobs import READ_PROBLEMS
 from api.services import Services
+from api.wire.errors import language_of, refusal
+from api.wire.presenter import event_data, job_view
+from api.wire.problems import problems
 from shared.errors import ImageNotFound, RetouchError, Unauthenticated
 from shared.jobs import Event, EventKind
 from shared.messages import Language

@@ -8,9 +8,10 @@ from fastapi.responses import Response
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from api.access.guard import Admin, LanguageDep, Reader, ServicesDep
-from api.problems import problem_response, problems
 from api.routes.loras import CALLER_PROBLEMS
-from api.schemas import (
+from api.services import Services
+from api.wire.problems import problem_response, problems
+from api.wire.schemas import (
     BaseView,
     Capabilities,
     FormatsView,
@@ -20,7 +21,6 @@ from api.schemas import (
     WorkerList,
     WorkerView,
 )
-from api.services import Services
 from shared.bases import BASES, Base
 from shared.errors import NoWorker, RetouchError
 from shared.params import MAX_LORAS, MEDIA_TYPES

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from api.access.guard import LanguageDep, Reader, ServicesDep, Submitter
-from api.form_docs import IMAGE_FORM
-from api.presenter import warnings_view
-from api.problems import problems
-from api.receiving import receive_image
+from api.jobs.form_docs import IMAGE_FORM
+from api.jobs.receiving import receive_image
 from api.routes.jobs import UPLOAD_PROBLEMS
-from api.schemas import ImageView
+from api.wire.presenter import warnings_view
+from api.wire.problems import problems
+from api.wire.schemas import ImageView
 
 router = APIRouter(prefix="/v1/images", tags=["pictures"])
 

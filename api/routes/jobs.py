@@ -11,14 +11,14 @@ from starlette.concurrency import run_in_threadpool
 
 from api.access.guard import SAFE_METHODS, LanguageDep, Reader, ServicesDep, Submitter
 from api.access.tickets import TICKET_SECONDS
-from api.caching import ASK_AGAIN, cached_response
-from api.form_docs import JOB_FORM
-from api.listing import list_jobs
-from api.ownership import checked_id, owned_job
-from api.presenter import job_view
-from api.problems import problems
-from api.receiving import receive_job
-from api.schemas import JobPage, JobView, TicketView
+from api.jobs.form_docs import JOB_FORM
+from api.jobs.listing import list_jobs
+from api.jobs.ownership import checked_id, owned_job
+from api.jobs.receiving import receive_job
+from api.server.caching import ASK_AGAIN, cached_response
+from api.wire.presenter import job_view
+from api.wire.problems import problems
+from api.wire.schemas import JobPage, JobView, TicketView
 from shared.errors import AlreadyFinished, Unauthenticated
 from shared.jobs import Job, JobState
 from shared.messages import Language

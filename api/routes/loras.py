@@ -6,12 +6,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from api.access.guard import LanguageDep, Reader, ServicesDep
-from api.caching import ASK_AGAIN, cached_response
-from api.presenter import lora_view
-from api.problems import problems
-from api.schemas import LoraList, LoraView
-from api.sentence import Sentence
+from api.server.caching import ASK_AGAIN, cached_response
 from api.services import Services
+from api.wire.presenter import lora_view
+from api.wire.problems import problems
+from api.wire.schemas import LoraList, LoraView
+from api.wire.sentence import Sentence
 from shared.errors import ImageNotFound, LoraNotFound
 from shared.loras.entry import LoraEntry
 

@@ -6,8 +6,8 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.requests import Request
 
-from api.page_files import EXTRA, FRESH, page
-from api.problems import STATUS
+from api.server.page_files import EXTRA, FRESH, page
+from api.wire.problems import STATUS
 from shared.errors import NotFound
 from shared.messages import advice, title
 

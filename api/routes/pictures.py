@@ -6,13 +6,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from api.access.guard import Reader, ServicesDep
-from api.caching import ASK_AGAIN, FOREVER, cached_response
 from api.intake.kept import as_webp
-from api.ownership import owned_job
-from api.problems import problems
+from api.jobs.ownership import owned_job
 from api.routes.jobs import READ_PROBLEMS
-from api.sentence import Sentence
+from api.server.caching import ASK_AGAIN, FOREVER, cached_response
 from api.services import Services
+from api.wire.problems import problems
+from api.wire.sentence import Sentence
 from shared.errors import ImageNotFound, NotFinished, ResultExpired
 from shared.jobs import Job
 from shared.params import MEDIA_TYPES

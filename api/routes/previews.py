@@ -11,10 +11,10 @@ from api.access.guard import LanguageDep, ServicesDep, Submitter
 from api.access.keys import Caller
 from api.intake.json_body import JSON_PROBLEMS, checked_json, json_body
 from api.intake.upload import received_json
-from api.job_form import JobForm, read_job_form
-from api.preview_body import PreviewBody
-from api.problems import problems
+from api.jobs.job_form import JobForm, read_job_form
 from api.services import Services
+from api.wire.preview_body import PreviewBody
+from api.wire.problems import problems
 from shared.errors import NoWorker
 from shared.messages import Language
 from shared.previews import PreviewRequest

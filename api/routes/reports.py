@@ -11,11 +11,11 @@ from api.access.guard import LanguageDep, ServicesDep, Submitter
 from api.access.keys import Caller
 from api.intake.json_body import JSON_PROBLEMS, checked_json, json_body
 from api.intake.upload import received_json
-from api.ownership import owned_job
-from api.problems import problems
+from api.jobs.ownership import owned_job
 from api.routes.jobs import READ_PROBLEMS
-from api.schemas import ReportForm, ReportView
 from api.services import Services
+from api.wire.problems import problems
+from api.wire.schemas import ReportForm, ReportView
 from shared.errors import NotFinished
 from shared.jobs import JobState
 

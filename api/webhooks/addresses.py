@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from api.sentence import Sentence
+from api.wire.sentence import Sentence
 
 PORTS = {"http": 80, "https": 443}
 PLAIN = re.compile(r"[\x21-\x5b\x5d-\x7e]+")  # no spaces, no controls, no backslash

@@ -5,7 +5,7 @@ Owns the message's id, which is the same for every try, so that a receiver can t
 
 import json
 
-from api.presenter import job_view
+from api.wire.presenter import job_view
 from shared.jobs import Job
 
 

@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 
 import httpcore2
 
-from api.sentence import Sentence
 from api.webhooks.addresses import AddressRefused, Allowed, is_outside
+from api.wire.sentence import Sentence
 
 SocketOption = (
     tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]

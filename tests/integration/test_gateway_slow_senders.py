@@ -12,8 +12,8 @@ import redis
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect as open_socket
 
-import api.connection
 import api.intake.upload
+import api.server.connection
 from shared.settings import Settings
 from tests.support.gateways import serving_thread
 from tests.support.pictures import photo
@@ -28,7 +28,7 @@ def address(
 ) -> Iterator[tuple[str, int]]:
     """A gateway whose patience is a second instead of most of a minute."""
     del redis_client
-    monkeypatch.setattr("api.connection.HEADER_SECONDS", 1.0)
+    monkeypatch.setattr("api.server.connection.HEADER_SECONDS", 1.0)
     monkeypatch.setattr("api.intake.upload.PATIENCE_SECONDS", 1.0)
     with serving_thread(make_settings()) as url:
         parts = urlsplit(url)
@@ -129,7 +129,7 @@ def test_json_that_drips_is_cut_off_in_words(address: tuple[str, int]) -> None:
 def test_one_connection_too_many_is_told_when_to_come_again(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.connection.MAX_CONNECTIONS", 2)
+    monkeypatch.setattr("api.server.connection.MAX_CONNECTIONS", 2)
     with (
         socket.create_connection(address),
         socket.create_connection(address) as second,
@@ -158,5 +158,5 @@ def test_a_talkative_socket_is_let_go(address: tuple[str, int]) -> None:
 
 
 def test_the_patience_of_a_deployment_is_within_half_a_minute() -> None:
-    assert api.connection.HEADER_SECONDS <= 30
+    assert api.server.connection.HEADER_SECONDS <= 30
     assert api.intake.upload.PATIENCE_SECONDS <= 30

@@ -4,11 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.access.keys import Keyring
-from api.errors import InvalidFields
-from api.idempotency import checked_key
 from api.intake.header import read_header
-from api.job_form import PARAM_FIELDS, JobForm, read_job_form
+from api.jobs.idempotency import checked_key
+from api.jobs.job_form import PARAM_FIELDS, JobForm, read_job_form
 from api.routes.jobs import LONGEST_WAIT_SECONDS, wait_seconds
+from api.wire.errors import InvalidFields
 from shared.errors import RetouchError
 from shared.messages import LANGUAGES, Language
 from shared.settings import BadSettings, Settings

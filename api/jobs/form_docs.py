@@ -1,0 +1,88 @@
+"""The multipart forms as OpenAPI shows them, made from the models that check them.
+
+Owns nothing but documentation: FastAPI does not parse these forms, so it cannot describe them.
+"""
+
+from typing import Any
+
+from api.jobs.job_form import PARAM_FIELDS
+from shared.params import MAX_LORAS, JobParams
+
+_FILE = {
+    "type": "string",
+    "format": "binary",
+    "description": "PNG, JPEG or WebP; 20 MiB and 40 megapixels by default.",
+}
+_LORA = {
+    "type": "array",
+    "items": {"type": "string"},
+    "maxItems": MAX_LORAS,
+    "default": ["auto"],
+    "description": "`name` or `name:scale` (-2..2), repeatable; `none`: the base alone; "
+    "`auto`: chosen by the damage seen in the picture.",
+    "examples": [["face_restore:0.8"]],
+}
+_IMAGE_ID = {"type": "string", "description": "Id of an earlier upload, instead of `image`."}
+
+_WORDS = {
+    "strength": "How much the picture may change; default: the LoRA's own, else 0.4.",
+    "steps": "Denoising steps; max(1, min(int(steps * strength), steps)) of them are executed.",
+    "guidance_scale": "How closely the prompt is followed; default: the base's own.",
+    "prompt": "Default: the LoRA's own.",
+    "negative_prompt": "Default: the LoRA's own.",
+    "seed": "The same seed and parameters give the same picture; default: drawn, and shown.",
+    "max_side": "Longer side of the result, in pixels; at most the deployment's own limit.",
+    "upscale": "Enlarge by this factor before enhancing.",
+    "quality": "For jpeg and webp.",
+    "fidelity": "What of the photo's own detail is kept: none, low (its colours), residual (all "
+    "that the autoencoder loses); default: the LoRA's own.",
+    "preview": "Send a small result first.",
+    "priority": "Interactive jobs go before batch ones.",
+    "webhook_url": "An https:// address outside that is told when the job ends, signed as Standard "
+    "Webhooks has it.",
+    "webhook_events": "Which ends it is told of: repeated, or with commas.",
+    "embed_metadata": "Write the parameters into the file.",
+    "deterministic": "Share no step with other jobs, so that a repeat has equal pixels whatever "
+    "else the same worker does; slower where it is busy.",
+    "force": "Go on where the input would be refused for its quality.",
+}
+
+
+def _form(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
+    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+
+
+def _params() -> dict[str, Any]:
+    known = JobParams.model_json_schema()["properties"]
+    return {name: _sendable(known[name]) | _said(name) for name in PARAM_FIELDS}
+
+
+def _sendable(schema: dict[str, Any]) -> dict[str, Any]:
+    """Without null, which a form cannot carry: leaving the field out says it."""
+    given: dict[str, Any] = next(
+        (kind for kind in schema.get("anyOf", []) if kind.get("type") != "null"), {}
+    )
+    kept = {key: value for key, value in schema.items() if key != "anyOf" and value is not None}
+    return kept | given
+
+
+def _said(name: str) -> dict[str, str]:
+    pattern = {"pattern": "^https://"} if name == "webhook_url" else {}
+    return pattern | ({"description": _WORDS[name]} if name in _WORDS else {})
+
+
+JOB_FORM = _form({"image": _FILE, "image_id": _IMAGE_ID, "lora": _LORA, **_params()}, [])
+JOB_FORM["content"]["multipart/form-data"]["schema"]["oneOf"] = [
+    {"required": ["image"]},
+    {"required": ["image_id"]},
+]
+IMAGE_FORM = _form({"image": _FILE}, ["image"])
+ENHANCE_FORM = _form(
+    {"image": _FILE, "lora": {**_LORA, "default": ["face_restore"]}, **_params()}, ["image"]
+)

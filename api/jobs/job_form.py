@@ -1,0 +1,160 @@
+"""The fields of a job's form, checked: names, ranges, LoRAs, and either a file or an image id.
+
+Owns the form's grammar. Ranges are JobParams' own; what a LoRA's name stands for is not known here.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from api.webhooks.addresses import AddressRefused, Allowed, parse_target
+from api.wire.errors import InvalidFields
+from api.wire.problems import FieldProblem
+from api.wire.sentence import Sentence
+from api.wire.wording import field_problems, pointer
+from shared.messages import Language
+from shared.params import MAX_LORAS, JobParams, LoraMode, LoraRef
+from shared.settings import Settings
+
+# Settled by the gateway or the worker, never sent.
+_INTERNAL = {"lora_mode", "loras", "lora_reason", "lora_reason_zh"}
+PARAM_FIELDS = tuple(name for name in JobParams.model_fields if name not in _INTERNAL)
+AUTO, NONE = "auto", "none"
+# May be given again and again, or once with commas.
+LISTS = frozenset({"webhook_events"})
+
+
+@dataclass(frozen=True)
+class JobForm:
+    """What a caller asked for, before the catalogue has been looked at.
+
+    `unscaled` names the LoRAs whose scale the caller left to the LoRA's own default.
+    """
+
+    params: JobParams
+    image_id: str | None
+    unscaled: frozenset[str]
+
+    def fingerprint(self, file_sha256: str) -> str:
+        """The same for the same request, whatever the order of its fields."""
+        asked: dict[str, Any] = self.params.model_dump(mode="json")
+        asked |= {"image_id": self.image_id, "unscaled": sorted(self.unscaled)}
+        text = json.dumps([asked, file_sha256], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_job_form(
+    fields: tuple[tuple[str, str], ...],
+    *,
+    has_file: bool,
+    settings: Settings,
+    language: Language,
+    default_lora: str = AUTO,
+) -> JobForm:
+    """Raises InvalidFields, which names every field that is wrong."""
+    values, problems = _collect(fields, language)
+    image_id = values.pop("image_id", None)
+    problems += _check_picture(image_id, has_file, language)
+    loras = [value for name, value in fields if name == "lora"] or [default_lora]
+    mode, refs, unscaled, lora_problems = _read_loras(loras, language)
+    problems += lora_problems
+    values.setdefault("max_side", str(min(768, settings.max_side)))
+    try:
+        params = JobParams.model_validate({**values, "lora_mode": mode, "loras": refs})
+    except ValidationError as error:
+        raise InvalidFields(problems + field_problems(error.errors(), language)) from error
+    problems += _check_deployment(params, settings, language)
+    if problems:
+        raise InvalidFields(problems)
+    return JobForm(params, image_id, unscaled)
+
+
+def _collect(
+    fields: tuple[tuple[str, str], ...], language: Language
+) -> tuple[dict[str, str], list[FieldProblem]]:
+    values: dict[str, str] = {}
+    wrong: list[dict[str, Any]] = []
+    for name, value in fields:
+        if name == "lora":
+            continue
+        if name in values and name in LISTS:
+            values[name] += f",{value}"
+        elif name in values:
+            wrong.append({"loc": (name,), "type": "given_twice"})
+        elif name in PARAM_FIELDS or name == "image_id":
+            values[name] = value
+        else:
+            wrong.append({"loc": (name,), "type": "extra_forbidden"})
+    return values, field_problems(wrong, language)
+
+
+def _check_picture(image_id: str | None, has_file: bool, language: Language) -> list[FieldProblem]:
+    if has_file and image_id is not None:
+        detail = {"en": "must not be given beside image", "zh": "不能与 image 同时给出"}
+        return [FieldProblem(pointer="/image_id", detail=detail[language])]
+    if not has_file and image_id is None:
+        detail = {"en": "is missing: send a picture", "zh": "缺少图片"}
+        return [FieldProblem(pointer="/image", detail=detail[language])]
+    return []
+
+
+def _check_deployment(
+    params: JobParams, settings: Settings, language: Language
+) -> list[FieldProblem]:
+    problems = []
+    if params.max_side > settings.max_side:
+        at_most = {
+            "type": "less_than_equal",
+            "loc": ("max_side",),
+            "ctx": {"le": settings.max_side},
+        }
+        problems += field_problems([at_most], language)
+    if params.webhook_url is not None:
+        try:
+            parse_target(params.webhook_url, Allowed(settings.webhook_hosts))
+        except AddressRefused as error:
+            reason: Sentence = error.args[0]
+            detail = reason.zh if language == "zh" else str(reason)
+            problems.append(FieldProblem(pointer="/webhook_url", detail=detail))
+    return problems
+
+
+def _read_loras(
+    texts: list[str], language: Language
+) -> tuple[LoraMode, list[LoraRef], frozenset[str], list[FieldProblem]]:
+    if texts in ([AUTO], [NONE]):
+        return LoraMode(texts[0]), [], frozenset(), []
+    if len(texts) > MAX_LORAS:
+        too_many = {"type": "too_long", "loc": ("lora",), "ctx": {"max_length": MAX_LORAS}}
+        return LoraMode.NAMED, [], frozenset(), field_problems([too_many], language)
+    refs, unscaled, problems = [], set(), []
+    for place, text in enumerate(texts):
+        name, colon, scale = text.partition(":")
+        try:
+            refs.append(
+                LoraRef.model_validate({"name": name} | ({"scale": scale} if colon else {}))
+            )
+        except ValidationError as error:
+            complaints = field_problems(error.errors(), language)
+            problems += [
+                FieldProblem(pointer=pointer(("lora", place)), detail=complaint.detail)
+                for complaint in complaints
+            ]
+        if not colon:
+            unscaled.add(name)
+    by_name = {ref.name: ref for ref in refs}
+    if len(by_name) < len(refs):
+        problems.append(repeated_lora(language))
+    if any(name in (AUTO, NONE) for name in texts):
+        detail = {"en": "auto and none stand alone", "zh": "auto 和 none 只能单独使用"}
+        problems.append(FieldProblem(pointer="/lora", detail=detail[language]))
+    return LoraMode.NAMED, list(by_name.values()), frozenset(unscaled), problems
+
+
+def repeated_lora(language: Language) -> FieldProblem:
+    """The complaint about one LoRA under two entries, by whatever names."""
+    detail = {"en": "names one LoRA twice", "zh": "重复指定了同一个 LoRA"}
+    return FieldProblem(pointer="/lora", detail=detail[language])

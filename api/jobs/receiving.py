@@ -1,0 +1,124 @@
+"""A request's way in: capacity, form, picture, job.
+
+Owns what runs on the event loop and what in threads, and that nothing is read from a request that
+would be refused anyway.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import to_thread
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+
+from api.access.keys import Caller
+from api.intake.images import Accepted
+from api.intake.upload import FILE_FIELD, Form, received_form
+from api.jobs.idempotency import checked_key
+from api.jobs.job_form import AUTO, JobForm, read_job_form
+from api.jobs.submission import Submitted
+from api.services import Services
+from api.wire.errors import InvalidFields, language_of
+from api.wire.problems import FieldProblem
+from shared.messages import Language
+from shared.records import Idempotency
+
+
+async def receive_job(
+    request: Request, services: Services, caller: Caller, default_lora: str = AUTO
+) -> Submitted:
+    """The job that stands for this request. Raises what any of the steps raises."""
+    key, language = checked_key(request.headers.get("idempotency-key")), language_of(request)
+    async with _alone(services, caller, key), _form(request, services, caller) as form:
+        asked = read_job_form(
+            form.fields,
+            has_file=form.file is not None,
+            settings=services.settings,
+            language=language,
+            default_lora=default_lora,
+        )
+        return await _accept(services, caller, form, asked, key, language)
+
+
+async def receive_image(request: Request, services: Services, caller: Caller) -> Accepted:
+    """The picture of an upload without a job."""
+    async with _form(request, services, caller) as form:
+        problems = [
+            FieldProblem(pointer=f"/{name[:100]}", detail="is not a field of this request")
+            for name, _ in form.fields
+        ]
+        if form.file is None:
+            problems.append(FieldProblem(pointer=f"/{FILE_FIELD}", detail="is missing"))
+        if problems:
+            raise InvalidFields(problems)
+        return await _decoded(services, caller, form)
+
+
+async def _accept(
+    services: Services,
+    caller: Caller,
+    form: Form,
+    asked: JobForm,
+    key: str | None,
+    language: Language,
+) -> Submitted:
+    idempotency = await run_in_threadpool(_idempotency, key, form, asked)
+    if idempotency is not None:
+        earlier = await run_in_threadpool(services.store.find_replay, caller.name, idempotency)
+        if earlier is not None:
+            return Submitted(earlier, replayed=True)
+    params = services.submissions.settle(asked, language)
+    picture = await _picture(services, caller, form, asked)
+    services.quality_gate.check(picture, params.force)
+    source, most = picture.source, services.shares.most_jobs(caller)
+    return await run_in_threadpool(
+        services.submissions.submit, params, source, caller.name, language, idempotency, most
+    )
+
+
+async def _picture(services: Services, caller: Caller, form: Form, asked: JobForm) -> Accepted:
+    if asked.image_id is not None:
+        return await run_in_threadpool(services.images.find, asked.image_id, caller.name)
+    return await _decoded(services, caller, form)
+
+
+async def _decoded(services: Services, caller: Caller, form: Form) -> Accepted:
+    def decode() -> Accepted:
+        accepted = services.images.accept(form.read_file(), caller.name)
+        if accepted.is_new:
+            services.shares.keep(caller, accepted.source.size_bytes)
+        return accepted
+
+    # Its own few threads: waiting uploads must not take those that answer everyone else.
+    return await to_thread.run_sync(decode, limiter=services.decoding)
+
+
+@asynccontextmanager
+async def _form(request: Request, services: Services, caller: Caller) -> AsyncIterator[Form]:
+    await run_in_threadpool(_check_capacity, services, caller)
+    services.uploads.check(caller.name)
+    with services.uploads.taken(caller.name):
+        async with received_form(request, services.settings.max_upload_bytes) as form:
+            yield form
+
+
+@asynccontextmanager
+async def _alone(services: Services, caller: Caller, key: str | None) -> AsyncIterator[None]:
+    if key is None:
+        yield
+        return
+    token = await run_in_threadpool(services.gate.enter, caller.name, key)
+    try:
+        yield
+    finally:
+        await run_in_threadpool(services.gate.leave, caller.name, key, token)
+
+
+def _check_capacity(services: Services, caller: Caller) -> None:
+    services.submissions.check_queue()
+    services.images.check_room()
+    services.shares.check(caller)
+
+
+def _idempotency(key: str | None, form: Form, asked: JobForm) -> Idempotency | None:
+    return Idempotency(key, asked.fingerprint(form.file_sha256())) if key else None

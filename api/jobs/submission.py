@@ -1,0 +1,119 @@
+"""From a checked form and a kept picture to a job in the ledger.
+
+Owns the order: LoRAs are resolved and pinned, gaps filled, the job recorded, a worker hinted.
+"""
+
+from dataclasses import dataclass
+from uuid import uuid4
+
+import structlog
+
+from api.jobs.job_form import JobForm, repeated_lora
+from api.wire.errors import InvalidFields
+from api.wire.sentence import Sentence
+from shared.bases import Base
+from shared.defaults import with_defaults
+from shared.errors import (
+    LoraBaseMismatch,
+    LoraNotFound,
+    LoraQuarantined,
+    QueueFull,
+    StoreUnavailable,
+)
+from shared.jobs import JobSpec, Source
+from shared.loras.catalog import Catalog
+from shared.loras.entry import LoraEntry
+from shared.messages import Language
+from shared.params import JobParams, LoraMode, LoraRef
+from shared.queue import Hints
+from shared.records import Idempotency
+from shared.settings import Settings
+from shared.store import JobStore
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The job that stands for a request; `replayed` when an earlier request made it."""
+
+    job_id: str
+    replayed: bool
+
+
+class Submissions:
+    """Turns requests into jobs. Called from threads."""
+
+    def __init__(
+        self, store: JobStore, hints: Hints, catalog: Catalog, base: Base, settings: Settings
+    ) -> None:
+        self._store = store
+        self._hints = hints
+        self._catalog = catalog
+        self._base = base
+        self._queue_limit = settings.queue_limit
+
+    def check_queue(self) -> None:
+        """Raises QueueFull or StoreUnavailable before any work is spent on a request."""
+        if self._store.queue_size(self._base.id) >= self._queue_limit:
+            raise QueueFull()
+
+    def settle(self, form: JobForm, language: Language) -> JobParams:
+        """Complete parameters, but for what only a look at the picture can tell.
+
+        Raises LoraNotFound, LoraBaseMismatch, LoraQuarantined, InvalidFields.
+        """
+        params = form.params.with_seed()
+        if params.lora_mode is LoraMode.AUTO:
+            return params
+        entries = [self._resolve(ref.name) for ref in params.loras]
+        if len({entry.name for entry in entries}) < len(entries):
+            raise InvalidFields([repeated_lora(language)])
+        pinned = [
+            _pinned(ref, entry, form.unscaled)
+            for ref, entry in zip(params.loras, entries, strict=True)
+        ]
+        return with_defaults(params.model_copy(update={"loras": pinned}), entries, self._base)
+
+    def submit(
+        self,
+        params: JobParams,
+        source: Source,
+        client: str,
+        language: Language,
+        idempotency: Idempotency | None,
+        most_live: int = 0,
+    ) -> Submitted:
+        """Record the job and hint a worker.
+
+        Raises QueueFull, RateLimited, IdempotencyKeyReuse, StoreUnavailable, StorageFull.
+        """
+        spec = JobSpec(
+            id=uuid4().hex,
+            client=client,
+            base=self._base.id,
+            source=source,
+            params=params,
+            language=language,
+        )
+        job_id = self._store.submit(spec, idempotency, most_live)
+        if job_id != spec.id:
+            return Submitted(job_id, replayed=True)
+        try:
+            self._hints.send(job_id)
+        except StoreUnavailable as error:
+            # The ledger has the job: the reaper hints again.
+            logger.warning("hint not sent", job=job_id, reason=str(error))
+        return Submitted(job_id, replayed=False)
+
+    def _resolve(self, name: str) -> LoraEntry:
+        try:
+            return self._catalog.resolve(name)
+        except (LoraNotFound, LoraBaseMismatch, LoraQuarantined) as error:
+            in_words = Sentence(str(error), self._catalog.explain(name, "zh"))
+            raise type(error)(in_words) from error
+
+
+def _pinned(ref: LoraRef, entry: LoraEntry, unscaled: frozenset[str]) -> LoraRef:
+    scale = entry.default_scale if ref.name in unscaled else ref.scale
+    return LoraRef(name=entry.name, scale=scale, sha256=entry.sha256)

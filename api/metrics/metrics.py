@@ -1,0 +1,69 @@
+"""Figures for Prometheus: requests by route, and the state of queue and fleet when asked.
+
+Owns the metrics' names. Labels are route templates and codes, never a caller's text.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from api.metrics.fleet_metrics import FleetCounts
+from api.metrics.lora_metrics import WorkerLoras
+from shared.errors import StoreUnavailable
+from shared.fleet import Fleet
+from shared.store import JobStore
+
+BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
+
+
+class Metrics:
+    """The metrics of one gateway process."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        labels = ("method", "route")
+        self._requests = Counter(
+            "retouch_http_requests",
+            "Requests answered.",
+            (*labels, "status"),
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "retouch_http_request_seconds",
+            "Time until an answer's headers were sent.",
+            labels,
+            buckets=BUCKETS,
+            registry=self._registry,
+        )
+        self._queued = Gauge(
+            "retouch_queue_size", "Jobs waiting.", ("base",), registry=self._registry
+        )
+        self._workers = Gauge(
+            "retouch_workers", "Workers with a fresh heartbeat.", ("base",), registry=self._registry
+        )
+        self._store_up = Gauge(
+            "retouch_store_up", "Whether the store answers.", registry=self._registry
+        )
+
+        self._fleet = FleetCounts()
+        self._registry.register(self._fleet)
+        self._loras = WorkerLoras()
+        self._registry.register(self._loras)
+
+    def count(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    def render(self, store: JobStore, fleet: Fleet, base: str) -> bytes:
+        """Everything in Prometheus' text format, the store's figures fresh."""
+        try:
+            self._queued.labels(base).set(store.queue_size(base))
+            workers = fleet.workers()
+            bases = [worker.base for worker in workers]
+            for name in {base, *bases}:
+                self._workers.labels(name).set(bases.count(name))
+            self._loras.read(workers)
+            self._fleet.read(store, base)
+            self._store_up.set(1)
+        except StoreUnavailable:
+            self._store_up.set(0)
+        return generate_latest(self._registry)

@@ -1,0 +1,87 @@
+"""What happens to every answer: security headers, one line in the log, one count, no traceback.
+
+Owns the headers' values. Plain ASGI, so that streams pass through untouched. The log line has the
+path and never the query, which may hold a ticket.
+"""
+
+import time
+
+import structlog
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.metrics.metrics import Metrics
+from api.server.page_files import ISOLATED
+from api.wire.errors import unforeseen
+
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+PICTURE_POLICY = "default-src 'none'; sandbox"
+OTHER_POLICY = "default-src 'none'; frame-ancestors 'none'"
+QUIET_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+
+logger = structlog.get_logger("api.access")
+
+
+class Finish:
+    """Wraps the whole application, so that it sees every answer, an unforeseen error's too."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        # Every file here is small, and ten thousand ranges of it are not: they are not served.
+        scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"range"]
+        started: float = time.perf_counter()
+        status: int | None = None
+
+        async def finished_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = int(message["status"])
+                secure(MutableHeaders(scope=message))
+                self._note(scope, status, time.perf_counter() - started)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, finished_send)
+        except Exception as error:
+            # Starlette's own place for this lies outside of all middleware, headers included.
+            if status is not None:
+                raise
+            answer = unforeseen(Request(scope), error)
+            await answer(scope, receive, finished_send)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        self._metrics.count(scope["method"], route, status, seconds)
+        logger.log(
+            10 if scope["path"] in QUIET_PATHS else 20,
+            "request",
+            method=scope["method"],
+            path=scope["path"][:200],
+            status=status,
+            ms=round(seconds * 1000, 1),
+            caller=scope.get("state", {}).get("caller"),
+        )
+
+
+def secure(headers: MutableHeaders) -> None:
+    """Add what every answer carries; the policy goes by what the answer is."""
+    kind = headers.get("content-type", "")
+    if kind.startswith("text/html"):
+        policy = PAGE_POLICY
+        headers.update(ISOLATED | {"Cross-Origin-Opener-Policy": "same-origin"})
+    else:
+        policy = PICTURE_POLICY if kind.startswith("image/") else OTHER_POLICY
+    headers.setdefault("Content-Security-Policy", policy)
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = "no-referrer"

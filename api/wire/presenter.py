@@ -1,0 +1,180 @@
+"""How records become answers: the one place where a job takes the shape that its owner sees.
+
+Owns the wording's language and what is left out (blob names, other callers). Knows nothing of
+routes beyond their addresses.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from api.wire.schemas import (
+    ErrorView,
+    JobView,
+    LinksView,
+    LoraView,
+    NoticeView,
+    ParamsView,
+    ProgressView,
+    QueueView,
+    ResultView,
+    WebhookView,
+)
+from shared.errors import ERRORS
+from shared.jobs import Delivery, Event, EventKind, Failure, Job, JobState, Progress, Result
+from shared.loras.entry import LoraEntry
+from shared.messages import (
+    Language,
+    advice,
+    degraded_message,
+    stage_message,
+    title,
+    warning_message,
+    webhook_message,
+)
+from shared.params import JobParams
+
+
+def job_view(job: Job, language: Language) -> JobView:
+    """A job in the caller's language."""
+    stage = job.progress.stage if job.state is JobState.RUNNING else None
+    return JobView(
+        id=job.id,
+        state=job.state,
+        stage=stage,
+        progress=progress_view(job.progress, job.state, language),
+        queue=QueueView(position=job.queue_position, size=job.queue_size),
+        attempt=job.attempt,
+        base=job.spec.base,
+        worker=job.worker,
+        params=params_view(job.params, language),
+        degraded=[
+            NoticeView(code=item.code, message=degraded_message(item.code, language))
+            for item in job.degraded
+        ],
+        result=result_view(job.result) if job.result else None,
+        timings=job.timings,
+        error=error_view(job.failure, language) if job.failure else None,
+        webhook=webhook_view(job.webhook, language) if job.webhook else None,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        expires_at=job.expires_at,
+        links=links_of(job.id),
+    )
+
+
+def progress_view(progress: Progress, state: JobState, language: Language) -> ProgressView:
+    """Progress with a sentence for its stage, or for the state outside of running."""
+    said = progress.stage if state is JobState.RUNNING and progress.stage else state
+    return ProgressView(
+        percent=progress.percent,
+        step=progress.step,
+        total_steps=progress.total_steps,
+        eta_seconds=progress.eta_seconds,
+        message=stage_message(said, language),
+    )
+
+
+def params_view(params: JobParams, language: Language) -> ParamsView:
+    """The parameters, the steps that will really run, and why a LoRA was chosen."""
+    fields = params.model_dump(exclude={"lora_reason_zh"})
+    if language == "zh" and params.lora_reason_zh:
+        fields["lora_reason"] = params.lora_reason_zh
+    return ParamsView(**fields, executed_steps=params.executed_steps)
+
+
+def result_view(result: Result) -> ResultView:
+    """A result without where its bytes are kept."""
+    return ResultView(**result.model_dump(exclude={"blob"}))
+
+
+def error_view(failure: Failure, language: Language) -> ErrorView:
+    """A failure in words; a code that this version does not know is shown as it is."""
+    known = failure.code in ERRORS
+    message = title(failure.code, language) if known else failure.message
+    return ErrorView(
+        code=failure.code,
+        message=message + _blame(failure.loras, language),
+        advice=advice(failure.code if known else "internal_error", language),
+        retryable=failure.retryable,
+        flags=failure.flags,
+        loras=failure.loras,
+    )
+
+
+def webhook_view(delivery: Delivery, language: Language) -> WebhookView:
+    """A webhook's fate in words."""
+    reason = None
+    if delivery.reason is not None:
+        said = webhook_message(delivery.reason, language)
+        reason = NoticeView(code=delivery.reason, message=said)
+    return WebhookView(state=delivery.state, attempts=delivery.attempts, reason=reason)
+
+
+def _blame(loras: list[str], language: Language) -> str:
+    if not loras:
+        return ""
+    return f"LoRA：{'、'.join(loras)}。" if language == "zh" else f" LoRA: {', '.join(loras)}."
+
+
+def links_of(job_id: str) -> LinksView:
+    """A job's addresses."""
+    root = f"/v1/jobs/{job_id}"
+    return LinksView(
+        self=root,
+        events=f"{root}/events",
+        socket=f"{root}/socket",
+        image=f"{root}/image",
+        preview=f"{root}/preview",
+        source=f"{root}/source",
+        cancel=root,
+    )
+
+
+def event_data(event: Event, job_id: str, language: Language) -> dict[str, Any]:
+    """What an event tells, in the shapes that the job itself has."""
+    data = event.data
+    if event.kind is EventKind.STATE:
+        return _state_data(data, language)
+    if event.kind is EventKind.PROGRESS:
+        progress = Progress.model_validate(data)
+        running = JobState.SUCCEEDED if progress.percent >= 100 else JobState.RUNNING
+        view = progress_view(progress, running, language)
+        return {"stage": progress.stage, **view.model_dump(mode="json")}
+    if event.kind is EventKind.PREVIEW:
+        shown = {name: data.get(name) for name in ("width", "height", "media_type")}
+        return {**shown, "url": links_of(job_id).preview}
+    if event.kind is EventKind.RESULT:
+        result = result_view(Result.model_validate(data))
+        return {**result.model_dump(mode="json"), "url": links_of(job_id).image}
+    return error_view(Failure.model_validate(data), language).model_dump(mode="json")
+
+
+def _state_data(data: dict[str, Any], language: Language) -> dict[str, Any]:
+    if "state" in data:
+        return {**data, "message": stage_message(data["state"], language)}
+    # Parameters that a worker has settled are told as news of a running job.
+    params = params_view(JobParams.model_validate(data), language).model_dump(mode="json")
+    return {"state": JobState.RUNNING, "params": params}
+
+
+def lora_view(entry: LoraEntry, language: Language) -> LoraView:
+    """A catalogue entry without where its file lies."""
+    sample = f"/v1/loras/{entry.name}/sample" if entry.sample else None
+    shown = entry.model_dump(include=set(LoraView.model_fields) - {"title", "reason", "sample_url"})
+    return LoraView(
+        **shown,
+        title=entry.title.get(language) or entry.title.get("en") or entry.short_name,
+        reason=entry.reason_zh if language == "zh" else entry.reason,
+        sample_url=sample,
+    )
+
+
+def warnings_view(codes: list[str], language: Language) -> list[NoticeView]:
+    """What was changed about an upload."""
+    return [NoticeView(code=code, message=warning_message(code, language)) for code in codes]
+
+
+def has_expired(job: Job, now: datetime) -> bool:
+    """Whether the picture of a finished job has outlived its time."""
+    return job.state is JobState.SUCCEEDED and job.expires_at <= now

@@ -1,0 +1,117 @@
+"""Requests that wait for their job: `Prefer: wait` and the one-line form."""
+
+import io
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from api.access.places import Places
+from api.jobs.follow import Followers
+from shared.blobs import BlobStore
+from shared.errors import Overloaded
+from shared.jobs import JobSpec
+from shared.store import JobStore
+from tests.support.fleet import WORKER, finish, progress
+from tests.support.pictures import photo
+from tests.support.wait import wait_until
+from tests.unit.api.sending import submit
+
+
+@pytest.fixture
+def busy_worker(store: JobStore, blobs: BlobStore) -> Callable[[], threading.Thread]:
+    """Start a thread that finishes the next job as soon as there is one."""
+
+    def start() -> threading.Thread:
+        def work() -> None:
+            claimed = wait_until(
+                lambda: store.claim("tiny", WORKER), description="a job to work on"
+            )
+            store.report_progress(claimed, progress(50))
+            finish(store, blobs, claimed)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        return thread
+
+    return start
+
+
+def test_prefer_wait_answers_with_the_finished_job(
+    client: TestClient, busy_worker: Callable[[], threading.Thread]
+) -> None:
+    thread = busy_worker()
+
+    response = submit(client, headers={"Prefer": "respond-async, wait=20"})
+
+    thread.join()
+    assert (response.status_code, response.json()["state"]) == (200, "succeeded")
+    assert response.headers["preference-applied"] == "wait=20"
+
+
+def test_prefer_wait_gives_up_in_time(client: TestClient) -> None:
+    response = submit(client, headers={"Prefer": "wait=1"})
+
+    assert (response.status_code, response.json()["state"]) == (202, "queued")
+
+
+def test_enhance_answers_the_picture_itself(
+    client: TestClient, busy_worker: Callable[[], threading.Thread]
+) -> None:
+    thread = busy_worker()
+
+    response = client.post("/enhance", files={"image": ("p.jpg", photo())})
+
+    thread.join()
+    assert (response.status_code, response.headers["content-type"]) == (200, "image/png")
+    with Image.open(io.BytesIO(response.content)) as image:
+        assert image.size == (64, 48)
+    job = client.get(response.headers["location"]).json()
+    assert job["params"]["loras"][0]["name"] == "face_restore_tiny"
+
+
+def test_enhance_refuses_a_lora_of_another_base(client: TestClient) -> None:
+    response = client.post(
+        "/enhance", files={"image": ("p.jpg", photo())}, data={"lora": "product_lighting_sdxl"}
+    )
+
+    assert (response.status_code, response.json()["code"]) == (400, "lora_base_mismatch")
+
+
+def test_waiting_for_a_job_that_is_gone_ends_at_once(
+    client: TestClient, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def submit_and_forget(self: JobStore, spec: JobSpec, *rest: Any) -> str:
+        job_id = original(self, spec, *rest)
+        redis_client.delete(f"job:{job_id}", f"job:{job_id}:events")
+        return job_id
+
+    original = JobStore.submit
+    monkeypatch.setattr(JobStore, "submit", submit_and_forget)
+    started = time.monotonic()
+
+    response = submit(client, headers={"Prefer": "wait=60"})
+
+    assert (response.status_code, response.json()["code"]) == (404, "job_not_found")
+    assert time.monotonic() - started < 30
+
+
+def test_whoever_finds_no_place_to_wait_is_answered_at_once(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise Overloaded
+
+    monkeypatch.setattr(Places, "check", full)
+    followers: Followers = client.app.state.services.followers  # type: ignore[attr-defined]
+
+    async def wait() -> None:
+        await followers.wait_for_end("someone", "0" * 32, 60)
+
+    assert client.portal is not None
+    client.portal.call(wait)
