@@ -26,15 +26,15 @@ from api.webhooks.courier import Courier, make_courier
 from api.wire.sentence import Sentence
 from shared.bases import Base, identify_base
 from shared.blobs import BlobStore, open_blobs
-from shared.fleet import Fleet
+from shared.ledger.fleet import Fleet
+from shared.ledger.preview_queue import PreviewLine, open_line
+from shared.ledger.queue import Hints, make_celery
+from shared.ledger.reaper import Reaper
+from shared.ledger.redis_client import connect
+from shared.ledger.store import JobStore
+from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
-from shared.previews import PreviewLine, open_line
-from shared.queue import Hints, make_celery
-from shared.reaper import Reaper
-from shared.redis_client import connect
 from shared.settings import Settings
-from shared.store import JobStore
-from shared.strikes import Strikes
 
 # Decoding is bounded by cores, not by requests; the second one covers the first one's pipes.
 DECODERS = 2

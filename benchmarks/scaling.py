@@ -17,9 +17,9 @@ from skimage import data
 
 from benchmarks.machine import describe_machine
 from shared.jobs import Progress, Stage, Timings
-from shared.redis_client import connect
+from shared.ledger.redis_client import connect
+from shared.ledger.store import JobStore
 from shared.settings import Settings
-from shared.store import JobStore
 from tests.support.embedded_store import running_store
 from tests.support.jobs import make_result, make_spec
 from worker.engine.interface import EngineJob, Pixels

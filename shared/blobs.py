@@ -15,7 +15,7 @@ from uuid import uuid4
 import redis
 
 from shared.errors import ImageNotFound, StorageFull
-from shared.redis_client import MAX_CONNECTIONS, translated_errors
+from shared.ledger.redis_client import MAX_CONNECTIONS, translated_errors
 from shared.settings import Settings
 
 # Redis blobs are for small fleets: larger pictures belong on a disk.

@@ -1,7 +1,7 @@
 """The job: what a client asked for, and what became of it.
 
-Owns the records that cross processes. Knows nothing of Redis (shared/store.py keeps them), of HTTP
-or of pipelines.
+Owns the records that cross processes. Knows nothing of Redis (shared/ledger/store.py keeps them),
+of HTTP or of pipelines.
 """
 
 from datetime import datetime

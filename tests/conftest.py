@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from shared.redis_client import connect
+from shared.ledger.redis_client import connect
+from shared.ledger.store import JobStore
 from shared.settings import Settings
-from shared.store import JobStore
 from tests.support.embedded_store import keys_without_ttl, running_store
 
 

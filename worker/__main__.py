@@ -2,8 +2,8 @@
 
 import sys
 
+from shared.ledger.redis_client import connect
 from shared.log import configure_logging
-from shared.redis_client import connect
 from shared.settings import load_settings
 from worker.supervisor import Supervisor
 from worker.undertaker import Undertaker

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from shared.errors import JobCanceled, LeaseLost, RetouchError, StorageFull, StoreUnavailable
-from shared.history import StageCosts
 from shared.jobs import (
     Claim,
     Degraded,
@@ -25,7 +24,7 @@ from shared.jobs import (
     StepSignal,
     Timings,
 )
-from shared.leftovers import (
+from shared.ledger.leftovers import (
     discard_previews_before,
     discard_results_before,
     preview_blob,
@@ -43,6 +42,7 @@ from worker.engine.interface import (
     Urgency,
 )
 from worker.guards.panel import Verdict
+from worker.job.history import StageCosts
 from worker.leases import obey
 from worker.outputs import encode_preview, encode_result
 from worker.progress import ProgressTracker, Teller

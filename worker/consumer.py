@@ -15,7 +15,7 @@ from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
 from shared.errors import RetouchError
-from shared.redis_client import connect, translated_errors
+from shared.ledger.redis_client import connect, translated_errors
 
 logger = structlog.get_logger(__name__)
 

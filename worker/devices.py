@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from shared.devices import RENEW_SECONDS, DeviceLeases
 from shared.errors import RetouchError
 from shared.settings import Settings
+from worker.process.device_leases import RENEW_SECONDS, DeviceLeases
 
 logger = structlog.get_logger(__name__)
 

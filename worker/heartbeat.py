@@ -7,7 +7,7 @@ from contextlib import suppress
 import structlog
 
 from shared.errors import RetouchError
-from shared.fleet import HEARTBEAT_SECONDS, Fleet, WorkerInfo
+from shared.ledger.fleet import HEARTBEAT_SECONDS, Fleet, WorkerInfo
 
 logger = structlog.get_logger(__name__)
 

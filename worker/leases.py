@@ -13,7 +13,7 @@ import structlog
 
 from shared.errors import RetouchError
 from shared.jobs import Claim, StepSignal
-from shared.store import JobStore
+from shared.ledger.store import JobStore
 from worker.engine.interface import StopFlag
 
 logger = structlog.get_logger(__name__)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import structlog
 
 from shared.errors import RetouchError
-from shared.store import MustRunAlone
+from shared.ledger.store import MustRunAlone
 from worker.runner import Runner
 
 logger = structlog.get_logger(__name__)

@@ -13,8 +13,8 @@ import structlog
 
 from shared.blobs import BlobStore
 from shared.errors import InternalError, NoWorker, RetouchError, Superseded, UnsafeOutput
+from shared.ledger.preview_queue import PATIENCE_SECONDS, PreviewLine, PreviewRequest
 from shared.params import JobParams
-from shared.previews import PATIENCE_SECONDS, PreviewLine, PreviewRequest
 from worker.attempt import engine_job
 from worker.choice import Chooser
 from worker.engine.haste import in_haste

@@ -17,16 +17,15 @@ from celery import Celery, signals
 
 from shared.blobs import open_blobs
 from shared.errors import RetouchError
-from shared.fleet import Fleet, WorkerInfo, now
-from shared.history import History
+from shared.ledger.fleet import Fleet, WorkerInfo, now
+from shared.ledger.preview_queue import open_line
+from shared.ledger.queue import Hints, make_celery
+from shared.ledger.reaper import Reaper
+from shared.ledger.redis_client import connect
+from shared.ledger.store import JobStore
+from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
-from shared.previews import open_line
-from shared.queue import Hints, make_celery
-from shared.reaper import Reaper
-from shared.redis_client import connect
 from shared.settings import Settings
-from shared.store import JobStore
-from shared.strikes import Strikes
 from worker.choice import Chooser
 from worker.consumer import PatientConsumer
 from worker.devices import DeviceKeeper, HeldDevice, is_beside_a_gpu
@@ -34,6 +33,7 @@ from worker.engine import make_engine
 from worker.engine.interface import Engine
 from worker.guards.loading import load_guards
 from worker.heartbeat import Heartbeat
+from worker.job.history import History
 from worker.leases import LeaseKeeper
 from worker.lookout import Lookout
 from worker.previews import PreviewServer

@@ -7,8 +7,8 @@ or shown.
 import time
 from collections.abc import Callable
 
-from shared.history import StageCosts
 from shared.jobs import Progress, Stage
+from worker.job.history import StageCosts
 
 # 100 is said by the ledger alone, when the picture can be fetched.
 LAST_PERCENT = 99.0

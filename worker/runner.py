@@ -11,15 +11,15 @@ import structlog
 
 from shared.blobs import BlobStore
 from shared.errors import InternalError, JobCanceled, LeaseLost, RetouchError
-from shared.history import History
 from shared.jobs import Claim, Failure
-from shared.store import JobStore
-from shared.strikes import Strikes
+from shared.ledger.store import JobStore
+from shared.ledger.strikes import Strikes
 from worker.attempt import Attempt, patiently
 from worker.choice import Chooser
 from worker.engine.device_lost import DeviceLost
 from worker.engine.interface import Engine, StopFlag
 from worker.guards.panel import Guards
+from worker.job.history import History
 from worker.leases import LeaseKeeper
 from worker.probe import Probe
 from worker.provenance import Seal, unsealed

@@ -8,13 +8,13 @@ import time
 import redis
 import structlog
 
-from shared.devices import DeviceLeases
 from shared.errors import RetouchError
-from shared.redis_client import connect, translated_errors
+from shared.ledger.redis_client import connect, translated_errors
 from shared.settings import Settings
 from worker import exits
 from worker.devices import HeldDevice, devices_of
 from worker.guards.loading import GuardUnavailable
+from worker.process.device_leases import DeviceLeases
 
 logger = structlog.get_logger(__name__)
 

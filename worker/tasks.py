@@ -7,8 +7,8 @@ from celery import Celery
 from celery.exceptions import Reject
 
 from shared.errors import RetouchError
-from shared.queue import RUN_TASK
-from shared.store import MustRunAlone
+from shared.ledger.queue import RUN_TASK
+from shared.ledger.store import MustRunAlone
 from worker.runner import Runner
 
 # How often to look whether this worker's hands are empty, where nobody says so.

@@ -10,15 +10,15 @@ import structlog
 
 from shared.bases import identify_base
 from shared.blobs import open_blobs
-from shared.devices import DeviceLeases
 from shared.errors import CrashedTooOften, RetouchError, StepTimeout
-from shared.fleet import Fleet
 from shared.jobs import JobState
-from shared.leftovers import discard_attempt
-from shared.queue import Hints, make_celery
+from shared.ledger.fleet import Fleet
+from shared.ledger.leftovers import discard_attempt
+from shared.ledger.queue import Hints, make_celery
+from shared.ledger.store import JobStore, Reaped
 from shared.settings import Settings
-from shared.store import JobStore, Reaped
 from worker import exits
+from worker.process.device_leases import DeviceLeases
 
 logger = structlog.get_logger(__name__)
 

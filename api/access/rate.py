@@ -13,7 +13,7 @@ from limits.storage import RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from shared.errors import RateLimited
-from shared.redis_client import ANSWER_SECONDS, CONNECT_SECONDS, translated_errors
+from shared.ledger.redis_client import ANSWER_SECONDS, CONNECT_SECONDS, translated_errors
 from shared.settings import BadSettings, Settings
 
 OFF = "off"

@@ -7,8 +7,8 @@ and the disk have.
 from api.access.keys import Caller
 from api.wire.sentence import Sentence
 from shared.errors import RateLimited, StorageFull
+from shared.ledger.store import JobStore
 from shared.settings import Settings
-from shared.store import JobStore
 
 JOBS_WAIT_SECONDS = 5
 

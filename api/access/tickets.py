@@ -9,7 +9,7 @@ from hashlib import sha256
 
 import redis
 
-from shared.redis_client import translated_errors
+from shared.ledger.redis_client import translated_errors
 
 TICKET_SECONDS = 300
 

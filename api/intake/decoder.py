@@ -1,6 +1,6 @@
 """Child processes that decode uploads, at most as many as there are threads to use them.
 
-Owns their start, reuse, replacement and end. What they do is in child.py; a child that crashes,
+Owns their start, reuse, replacement and end. What they do is in decoder_child.py; a child that crashes,
 hangs or runs out of memory fails the one upload that did it.
 """
 
@@ -20,7 +20,7 @@ from api.wire.sentence import Sentence
 from shared.blobs import KeptAs
 from shared.errors import ERRORS, InvalidImage
 
-CHILD = Path(__file__).with_name("child.py")
+CHILD = Path(__file__).with_name("decoder_child.py")
 TIMEOUT_SECONDS = 25.0
 USES_EACH = 200
 # The interpreter with Pillow, and for the largest picture four bytes a pixel in five copies.

@@ -17,7 +17,7 @@ from api.wire.sentence import Sentence
 from shared.blobs import BlobStore
 from shared.errors import ImageNotFound, ImageTooLarge, ImageTooSmall, StorageFull
 from shared.jobs import Source
-from shared.redis_client import translated_errors
+from shared.ledger.redis_client import translated_errors
 from shared.settings import Settings
 
 ID_LENGTH = 64

@@ -20,9 +20,9 @@ from starlette.concurrency import run_in_threadpool
 from api.access.places import Places
 from shared.errors import JobNotFound, Overloaded, RateLimited, StoreUnavailable
 from shared.jobs import Event, Job
-from shared.records import read_event
-from shared.redis_client import CONNECT_SECONDS, MAX_CONNECTIONS
-from shared.store import JobStore
+from shared.ledger.records import read_event
+from shared.ledger.redis_client import CONNECT_SECONDS, MAX_CONNECTIONS
+from shared.ledger.store import JobStore
 
 # One wait on a stream: short, so that a stopping gateway lets its followers go.
 BLOCK_MS = 1000

@@ -11,8 +11,8 @@ import redis
 from api.wire.errors import InvalidFields
 from api.wire.problems import FieldProblem
 from shared.errors import IdempotencyInFlight
-from shared.records import Idempotency, idempotency_key
-from shared.redis_client import translated_errors
+from shared.ledger.records import Idempotency, idempotency_key
+from shared.ledger.redis_client import translated_errors
 
 VALID_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 # Longer than any upload may take; only a gateway that died leaves it to run out.

@@ -5,7 +5,7 @@ been shown already.
 """
 
 from shared.jobs import Job
-from shared.store import JobStore
+from shared.ledger.store import JobStore
 
 
 def list_jobs(

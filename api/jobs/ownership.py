@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from api.wire.presenter import has_expired
 from shared.errors import JobNotFound, ResultExpired
 from shared.jobs import Job
-from shared.store import JobStore
+from shared.ledger.store import JobStore
 
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 

@@ -20,8 +20,8 @@ from api.jobs.submission import Submitted
 from api.services import Services
 from api.wire.errors import InvalidFields, language_of
 from api.wire.problems import FieldProblem
+from shared.ledger.records import Idempotency
 from shared.messages import Language
-from shared.records import Idempotency
 
 
 async def receive_job(

@@ -21,14 +21,14 @@ from shared.errors import (
     StoreUnavailable,
 )
 from shared.jobs import JobSpec, Source
+from shared.ledger.queue import Hints
+from shared.ledger.records import Idempotency
+from shared.ledger.store import JobStore
 from shared.loras.catalog import Catalog
 from shared.loras.entry import LoraEntry
 from shared.messages import Language
 from shared.params import JobParams, LoraMode, LoraRef
-from shared.queue import Hints
-from shared.records import Idempotency
 from shared.settings import Settings
-from shared.store import JobStore
 
 logger = structlog.get_logger(__name__)
 

@@ -10,9 +10,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from shared.jobs import JobState
-from shared.store import JobStore
+from shared.ledger.store import JobStore
 
-# As in shared/lua/claim.lua.
+# As in shared/ledger/lua/claim.lua.
 RECOVERY_BUCKETS = ("1", "2", "5", "10", "15", "30", "60", "+Inf")
 
 # As in worker/exits.py.

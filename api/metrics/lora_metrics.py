@@ -9,7 +9,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from shared.fleet import WorkerInfo
+from shared.ledger.fleet import WorkerInfo
 
 # By the field of a worker's residency (worker/engine/step_engine.py).
 COUNTERS = {

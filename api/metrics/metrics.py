@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from api.metrics.fleet_metrics import FleetCounts
 from api.metrics.lora_metrics import WorkerLoras
 from shared.errors import StoreUnavailable
-from shared.fleet import Fleet
-from shared.store import JobStore
+from shared.ledger.fleet import Fleet
+from shared.ledger.store import JobStore
 
 BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 

@@ -16,8 +16,8 @@ from api.services import Services
 from api.wire.preview_body import PreviewBody
 from api.wire.problems import problems
 from shared.errors import NoWorker
+from shared.ledger.preview_queue import PreviewRequest
 from shared.messages import Language
-from shared.previews import PreviewRequest
 from shared.settings import Settings
 
 router = APIRouter(prefix="/v1/previews", tags=["pictures"])

@@ -22,9 +22,9 @@ from api.webhooks.pinned import PinnedNetwork
 from api.webhooks.sender import SECONDS_EACH, Outcome, Sender
 from api.webhooks.signing import Signer, make_signer
 from shared.errors import JobNotFound, RetouchError
+from shared.ledger.store import JobStore
+from shared.ledger.webhooks import Deliveries, Due
 from shared.settings import Settings
-from shared.store import JobStore
-from shared.webhooks import Deliveries, Due
 
 LOOK_SECONDS = 1.0
 AT_ONCE = 32

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from shared.bases import BASES, FLUX, SD3, UNKNOWN
+from shared.ledger.strikes import Suspension
 from shared.loras.entry import LoraEntry, LoraState
 from shared.loras.inspection import Inspection
 from shared.loras.origin import shorten
@@ -14,7 +15,6 @@ from shared.loras.reasons import Finding, Reason, clean
 from shared.loras.release import LOCK_NAME
 from shared.loras.sidecar import Sidecar
 from shared.params import LORA_NAME
-from shared.strikes import Suspension
 
 _MAX_EVIDENCE = 16
 # The schemes that a base's pipeline reads: for a UNet those of worker/engine/lora_names.py, for a

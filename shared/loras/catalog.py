@@ -13,6 +13,7 @@ from typing import NamedTuple
 import structlog
 
 from shared.errors import RetouchError
+from shared.ledger.strikes import Suspension
 from shared.loras.assembly import make_entry
 from shared.loras.digests import DigestCache
 from shared.loras.entry import LoraEntry
@@ -25,7 +26,6 @@ from shared.loras.release import read_releases
 from shared.loras.sidecar import Sidecar, read_sidecar
 from shared.loras.watcher import FolderWatcher
 from shared.messages import Language
-from shared.strikes import Suspension
 
 # A file that was seen to change is read once it has been still for this long.
 SETTLE_SECONDS = 0.3

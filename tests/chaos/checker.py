@@ -20,8 +20,8 @@ from PIL import Image
 from shared.blobs import FolderBlobs
 from shared.errors import ImageNotFound
 from shared.jobs import Event, Job, JobState
-from shared.records import read_event
-from shared.store import JobStore
+from shared.ledger.records import read_event
+from shared.ledger.store import JobStore
 from tests.chaos.history import History
 from tests.support.embedded_store import keys_without_ttl
 from worker.attempt import engine_job

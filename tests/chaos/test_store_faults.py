@@ -8,9 +8,9 @@ import redis
 
 from shared.errors import RetouchError
 from shared.jobs import JobSpec
-from shared.redis_client import connect
-from shared.scripts import source
-from shared.store import JobStore
+from shared.ledger.redis_client import connect
+from shared.ledger.scripts import source
+from shared.ledger.store import JobStore
 from tests.chaos.conftest import MakeRig
 from tests.chaos.figures import keep, size, spread, within
 from tests.chaos.load import Load

@@ -13,11 +13,11 @@ import pytest
 import redis
 
 from shared.blobs import open_blobs
-from shared.fleet import Fleet
 from shared.jobs import JobState
-from shared.queue import Hints, make_celery
+from shared.ledger.fleet import Fleet
+from shared.ledger.queue import Hints, make_celery
+from shared.ledger.store import JobStore
 from shared.settings import Settings
-from shared.store import JobStore
 from tests.support.wait import wait_until
 from tests.support.workers import picture, running_worker, spec_with_picture
 

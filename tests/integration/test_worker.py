@@ -13,13 +13,13 @@ import redis
 from PIL import Image
 
 from shared.blobs import BlobStore, open_blobs
-from shared.fleet import Fleet
 from shared.jobs import Job, JobState
+from shared.ledger.fleet import Fleet
+from shared.ledger.queue import Hints, make_celery
+from shared.ledger.records import read_event
+from shared.ledger.store import JobStore
 from shared.params import LoraMode
-from shared.queue import Hints, make_celery
-from shared.records import read_event
 from shared.settings import Settings
-from shared.store import JobStore
 from tests.support.wait import wait_until
 from tests.support.workers import picture, running_worker, spec_with_picture
 from worker.attempt import engine_job

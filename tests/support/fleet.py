@@ -4,7 +4,7 @@ from hashlib import sha256
 
 from shared.blobs import BlobStore
 from shared.jobs import Claim, Preview, Progress, Result, Stage, Timings
-from shared.store import JobStore
+from shared.ledger.store import JobStore
 from tests.support.pictures import photo
 
 WORKER = "host-1-cpu-0001"

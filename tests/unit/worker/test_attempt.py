@@ -11,19 +11,19 @@ import redis
 
 from shared.blobs import BlobStore, open_blobs
 from shared.errors import LeaseLost, StorageFull, StoreUnavailable
-from shared.history import History
 from shared.jobs import Claim, JobState, Progress, Stage, StepSignal
+from shared.ledger.store import JobStore
+from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
 from shared.params import JobParams, Priority
 from shared.settings import Settings
-from shared.store import JobStore
-from shared.strikes import Strikes
 from tests.support.workers import picture, spec_with_picture
 from worker.attempt import engine_job
 from worker.choice import Chooser
 from worker.engine.fake import FakeEngine
 from worker.engine.interface import EngineJob, EngineResult, OnEvent, StopFlag, Urgency
 from worker.guards.panel import Guards
+from worker.job.history import History
 from worker.leases import LeaseKeeper
 from worker.probe import NoProbe
 from worker.runner import Runner

@@ -11,14 +11,13 @@ import redis
 
 from shared.blobs import BlobStore, open_blobs
 from shared.errors import LoraQuarantined, StoreUnavailable
-from shared.history import History
 from shared.jobs import Job, JobState
+from shared.ledger.store import JobStore
+from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
 from shared.loras.release import LOCK_NAME
 from shared.params import LoraRef
 from shared.settings import Settings
-from shared.store import JobStore
-from shared.strikes import Strikes
 from tests.support.marked import QR_TEXT, Fixed, with_code
 from tests.support.workers import picture, spec_with_picture
 from tests.unit.loras.lora_files import tiny_specs, write_lora
@@ -27,6 +26,7 @@ from worker.engine.fake import FakeEngine
 from worker.engine.interface import EngineJob, EngineResult, Pixels, PreviewReady
 from worker.guards.codes import CodeGuard
 from worker.guards.panel import Guards
+from worker.job.history import History
 from worker.leases import LeaseKeeper
 from worker.probe import NoProbe
 from worker.runner import Runner

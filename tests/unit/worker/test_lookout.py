@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from shared.store import MustRunAlone
+from shared.ledger.store import MustRunAlone
 from worker.lookout import Lookout
 from worker.probe import NoProbe
 

@@ -13,9 +13,9 @@ from PIL import Image
 
 from shared.blobs import BlobStore, open_blobs
 from shared.errors import ImageNotFound, NoWorker, RetouchError, Superseded, UnsafeOutput
+from shared.ledger.preview_queue import PreviewLine, PreviewRequest, open_line
 from shared.loras.catalog import Catalog
 from shared.params import JobParams, LoraMode, executed_steps
-from shared.previews import PreviewLine, PreviewRequest, open_line
 from shared.settings import Settings
 from tests.support.engine_jobs import make_job
 from tests.support.marked import Fixed
@@ -127,7 +127,7 @@ def test_an_error_comes_back_to_whoever_asked(
 def test_without_a_worker_the_asker_hears_so(
     line: PreviewLine, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.previews.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("shared.ledger.preview_queue.PATIENCE_SECONDS", 0.2)
     with pytest.raises(NoWorker):
         line.ask(request(blobs))
 

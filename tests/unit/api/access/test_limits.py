@@ -14,8 +14,8 @@ from api.jobs.follow import Followers
 from api.wire.sentence import Sentence
 from shared.blobs import open_blobs
 from shared.errors import Overloaded, RateLimited
+from shared.ledger.store import JobStore
 from shared.settings import BadSettings, Settings
-from shared.store import JobStore
 from tests.support.fleet import claim, finish
 from tests.support.jobs import make_spec
 from tests.support.pictures import photo

@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from shared.store import JobStore
+from shared.ledger.store import JobStore
 from tests.support.jobs import make_spec
 from tests.support.pictures import photo
 from tests.unit.api.conftest import Gateway

@@ -4,7 +4,7 @@ import pytest
 import redis
 from fastapi.testclient import TestClient
 
-from shared.store import JobStore
+from shared.ledger.store import JobStore
 from tests.support.pictures import photo
 from tests.unit.api.sending import submit
 

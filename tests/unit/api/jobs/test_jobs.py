@@ -8,7 +8,7 @@ from PIL import Image
 
 from shared.blobs import BlobStore
 from shared.jobs import Degraded, Failure, Timings
-from shared.store import JobStore
+from shared.ledger.store import JobStore
 from tests.support.fleet import WORKER, claim, finish, progress, show_preview
 from tests.support.pictures import PIECES, colours, is_like, photo
 from tests.unit.api.conftest import Gateway

@@ -16,7 +16,7 @@ from api.jobs.follow import Followers
 from shared.blobs import BlobStore
 from shared.errors import Overloaded
 from shared.jobs import JobSpec
-from shared.store import JobStore
+from shared.ledger.store import JobStore
 from tests.support.fleet import WORKER, finish, progress
 from tests.support.pictures import photo
 from tests.support.wait import wait_until

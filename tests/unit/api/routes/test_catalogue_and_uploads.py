@@ -8,10 +8,10 @@ from fastapi.testclient import TestClient
 
 from shared.blobs import BlobStore
 from shared.errors import RetouchError, StoreUnavailable
-from shared.fleet import Fleet, WorkerInfo, now
-from shared.queue import Hints
+from shared.ledger.fleet import Fleet, WorkerInfo, now
+from shared.ledger.queue import Hints
+from shared.ledger.store import JobStore
 from shared.settings import Settings
-from shared.store import JobStore
 from tests.support.fleet import claim
 from tests.support.pictures import photo
 from tests.support.wait import wait_until

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocketDisconnect
 from api.jobs.follow import just_before, order
 from shared.blobs import BlobStore
 from shared.jobs import Claim, Failure, Timings
-from shared.store import JobStore
+from shared.ledger.store import JobStore
 from tests.support.fleet import claim, finish, progress, show_preview
 from tests.unit.api.sending import submit
 

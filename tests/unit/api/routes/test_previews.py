@@ -7,8 +7,8 @@ import pytest
 import redis
 from fastapi.testclient import TestClient
 
-from shared.fleet import Fleet, WorkerInfo, now
-from shared.previews import PreviewRequest, open_line
+from shared.ledger.fleet import Fleet, WorkerInfo, now
+from shared.ledger.preview_queue import PreviewRequest, open_line
 from shared.settings import Settings
 from tests.support.pictures import photo
 

@@ -8,10 +8,10 @@ from fastapi.testclient import TestClient
 
 from shared.blobs import BlobStore
 from shared.jobs import Failure, Timings
+from shared.ledger.store import JobStore
+from shared.ledger.strikes import Strikes
 from shared.params import LoraRef
 from shared.settings import Settings
-from shared.store import JobStore
-from shared.strikes import Strikes
 from tests.support.fleet import claim, finish
 from tests.support.wait import wait_until
 from tests.unit.api.conftest import Gateway

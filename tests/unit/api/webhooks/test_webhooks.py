@@ -17,10 +17,10 @@ from api.webhooks.pinned import PinnedNetwork
 from api.webhooks.sender import Sender, judge
 from api.webhooks.signing import Signer, make_signer
 from shared.jobs import Delivery, DeliveryState, JobSpec, JobState
+from shared.ledger.store import JobStore
+from shared.ledger.webhooks import Deliveries, Due
 from shared.messages import webhook_message
 from shared.settings import BadSettings, Settings
-from shared.store import JobStore
-from shared.webhooks import Deliveries, Due
 from tests.support.certificates import Authority, cert_pem
 from tests.support.fleet import claim
 from tests.support.jobs import make_spec

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from shared.fleet import Fleet
+from shared.ledger.fleet import Fleet
 from shared.settings import Settings
 from tests.support.marked import photo, with_code
 from worker import exits

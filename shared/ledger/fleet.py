@@ -9,7 +9,7 @@ from typing import Any
 import redis
 from pydantic import BaseModel, ConfigDict
 
-from shared.redis_client import translated_errors
+from shared.ledger.redis_client import translated_errors
 
 HEARTBEAT_SECONDS = 2.0
 FRESH_SECONDS = 10

@@ -1,4 +1,4 @@
-"""`python -m shared.alive`: whether a worker of this machine has a fresh heartbeat.
+"""`python -m worker.process.alive`: whether a worker of this machine has a fresh heartbeat.
 
 A container's health check: quick, without torch, and true only when jobs can be taken.
 """
@@ -7,8 +7,8 @@ import socket
 import sys
 
 from shared.errors import RetouchError
-from shared.fleet import Fleet
-from shared.redis_client import connect
+from shared.ledger.fleet import Fleet
+from shared.ledger.redis_client import connect
 from shared.settings import load_settings
 
 

@@ -1,7 +1,7 @@
 """The Celery application that both sides share: names and settings of the hints.
 
 Owns how a hint travels. A hint carries a job id and nothing else; that a job exists, whose turn it
-is and what became of it is the ledger's business (shared/store.py).
+is and what became of it is the ledger's business (shared/ledger/store.py).
 """
 
 from typing import Any

@@ -16,11 +16,11 @@ from shared.errors import (
     StoreUnavailable,
 )
 from shared.jobs import Claim, EventKind, Failure, JobState, Progress, Stage, StepSignal, Timings
+from shared.ledger.records import Idempotency, read_event
+from shared.ledger.redis_client import connect
+from shared.ledger.store import JobStore, MustRunAlone
 from shared.params import JobParams
-from shared.records import Idempotency, read_event
-from shared.redis_client import connect
 from shared.settings import Settings
-from shared.store import JobStore, MustRunAlone
 from tests.support.jobs import make_result, make_spec
 
 FINISHED = Progress(percent=100.0)

@@ -10,16 +10,16 @@ import redis
 
 from shared.blobs import open_blobs
 from shared.errors import ImageNotFound, StoreUnavailable
-from shared.fleet import Fleet, WorkerInfo, now
-from shared.history import FIRST_GUESS, History
 from shared.jobs import JobState, Preview, Stage
-from shared.leftovers import preview_blob, result_blob
-from shared.reaper import Reaper
+from shared.ledger.fleet import Fleet, WorkerInfo, now
+from shared.ledger.leftovers import preview_blob, result_blob
+from shared.ledger.reaper import Reaper
+from shared.ledger.store import JobStore
 from shared.settings import Settings
-from shared.store import JobStore
 from tests.support.jobs import make_spec
 from tests.support.wait import wait_until
 from tests.support.workers import picture, spec_with_picture
+from worker.job.history import FIRST_GUESS, History
 
 
 class SentHints:
@@ -120,7 +120,7 @@ def test_leases_run_out_while_the_broker_is_away(
     old_store: JobStore, make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a reaper whose rounds, several to a lease, meet no broker
-    monkeypatch.setattr("shared.reaper.TICK_SECONDS", 0.1)
+    monkeypatch.setattr("shared.ledger.reaper.TICK_SECONDS", 0.1)
     settings, hints = make_settings(lease_seconds=1, renew_seconds=0.2), AwayHints()
     reaper = make_reaper(old_store, settings, hints)
     reaper.start()
@@ -157,7 +157,7 @@ def test_the_input_of_a_job_that_waits_for_long_does_not_expire(
     for path in (settings.data_dir / "blobs" / "sources").iterdir():
         os.utime(path, (0, 0))
     # When it is swept
-    monkeypatch.setattr("shared.reaper.SWEEP_SECONDS", 0.0)
+    monkeypatch.setattr("shared.ledger.reaper.SWEEP_SECONDS", 0.0)
     make_reaper(old_store, settings, SentHints()).tick()
     # Then only the input of what has ended is gone
     left = {f"sources/{path.name}" for path in (settings.data_dir / "blobs" / "sources").iterdir()}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from shared.errors import StoreUnavailable
-from shared.queue import Hints, make_celery
+from shared.ledger.queue import Hints, make_celery
 from shared.settings import Settings
 
 

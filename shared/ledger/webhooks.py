@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import redis
 
 from shared.jobs import DeliveryState
-from shared.scripts import Scripts
+from shared.ledger.scripts import Scripts
 from shared.settings import Settings
 
 

@@ -11,7 +11,7 @@ import redis
 from pydantic import BaseModel, ConfigDict
 
 from shared.jobs import Stage
-from shared.redis_client import translated_errors
+from shared.ledger.redis_client import translated_errors
 
 # A new observation counts this much; older ones fade within some twenty jobs.
 FRESHNESS = 0.15

@@ -36,10 +36,10 @@ from shared.jobs import (
     StepSignal,
     Timings,
 )
+from shared.ledger.records import Idempotency, dump_list, idempotency_key, read_job, webhook_states
+from shared.ledger.redis_client import translated_errors
+from shared.ledger.scripts import Scripts
 from shared.params import JobParams
-from shared.records import Idempotency, dump_list, idempotency_key, read_job, webhook_states
-from shared.redis_client import translated_errors
-from shared.scripts import Scripts
 from shared.settings import Settings
 
 IDEMPOTENCY_SECONDS = 86_400
@@ -285,7 +285,7 @@ class JobStore:
         return {name: float(value) for name, value in self._hash("counts").items()}
 
     def count(self, what: str) -> None:
-        """Count something once; as shared/lua/prelude.lua does."""
+        """Count something once; as shared/ledger/lua/prelude.lua does."""
         with translated_errors(), self._redis.pipeline() as pipe:
             pipe.hincrbyfloat("counts", what, 1)
             pipe.expire("counts", COUNTS_SECONDS)

@@ -8,7 +8,7 @@ import redis
 from redis.commands.core import Script
 
 from shared.errors import StoreUnavailable
-from shared.redis_client import translated_errors
+from shared.ledger.redis_client import translated_errors
 
 # A store without memory refuses new jobs; what was accepted is still finished (Redis 7 and later).
 GOES_ON_WITHOUT_MEMORY = "#!lua flags=allow-oom\n"
@@ -18,7 +18,7 @@ STOPS_WITHOUT_MEMORY = {"submit"}
 @cache
 def source(name: str) -> str:
     """The full text of one script."""
-    folder = files("shared").joinpath("lua")
+    folder = files("shared.ledger").joinpath("lua")
     parts = (
         folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", name)
     )

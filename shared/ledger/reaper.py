@@ -13,10 +13,10 @@ import structlog
 
 from shared.blobs import BlobStore
 from shared.errors import RetouchError, StoreUnavailable
-from shared.leftovers import discard_attempt
-from shared.queue import Hints
+from shared.ledger.leftovers import discard_attempt
+from shared.ledger.queue import Hints
+from shared.ledger.store import JobStore
 from shared.settings import Settings
-from shared.store import JobStore
 
 TICK_SECONDS = 1.0
 SWEEP_SECONDS = 60.0

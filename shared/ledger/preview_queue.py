@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.errors import ERRORS, NoWorker, RetouchError, Superseded
 from shared.jobs import Source
+from shared.ledger.redis_client import CONNECT_SECONDS, MAX_CONNECTIONS, translated_errors
 from shared.params import JobParams
-from shared.redis_client import CONNECT_SECONDS, MAX_CONNECTIONS, translated_errors
 
 # Longer than any answer is worth waiting for; what is older is not even begun.
 PATIENCE_SECONDS = 5.0

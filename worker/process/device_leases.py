@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import redis
 
-from shared.redis_client import translated_errors
+from shared.ledger.redis_client import translated_errors
 
 LEASE_SECONDS = 10.0
 RENEW_SECONDS = 2.0

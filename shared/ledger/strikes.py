@@ -11,9 +11,9 @@ from typing import NamedTuple
 import redis
 import structlog
 
+from shared.ledger.redis_client import translated_errors
+from shared.ledger.scripts import Scripts
 from shared.params import LoraRef
-from shared.redis_client import translated_errors
-from shared.scripts import Scripts
 from shared.settings import Settings
 
 # Prolonged by every look, so that only a service that nobody runs forgets.
