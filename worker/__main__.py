@@ -5,8 +5,8 @@ import sys
 from shared.ledger.redis_client import connect
 from shared.log import configure_logging
 from shared.settings import load_settings
-from worker.supervisor import Supervisor
-from worker.undertaker import Undertaker
+from worker.process.child_reaper import Undertaker
+from worker.process.supervisor import Supervisor
 
 
 def main() -> int:

@@ -22,8 +22,8 @@ from worker.guards.panel import Guards
 from worker.job.history import History
 from worker.leases import LeaseKeeper
 from worker.probe import Probe
+from worker.process.watchdog import Pulse
 from worker.provenance import Seal, unsealed
-from worker.watchdog import Pulse
 
 logger = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ from shared.ledger.store import JobStore
 # As in shared/ledger/lua/claim.lua.
 RECOVERY_BUCKETS = ("1", "2", "5", "10", "15", "30", "60", "+Inf")
 
-# As in worker/exits.py.
+# As in worker/process/exits.py.
 ENDS = ("crashed", "hung", "device_lost", "weights_changed", "cannot_start")
 
 Counts = Mapping[str, float]

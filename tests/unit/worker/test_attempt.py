@@ -26,8 +26,8 @@ from worker.guards.panel import Guards
 from worker.job.history import History
 from worker.leases import LeaseKeeper
 from worker.probe import NoProbe
+from worker.process.watchdog import Pulse
 from worker.runner import Runner
-from worker.watchdog import Pulse
 
 
 class Faltering:

@@ -8,10 +8,10 @@ import redis
 from shared.ledger.fleet import Fleet
 from shared.settings import Settings
 from tests.support.marked import photo, with_code
-from worker import exits
 from worker.guards import loading
 from worker.guards.loading import GuardUnavailable, load_guards
-from worker.starting import start_worker
+from worker.process.engine_process import exits
+from worker.process.starting import start_worker
 
 
 def broken(_settings: Settings) -> None:

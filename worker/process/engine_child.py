@@ -1,13 +1,13 @@
-"""`python -m worker.child WORKER_ID PARENT_PID`: the engine process under its supervisor."""
+"""`python -m worker.process.engine_child WORKER_ID PARENT_PID`: the engine process under its supervisor."""
 
 import signal
 import sys
 
-from worker.parent import die_with
+from worker.process.parent import die_with
 
 
 def main(worker_id: str, parent: int) -> int:
-    """The exit code; worker/exits.py says what the supervisor makes of it."""
+    """The exit code; worker/process/exits.py says what the supervisor makes of it."""
     die_with(parent)
     # Ctrl-C reaches every process of a terminal; the supervisor alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -15,7 +15,7 @@ def main(worker_id: str, parent: int) -> int:
     # Only now what takes time to import: until here nothing is lost with the parent.
     from shared.log import configure_logging
     from shared.settings import load_settings
-    from worker.starting import start_worker
+    from worker.process.starting import start_worker
 
     settings = load_settings()
     configure_logging(settings)

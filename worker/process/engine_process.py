@@ -27,21 +27,21 @@ from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
 from shared.settings import Settings
 from worker.choice import Chooser
-from worker.consumer import PatientConsumer
-from worker.devices import DeviceKeeper, HeldDevice, is_beside_a_gpu
 from worker.engine import make_engine
 from worker.engine.interface import Engine
 from worker.guards.loading import load_guards
-from worker.heartbeat import Heartbeat
 from worker.job.history import History
 from worker.leases import LeaseKeeper
-from worker.lookout import Lookout
 from worker.previews import PreviewServer
 from worker.probe import make_probe
+from worker.process.consumer import PatientConsumer
+from worker.process.devices import DeviceKeeper, HeldDevice, is_beside_a_gpu
+from worker.process.heartbeat import Heartbeat
+from worker.process.poller import Lookout
+from worker.process.tasks import register
+from worker.process.watchdog import CPU_PATIENCE, Pulse, Watchdog, exit_code
 from worker.provenance import make_seal
 from worker.runner import Draining, Runner
-from worker.tasks import register
-from worker.watchdog import CPU_PATIENCE, Pulse, Watchdog, exit_code
 
 logger = structlog.get_logger(__name__)
 
@@ -63,7 +63,7 @@ class WorkerProcess:
         blobs = open_blobs(settings)
         self.app: Celery = make_celery(settings, self._engine.base)
         self.app.conf.worker_concurrency = admission_window(settings, self._engine)
-        self.app.conf.worker_consumer = "worker.consumer:PatientConsumer"
+        self.app.conf.worker_consumer = "worker.process.consumer:PatientConsumer"
         self._leases = _lease_keeper(settings)
         self._device = DeviceKeeper(held, lambda: os.kill(os.getpid(), signal.SIGTERM))
         self._catalog = Catalog(

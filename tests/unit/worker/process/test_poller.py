@@ -3,8 +3,8 @@
 from types import SimpleNamespace
 
 from shared.ledger.store import MustRunAlone
-from worker.lookout import Lookout
 from worker.probe import NoProbe
+from worker.process.poller import Lookout
 
 
 class Scene:

@@ -11,10 +11,10 @@ import structlog
 from shared.errors import RetouchError
 from shared.ledger.redis_client import connect, translated_errors
 from shared.settings import Settings
-from worker import exits
-from worker.devices import HeldDevice, devices_of
 from worker.guards.loading import GuardUnavailable
-from worker.process.device_leases import DeviceLeases
+from worker.process.devices import HeldDevice, devices_of
+from worker.process.engine_process import exits
+from worker.process.engine_process.device_leases import DeviceLeases
 
 logger = structlog.get_logger(__name__)
 
@@ -28,7 +28,7 @@ def start_worker(settings: Settings, worker_id: str) -> int:
     client = connect(settings.redis_url)
     wait_for_store(client)
     held = take_device(client, settings, worker_id.rpartition("-")[0])
-    from worker.process import WorkerProcess
+    from worker.process.engine_process import WorkerProcess
 
     try:
         worker = WorkerProcess(held.applied_to(settings), worker_id, held)

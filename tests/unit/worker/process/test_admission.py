@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from shared.settings import Settings
-from worker.devices import is_beside_a_gpu
 from worker.engine.fake import FakeEngine
-from worker.process import admission_window
+from worker.process.devices import is_beside_a_gpu
+from worker.process.engine_process import admission_window
 
 
 @pytest.mark.parametrize(("rows", "asked", "window"), [(1, 0, 2), (8, 0, 9), (8, 3, 3)])

@@ -1,7 +1,7 @@
 """Runs the engine process as a child: starts it, passes signals on, starts it again when it ends.
 
 Owns the child's life. A crash of CUDA, a segfault or the kernel's out-of-memory killer ends the
-child alone; what it held goes back at once (worker/undertaker.py). Never imports torch.
+child alone; what it held goes back at once (worker/process/child_reaper.py). Never imports torch.
 """
 
 import os
@@ -17,8 +17,8 @@ from uuid import uuid4
 import structlog
 
 from shared.settings import Settings
-from worker import exits
-from worker.undertaker import Undertaker
+from worker.process.child_reaper import Undertaker
+from worker.process.engine_process import exits
 
 logger = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ class Supervisor:
     ) -> None:
         self._settings = settings
         self._undertaker = undertaker
-        self._command = command or [sys.executable, "-P", "-m", "worker.child"]
+        self._command = command or [sys.executable, "-P", "-m", "worker.process.engine_child"]
         self._holder = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 import structlog
 
 from shared.errors import RetouchError
-from worker import exits
 from worker.engine.device_lost import DeviceLost, WeightsChanged
+from worker.process.engine_process import exits
 
 logger = structlog.get_logger(__name__)
 

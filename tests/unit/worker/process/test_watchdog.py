@@ -4,8 +4,8 @@ import pytest
 
 from shared.errors import StoreUnavailable
 from worker.engine.device_lost import DeviceLost, WeightsChanged
-from worker.exits import DEVICE_LOST, HUNG, WEIGHTS_CHANGED
-from worker.watchdog import Pulse, Watchdog
+from worker.process.exits import DEVICE_LOST, HUNG, WEIGHTS_CHANGED
+from worker.process.watchdog import Pulse, Watchdog
 
 
 class Clock:

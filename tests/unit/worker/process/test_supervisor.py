@@ -20,7 +20,7 @@ SUPERVISE = """
 import sys
 from pathlib import Path
 from shared.settings import load_settings
-from worker.supervisor import Supervisor
+from worker.process.supervisor import Supervisor
 
 class Undertaker:
     def prepare(self): pass
