@@ -1,4 +1,4 @@
-"""Calibrates worker/damage.py: which measures mean which damage, and how much of it.
+"""Calibrates worker/job/damage.py: which measures mean which damage, and how much of it.
 
     python benchmarks/calibrate_damage.py FOLDER_OF_PHOTOS
 
@@ -18,7 +18,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from worker.damage_measures import measure
+from worker.job.damage_measures import measure
 from worker.training.degradations import RANGES, Kind, Range, degrade, resize
 from worker.training.photos import load_photos
 
@@ -96,7 +96,7 @@ def main() -> None:
 
 
 def trust(kinds: np.ndarray, guessed: np.ndarray, certainty: np.ndarray) -> str:
-    """What a least certainty of worker/damage.py would cost and save, as lines of text."""
+    """What a least certainty of worker/job/damage.py would cost and save, as lines of text."""
     damaged, treated = kinds != NONE, guessed != NONE
     lines = []
     for least in (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98):

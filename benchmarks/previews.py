@@ -23,16 +23,16 @@ from benchmarks.load import quantile
 from benchmarks.service import photo, running_service
 from shared.loras.catalog import Catalog
 from shared.params import JobParams, LoraRef
-from worker.attempt import engine_job
-from worker.choice import Chooser
 from worker.engine.haste import in_haste
 from worker.engine.interface import EngineJob, StopFlag
 from worker.engine.loading import load_base
 from worker.engine.profiles import choose_limits
 from worker.engine.step_engine import StepEngine
-from worker.outputs import encode_preview
-from worker.previews import PREVIEW_SIDE
-from worker.sources import load_source
+from worker.job.attempt import engine_job
+from worker.job.lora_choice import Chooser
+from worker.job.outputs import encode_preview
+from worker.job.preview_runner import PREVIEW_SIDE
+from worker.job.sources import load_source
 
 LORA = "denoise_tiny"
 JOB = {"strength": 1.0, "steps": 10}

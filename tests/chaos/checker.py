@@ -24,10 +24,10 @@ from shared.ledger.records import read_event
 from shared.ledger.store import JobStore
 from tests.chaos.history import History
 from tests.support.embedded_store import keys_without_ttl
-from worker.attempt import engine_job
 from worker.engine.fake import fake_picture
 from worker.engine.interface import StopFlag
-from worker.sources import load_source
+from worker.job.attempt import engine_job
+from worker.job.sources import load_source
 
 # The stream of one job is short; these events are all that it has had.
 TERMINAL = {str(state) for state in JobState if state.is_terminal}

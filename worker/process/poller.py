@@ -14,7 +14,7 @@ import structlog
 
 from shared.errors import RetouchError
 from shared.ledger.store import MustRunAlone
-from worker.runner import Runner
+from worker.job.runner import Runner
 
 logger = structlog.get_logger(__name__)
 

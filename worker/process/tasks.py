@@ -9,7 +9,7 @@ from celery.exceptions import Reject
 from shared.errors import RetouchError
 from shared.ledger.queue import RUN_TASK
 from shared.ledger.store import MustRunAlone
-from worker.runner import Runner
+from worker.job.runner import Runner
 
 # How often to look whether this worker's hands are empty, where nobody says so.
 ALONE_LOOK_SECONDS = 1.0

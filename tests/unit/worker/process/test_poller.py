@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from shared.ledger.store import MustRunAlone
-from worker.probe import NoProbe
+from worker.job.probe import NoProbe
 from worker.process.poller import Lookout
 
 

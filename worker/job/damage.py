@@ -1,6 +1,6 @@
 """Measures what is wrong with a photo and picks the LoRA that treats it.
 
-Owns what the measures mean and the words for it. How they are taken is worker/damage_measures.py's
+Owns what the measures mean and the words for it. How they are taken is worker/job/damage_measures.py's
 business; benchmarks/calibrate_damage.py made the numbers in damage_calibration.json from photos
 that were damaged in known ways.
 """
@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.loras.entry import Damage, LoraEntry, LoraState
-from worker.damage_measures import measure
 from worker.engine.interface import Pixels
+from worker.job.damage_measures import measure
 
 CALIBRATION = Path(__file__).with_name("damage_calibration.json")
 NONE = "none"

@@ -10,8 +10,8 @@ from PIL import Image
 from shared.errors import InvalidImage
 from shared.params import JobParams, LoraRef
 from tests.support.workers import picture
-from worker.outputs import DIGITAL_SOURCE_TYPE, encode_preview, encode_result
-from worker.sources import load_source, target_size
+from worker.job.outputs import DIGITAL_SOURCE_TYPE, encode_preview, encode_result
+from worker.job.sources import load_source, target_size
 
 SETTLED = JobParams(seed=5, strength=0.4, prompt="a < b & c", loras=[LoraRef(name="denoise")])
 

@@ -14,16 +14,16 @@ from shared.errors import InternalError, JobCanceled, LeaseLost, RetouchError
 from shared.jobs import Claim, Failure
 from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
-from worker.attempt import Attempt, patiently
-from worker.choice import Chooser
 from worker.engine.device_lost import DeviceLost
 from worker.engine.interface import Engine, StopFlag
 from worker.guards.panel import Guards
+from worker.job.attempt import Attempt, patiently
 from worker.job.history import History
-from worker.leases import LeaseKeeper
-from worker.probe import Probe
+from worker.job.leases import LeaseKeeper
+from worker.job.lora_choice import Chooser
+from worker.job.probe import Probe
+from worker.job.provenance import Seal, unsealed
 from worker.process.watchdog import Pulse
-from worker.provenance import Seal, unsealed
 
 logger = structlog.get_logger(__name__)
 

@@ -18,16 +18,16 @@ from shared.loras.catalog import Catalog
 from shared.params import JobParams, Priority
 from shared.settings import Settings
 from tests.support.workers import picture, spec_with_picture
-from worker.attempt import engine_job
-from worker.choice import Chooser
 from worker.engine.fake import FakeEngine
 from worker.engine.interface import EngineJob, EngineResult, OnEvent, StopFlag, Urgency
 from worker.guards.panel import Guards
+from worker.job.attempt import engine_job
 from worker.job.history import History
-from worker.leases import LeaseKeeper
-from worker.probe import NoProbe
+from worker.job.leases import LeaseKeeper
+from worker.job.lora_choice import Chooser
+from worker.job.probe import NoProbe
+from worker.job.runner import Runner
 from worker.process.watchdog import Pulse
-from worker.runner import Runner
 
 
 class Faltering:

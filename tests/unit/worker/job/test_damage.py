@@ -7,7 +7,7 @@ import pytest
 from skimage import data
 
 from shared.loras.entry import Damage, LoraEntry, LoraKind, LoraState
-from worker.damage import MIN_CERTAINTY, Diagnosis, choose, diagnose
+from worker.job.damage import MIN_CERTAINTY, Diagnosis, choose, diagnose
 from worker.training.degradations import RANGES, Kind, Pixels, degrade
 
 
@@ -105,7 +105,7 @@ def test_what_is_known_too_little_is_left_alone_and_told_so(
     photo: Pixels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unsure = Diagnosis("phone", MIN_CERTAINTY - 0.01, 1.0)
-    monkeypatch.setattr("worker.damage.diagnose", lambda _pixels: unsure)
+    monkeypatch.setattr("worker.job.damage.diagnose", lambda _pixels: unsure)
     choice = choose(photo, EVERYTHING)
     assert (choice.loras, choice.strength) == ((), 0.1)
     assert "too unsure" in choice.reason["en"]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from shared.params import MEDIA_TYPES, ImageFormat
 from shared.settings import BadSettings, Settings
-from worker.outputs import DIGITAL_SOURCE_TYPE
+from worker.job.outputs import DIGITAL_SOURCE_TYPE
 
 # 12 KB a file more than this would take otherwise, and a small copy of the picture in each.
 NO_THUMBNAIL = {"builder": {"thumbnail": {"enabled": False}}}

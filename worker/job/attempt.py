@@ -1,7 +1,7 @@
 """One attempt at one job: pixels, choice, engine, guards, file, commit.
 
 Owns the order of things and tells the ledger each of them. Ends with the job committed, or by
-raising why not; worker/runner.py turns that into a state.
+raising why not; worker/job/runner.py turns that into a state.
 """
 
 import queue
@@ -43,14 +43,14 @@ from worker.engine.interface import (
 )
 from worker.guards.panel import Verdict
 from worker.job.history import StageCosts
-from worker.leases import obey
-from worker.outputs import encode_preview, encode_result
-from worker.progress import ProgressTracker, Teller
-from worker.sources import load_source
+from worker.job.leases import obey
+from worker.job.outputs import encode_preview, encode_result
+from worker.job.progress import ProgressTracker, Teller
+from worker.job.sources import load_source
 
 if TYPE_CHECKING:
-    from worker.choice import Chosen
-    from worker.runner import Runner
+    from worker.job.lora_choice import Chosen
+    from worker.job.runner import Runner
 
 Answer = TypeVar("Answer")
 

@@ -9,7 +9,7 @@ from shared.errors import JobCanceled, LeaseLost, StoreUnavailable
 from shared.jobs import Claim, StepSignal
 from tests.support.jobs import make_spec
 from tests.support.wait import wait_until
-from worker.leases import LeasedStop, LeaseKeeper
+from worker.job.leases import LeasedStop, LeaseKeeper
 
 
 class Ledger:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from shared.jobs import Progress, Stage
 from shared.params import executed_steps
-from worker.attempt import next_event, own_seconds
 from worker.engine.interface import EngineEvent, StepDone
+from worker.job.attempt import next_event, own_seconds
 from worker.job.history import StageCosts
-from worker.progress import GAP_SECONDS, LAST_PERCENT, ProgressTracker, Teller
+from worker.job.progress import GAP_SECONDS, LAST_PERCENT, ProgressTracker, Teller
 
 EVEN = StageCosts(seconds=dict.fromkeys(Stage, 1.0))
 

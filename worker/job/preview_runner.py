@@ -15,13 +15,13 @@ from shared.blobs import BlobStore
 from shared.errors import InternalError, NoWorker, RetouchError, Superseded, UnsafeOutput
 from shared.ledger.preview_queue import PATIENCE_SECONDS, PreviewLine, PreviewRequest
 from shared.params import JobParams
-from worker.attempt import engine_job
-from worker.choice import Chooser
 from worker.engine.haste import in_haste
 from worker.engine.interface import Engine, EngineEvent, EngineResult, Pixels, StopFlag
 from worker.guards.panel import Guards
-from worker.outputs import encode_preview
-from worker.sources import load_source
+from worker.job.attempt import engine_job
+from worker.job.lora_choice import Chooser
+from worker.job.outputs import encode_preview
+from worker.job.sources import load_source
 
 logger = structlog.get_logger(__name__)
 

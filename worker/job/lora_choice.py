@@ -1,6 +1,6 @@
 """Settles what a job leaves open: its LoRAs, by the damage seen in the picture, and its defaults.
 
-Owns the decision's order. How damage is measured is worker/damage.py's business.
+Owns the decision's order. How damage is measured is worker/job/damage.py's business.
 """
 
 from shared.bases import BASES
@@ -9,8 +9,8 @@ from shared.errors import LoraChanged, LoraNotFound
 from shared.loras.catalog import Catalog
 from shared.loras.entry import LoraEntry
 from shared.params import JobParams, LoraMode, LoraRef
-from worker.damage import choose
 from worker.engine.interface import Pixels
+from worker.job.damage import choose
 
 Chosen = tuple[tuple[LoraEntry, float], ...]
 

@@ -21,16 +21,16 @@ from shared.settings import Settings
 from tests.support.marked import QR_TEXT, Fixed, with_code
 from tests.support.workers import picture, spec_with_picture
 from tests.unit.loras.lora_files import tiny_specs, write_lora
-from worker.choice import Chooser
 from worker.engine.fake import FakeEngine
 from worker.engine.interface import EngineJob, EngineResult, Pixels, PreviewReady
 from worker.guards.codes import CodeGuard
 from worker.guards.panel import Guards
 from worker.job.history import History
-from worker.leases import LeaseKeeper
-from worker.probe import NoProbe
+from worker.job.leases import LeaseKeeper
+from worker.job.lora_choice import Chooser
+from worker.job.probe import NoProbe
+from worker.job.runner import Runner
 from worker.process.watchdog import Pulse
-from worker.runner import Runner
 
 NAME = "bad_tiny"
 

@@ -16,8 +16,8 @@ from PIL import Image
 from shared.params import MEDIA_TYPES, ImageFormat, JobParams
 from shared.settings import BadSettings, Settings
 from tests.support.certificates import Authority, cert_pem, key_pem
-from worker.outputs import encode_result
-from worker.provenance import make_seal, unsealed
+from worker.job.outputs import encode_result
+from worker.job.provenance import make_seal, unsealed
 
 FORMATS: tuple[ImageFormat, ...] = ("png", "jpeg", "webp")
 PIXELS = np.full((24, 32, 3), 90, dtype=np.uint8)
