@@ -25,12 +25,12 @@ from benchmarks.likeness import in_words, least_psnr
 from benchmarks.peer_servers.pipeline import compute_as_the_worker
 from shared.loras.catalog import Catalog
 from shared.loras.entry import LoraEntry, LoraState
+from worker.engine.base.base_loading import LoadedBase, load_base
+from worker.engine.base.profiles import choose_limits
 from worker.engine.fidelity import pad_to_multiple
 from worker.engine.interface import EngineJob, Pixels
-from worker.engine.loading import LoadedBase, load_base
 from worker.engine.pixels import scaled_to_side, to_pixels, to_tensor
-from worker.engine.profiles import choose_limits
-from worker.engine.step_engine import StepEngine
+from worker.engine.step.step_engine import StepEngine
 
 Arm = Callable[[EngineJob], Pixels]
 BARE, LOADING = "bare diffusers loop", "load and unload per picture"

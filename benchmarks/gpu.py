@@ -27,15 +27,15 @@ from benchmarks.machine import describe_machine
 from benchmarks.mixed_loras import compare, make_loras
 from benchmarks.real_size import attention_layers, make_checkpoint
 from shared.loras.entry import LoraEntry
+from worker.engine.base.base_loading import LoadedBase, load_base
+from worker.engine.base.profiles import choose_limits
 from worker.engine.built.use import Parts
-from worker.engine.columns import ColumnPool
-from worker.engine.denoiser import ADDED, Denoiser
-from worker.engine.graphs import Record, record_on_cuda
 from worker.engine.interface import EngineJob, Pixels
-from worker.engine.loading import LoadedBase, load_base
-from worker.engine.lora_file import AdapterWeights, LowRank
-from worker.engine.profiles import choose_limits
-from worker.engine.step_engine import StepEngine
+from worker.engine.lora.lora_file import AdapterWeights, LowRank
+from worker.engine.lora.slots import ColumnPool
+from worker.engine.step.denoiser import ADDED, Denoiser
+from worker.engine.step.graphs import Record, record_on_cuda
+from worker.engine.step.step_engine import StepEngine
 
 Action = Callable[[], Any]
 RANKS = (8, 16, 16, 32)

@@ -15,12 +15,12 @@ import numpy as np
 from skimage import data
 
 from benchmarks.load import quantile
-from worker.engine.haste import in_haste
+from worker.engine.base.base_loading import LoadedBase
+from worker.engine.base.profiles import choose_limits
 from worker.engine.interface import EngineJob
-from worker.engine.loading import LoadedBase
 from worker.engine.pixels import scaled_to_side
-from worker.engine.profiles import choose_limits
-from worker.engine.step_engine import StepEngine
+from worker.engine.preview_job import in_haste
+from worker.engine.step.step_engine import StepEngine
 
 SIDE = 256
 COUNT = 60

@@ -2,7 +2,7 @@
 
     python -m benchmarks.hit_rate [--loras 200] [--room 20] [--requests 100000] [--exponent 1.0]
 
-The LRU is the worker's own (worker/adapters.py), fed one request after the other. FIFO and the
+The LRU is the worker's own (worker/engine/lora/residency.py), fed one request after the other. FIFO and the
 offline optimum (Belady's, which knows the future) see the same trace. All LoRAs have one size, so
 room is a number of LoRAs. Requests are drawn independently, which is a policy's hardest case: real
 callers repeat themselves.
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from worker.adapters import Residency
+from worker.engine.lora.residency import Residency
 
 Trace = Sequence[int]
 

@@ -21,11 +21,11 @@ from benchmarks.likeness import in_words, least_psnr
 from benchmarks.real_size import write_lora
 from shared.loras.check import check_file
 from shared.loras.entry import LoraEntry
+from worker.engine.base.base_loading import LoadedBase, load_base
+from worker.engine.base.profiles import choose_limits
 from worker.engine.interface import EngineJob, Pixels
-from worker.engine.loading import LoadedBase, load_base
 from worker.engine.pixels import scaled_to_side
-from worker.engine.profiles import choose_limits
-from worker.engine.step_engine import StepEngine
+from worker.engine.step.step_engine import StepEngine
 
 Arm = Callable[[Sequence[EngineJob]], list[Pixels]]
 RANKS = (8, 32, 8, 32)

@@ -23,11 +23,11 @@ from benchmarks.load import quantile
 from benchmarks.service import photo, running_service
 from shared.loras.catalog import Catalog
 from shared.params import JobParams, LoraRef
-from worker.engine.haste import in_haste
+from worker.engine.base.base_loading import load_base
+from worker.engine.base.profiles import choose_limits
 from worker.engine.interface import EngineJob, StopFlag
-from worker.engine.loading import load_base
-from worker.engine.profiles import choose_limits
-from worker.engine.step_engine import StepEngine
+from worker.engine.preview_job import in_haste
+from worker.engine.step.step_engine import StepEngine
 from worker.job.attempt import engine_job
 from worker.job.lora_choice import Chooser
 from worker.job.outputs import encode_preview

@@ -29,10 +29,10 @@ import transformers
 from benchmarks.real_size import make_base, write_lora
 from shared.loras.catalog import Catalog
 from shared.loras.entry import LoraEntry
+from worker.engine.base.base_loading import LoadedBase
+from worker.engine.base.profiles import choose_limits
 from worker.engine.interface import EngineJob, EngineResult
-from worker.engine.loading import LoadedBase
-from worker.engine.profiles import choose_limits
-from worker.engine.step_engine import StepEngine
+from worker.engine.step.step_engine import StepEngine
 
 MIB = 2**20
 SIDE = 64

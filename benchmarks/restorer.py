@@ -13,10 +13,10 @@ from PIL import Image
 
 from shared.loras.catalog import Catalog
 from shared.params import JobParams, LoraMode, LoraRef
+from worker.engine.base.base_loading import load_base
+from worker.engine.base.profiles import choose_limits
 from worker.engine.interface import Pixels, StopFlag
-from worker.engine.loading import load_base
-from worker.engine.profiles import choose_limits
-from worker.engine.step_engine import StepEngine
+from worker.engine.step.step_engine import StepEngine
 from worker.job.attempt import engine_job
 from worker.job.lora_choice import Chooser, Chosen
 

@@ -34,10 +34,10 @@ from benchmarks.peers import Wishes, copies
 from benchmarks.service import to_jpeg
 from shared.loras.catalog import Catalog
 from shared.loras.entry import LoraEntry
+from worker.engine.base.base_loading import load_base
+from worker.engine.base.profiles import choose_limits
 from worker.engine.interface import EngineJob
-from worker.engine.loading import load_base
-from worker.engine.profiles import choose_limits
-from worker.engine.step_engine import StepEngine
+from worker.engine.step.step_engine import StepEngine
 
 BARE = "bare loop"
 Arm = Callable[[Sequence[Wish]], list[bytes]]

@@ -22,10 +22,10 @@ from shared.ledger.store import JobStore
 from shared.settings import Settings
 from tests.support.embedded_store import running_store
 from tests.support.jobs import make_result, make_spec
+from worker.engine.base.base_loading import load_base
+from worker.engine.base.profiles import choose_limits
 from worker.engine.interface import EngineJob, Pixels
-from worker.engine.loading import load_base
-from worker.engine.profiles import choose_limits
-from worker.engine.step_engine import StepEngine
+from worker.engine.step.step_engine import StepEngine
 
 SIDES = (128, 256, 384, 512)
 STEPS = (2, 4, 8)

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from shared.ledger.fleet import WorkerInfo
 
-# By the field of a worker's residency (worker/engine/step_engine.py).
+# By the field of a worker's residency (worker/engine/step/step_engine.py).
 COUNTERS = {
     "hits": ("retouch_lora_hits", "LoRAs that a job found in memory."),
     "misses": ("retouch_lora_misses", "LoRAs that were read from disk."),

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from worker.engine.base.base_loading import LoadedBase, load_base
 from worker.engine.fidelity import crop_to, pad_to_multiple
-from worker.engine.loading import LoadedBase, load_base
 from worker.engine.pixels import to_pixels, to_tensor
 
 BASE = str(Path(__file__).parents[2] / "models" / "tiny")

@@ -24,8 +24,8 @@ from shared.ledger.records import read_event
 from shared.ledger.store import JobStore
 from tests.chaos.history import History
 from tests.support.embedded_store import keys_without_ttl
-from worker.engine.fake import fake_picture
 from worker.engine.interface import StopFlag
+from worker.engine.testing.fake import fake_picture
 from worker.job.attempt import engine_job
 from worker.job.sources import load_source
 

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from worker.engine.faults import Faults
+from worker.engine.testing.faults import Faults
 
 Line = dict[str, Any]
 

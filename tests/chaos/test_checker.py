@@ -10,8 +10,8 @@ from shared.jobs import Claim, JobSpec, Progress, Result, Timings
 from tests.chaos.checker import Checker
 from tests.chaos.conftest import MakeRig
 from tests.chaos.rig import BASE, Rig
-from worker.engine.fake import fake_picture
 from worker.engine.interface import StopFlag
+from worker.engine.testing.fake import fake_picture
 from worker.job.attempt import engine_job
 from worker.job.outputs import encode_result
 from worker.job.sources import load_source

@@ -22,8 +22,8 @@ from shared.params import LoraMode
 from shared.settings import Settings
 from tests.support.wait import wait_until
 from tests.support.workers import picture, running_worker, spec_with_picture
-from worker.engine.fake import fake_picture
 from worker.engine.interface import StopFlag
+from worker.engine.testing.fake import fake_picture
 from worker.job.attempt import engine_job
 from worker.job.sources import load_source
 

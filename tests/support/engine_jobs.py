@@ -13,10 +13,10 @@ from transformers import CLIPTextModel
 
 from shared.loras.check import check_file
 from shared.loras.entry import LoraEntry
+from worker.engine.base.base_loading import load_base
+from worker.engine.base.profiles import EngineLimits
 from worker.engine.interface import Engine, EngineJob, EngineResult, Pixels
-from worker.engine.loading import load_base
-from worker.engine.profiles import EngineLimits
-from worker.engine.step_engine import StepEngine
+from worker.engine.step.step_engine import StepEngine
 
 CPU = torch.device("cpu")
 MIB = 2**20

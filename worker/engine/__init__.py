@@ -11,7 +11,7 @@ def make_engine(settings: Settings) -> Engine:
 
 
 def _make_fake(settings: Settings) -> Engine:
-    from worker.engine.fake import FakeEngine
+    from worker.engine.testing.fake import FakeEngine
 
     device = "fake" if settings.device == "auto" else settings.device
     base = identify_base(settings.base_model).id
@@ -25,8 +25,8 @@ def _make_real(settings: Settings) -> Engine:
     # Before diffusers asks for image processors of models that nobody uses here.
     transformers.logging.set_verbosity_error()
 
-    from worker.engine.choice import warm_engine
-    from worker.engine.loading import choose_device, load_base
+    from worker.engine.base.base_loading import choose_device, load_base
+    from worker.engine.engine_choice import warm_engine
 
     if settings.threads:
         torch.set_num_threads(settings.threads)

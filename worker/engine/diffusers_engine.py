@@ -16,10 +16,10 @@ import torch
 from shared.errors import OutOfMemory
 from shared.jobs import Stage
 from shared.params import executed_steps
-from worker.engine.device_errors import translated
-from worker.engine.device_lost import DeviceLost
+from worker.engine.base.base_loading import STEP_FAMILIES, LoadedBase
+from worker.engine.base.device_errors import translated
+from worker.engine.base.device_lost import DeviceLost
 from worker.engine.fidelity import apply_fidelity, crop_to, pad_to_multiple
-from worker.engine.haste import in_haste
 from worker.engine.interface import (
     EngineJob,
     EngineResult,
@@ -29,8 +29,7 @@ from worker.engine.interface import (
     StageStarted,
     StepDone,
 )
-from worker.engine.loading import STEP_FAMILIES, LoadedBase
-from worker.engine.peft_adapters import AdapterPool
+from worker.engine.lora.peft_adapters import AdapterPool
 from worker.engine.pixels import (
     PREVIEW_SIDE,
     SIDE_MULTIPLE,
@@ -38,6 +37,7 @@ from worker.engine.pixels import (
     to_pixels,
     to_tensor,
 )
+from worker.engine.preview_job import in_haste
 from worker.engine.thread import EngineThread
 
 OnStep = Callable[[int], None]

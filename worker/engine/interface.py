@@ -19,7 +19,7 @@ from shared.errors import JobCanceled, LeaseLost
 from shared.jobs import Stage
 from shared.loras.entry import LoraEntry
 from shared.params import Fidelity
-from worker.engine.device_lost import DeviceLost
+from worker.engine.base.device_lost import DeviceLost
 
 Pixels = npt.NDArray[np.uint8]
 """A picture: height x width x 3, RGB, 8 bit."""

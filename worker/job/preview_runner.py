@@ -15,8 +15,8 @@ from shared.blobs import BlobStore
 from shared.errors import InternalError, NoWorker, RetouchError, Superseded, UnsafeOutput
 from shared.ledger.preview_queue import PATIENCE_SECONDS, PreviewLine, PreviewRequest
 from shared.params import JobParams
-from worker.engine.haste import in_haste
 from worker.engine.interface import Engine, EngineEvent, EngineResult, Pixels, StopFlag
+from worker.engine.preview_job import in_haste
 from worker.guards.panel import Guards
 from worker.job.attempt import engine_job
 from worker.job.lora_choice import Chooser

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from shared.jobs import Claim
 from shared.settings import Settings
-from worker.engine.faults import Faults
+from worker.engine.testing.faults import Faults
 
 
 class Probe(Protocol):

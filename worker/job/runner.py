@@ -14,7 +14,7 @@ from shared.errors import InternalError, JobCanceled, LeaseLost, RetouchError
 from shared.jobs import Claim, Failure
 from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
-from worker.engine.device_lost import DeviceLost
+from worker.engine.base.device_lost import DeviceLost
 from worker.engine.interface import Engine, StopFlag
 from worker.guards.panel import Guards
 from worker.job.attempt import Attempt, patiently

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import structlog
 
 from shared.errors import RetouchError
-from worker.engine.device_lost import DeviceLost, WeightsChanged
+from worker.engine.base.device_lost import DeviceLost, WeightsChanged
 from worker.process.engine_process import exits
 
 logger = structlog.get_logger(__name__)

@@ -13,7 +13,7 @@ import torch
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from shared.bases import TINY, identify_base
-from worker.engine.loading import choose_device
+from worker.engine.base.base_loading import choose_device
 from worker.training import loop
 from worker.training.degradations import Kind
 from worker.training.errors import TrainingError

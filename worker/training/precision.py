@@ -5,7 +5,7 @@ Processors without them emulate it, which made a step seventeen times slower.
 
 import torch
 
-from worker.engine.precision import choose_autocast
+from worker.engine.base.precision import choose_autocast
 
 
 def autocast(device: torch.device, wanted: bool = True) -> torch.autocast:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from worker.engine.schedule import Schedule
+from worker.engine.step.schedule import Schedule
 from worker.training.base.network import build_scheduler, build_unet
 from worker.training.base.settling import settle_time, settled_scheduler
 

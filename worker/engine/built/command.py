@@ -13,14 +13,14 @@ import torch
 
 from shared.log import configure_logging
 from shared.settings import load_settings
+from worker.engine.base.base_loading import STEP_FAMILIES, LoadedBase, choose_device, load_base
 from worker.engine.built import parts
 from worker.engine.built.compiler import CannotBuild, Compiler, tensorrt
-from worker.engine.built.shelf import ENGINES, Shelf
+from worker.engine.built.engine_cache import ENGINES, Shelf
 from worker.engine.built.use import Parts
 from worker.engine.fidelity import pad_to_multiple
-from worker.engine.loading import STEP_FAMILIES, LoadedBase, choose_device, load_base
 from worker.engine.pixels import SIDE_MULTIPLE
-from worker.engine.prompts import PromptEncoder
+from worker.engine.step.prompts import PromptEncoder
 
 Size = tuple[int, int]
 Inputs = Sequence[torch.Tensor]

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import torch
 
-from worker.engine.weights_guard import sum_of_bits
+from worker.engine.base.weights_guard import sum_of_bits
 
 Shape = tuple[tuple[int, ...], str]
 

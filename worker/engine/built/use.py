@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from worker.engine.built.shelf import Shelf
+from worker.engine.built.engine_cache import Shelf
 
 USUAL = "torch"
 

@@ -51,7 +51,7 @@ def _built(encoder: Any, name: str, parts: Parts, allowed: bool) -> Callable[...
 
 @contextmanager
 def _diverted(module: torch.nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    # The instance's attribute hides the class's forward, as in worker/engine/columns.py.
+    # The instance's attribute hides the class's forward, as in worker/engine/lora/slots.py.
     setattr(module, "forward", forward)  # noqa: B010
     try:
         yield

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.checkpoints import make_sd15
 from tests.support.engine_jobs import Loras, make_lora, start_engine
-from worker.engine.step_engine import StepEngine
+from worker.engine.step.step_engine import StepEngine
 
 
 @pytest.fixture(scope="session")

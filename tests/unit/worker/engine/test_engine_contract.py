@@ -12,6 +12,8 @@ from shared.errors import JobCanceled, LoraChanged, LoraCorrupt
 from shared.jobs import Stage
 from tests.support.checkpoints import make_sd15, make_sdxl
 from tests.support.engine_jobs import CPU, by_pipeline, make_lora, psnr
+from worker.engine.base.base_loading import load_base
+from worker.engine.base.profiles import choose_limits
 from worker.engine.diffusers_engine import DiffusersEngine
 from worker.engine.interface import (
     Engine,
@@ -23,9 +25,7 @@ from worker.engine.interface import (
     StageStarted,
     StepDone,
 )
-from worker.engine.loading import load_base
-from worker.engine.profiles import choose_limits
-from worker.engine.step_engine import StepEngine
+from worker.engine.step.step_engine import StepEngine
 
 
 def start(kind: str, folder: Path) -> Engine:

@@ -23,11 +23,11 @@ from tests.support.engine_jobs import (
     run_all,
     start_engine,
 )
+from worker.engine.base.base_loading import load_base
 from worker.engine.diffusers_engine import DiffusersEngine
 from worker.engine.interface import EngineJob, Pixels
-from worker.engine.loading import load_base
-from worker.engine.rows import Row
-from worker.engine.step_engine import StepEngine
+from worker.engine.step.rows import Row
+from worker.engine.step.step_engine import StepEngine
 
 TINY = Path(__file__).parents[4] / "models" / "tiny"
 

@@ -17,7 +17,8 @@ from shared.loras.entry import LoraEntry
 from shared.settings import Settings
 from tests.support.engine_jobs import CPU, by_pipeline, make_job, psnr, run_all
 from tests.support.transformer_checkpoints import make_flux, make_sd3
-from worker.engine.choice import warm_engine
+from worker.engine.base.base_loading import load_base
+from worker.engine.engine_choice import warm_engine
 from worker.engine.interface import (
     Engine,
     EngineEvent,
@@ -27,7 +28,6 @@ from worker.engine.interface import (
     StageStarted,
     StepDone,
 )
-from worker.engine.loading import load_base
 
 FAMILIES: dict[str, Callable[[Path], Path]] = {"sd3": make_sd3, "flux": make_flux}
 

@@ -18,8 +18,8 @@ from shared.loras.catalog import Catalog
 from shared.params import JobParams, Priority
 from shared.settings import Settings
 from tests.support.workers import picture, spec_with_picture
-from worker.engine.fake import FakeEngine
 from worker.engine.interface import EngineJob, EngineResult, OnEvent, StopFlag, Urgency
+from worker.engine.testing.fake import FakeEngine
 from worker.guards.panel import Guards
 from worker.job.attempt import engine_job
 from worker.job.history import History

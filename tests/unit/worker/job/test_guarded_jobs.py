@@ -21,8 +21,8 @@ from shared.settings import Settings
 from tests.support.marked import QR_TEXT, Fixed, with_code
 from tests.support.workers import picture, spec_with_picture
 from tests.unit.loras.lora_files import tiny_specs, write_lora
-from worker.engine.fake import FakeEngine
 from worker.engine.interface import EngineJob, EngineResult, Pixels, PreviewReady
+from worker.engine.testing.fake import FakeEngine
 from worker.guards.codes import CodeGuard
 from worker.guards.panel import Guards
 from worker.job.history import History

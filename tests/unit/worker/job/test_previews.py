@@ -20,9 +20,9 @@ from shared.settings import Settings
 from tests.support.engine_jobs import make_job
 from tests.support.marked import Fixed
 from tests.support.workers import picture, spec_with_picture
-from worker.engine.fake import FakeEngine
-from worker.engine.haste import in_haste
 from worker.engine.interface import EngineJob, EngineResult, OnEvent
+from worker.engine.preview_job import in_haste
+from worker.engine.testing.fake import FakeEngine
 from worker.guards.panel import Guards
 from worker.job.lora_choice import Chooser
 from worker.job.preview_runner import PREVIEW_SIDE, PreviewServer

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from shared.settings import Settings
-from worker.engine.fake import FakeEngine
+from worker.engine.testing.fake import FakeEngine
 from worker.process.devices import is_beside_a_gpu
 from worker.process.engine_process import admission_window
 

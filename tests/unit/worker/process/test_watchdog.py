@@ -3,7 +3,7 @@
 import pytest
 
 from shared.errors import StoreUnavailable
-from worker.engine.device_lost import DeviceLost, WeightsChanged
+from worker.engine.base.device_lost import DeviceLost, WeightsChanged
 from worker.process.exits import DEVICE_LOST, HUNG, WEIGHTS_CHANGED
 from worker.process.watchdog import Pulse, Watchdog
 

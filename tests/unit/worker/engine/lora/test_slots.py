@@ -1,0 +1,89 @@
+"""The column pool by itself: room, spans, and the base untouched."""
+
+import pytest
+import torch
+
+from worker.engine.lora.lora_file import AdapterWeights, LowRank
+from worker.engine.lora.slots import ColumnPool
+
+
+def make_unet() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.ModuleDict({"a": torch.nn.Linear(6, 5), "b": torch.nn.Linear(5, 4)})
+
+
+def make_adapter(rank: int, seed: int, layers: tuple[str, ...] = ("a", "b")) -> AdapterWeights:
+    generator = torch.Generator().manual_seed(seed)
+    sizes = {"a": (6, 5), "b": (5, 4)}
+    pairs = {}
+    for layer in layers:
+        inside, outside = sizes[layer]
+        down = torch.randn(rank, inside, generator=generator)
+        up = torch.randn(outside, rank, generator=generator)
+        pairs[layer] = LowRank(down, up, scale=0.5)
+    return AdapterWeights("some", {"unet": pairs})
+
+
+def expected(unet: torch.nn.Module, layer: str, x: torch.Tensor, *adapters: tuple) -> torch.Tensor:
+    linear = unet.get_submodule(layer)
+    weight = linear.weight.clone()
+    for weights, scale in adapters:
+        weight += weights.parts["unet"][layer].delta(weight) * scale
+    return torch.nn.functional.linear(x, weight, linear.bias)
+
+
+@torch.no_grad()
+def test_each_row_gets_its_own_loras_and_scales() -> None:
+    unet, x = make_unet(), torch.randn(4, 7, 6)
+    pool, one, two = ColumnPool(unet, 8), make_adapter(2, 1), make_adapter(3, 2)
+    assert pool.hold("one", one)
+    assert pool.hold("two", two)
+    pool.open(pool.gate([(("one", 1.0),), (), (("two", -0.5),), (("one", 0.3), ("two", 2.0))], x))
+    y = unet["a"](x)  # type: ignore[index]
+    mixes = [((one, 1.0),), (), ((two, -0.5),), ((one, 0.3), (two, 2.0))]
+    for row, mix in enumerate(mixes):
+        torch.testing.assert_close(y[row], expected(unet, "a", x[row], *mix))
+
+
+@torch.no_grad()
+def test_without_loras_the_layer_is_bit_for_bit_the_base() -> None:
+    unet, x = make_unet(), torch.randn(2, 6)
+    before = unet["a"](x)  # type: ignore[index]
+    pool = ColumnPool(unet, 8)
+    pool.hold("one", make_adapter(2, 1))
+    pool.open(pool.gate([(("one", 1.0),), ()], x))
+    pool.open(pool.gate([(), ()], x))
+    assert torch.equal(unet["a"](x), before)  # type: ignore[index]
+    assert list(dict(unet.named_parameters())) == ["a.weight", "a.bias", "b.weight", "b.bias"]
+
+
+@torch.no_grad()
+def test_an_adapter_forgotten_leaves_nothing_in_its_columns() -> None:
+    unet, x = make_unet(), torch.randn(1, 3, 6)
+    pool, small = ColumnPool(unet, 4), make_adapter(1, 3)
+    pool.hold("big", make_adapter(4, 1, layers=("a",)))
+    pool.release("big")
+    assert pool.hold("small", small)
+    pool.open(pool.gate([(("small", 1.0),)], x))
+    torch.testing.assert_close(unet["a"](x), expected(unet, "a", x, (small, 1.0)))  # type: ignore[index]
+
+
+def test_what_is_held_is_never_forgotten() -> None:
+    pool = ColumnPool(make_unet(), 4)
+    assert pool.hold("one", make_adapter(3, 1))
+    assert not pool.hold("two", make_adapter(2, 2))
+    pool.release("one")
+    assert pool.hold("two", make_adapter(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("parts", "fits"),
+    [
+        ({"unet": {"a": LowRank(torch.zeros(2, 6), torch.zeros(5, 2), 1.0)}}, True),
+        ({"unet": {"a": LowRank(torch.zeros(9, 6), torch.zeros(5, 9), 1.0)}}, False),
+        ({"unet": {"a": LowRank(torch.zeros(2, 6, 3, 3), torch.zeros(5, 2, 1, 1), 1.0)}}, False),
+        ({"text_encoder": {"a": LowRank(torch.zeros(2, 6), torch.zeros(5, 2), 1.0)}}, False),
+    ],
+)
+def test_only_linear_unet_adapters_that_fit_are_carried(parts: dict, fits: bool) -> None:
+    assert ColumnPool(make_unet(), 8).can_carry([AdapterWeights("some", parts)]) is fits

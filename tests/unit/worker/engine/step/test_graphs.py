@@ -1,0 +1,196 @@
+"""Recordings of the UNet, with a recorder that does without CUDA: buffers, sizes, variants."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.checkpoints import make_sdxl
+from tests.support.engine_jobs import Loras, make_job, psnr, run_all, start_engine
+from worker.engine.step import graphs, units
+from worker.engine.step.graphs import Graphs, Inputs
+from worker.engine.step.step_engine import StepEngine
+
+Recorded = tuple[Callable[[], None], torch.Tensor]
+
+
+def record(function: Callable[[], torch.Tensor]) -> Recorded:
+    """As CUDA does it: the same buffers are read, the same result is written, every time."""
+    output = function()
+
+    def replay() -> None:
+        output.copy_(function())
+
+    return replay, output
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever can be recorded is, with its first call."""
+    monkeypatch.setattr(graphs, "CALLS_BEFORE", 0)
+
+
+@pytest.fixture
+def recording(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[StepEngine]:
+    monkeypatch.setattr(units, "record_on_cuda", lambda: record)
+    engine = start_engine(folder, graphs=True)
+    yield engine
+    engine.close()
+
+
+def count(engine: StepEngine) -> int:
+    assert engine._units.denoiser.graphs is not None
+    return len(engine._units.denoiser.graphs)
+
+
+def test_pictures_from_recordings_are_those_that_launching_makes(
+    recording: StepEngine, engine: StepEngine, loras: Loras
+) -> None:
+    jobs = [
+        make_job(1),
+        make_job(2, guidance_scale=3.0, strength=0.9, steps=6),
+        make_job(3, loras=((loras.narrow, 1.0),)),
+        # Its layers have no columns yet: what was recorded before must not be used for it.
+        make_job(4, loras=((loras.elsewhere, 0.5),)),
+        make_job(5, loras=((loras.narrow, 1.0), (loras.elsewhere, 0.5)), guidance_scale=2.0),
+        make_job(6, loras=((loras.conv, 1.0),)),
+        make_job(7),
+    ]
+    for job in jobs:
+        expected = run_all(engine, [job])[0].pixels
+        assert psnr(run_all(recording, [job])[0].pixels, expected) >= 60
+    expected_together = [run_all(engine, [job])[0].pixels for job in jobs]
+    for result, pixels in zip(run_all(recording, jobs), expected_together, strict=True):
+        assert psnr(result.pixels, pixels) >= 45
+
+
+def test_a_recording_is_made_once_per_size_and_variant(recording: StepEngine, loras: Loras) -> None:
+    for _ in range(2):
+        run_all(recording, [make_job(1)])
+    assert count(recording) == 1
+    run_all(recording, [make_job(1, guidance_scale=3.0)])
+    assert count(recording) == 2
+    # A LoRA in the weights is the same kernels over the same memory.
+    run_all(recording, [make_job(1, loras=((loras.narrow, 1.0),))])
+    run_all(recording, [make_job(2, loras=((loras.conv, -1.0),), prompt="another")])
+    assert count(recording) == 2
+
+
+def test_a_recording_has_the_lora_that_is_in_the_weights_now_and_no_other(
+    recording: StepEngine, engine: StepEngine, loras: Loras
+) -> None:
+    for adapters in ((), ((loras.conv, 1.0),), ((loras.text, 0.5),), (), ((loras.conv, -1.0),)):
+        job = make_job(1, loras=adapters, guidance_scale=2.0)
+        expected = run_all(engine, [job])[0].pixels
+        np.testing.assert_array_equal(run_all(recording, [job])[0].pixels, expected)
+    assert count(recording) == 1
+
+
+def test_what_is_kept_of_the_base_goes_when_memory_is_short_and_the_base_is_itself(
+    recording: StepEngine, loras: Loras
+) -> None:
+    job = make_job(1, loras=((loras.conv, 1.0),))
+    none, first = (run_all(recording, [each])[0].pixels for each in (make_job(1), job))
+    merger = recording._units.merger
+    # While the LoRA is in place what is beneath it stays
+    merger.drop_unused()
+    np.testing.assert_array_equal(run_all(recording, [make_job(1)])[0].pixels, none)
+    assert merger.drop_unused() > 0
+    assert not merger._kept
+    np.testing.assert_array_equal(run_all(recording, [job])[0].pixels, first)
+    np.testing.assert_array_equal(run_all(recording, [make_job(1)])[0].pixels, none)
+
+
+def test_weights_that_are_exchanged_for_want_of_room_are_not_recorded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, loras: Loras
+) -> None:
+    monkeypatch.setattr(units, "record_on_cuda", lambda: record)
+    engine, job = start_engine(folder, graphs=True, merged_bytes=1), make_job(1)
+    none = run_all(engine, [job])[0].pixels
+    changed = run_all(engine, [replace(job, loras=((loras.conv, 1.0),))])[0].pixels
+    assert count(engine) == 1
+    assert not np.array_equal(changed, none)
+    np.testing.assert_array_equal(run_all(engine, [job])[0].pixels, none)
+    engine.close()
+
+
+def test_sdxl_is_recorded_with_its_added_conditions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "record_on_cuda", lambda: record)
+    folder, pictures = make_sdxl(tmp_path), []
+    for records in (False, True):
+        engine = start_engine(folder, graphs=records)
+        pictures.append(run_all(engine, [make_job(1, guidance_scale=3.0)])[0].pixels)
+        engine.close()
+    assert psnr(*pictures) >= 60
+
+
+def test_out_of_memory_drops_the_recordings(recording: StepEngine) -> None:
+    expected = run_all(recording, [make_job(1)])[0].pixels
+    assert recording._ladder._relief.evict_adapters()
+    assert count(recording) == 0
+    np.testing.assert_array_equal(run_all(recording, [make_job(1)])[0].pixels, expected)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 8, 16, 17])
+def test_rows_are_filled_up_and_only_their_own_results_come_back(rows: int) -> None:
+    seen: list[int] = []
+
+    def double(inputs: object) -> torch.Tensor:
+        x: torch.Tensor = inputs["x"]  # type: ignore[index]
+        seen.append(x.shape[0])
+        return x * 2
+
+    recordings = Graphs(double, record)
+    for start_at in (0.0, 100.0):
+        x = torch.arange(rows, dtype=torch.float32)[:, None] + start_at
+        torch.testing.assert_close(recordings.run("any", {"x": x}), x * 2)
+    assert set(seen) == {next((size for size in (1, 2, 4, 8, 16) if size >= rows), rows)}
+
+
+def test_a_shape_is_recorded_once_it_has_been_seen_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "CALLS_BEFORE", 3)
+    recordings = Graphs(lambda inputs: inputs["x"] * 2, record)
+    for call in range(1, 6):
+        x = torch.full((1, 4), float(call))
+        torch.testing.assert_close(recordings.run("any", {"x": x}), x * 2)
+        assert len(recordings) == (call > 3)
+
+
+def test_the_recording_that_was_used_longest_ago_makes_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(graphs, "MOST", 2)
+    made: list[int] = []
+
+    def call(inputs: Inputs) -> torch.Tensor:
+        made.append(inputs["x"].shape[1])
+        return inputs["x"] * 2
+
+    def record_once(function: Callable[[], torch.Tensor]) -> Recorded:
+        output = function()
+        return lambda: None, output
+
+    recordings = Graphs(call, record_once)
+    for width in (1, 2, 1, 3, 1, 2):
+        recordings.run("any", {"x": torch.zeros(1, width)})
+    assert made == [1, 2, 3, 2]
+    assert len(recordings) == 2
+
+
+def test_what_has_no_room_for_a_recording_is_launched_from_then_on() -> None:
+    tried: list[int] = []
+
+    def no_room(_function: Callable[[], torch.Tensor]) -> Recorded:
+        tried.append(1)
+        raise torch.OutOfMemoryError("injected")
+
+    recordings = Graphs(lambda inputs: inputs["x"] * 2, no_room)
+    for _ in range(3):
+        x = torch.ones(1, 4)
+        torch.testing.assert_close(recordings.run("any", {"x": x}), x * 2)
+    assert (len(tried), len(recordings)) == (1, 0)

@@ -1,0 +1,115 @@
+"""What a device can hold, decided once at start.
+
+Owns the thresholds. Memory of the weights is counted, that of the work on them is estimated from
+SD 1.5 at 768 px in half precision.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from worker.engine.base.base_loading import LoadedBase
+
+GIB = 2**30
+
+# Beside the weights: whole decoding, decoding in tiles, one part of the model at a time.
+FULL_HEADROOM = int(3.5 * GIB)
+TILED_HEADROOM = 2 * GIB
+OFFLOAD_HEADROOM = int(1.2 * GIB)
+
+
+# Profiles in which parts of the model wait in main memory while they are not used.
+OFFLOADING = ("model_offload", "sequential_offload")
+# Those in which the autoencoder works in tiles.
+TILING = ("vae_tiling", "model_offload")
+
+# What a job usually is, and the smallest picture.
+USUAL_PIXELS = 512 * 512
+SMALL_PIXELS = 128 * 128
+
+# How many usual pictures go through the autoencoder at once. On a device with room it makes four in
+# 1.4 to 1.6 times less time than one by one; on a CPU it gains nothing (docs/benchmarks.md).
+CODED_TOGETHER = 4
+
+# On a CPU a row of 256 px or more uses all cores: in company it would only wait for the others.
+# Smaller rows leave cores idle between layers; measured in docs/benchmarks.md.
+CPU_ROWS = 4
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """Bytes and rows that an engine may use at once; whether it records the UNet's kernels.
+
+    `pixels_per_step` bounds the pixels of all rows that share a step, 0 for any number, and
+    `pixels_coded` those that are encoded or decoded together.
+    """
+
+    profile: str
+    rows_per_step: int
+    adapter_bytes: int
+    merged_bytes: int
+    cache_bytes: int
+    graphs: bool = False
+    pixels_per_step: int = 0
+    pixels_coded: int = 0
+
+    def rows_for(self, pixels: int) -> int:
+        """How many rows of so many pixels may share a step."""
+        if not self.pixels_per_step:
+            return self.rows_per_step
+        return max(1, min(self.rows_per_step, self.pixels_per_step // pixels))
+
+    def coded_together(self, pixels: int) -> int:
+        """How many rows of so many pixels may be encoded or decoded together."""
+        return max(1, min(self.rows_per_step, self.pixels_coded // pixels))
+
+
+def choose_limits(loaded: "LoadedBase") -> EngineLimits:
+    """The limits that fit this base, its profile and its device."""
+    if loaded.device.type != "cuda":
+        small = CPU_ROWS * SMALL_PIXELS
+        return EngineLimits("cpu", CPU_ROWS, GIB, GIB, GIB // 2, pixels_per_step=small)
+    total, profile = _memory(loaded.device), loaded.profile
+    spare = max(GIB // 2, total - _weights(loaded.pipeline)[0] - FULL_HEADROOM)
+    rows = 8 if profile == "full" and spare > 8 * GIB else 2 if profile == "full" else 1
+    coded = CODED_TOGETHER * USUAL_PIXELS if rows > CODED_TOGETHER else 0
+    return EngineLimits(
+        profile,
+        rows,
+        GIB,
+        spare // 2,
+        spare // 8,
+        graphs=profile == "full",
+        pixels_coded=coded,
+    )
+
+
+def settled_profile(pipeline: Any, device: torch.device, wanted: str) -> str:
+    """The profile that is wanted, or for `auto` the one that fits; `cpu` without a CUDA device."""
+    if device.type != "cuda":
+        return "cpu"
+    return choose_profile(_memory(device), *_weights(pipeline)) if wanted == "auto" else wanted
+
+
+def choose_profile(total_bytes: int, weight_bytes: int, largest_part_bytes: int) -> str:
+    """`full`, `vae_tiling`, `model_offload` or `sequential_offload`, by the device's memory."""
+    if total_bytes >= weight_bytes + FULL_HEADROOM:
+        return "full"
+    if total_bytes >= weight_bytes + TILED_HEADROOM:
+        return "vae_tiling"
+    if total_bytes >= largest_part_bytes + OFFLOAD_HEADROOM:
+        return "model_offload"
+    return "sequential_offload"
+
+
+def _memory(device: torch.device) -> int:
+    return int(torch.cuda.get_device_properties(device).total_memory)
+
+
+def _weights(pipeline: Any) -> tuple[int, int]:
+    """Bytes of all parts' weights, and of the largest part's."""
+    parts = [m for m in pipeline.components.values() if isinstance(m, torch.nn.Module)]
+    sizes = [sum(weight.nbytes for weight in part.parameters()) for part in parts]
+    return sum(sizes), max(sizes)

@@ -1,0 +1,145 @@
+"""Built parts on disk, and their use at run time.
+
+A part lies in a folder of its own, named by its key, with the key beside it. It is written under
+another name and renamed, so that what is found is whole. One that is not for these weights, this
+device or these versions has another name and is never looked at; one that fails is given up for
+this process, with a line in the log, and the usual way is taken. Belongs to the engine's thread.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from uuid import uuid4
+
+import structlog
+import torch
+
+from worker.engine.base.base_loading import LoadedBase
+from worker.engine.built.compiler import Compiler, Run
+from worker.engine.built.key import BuildKey, Shape, device_name, fingerprint, shapes_of
+from worker.engine.built.parts import DECODER, ENCODER, TEXTS, UNET
+from worker.engine.step.graphs import SIZES, filled_up
+
+# Under the data folder; the service itself never clears it.
+ENGINES = "engines"
+ENGINE, KEY = "engine.pt2", "key.json"
+
+# What is no fault of the built part: out of memory has its own ladder, a lost device its own end.
+NOT_ITS_FAULT = (torch.OutOfMemoryError, torch.AcceleratorError)
+
+logger = structlog.get_logger(__name__)
+
+
+class Shelf:
+    """The built parts of one loaded base. `name` says what computes where one of them is used."""
+
+    def __init__(self, folder: Path, loaded: LoadedBase, compiler: Compiler) -> None:
+        self.name = compiler.name
+        self._folder = folder
+        self._compiler = compiler
+        self._base = loaded.base.id
+        self._device = device_name(loaded.device)
+        # Now, while the weights are the base's own: later a LoRA may be merged into them.
+        self._weights = {part: fingerprint(module) for part, module in _modules(loaded).items()}
+        self._runs: dict[tuple[str, tuple[Shape, ...]], Run | None] = {}
+
+    def build(self, part: str, module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> bool:
+        """Build a part for inputs of these shapes, unless it is there; whether it was built now."""
+        key = self._key(part, shapes_of(inputs))
+        target = self._folder / key.digest
+        if self._is_whole(target, key):
+            return False
+        temporary = self._folder / f".{key.digest}.{uuid4().hex}"
+        temporary.mkdir(parents=True)
+        try:
+            self._compiler.build(module, inputs, temporary / ENGINE)
+            (temporary / KEY).write_text(key.text)
+            shutil.rmtree(target, ignore_errors=True)
+            temporary.replace(target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        self._runs.clear()
+        return True
+
+    def run(self, part: str, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...] | None:
+        """What the part makes of the inputs, each [N, ...]; None where no built one can.
+
+        A part that was built for a larger N is filled up with the last one's inputs.
+        """
+        count = inputs[0].shape[0]
+        for size in _sizes(count):
+            padded = inputs if size == count else [filled_up(x, size) for x in inputs]
+            output = self._run(part, padded)
+            if output is not None:
+                return tuple(x[:count] for x in output)
+        return None
+
+    def forget(self) -> int:
+        """Drop what is loaded and its memory, until it is asked for again; how many parts."""
+        loaded = [held for held, run in self._runs.items() if run is not None]
+        for held in loaded:
+            del self._runs[held]
+        return len(loaded)
+
+    def _run(self, part: str, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...] | None:
+        held = (part, shapes_of(inputs))
+        if held not in self._runs:
+            self._runs[held] = self._found(part, held[1])
+        run = self._runs[held]
+        if run is None:
+            return None
+        try:
+            output = run(*inputs)
+        except NOT_ITS_FAULT:
+            raise
+        except Exception as error:
+            self._give_up(held, error)
+            return None
+        return tuple(output)
+
+    def _found(self, part: str, shapes: tuple[Shape, ...]) -> Run | None:
+        if not self._folder.is_dir():
+            return None
+        key = self._key(part, shapes)
+        path = self._folder / key.digest
+        if not self._is_whole(path, key):
+            return None
+        try:
+            return self._compiler.load(path / ENGINE)
+        except NOT_ITS_FAULT:
+            raise
+        except Exception as error:
+            logger.warning("built engine not loaded", part=part, reason=str(error)[:500])
+            return None
+
+    def _give_up(self, held: tuple[str, tuple[Shape, ...]], error: Exception) -> None:
+        self._runs[held] = None
+        logger.warning("built engine failed", part=held[0], reason=str(error)[:500])
+
+    def _is_whole(self, path: Path, key: BuildKey) -> bool:
+        try:
+            return (path / ENGINE).is_file() and (path / KEY).read_text() == key.text
+        except OSError:
+            return False
+
+    def _key(self, part: str, shapes: tuple[Shape, ...]) -> BuildKey:
+        return BuildKey(
+            base=self._base,
+            part=part,
+            weights=self._weights[part],
+            device=self._device,
+            versions=self._compiler.versions,
+            shapes=shapes,
+        )
+
+
+def _sizes(count: int) -> Iterator[int]:
+    yield count
+    yield from (size for size in SIZES if size > count)
+
+
+def _modules(loaded: LoadedBase) -> Mapping[str, torch.nn.Module]:
+    pipeline = loaded.pipeline
+    found = {UNET: pipeline.unet, ENCODER: pipeline.vae, DECODER: pipeline.vae}
+    texts = {name: getattr(pipeline, name, None) for name in TEXTS}
+    return found | {name: module for name, module in texts.items() if module is not None}

@@ -1,0 +1,54 @@
+"""Which engine runs a base: step by step where its family allows it, else through diffusers."""
+
+from dataclasses import replace
+
+import structlog
+
+from shared.settings import Settings
+from worker.engine.base.base_loading import STEP_FAMILIES, LoadedBase
+from worker.engine.base.profiles import choose_limits
+from worker.engine.built.compiler import CannotBuild, tensorrt
+from worker.engine.built.engine_cache import ENGINES, Shelf
+from worker.engine.diffusers_engine import DiffusersEngine
+from worker.engine.interface import Engine
+from worker.engine.step.schedule import UnsupportedSchedule
+from worker.engine.step.step_engine import StepEngine
+
+logger = structlog.get_logger(__name__)
+
+
+def warm_engine(loaded: LoadedBase, settings: Settings) -> Engine:
+    """The engine for a loaded base. Raises UnsupportedSchedule where `step` cannot be had."""
+    if settings.engine == "diffusers" or not _is_known(loaded, settings.engine):
+        return DiffusersEngine(loaded, settings.lora_slots)
+    limits = choose_limits(loaded)
+    if limits.profile == "sequential_offload":
+        return DiffusersEngine(loaded, settings.lora_slots)
+    limits = replace(limits, graphs=limits.graphs and settings.cuda_graphs)
+    try:
+        return StepEngine(loaded, limits, find_shelf(loaded, settings))
+    except UnsupportedSchedule as error:
+        if settings.engine == "step":
+            raise
+        logger.warning("one picture at a time", reason=str(error))
+        return DiffusersEngine(loaded, settings.lora_slots)
+
+
+def find_shelf(loaded: LoadedBase, settings: Settings) -> Shelf | None:
+    """The engines that were built for this deployment, if any were and they can be used here."""
+    folder = settings.data_dir / ENGINES
+    if not settings.built_engines or not folder.is_dir():
+        return None
+    try:
+        return Shelf(folder, loaded, tensorrt())
+    except CannotBuild as error:
+        logger.warning("built engines not used", reason=str(error))
+        return None
+
+
+def _is_known(loaded: LoadedBase, wanted: str) -> bool:
+    if loaded.base.id in STEP_FAMILIES:
+        return True
+    if wanted == "step":
+        raise UnsupportedSchedule(f"the step engine does not know {loaded.base.label}")
+    return False

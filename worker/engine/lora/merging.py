@@ -1,0 +1,174 @@
+"""Merged mode: a set of LoRAs written into the weights, and the pristine weights put back.
+
+Owns which set is in place. The merged weights of a set are computed once from the pristine ones and
+kept as tensors beside them. Switching exchanges references, or, for recordings that read the base's
+own memory, copies values there and back: nothing is ever subtracted, and after `apply(())` the base
+is bit for bit what it was. Belongs to the engine's thread.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from worker.engine.lora.lora_file import PARTS, AdapterWeights
+from worker.engine.lora.residency import Residency, Switches
+
+AdapterSet = tuple[tuple[str, float], ...]
+"""(sha256, scale) of each LoRA of a job, in a fixed order."""
+
+LayerName = tuple[str, str]
+
+# Merging SD 1.5's attention anew takes half a second on a CPU; putting it into columns some ms.
+MANY = 8
+
+
+@dataclass(frozen=True)
+class MergedWeights:
+    """Every weight that one set changes."""
+
+    layers: dict[LayerName, torch.Tensor]
+    names: tuple[str, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(weight.nbytes for weight in self.layers.values())
+
+
+class WeightMerger:
+    """Puts sets of LoRAs into a pipeline's weights.
+
+    With `rewrites` they are copied into the base's own memory, as long as what has to be kept of
+    the base takes no more than `limit_bytes`.
+    """
+
+    def __init__(self, pipeline: Any, limit_bytes: int, rewrites: bool = False) -> None:
+        self._pipeline = pipeline
+        self._limit_bytes = limit_bytes
+        self._rewrites = rewrites
+        self._own: dict[LayerName, torch.Tensor] = {}
+        self._kept: dict[LayerName, torch.Tensor] = {}
+        self._in_place: AdapterSet = ()
+        self._is_rewritten = False
+        self._carried: Sequence[tuple[AdapterWeights, float]] = ()
+        self._changed: tuple[LayerName, ...] = ()
+        self.merged: Residency[MergedWeights] = Residency(limit_bytes)
+        self.switches = Switches()
+
+    @property
+    def in_place(self) -> AdapterSet:
+        """The set that the weights carry now."""
+        return self._in_place
+
+    @property
+    def is_at_home(self) -> bool:
+        """Whether every weight is where it was loaded, whatever its value."""
+        return not self._in_place or self._is_rewritten
+
+    def keeps_many(self, adapters: Sequence[AdapterWeights]) -> bool:
+        """Whether sets of this size are so small that many stay merged at once."""
+        size = sum(self._merged_bytes(weights) for weights in adapters)
+        return size * MANY <= self._limit_bytes
+
+    def _merged_bytes(self, weights: AdapterWeights) -> int:
+        names = ((part, layer) for part, pairs in weights.parts.items() for layer in pairs)
+        return sum(self._parameter(name).nbytes for name in names)
+
+    def pristine(self, name: LayerName) -> torch.Tensor | None:
+        """A layer's own weight, where another is in its place now."""
+        if not self._in_place:
+            return None
+        return (self._kept if self._is_rewritten else self._own).get(name)
+
+    def apply(self, wanted: AdapterSet, adapters: Sequence[tuple[AdapterWeights, float]]) -> None:
+        """Make the weights those of the base with these LoRAs and no others."""
+        if wanted == self._in_place:
+            return
+        self._restore()
+        if not wanted:
+            return
+        with self.switches.timed():
+            merged = self.merged.pin(wanted, lambda: self._merge(adapters))
+            try:
+                self._put(merged.layers)
+            except BaseException:
+                self.merged.unpin(wanted)
+                raise
+            self._changed, self._in_place = tuple(merged.layers), wanted
+        self._carried = adapters
+
+    def _put(self, layers: dict[LayerName, torch.Tensor]) -> None:
+        self._is_rewritten = self._rewrites and self._keep(layers)
+        if self._is_rewritten:
+            _copy(layers, self._own)
+            return
+        for name, weight in layers.items():
+            self._parameter(name).data = weight
+
+    def _keep(self, layers: Iterable[LayerName]) -> bool:
+        """Copy what of the base is about to be overwritten; False where that would be too much."""
+        new = [name for name in layers if name not in self._kept]
+        size = sum(self._own[name].nbytes for name in [*self._kept, *new])
+        if size > self._limit_bytes:
+            return False
+        copies = {name: self._own[name].clone() for name in new}
+        self._kept |= copies
+        return True
+
+    def drop_unused(self) -> int:
+        """Let go of merged weights that are not in place, and of what is kept of the base while it
+        is itself; how many bytes that freed.
+        """
+        freed = self.merged.drop_unused()
+        if not self._in_place:
+            freed += sum(weight.nbytes for weight in self._kept.values())
+            self._kept.clear()
+        return freed
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Whatever is applied in the block, afterwards the weights are those of before."""
+        wanted, adapters = self._in_place, self._carried
+        try:
+            yield
+        finally:
+            self.apply(wanted, adapters)
+
+    def _restore(self) -> None:
+        if self._is_rewritten:
+            _copy({name: self._kept[name] for name in self._changed}, self._own)
+        else:
+            for name in self._changed:
+                self._parameter(name).data = self._own[name]
+        self._is_rewritten = False
+        if self._in_place:
+            self.merged.unpin(self._in_place)
+        self._changed, self._in_place, self._carried = (), (), ()
+
+    def _merge(self, adapters: Sequence[tuple[AdapterWeights, float]]) -> MergedWeights:
+        layers: dict[LayerName, torch.Tensor] = {}
+        for weights, scale in adapters:
+            for part in PARTS:
+                for layer, pair in weights.parts.get(part, {}).items():
+                    name = (part, layer)
+                    base = self._own.setdefault(name, self._parameter(name).data)
+                    change = pair.delta(base) * scale
+                    layers[name] = layers.get(name, base.float()) + change
+        merged = {name: self._like_base(name, w) for name, w in layers.items()}
+        return MergedWeights(merged, tuple(weights.name for weights, _ in adapters))
+
+    def _like_base(self, name: LayerName, weight: torch.Tensor) -> torch.Tensor:
+        base = self._own[name]
+        return torch.empty_like(base).copy_(weight)
+
+    def _parameter(self, name: LayerName) -> torch.nn.Parameter:
+        part, layer = name
+        weight: torch.nn.Parameter = getattr(self._pipeline, part).get_submodule(layer).weight
+        return weight
+
+
+def _copy(values: Mapping[LayerName, torch.Tensor], into: Mapping[LayerName, torch.Tensor]) -> None:
+    """All in a few kernels: one by one, hundreds of layers would take as long again."""
+    torch._foreach_copy_([into[name] for name in values], list(values.values()))

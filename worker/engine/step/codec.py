@@ -1,0 +1,146 @@
+"""Pixels to latents and back, and what the autoencoder loses on the way.
+
+Owns the autoencoder's calls, the cache of what it said of a source, and tiling. A source is encoded
+once per size: another strength, seed or LoRA finds its moments here.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import torch
+from diffusers import AutoencoderTiny
+from diffusers.utils.torch_utils import randn_tensor
+
+from worker.engine.base.base_loading import layout_of
+from worker.engine.base.offload_slot import Parking
+from worker.engine.built.parts import DECODER, ENCODER, Decoder, Encoder
+from worker.engine.built.use import Parts
+from worker.engine.interface import Pixels
+from worker.engine.lora.residency import Residency
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What the encoder says of a picture: mean and, for a sampling one, deviation [1, C, h, w]."""
+
+    mean: torch.Tensor
+    deviation: torch.Tensor | None
+    reconstruction: torch.Tensor | None
+
+    @property
+    def size_bytes(self) -> int:
+        parts = (self.mean, self.deviation, self.reconstruction)
+        return sum(part.nbytes for part in parts if part is not None)
+
+    def draw(self, generator: torch.Generator) -> torch.Tensor:
+        """One sample of the posterior, drawn as diffusers' `DiagonalGaussianDistribution` does."""
+        if self.deviation is None:
+            return self.mean
+        noise: torch.Tensor = randn_tensor(
+            self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype
+        )
+        return self.mean + self.deviation * noise
+
+
+class Codec:
+    """The autoencoder of one pipeline. Belongs to the engine's thread."""
+
+    def __init__(self, pipeline: Any, device: torch.device, cache_bytes: int, parts: Parts) -> None:
+        self._vae = pipeline.vae
+        self._encoder, self._decoder = Encoder(self._vae), Decoder(self._vae)
+        self._parts = parts
+        self._is_tiled = False
+        self.parking = Parking([self._vae], device)
+        # SDXL's first autoencoder overflows in half precision and says so in its configuration;
+        # diffusers reads the same where the configuration of another family says nothing.
+        is_xl = getattr(pipeline, "text_encoder_2", None) is not None
+        if is_xl and getattr(self._vae.config, "force_upcast", False):
+            self._vae.to(torch.float32)
+        self._dtype = self._vae.dtype
+        self._layout = layout_of("vae", device)
+        self._scaling = float(self._vae.config.scaling_factor)
+        self._cache: Residency[Moments] = Residency(cache_bytes)
+
+    def moments(self, sources: Mapping[str, torch.Tensor], faithful: bool) -> dict[str, Moments]:
+        """What the encoder says of each source [1, 3, H, W] in -1..1, all of one size, by its name;
+        with D(E(x)) where asked for. Equal names have equal pixels.
+        """
+        keys = {name: (name, tuple(source.shape), faithful) for name, source in sources.items()}
+        cached = set(self._cache.keys())
+        known = [name for name, key in keys.items() if key in cached]
+        new = [name for name, key in keys.items() if key not in cached]
+        with ExitStack() as held:
+
+            def hold(name: str, fresh: Moments | None = None) -> Moments:
+                found = self._cache.pin(keys[name], lambda: _required(fresh))
+                held.callback(self._cache.unpin, keys[name])
+                return found
+
+            # What is known is held before what is new can take its place in the cache.
+            found = {name: hold(name) for name in known}
+            batch = self._encode([sources[name] for name in new], faithful) if new else []
+            return found | {name: hold(name, one) for name, one in zip(new, batch, strict=True)}
+
+    def latents(self, moments: Moments, generator: torch.Generator) -> torch.Tensor:
+        """Scaled latents, as the UNet sees them."""
+        return moments.draw(generator) * self._scaling
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """[N, C, h, w] scaled latents to [N, 3, H, W] in -1..1."""
+        return self._decode_raw(latents / self._scaling)
+
+    def forget(self) -> int:
+        """Drop the cache; how many bytes that freed."""
+        return self._cache.drop_unused()
+
+    def tile(self, enabled: bool) -> bool:
+        """Decode in tiles, or whole again; False where the autoencoder cannot."""
+        if isinstance(self._vae, AutoencoderTiny):
+            return False  # its tiles are right for one configuration only, and it needs little
+        switch = getattr(self._vae, "enable_tiling" if enabled else "disable_tiling", None)
+        if switch is None:
+            return False
+        switch()
+        self._is_tiled = enabled
+        return True
+
+    def _encode(self, sources: Sequence[torch.Tensor], faithful: bool) -> list[Moments]:
+        encoded = self._computed(ENCODER, self._encoder, torch.cat(list(sources)))
+        mean, deviation = encoded[0], encoded[1] if len(encoded) > 1 else None
+        reconstruction = self._decode_raw(mean) if faithful else None
+        parts = (mean, deviation, reconstruction)
+        return [Moments(*(_row(part, i) for part in parts)) for i in range(len(sources))]  # type: ignore[arg-type]
+
+    def _decode_raw(self, latents: torch.Tensor) -> torch.Tensor:
+        return self._computed(DECODER, self._decoder, latents)[0]
+
+    def _computed(
+        self, part: str, usual: torch.nn.Module, tensor: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        tensor = tensor.to(self._dtype).contiguous(memory_format=self._layout)
+        # Tiles are for want of memory, which a part that was built for the whole does not mend.
+        output = self._parts.built(part, [tensor], allowed=not self._is_tiled)
+        if output is not None:
+            return output
+        with self.parking.present():
+            return usual(tensor)  # type: ignore[no-any-return]
+
+
+def _required(moments: Moments | None) -> Moments:
+    assert moments is not None
+    return moments
+
+
+def _row(batch: torch.Tensor | None, index: int) -> torch.Tensor | None:
+    """One row of a batch, in memory of its own, so that it does not keep the others there."""
+    if batch is None or batch.shape[0] == 1:
+        return batch
+    return batch[index : index + 1].clone()
+
+
+def source_key(pixels: Pixels) -> str:
+    """A name for a picture's content."""
+    return sha256(pixels.tobytes()).hexdigest()

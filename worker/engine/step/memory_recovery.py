@@ -1,0 +1,55 @@
+"""What the step engine can give up when memory runs out, and how it takes it back."""
+
+from worker.engine.base.profiles import OFFLOADING, TILING
+from worker.engine.lora.lora_file import AdapterWeights
+from worker.engine.lora.residency import Residency
+from worker.engine.step.units import Units
+
+
+class UnitsRelief:
+    """The rungs of the ladder for one pipeline."""
+
+    def __init__(self, units: Units, adapters: Residency[AdapterWeights], profile: str) -> None:
+        self._units = units
+        self._adapters = adapters
+        self._tiles = profile in TILING
+        self._parks = profile in OFFLOADING
+        self.restore()
+
+    def evict_adapters(self) -> bool:
+        """Drop every merged LoRA, cached source, recording and built part that no job holds, and on
+        a CPU, whose memory they are in, the LoRAs that were read.
+        """
+        graphs = self._units.denoiser.graphs
+        caches = [
+            self._units.merger.drop_unused,
+            self._units.codec.forget,
+            graphs.forget if graphs is not None else lambda: 0,
+            self._units.parts.forget,
+        ]
+        if self._units.is_on_cpu:
+            caches.append(self._adapters.drop_unused)
+        return sum(drop() for drop in caches) > 0
+
+    def tile(self) -> bool:
+        """Decode in tiles."""
+        return not self._tiles and self._units.codec.tile(True)
+
+    def offload(self) -> bool:
+        """Keep autoencoder and text encoders off the device while they are not used."""
+        parked = [self._units.codec.parking.park(), self._units.prompts.parking.park()]
+        return any(parked)
+
+    def restore(self) -> None:
+        """Back to what the profile is, and forget what was encoded in tiles.
+
+        Raises torch.OutOfMemoryError, with nothing changed but what had room, where what waits in
+        main memory cannot come back.
+        """
+        for parking in (self._units.codec.parking, self._units.prompts.parking):
+            if self._parks:
+                parking.park()
+            else:
+                parking.unpark()
+        self._units.codec.forget()
+        self._units.codec.tile(self._tiles)

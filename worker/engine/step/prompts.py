@@ -1,0 +1,105 @@
+"""Prompts to what the UNet attends to, kept by text and by the LoRAs in the text encoders.
+
+Owns the cache. The encoding itself is the pipeline's own `encode_prompt`.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from worker.engine.base.offload_slot import Parking
+from worker.engine.built.parts import TEXTS
+from worker.engine.built.use import Parts
+from worker.engine.built.words import built_words
+
+KEPT = 256
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What conditions one row: embeddings [1 or 2, tokens, width], negative first under guidance.
+
+    `added` holds what SDXL wants beside them, each [1 or 2, ...] in the same order.
+    """
+
+    embeddings: torch.Tensor
+    added: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def evaluations(self) -> int:
+        """UNet evaluations that a step of this row takes: two under guidance."""
+        return int(self.embeddings.shape[0])
+
+
+class PromptEncoder:
+    """Encodes for one pipeline. Belongs to the engine's thread."""
+
+    def __init__(self, pipeline: Any, device: torch.device, parts: Parts) -> None:
+        self._pipeline = pipeline
+        self._parts = parts
+        self._device = device
+        encoders = [getattr(pipeline, name, None) for name in TEXTS]
+        self._is_xl = encoders[1] is not None
+        self.parking = Parking([encoder for encoder in encoders if encoder is not None], device)
+        self._kept: OrderedDict[tuple[object, ...], Condition] = OrderedDict()
+
+    def condition(
+        self,
+        prompt: str,
+        negative_prompt: str,
+        guided: bool,
+        adapters: tuple[object, ...],
+        size: tuple[int, int],
+    ) -> Condition:
+        """The condition of a row; `size` is the picture's (width, height) in pixels."""
+        negative = negative_prompt if guided else ""
+        key = (prompt, negative, guided, adapters, size if self._is_xl else ())
+        if key not in self._kept:
+            with built_words(self._pipeline, self._parts, allowed=not adapters):
+                self._kept[key] = self._encode(prompt, negative_prompt, guided, size)
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def _encode(
+        self, prompt: str, negative_prompt: str, guided: bool, size: tuple[int, int]
+    ) -> Condition:
+        with self.parking.present():
+            answer = self._pipeline.encode_prompt(
+                prompt=prompt,
+                device=self._device,
+                num_images_per_prompt=1,
+                do_classifier_free_guidance=guided,
+                negative_prompt=negative_prompt or None,
+            )
+        embeddings = _stacked(answer[0], answer[1], guided)
+        if not self._is_xl:
+            return Condition(embeddings)
+        pooled = _stacked(answer[2], answer[3], guided)
+        time_ids = self._time_ids(guided, size, pooled)
+        return Condition(embeddings, {"text_embeds": pooled, "time_ids": time_ids})
+
+    def _time_ids(self, guided: bool, size: tuple[int, int], pooled: torch.Tensor) -> torch.Tensor:
+        """SDXL's sizes: original, crop and target, all of the whole picture."""
+        whole = (size[1], size[0])
+        config = getattr(self._pipeline.text_encoder_2.config, "projection_dim", None)
+        positive, negative = self._pipeline._get_add_time_ids(
+            whole,
+            (0, 0),
+            whole,
+            6.0,
+            2.5,
+            whole,
+            (0, 0),
+            whole,
+            dtype=pooled.dtype,
+            text_encoder_projection_dim=config or int(pooled.shape[-1]),
+        )
+        return _stacked(positive, negative, guided).to(self._device)
+
+
+def _stacked(positive: torch.Tensor, negative: torch.Tensor, guided: bool) -> torch.Tensor:
+    return torch.cat([negative, positive]) if guided else positive

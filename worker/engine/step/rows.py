@@ -1,0 +1,132 @@
+"""One picture on its way through the step engine.
+
+Owns a row's state between units of work. Knows nothing of how the units are done.
+"""
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from enum import IntEnum, auto
+from typing import Any
+
+import torch
+
+from worker.engine.interface import (
+    EngineEvent,
+    EngineJob,
+    EngineResult,
+    OnEvent,
+    Pixels,
+    Urgency,
+)
+from worker.engine.lora.lora_file import AdapterWeights
+from worker.engine.lora.merging import AdapterSet
+from worker.engine.pixels import SIDE_MULTIPLE
+from worker.engine.step.prompts import Condition
+from worker.engine.step.schedule import StepPlan
+
+
+class Unit(IntEnum):
+    """What a row needs next, in the order of its life."""
+
+    ENCODE = auto()
+    STEP = auto()
+    DECODE = auto()
+
+
+@dataclass(eq=False)
+class Row:
+    """A job, or a job's preview, in the engine. Latents are [1, C, h, w].
+
+    `adapters` settles when the LoRA files are read; until then the row is not ready. A job's
+    preview shares the job's adapters and does not own them. `told` and `steps_told` are what its
+    owner has heard, `company` is with how many it fits the device where that was found out.
+    `is_among_its_like` is whether, when it is encoded, all that step have its LoRAs.
+    """
+
+    job: EngineJob
+    pixels: Pixels
+    on_event: OnEvent | None
+    future: "Future[EngineResult]"
+    adapters: "Future[list[AdapterWeights]]"
+    urgency: Urgency
+    owns_adapters: bool = True
+    arrived: int = 0
+    unit: Unit = Unit.ENCODE
+    told: Unit | None = None
+    step: int = 0
+    steps_told: int = 0
+    company: int | None = None
+    plan: StepPlan | None = None
+    source: torch.Tensor | None = None
+    padded: torch.Tensor | None = None
+    reconstruction: torch.Tensor | None = None
+    latents: torch.Tensor | None = None
+    previous: torch.Tensor | None = None
+    condition: Condition | None = None
+    finished: Pixels | None = None
+    pooled: bool = False
+    is_among_its_like: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+    degraded: list[str] = field(default_factory=list)
+    ran_by: dict[str, set[str]] = field(default_factory=dict)
+
+    @property
+    def is_ready(self) -> bool:
+        return self.adapters.done()
+
+    @property
+    def steps_next(self) -> bool:
+        return self.unit is Unit.STEP
+
+    @property
+    def total_steps(self) -> int:
+        return len(self.plan) if self.plan is not None else 0
+
+    @property
+    def adapter_set(self) -> AdapterSet:
+        return tuple((entry.sha256, scale) for entry, scale in self.job.loras)
+
+    @property
+    def bucket(self) -> tuple[Any, ...]:
+        """What rows must share to be worked on together: the kind of work, the size, with how many
+        they fit, and for a step in merged mode the LoRAs.
+
+        Rows whose LoRAs are in the column pool, or who have none, share steps whatever the LoRA.
+        A deterministic row is alone: sums in a larger batch are added in another order.
+        """
+        if self.job.deterministic:
+            return (self.unit, id(self))
+        cells = tuple(-(-side // SIDE_MULTIPLE) for side in self.pixels.shape[:2])
+        common = (self.unit, cells, self.company)
+        if self.unit is Unit.ENCODE:
+            return (*common, self.job.fidelity != "none")
+        if self.unit is Unit.DECODE or self.pooled or not self.adapter_set:
+            return common
+        return (*common, self.adapter_set)
+
+    def most_together(self, limit: int) -> int:
+        """How many may step together, this row included, where the engine allows `limit`."""
+        return limit if self.company is None else min(limit, self.company)
+
+    def tell(self, event: EngineEvent) -> None:
+        """Tell the row's owner, if it wants to know."""
+        if self.on_event is not None:
+            self.on_event(event)
+
+    def degrade(self, *codes: str) -> None:
+        """Remember what was given up for this row."""
+        self.degraded += [code for code in codes if code not in self.degraded]
+
+    def fit_among(self, count: int) -> None:
+        """From now on step with so many at the most, itself included."""
+        self.company = count
+        self.degrade("smaller_batch")
+
+    def restart(self, pixels: Pixels) -> None:
+        """Begin anew with other pixels. What was told stays told: progress never goes back."""
+        self.pixels, self.unit, self.step = pixels, Unit.ENCODE, 0
+        self.latents = self.previous = None
+
+    def spend(self, part: str, seconds: float) -> None:
+        """Add time to a part of the work."""
+        self.seconds[part] = self.seconds.get(part, 0.0) + seconds

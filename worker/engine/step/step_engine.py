@@ -1,0 +1,407 @@
+"""Many pictures on one device, one unit of work at a time.
+
+A unit encodes rows, executes one denoising step of several, or decodes some. Between units the
+engine looks at everything anew: arrivals, cancels, who goes first. So a preview waits for one unit
+at the most, on a CPU for one layer, and rows may differ in step index, strength, guidance, prompt
+and LoRA. Owns the device's thread; everything that touches the device runs there.
+"""
+
+import queue
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import structlog
+import torch
+
+from shared.errors import LeaseLost, OutOfMemory
+from shared.jobs import Stage
+from worker.engine.base.base_loading import LoadedBase
+from worker.engine.base.device_errors import translated
+from worker.engine.base.device_lost import DeviceLost, WeightsChanged
+from worker.engine.base.profiles import USUAL_PIXELS, EngineLimits
+from worker.engine.base.weights_guard import WeightsGuard
+from worker.engine.built.engine_cache import Shelf
+from worker.engine.interface import (
+    EngineJob,
+    EngineResult,
+    OnEvent,
+    Pixels,
+    PreviewReady,
+    StageStarted,
+    StepDone,
+    Urgency,
+)
+from worker.engine.lora.lora_file import AdapterWeights, read_adapter
+from worker.engine.lora.residency import Residency
+from worker.engine.pixels import PREVIEW_SIDE, scaled_to_side
+from worker.engine.preview_job import in_haste
+from worker.engine.step.interruption import Interruption
+from worker.engine.step.ladder import DoesNotFit, Ladder
+from worker.engine.step.memory_recovery import UnitsRelief
+from worker.engine.step.policy import companions, next_row
+from worker.engine.step.rows import Row, Unit
+from worker.engine.step.units import Units
+
+logger = structlog.get_logger(__name__)
+
+# A picture that does not fit is tried again with sides this much smaller, down to a least side.
+SHRINK = 0.75
+LEAST_SIDE = 128
+
+
+class StepEngine:
+    """Keeps one base warm and moves any number of pictures through it, step by step."""
+
+    def __init__(
+        self, loaded: LoadedBase, limits: EngineLimits, shelf: Shelf | None = None
+    ) -> None:
+        self.base = loaded.base.id
+        self.device = str(loaded.device)
+        self.profile = limits.profile
+        self.rows = limits.rows_for(USUAL_PIXELS)
+        self.small_rows = limits.rows_per_step
+        self._limits = limits
+        self._pipeline = loaded.pipeline
+        self.adapters: Residency[AdapterWeights] = Residency(limits.adapter_bytes)
+        self._units = Units(loaded, limits, shelf)
+        self._may_code_together = shelf is None  # built parts are for one picture
+        self._ladder = Ladder(UnitsRelief(self._units, self.adapters, limits.profile))
+        self._guard = WeightsGuard(self._pipeline, self._units.merger.pristine)
+        self._complaint: DeviceLost | None = None
+        if loaded.device.type == "cpu":
+            networks = (loaded.pipeline.unet, loaded.pipeline.vae)
+            self._interruption = Interruption(networks, self._let_previews_through)
+        self._rows: list[Row] = []
+        self._at_work: list[Row] = []
+        self._inbox: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
+        self._clock = 0
+        self._previews_in_a_row = 0
+        self._closing = False
+        self._door = threading.Lock()
+        self._readers = ThreadPoolExecutor(1, thread_name_prefix="lora")
+        self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: EngineJob, on_event: OnEvent) -> "Future[EngineResult]":
+        future: Future[EngineResult] = Future()
+        with self._door:
+            if self._closing:
+                future.set_exception(LeaseLost())
+                return future
+            reading = self._reading(job)
+            row = Row(job, job.pixels, on_event, future, reading, job.urgency)
+            if job.preview:
+                self._inbox.put(_preview_of(row, self.device))
+            self._inbox.put(row)
+        reading.add_done_callback(lambda _: self._inbox.put(None))
+        return future
+
+    def residency(self) -> dict[str, Any]:
+        """What is loaded where."""
+        counts = self.adapters.counts
+        return {
+            "base": "on_device",
+            "loras_in_ram": [weights.name for weights in self.adapters.items()],
+            "ram_bytes": self.adapters.size_bytes,
+            "hits": counts.hits,
+            "misses": counts.misses,
+            "evictions": counts.evictions,
+            "load_seconds": round(counts.load_seconds, 4),
+            **self._units.loras_on_device(),
+            "weight_checks": self._guard.rounds,
+        }
+
+    def complaint(self) -> DeviceLost | None:
+        return self._complaint
+
+    def forget_loras(self) -> None:
+        """Drop every LoRA that no job holds, so that the next job reads its own anew.
+
+        Only while nothing is in flight: it runs in the caller's thread.
+        """
+        self._units.forget_loras()
+        self.adapters.drop_unused()
+
+    def close(self) -> None:
+        with self._door:
+            self._closing = True
+            self._inbox.put(None)
+        self._thread.join()
+        self._readers.shutdown()
+
+    def _reading(self, job: EngineJob) -> "Future[list[AdapterWeights]]":
+        """The job's LoRAs; at once where none must be read, whatever others wait for."""
+        known = set(self.adapters.keys()) if job.loras else set()
+        if any(entry.sha256 not in known for entry, _ in job.loras):
+            return self._readers.submit(self._read_adapters, job)
+        held: Future[list[AdapterWeights]] = Future()
+        try:
+            held.set_result(self._read_adapters(job))
+        except BaseException as error:
+            held.set_exception(error)
+        return held
+
+    def _read_adapters(self, job: EngineJob) -> list[AdapterWeights]:
+        """Runs beside the engine's steps. Every adapter is pinned until the row has left."""
+        held: list[AdapterWeights] = []
+        try:
+            for entry, _ in job.loras:
+                read = partial(read_adapter, self._pipeline, entry)
+                held.append(self.adapters.pin(entry.sha256, read))
+        except BaseException:
+            for entry, _ in job.loras[: len(held)]:
+                self.adapters.unpin(entry.sha256)
+            raise
+        return held
+
+    def _loop(self) -> None:
+        with torch.inference_mode():
+            try:
+                while self._turn():
+                    pass
+            except BaseException as error:
+                logger.exception("the engine broke")
+                self._complain(DeviceLost(f"the engine broke: {error!r}"))
+                self._refuse_what_comes()
+
+    def _refuse_what_comes(self) -> None:
+        while not self._closing or not self._inbox.empty():
+            self._take(self._inbox.get())
+
+    def _turn(self) -> bool:
+        """One look around and one unit of work, or a wait for some; False at the end."""
+        if not self._admit():
+            return False
+        self._drop_stopped()
+        row = self._next_row()
+        if row is not None:
+            self._work(row)
+        if self._guard.is_due(idle=False):
+            self._check_weights()
+        return True
+
+    def _check_weights(self) -> None:
+        changed = self._guard.look()
+        if changed is not None:
+            self._complain(WeightsChanged(f"the base's weights have changed ({changed})"))
+
+    def _complain(self, complaint: DeviceLost) -> None:
+        """Whatever this engine would make is worth nothing: nobody gets it."""
+        self._complaint = self._complaint or complaint
+        logger.critical("no good pictures any more", reason=str(complaint), device=self.device)
+        for row in list(self._rows):
+            self._forsake(row, complaint)
+
+    def _forsake(self, row: Row, complaint: DeviceLost) -> None:
+        with suppress(BaseException):  # its future has the reason; what it holds dies with us
+            self._leave(row, complaint)
+
+    def _admit(self) -> bool:
+        """Take in what has arrived, waiting when there is nothing to do; False at the end."""
+        if self._closing and not self._rows and self._inbox.empty():
+            return False
+        if self._next_row() is None:
+            while self._inbox.empty() and self._guard.is_due(idle=True):
+                self._check_weights()
+            self._take(self._inbox.get())
+        self._take_arrivals()
+        return True
+
+    def _take_arrivals(self) -> None:
+        while not self._inbox.empty():
+            self._take(self._inbox.get())
+
+    def _let_previews_through(self) -> None:
+        """In the middle of a unit: previews that have arrived go first, as between two units."""
+        self._take_arrivals()
+        while (row := self._overtaking()) is not None:
+            with self._units.aside():
+                self._work(row)
+
+    def _overtaking(self) -> Row | None:
+        """The row that comes next, if it is a preview and not the one that is at work."""
+        self._drop_stopped(previews_only=True)
+        row = self._next_row()
+        if row is None or row in self._at_work or row.urgency is not Urgency.PREVIEW:
+            return None
+        return row
+
+    def _next_row(self) -> Row | None:
+        return next_row(self._rows, self._rows_with, self._previews_in_a_row)
+
+    def _rows_with(self, row: Row) -> int:
+        """How many rows may step together where this one does."""
+        if row.urgency is Urgency.PREVIEW and self._limits.pixels_per_step:
+            return 1  # company takes its time there
+        return row.most_together(self._limits.rows_for(_pixel_count(row)))
+
+    def _rows_coded_with(self, row: Row) -> int:
+        """How many rows may be encoded or decoded together where this one is."""
+        if row.urgency is Urgency.PREVIEW or not self._may_code_together:
+            return 1
+        return row.most_together(self._limits.coded_together(_pixel_count(row)))
+
+    def _take(self, row: Row | None) -> None:
+        if row is None:
+            return
+        row.arrived = self._clock
+        self._rows.append(row)
+        if self._complaint is not None:
+            self._forsake(row, self._complaint)
+
+    def _drop_stopped(self, previews_only: bool = False) -> None:
+        for row in list(self._rows):
+            if previews_only and (row.urgency is not Urgency.PREVIEW or row in self._at_work):
+                continue
+            try:
+                row.job.stop.check()
+            except BaseException as reason:
+                self._leave(row, reason)
+
+    def _work(self, row: Row) -> None:
+        self._clock += 1
+        is_preview = row.urgency is Urgency.PREVIEW
+        self._previews_in_a_row = self._previews_in_a_row + 1 if is_preview else 0
+        rows = [each for each in self._company(row) if self._begins(each)]
+        if not rows:
+            return
+        self._at_work += rows
+        try:
+            self._attempt(rows)
+        finally:
+            del self._at_work[-len(rows) :]
+        for each in rows:
+            if each.finished is not None:
+                self._finish(each, each.finished)
+
+    def _begins(self, row: Row) -> bool:
+        """Tell the row's owner what begins; a row that cannot go on or be heard of leaves."""
+        try:
+            row.adapters.result()
+            self._tell_stage(row)
+        except BaseException as error:
+            self._leave(row, error)
+            return False
+        return True
+
+    def _attempt(self, rows: Sequence[Row]) -> None:
+        """Do the rows' next unit; one that fails in company must not take the others with it."""
+        before = [(row, row.unit, row.step) for row in rows]
+        try:
+            self._ladder.climb(rows, self._unit)
+        except DoesNotFit as misfit:
+            self._shrink(misfit.row)
+        except BaseException as error:
+            if len(rows) == 1:
+                self._leave(rows[0], error)
+                return
+            for row, unit, step in before:
+                if (row.unit, row.step) == (unit, step) and row.finished is None:
+                    self._attempt([row])
+
+    def _company(self, row: Row) -> list[Row]:
+        steps = row.unit is Unit.STEP
+        limit = self._rows_with(row) if steps else self._rows_coded_with(row)
+        if limit == 1:
+            return [row]
+        buckets = [None if each in self._at_work else each.bucket for each in self._rows]
+        return companions(row, self._rows, buckets, limit)
+
+    def _unit(self, rows: list[Row]) -> None:
+        unit = rows[0].unit
+        if unit is Unit.ENCODE:
+            for row in rows:
+                row.is_among_its_like = self._is_among_its_like(row)
+            self._units.encode(rows)
+        elif unit is Unit.STEP:
+            self._units.step(rows)
+            for row in rows:
+                self._tell_step(row)
+        else:
+            for row, pixels in zip(rows, self._units.decode(rows), strict=True):
+                row.finished = pixels
+
+    def _is_among_its_like(self, row: Row) -> bool:
+        """Whether all jobs in flight have the LoRAs of this one, and none has them in columns.
+        Previews come and go.
+        """
+        jobs = [each for each in self._rows if each.urgency is not Urgency.PREVIEW]
+        others = [each for each in jobs if each.adapter_set != row.adapter_set or each.pooled]
+        return row in jobs and others in ([], [row])
+
+    def _tell_step(self, row: Row) -> None:
+        if row.step <= row.steps_told:
+            return  # done again in a smaller size
+        row.steps_told = row.step
+        try:
+            row.tell(StepDone(row.step, row.total_steps))
+        except BaseException as error:
+            # The step is done, for its company too: whoever cannot hear leaves before the next.
+            row.job.stop.stop(error)
+
+    def _tell_stage(self, row: Row) -> None:
+        if row.told is not None and row.told >= row.unit:
+            return
+        row.told = row.unit
+        if row.unit is Unit.ENCODE:
+            row.tell(StageStarted(Stage.LOADING))
+            row.tell(StageStarted(Stage.ENCODING))
+        elif row.unit is Unit.STEP:
+            row.tell(StageStarted(Stage.DENOISING))
+        elif row.unit is Unit.DECODE:
+            row.tell(StageStarted(Stage.DECODING))
+
+    def _finish(self, row: Row, pixels: Pixels) -> None:
+        self._release(row)
+        self._guard.count_picture()
+        ran_by = {part: "+".join(sorted(ways)) for part, ways in row.ran_by.items()}
+        row.future.set_result(EngineResult(pixels, tuple(row.degraded), row.seconds, ran_by))
+
+    def _leave(self, row: Row, reason: BaseException) -> None:
+        try:
+            self._release(row)
+        finally:
+            row.future.set_exception(translated(reason))
+
+    def _release(self, row: Row) -> None:
+        self._rows.remove(row)
+        self._units.leave(row)
+        if row.owns_adapters and row.adapters.done() and row.adapters.exception() is None:
+            for entry, _ in row.job.loras:
+                self.adapters.unpin(entry.sha256)
+
+    def _shrink(self, row: Row) -> None:
+        """Above the ladder: a smaller picture rather than none."""
+        side = round(max(row.pixels.shape[:2]) * SHRINK)
+        if side < LEAST_SIDE:
+            self._leave(row, OutOfMemory("the device cannot hold this picture"))
+            return
+        logger.warning("out of memory", gave_up="smaller_side", side=side)
+        row.restart(scaled_to_side(row.pixels, side))
+        row.degrade("smaller_side")
+
+
+def _pixel_count(row: Row) -> int:
+    height, width, _ = row.pixels.shape
+    return int(height * width)
+
+
+def _preview_of(row: Row, device: str) -> Row:
+    """A small row that goes first and whose result is an event of the large one."""
+    small = scaled_to_side(row.pixels, PREVIEW_SIDE)
+    job = in_haste(replace(row.job, pixels=small), device)
+    future: Future[EngineResult] = Future()
+    preview = Row(job, small, None, future, row.adapters, job.urgency, owns_adapters=False)
+
+    def show(done: "Future[EngineResult]") -> None:
+        if done.exception() is None:
+            row.seconds["preview"] = sum(done.result().seconds.values())
+            row.tell(PreviewReady(done.result().pixels))
+
+    future.add_done_callback(show)
+    return preview

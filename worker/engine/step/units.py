@@ -1,0 +1,292 @@
+"""The units of work of the step engine: encode rows, step them, decode them.
+
+Owns the order of tensor operations, which is that of diffusers' image-to-image pipelines. A unit
+changes its rows only when it has succeeded, so that it can be tried again. Belongs to the engine's
+thread.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from diffusers.utils.torch_utils import randn_tensor
+
+from worker.engine.base.base_loading import LoadedBase
+from worker.engine.base.profiles import USUAL_PIXELS, EngineLimits
+from worker.engine.built.engine_cache import Shelf
+from worker.engine.built.use import Parts
+from worker.engine.fidelity import apply_fidelity, crop_to, pad_to_multiple
+from worker.engine.interface import Pixels
+from worker.engine.lora.lora_file import AdapterWeights
+from worker.engine.lora.merging import WeightMerger
+from worker.engine.lora.slots import ColumnPool
+from worker.engine.pixels import SIDE_MULTIPLE, to_pixels, to_tensor
+from worker.engine.step.codec import Codec, source_key
+from worker.engine.step.denoiser import ADDED, Denoiser
+from worker.engine.step.graphs import record_on_cuda
+from worker.engine.step.prompts import Condition, PromptEncoder
+from worker.engine.step.rows import Row, Unit
+from worker.engine.step.schedule import Schedule
+
+
+class Units:
+    """What one warm pipeline can do for rows."""
+
+    def __init__(
+        self, loaded: LoadedBase, limits: EngineLimits, shelf: Shelf | None = None
+    ) -> None:
+        self.parts = Parts(shelf)
+        self._device, self._dtype = loaded.device, loaded.dtype
+        self._schedule = Schedule(loaded.pipeline.scheduler.config)
+        self.prompts = PromptEncoder(loaded.pipeline, loaded.device, self.parts)
+        self.codec = Codec(loaded.pipeline, loaded.device, limits.cache_bytes, self.parts)
+        self.merger = WeightMerger(loaded.pipeline, limits.merged_bytes, rewrites=limits.graphs)
+        unet: Any = loaded.pipeline.unet
+        self._columns = ColumnPool(unet)
+        # Rows that step alone are cheaper with their LoRAs in the weights, where these are at hand.
+        self._alone = limits.rows_for(USUAL_PIXELS) == 1
+        self._seconds_aside = 0.0
+        record = record_on_cuda() if limits.graphs else None
+        self.denoiser = Denoiser(unet, self._columns, loaded.autocast, record, self.parts)
+
+    @property
+    def is_on_cpu(self) -> bool:
+        return self._device.type == "cpu"
+
+    def loras_on_device(self) -> dict[str, Any]:
+        """What is ready for a step, and what putting it there has cost, for people to read."""
+        merged, columns = self.merger.merged, self._columns
+        switches = (self.merger.switches, columns.switches)
+        return {
+            "loras_on_device": [
+                *columns.names,
+                *("+".join(weights.names) for weights in merged.items()),
+            ],
+            "device_bytes": merged.size_bytes + columns.size_bytes,
+            "device_evictions": merged.counts.evictions,
+            "switches": sum(one.count for one in switches),
+            "switch_seconds": round(sum(one.seconds for one in switches), 4),
+        }
+
+    def forget_loras(self) -> None:
+        """Take everything off the device that no row holds."""
+        with torch.inference_mode():
+            self.merger.apply((), [])
+            self.merger.drop_unused()
+            self._columns.drop_unused()
+
+    def encode(self, rows: Sequence[Row]) -> None:
+        """Prompts, pictures and noise: afterwards the rows can step. All must share a bucket."""
+        with self._shared(rows, "encoding"):
+            sources = [to_tensor(row.pixels, self._device, self._dtype) for row in rows]
+            padded = [pad_to_multiple(source, SIDE_MULTIPLE) for source in sources]
+            names = [source_key(row.pixels) for row in rows]
+            faithful = rows[0].job.fidelity != "none"
+            moments = self.codec.moments(dict(zip(names, padded, strict=True)), faithful)
+        conditions = [self._condition(row, like) for row, like in zip(rows, padded, strict=True)]
+        with self._shared(rows, "encoding"):
+            plans = [self._schedule.plan(row.job.steps, row.job.strength) for row in rows]
+            latents = [
+                self._noised(row, moments[name], plan.start)
+                for row, name, plan in zip(rows, names, plans, strict=True)
+            ]
+        for i, row in enumerate(rows):
+            row.latents, row.plan, row.condition = latents[i], plans[i], conditions[i]
+            row.source, row.padded = sources[i], padded[i]
+            row.reconstruction = moments[names[i]].reconstruction
+            row.unit = Unit.STEP
+
+    def _condition(self, row: Row, padded: torch.Tensor) -> Condition:
+        with self._shared([row], "loading"):
+            self._put_adapters(row)
+        with self._shared([row], "encoding"):
+            height, width = padded.shape[-2:]
+            return self.prompts.condition(
+                row.job.prompt,
+                row.job.negative_prompt,
+                row.job.guidance_scale > 1,
+                self._text_adapters(row),
+                (width, height),
+            )
+
+    def step(self, rows: Sequence[Row]) -> None:
+        """One denoising step of every row; all must share a bucket."""
+        with self._shared(rows[:1], "loading"):
+            self._put_adapters(rows[0])
+        with self._shared(rows, "denoising"):
+            fresh = self._stepped(rows)
+        for row, (latents, data) in zip(rows, fresh, strict=True):
+            assert row.plan is not None
+            row.latents, row.previous = latents, data
+            row.step += 1
+            if row.step == len(row.plan):
+                row.unit = Unit.DECODE
+
+    def leave(self, row: Row) -> None:
+        """The row is gone: its columns may go to others."""
+        if row.pooled:
+            row.pooled = False
+            for key, _ in row.adapter_set:
+                self._columns.release(key)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Units in the block may interrupt another one: it finds weights and gate as they were."""
+        plain, started = torch.autocast(self._device.type, enabled=False), self._now()
+        with plain, self._columns.aside(), self.merger.aside():
+            yield
+        self._seconds_aside += self._now() - started
+
+    def decode(self, rows: Sequence[Row]) -> list[Pixels]:
+        """The finished pictures, each exactly as large as its source. All must share a bucket."""
+        with self._shared(rows, "decoding"):
+            decoded = self.codec.decode(torch.cat([_required(row.latents) for row in rows]))
+            return [_finished(row, decoded[i : i + 1]) for i, row in enumerate(rows)]
+
+    def _now(self) -> float:
+        """A clock that stands still for a unit while another interrupts it."""
+        return time.perf_counter() - self._seconds_aside
+
+    @contextmanager
+    def _shared(self, rows: Sequence[Row], part: str) -> Iterator[None]:
+        """Work of several rows: each spends its share, and is told what computes it."""
+        started = self._now()
+        with self.parts.telling([row.ran_by for row in rows]):
+            yield
+        share = (self._now() - started) / len(rows)
+        for row in rows:
+            row.spend(part, share)
+
+    def _put_adapters(self, row: Row) -> None:
+        weights = row.adapters.result()
+        if row.unit is Unit.ENCODE and not row.pooled:
+            row.pooled = self._take_columns(row, weights)
+        if row.pooled:
+            self.merger.apply((), [])
+            return
+        scales = [scale for _, scale in row.job.loras]
+        self.merger.apply(row.adapter_set, list(zip(weights, scales, strict=True)))
+
+    def _take_columns(self, row: Row, weights: Sequence[AdapterWeights]) -> bool:
+        pool, held = self._columns, list[str]()
+        if not weights or not pool.can_carry(weights):
+            return False
+        # Whether columns are free depends on the company.
+        if row.job.deterministic:
+            return False
+        # In the weights a LoRA costs nothing, where its company has no other.
+        if (self._alone or row.is_among_its_like) and self.merger.keeps_many(weights):
+            return False
+        try:
+            for (key, _), one in zip(row.adapter_set, weights, strict=True):
+                if pool.hold(key, one):
+                    held.append(key)
+        finally:
+            if len(held) < len(weights):
+                for key in held:
+                    pool.release(key)
+        return len(held) == len(weights)
+
+    def _text_adapters(self, row: Row) -> tuple[object, ...]:
+        """The part of the row's LoRAs that reaches the text encoders; a key for the cache."""
+        touches = [any(p != "unet" for p in weights.parts) for weights in row.adapters.result()]
+        return tuple(one for one, yes in zip(row.adapter_set, touches, strict=True) if yes)
+
+    def _noised(self, row: Row, moments: Any, start: tuple[float, float]) -> torch.Tensor:
+        # The order of draws is diffusers': the posterior's sample, then the noise.
+        generator = torch.Generator("cpu").manual_seed(row.job.seed)
+        latents = self.codec.latents(moments, generator).to(self._dtype)
+        noise: torch.Tensor = randn_tensor(
+            latents.shape, generator=generator, device=self._device, dtype=self._dtype
+        )
+        return (start[0] * latents + start[1] * noise).contiguous(memory_format=torch.channels_last)
+
+    def _stepped(self, rows: Sequence[Row]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        latents = torch.cat([_required(row.latents) for row in rows])
+        output = self._guided(rows, latents).float()
+        sample = latents.float()
+        previous = torch.cat([_previous(row) for row in rows])
+        p, q, a, b, c = self._coefficients(rows)
+        data = p * sample + q * output
+        stepped = (a * sample + b * data + c * previous).to(self._dtype)
+        return [(stepped[i : i + 1], data[i : i + 1]) for i in range(len(rows))]
+
+    def _guided(self, rows: Sequence[Row], latents: torch.Tensor) -> torch.Tensor:
+        """The model's output for every row, guidance applied: [rows, C, h, w]."""
+        owner, negative, positive = _evaluations(rows)
+        conditions = [row.condition for row in rows if row.condition is not None]
+        timesteps = [_plan(row).timesteps[row.step] for row in rows]
+        inputs = {
+            "sample": latents[owner],
+            "timestep": torch.tensor([timesteps[i] for i in owner], device=self._device),
+            "embeddings": torch.cat([condition.embeddings for condition in conditions]),
+        }
+        for name in conditions[0].added:
+            inputs[ADDED + name] = torch.cat([condition.added[name] for condition in conditions])
+        sets = [rows[i].adapter_set if rows[i].pooled else () for i in owner]
+        output = self.denoiser(
+            inputs,
+            sets,
+            weights_are_pristine=self.merger.in_place == (),
+            weights_are_at_home=self.merger.is_at_home,
+        )
+        if negative == positive:
+            return output
+        scale = self._column([row.job.guidance_scale for row in rows]).to(self._dtype)
+        without = output[negative]
+        return without + scale * (output[positive] - without)
+
+    def _coefficients(self, rows: Sequence[Row]) -> tuple[torch.Tensor, ...]:
+        table = torch.tensor(
+            [_plan(row).table[row.step].tolist() for row in rows],
+            dtype=torch.float32,
+            device=self._device,
+        )
+        return tuple(table[:, i].view(-1, 1, 1, 1) for i in range(table.shape[1]))
+
+    def _column(self, values: list[float]) -> torch.Tensor:
+        return torch.tensor(values, device=self._device).view(-1, 1, 1, 1)
+
+
+def _finished(row: Row, decoded: torch.Tensor) -> Pixels:
+    assert row.padded is not None
+    assert row.source is not None
+    decoded = decoded.to(row.padded.dtype)
+    if row.reconstruction is not None:
+        lost = row.reconstruction.to(row.padded.dtype)
+        decoded = apply_fidelity(row.job.fidelity, row.padded, decoded, lost)
+    return to_pixels(crop_to(decoded, row.source))
+
+
+def _evaluations(rows: Sequence[Row]) -> tuple[list[int], list[int], list[int]]:
+    """For each UNet evaluation its row; for each row its negative and positive evaluation.
+
+    A row without guidance has one evaluation, which is both.
+    """
+    owner: list[int] = []
+    negative, positive = [], []
+    for index, row in enumerate(rows):
+        assert row.condition is not None
+        count = row.condition.evaluations
+        negative.append(len(owner))
+        positive.append(len(owner) + count - 1)
+        owner += [index] * count
+    return owner, negative, positive
+
+
+def _plan(row: Row) -> Any:
+    assert row.plan is not None
+    return row.plan
+
+
+def _previous(row: Row) -> torch.Tensor:
+    if row.previous is not None:
+        return row.previous
+    return torch.zeros_like(_required(row.latents), dtype=torch.float32)
+
+
+def _required(tensor: torch.Tensor | None) -> torch.Tensor:
+    assert tensor is not None
+    return tensor

@@ -1,0 +1,82 @@
+"""An engine without a model, for tests of the fleet: true in steps and time, simple in pixels.
+
+Its picture is a function of source, seed and LoRAs alone, so that a checker can tell whether the
+bytes that were served are the right ones.
+"""
+
+import hashlib
+import time
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+
+from shared.jobs import Stage
+from shared.params import executed_steps
+from worker.engine.base.device_lost import DeviceLost
+from worker.engine.interface import (
+    EngineJob,
+    EngineResult,
+    OnEvent,
+    Pixels,
+    PreviewReady,
+    StageStarted,
+    StepDone,
+)
+from worker.engine.testing.faults import Faults
+from worker.engine.thread import EngineThread
+
+
+class FakeEngine:
+    """Takes `step_seconds` for every step and turns the picture into a recognisable other one."""
+
+    rows = small_rows = 1
+
+    def __init__(
+        self, base: str, step_seconds: float, device: str = "fake", faults: str = ""
+    ) -> None:
+        self.base = base
+        self.device = device
+        self.profile = "fake"
+        self._step_seconds = step_seconds
+        self._faults = Faults(faults)
+        self._thread = EngineThread(self._run)
+
+    def submit(self, job: EngineJob, on_event: OnEvent) -> "Future[EngineResult]":
+        return self._thread.submit(job, on_event)
+
+    def residency(self) -> dict[str, Any]:
+        return {"loras": []}
+
+    def complaint(self) -> DeviceLost | None:
+        return self._faults.complaint()
+
+    def close(self) -> None:
+        self._thread.close()
+
+    def _run(self, job: EngineJob, on_event: OnEvent) -> EngineResult:
+        started = time.perf_counter()
+        on_event(StageStarted(Stage.LOADING))
+        if job.preview:
+            on_event(PreviewReady(job.pixels[::4, ::4].copy()))
+        on_event(StageStarted(Stage.ENCODING))
+        on_event(StageStarted(Stage.DENOISING))
+        total = executed_steps(job.steps, job.strength)
+        for step in range(1, total + 1):
+            job.stop.check()
+            self._faults.step(job, step)
+            time.sleep(self._step_seconds)
+            self._faults.step_done(job, step)
+            on_event(StepDone(step, total))
+        job.stop.check()
+        on_event(StageStarted(Stage.DECODING))
+        seconds = {"denoising": time.perf_counter() - started}
+        return EngineResult(fake_picture(job), (), seconds)
+
+
+def fake_picture(job: EngineJob) -> Pixels:
+    """The one right answer of the fake engine for a job."""
+    names = ",".join(f"{lora.sha256}:{scale}" for lora, scale in job.loras)
+    digest = hashlib.sha256(f"{job.seed}|{names}|{job.strength}|{job.steps}".encode()).digest()
+    shade = np.frombuffer(digest[:3], dtype=np.uint8)
+    return np.asarray(255 - job.pixels, dtype=np.uint8) ^ shade
