@@ -24,7 +24,7 @@ from shared.settings import REPOSITORY, Settings
 from worker.engine import make_engine
 from worker.engine.interface import Engine, EngineJob
 from worker.guards.codes import CodeGuard
-from worker.guards.loading import load_guards
+from worker.guards.guard_loading import load_guards
 from worker.guards.marks import MarkGuard
 from worker.guards.panel import Comparison, Guards
 from worker.guards.text import TextGuard

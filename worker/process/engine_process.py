@@ -28,7 +28,7 @@ from shared.loras.catalog import Catalog
 from shared.settings import Settings
 from worker.engine import make_engine
 from worker.engine.interface import Engine
-from worker.guards.loading import load_guards
+from worker.guards.guard_loading import load_guards
 from worker.job.history import History
 from worker.job.leases import LeaseKeeper
 from worker.job.lora_choice import Chooser

@@ -11,7 +11,7 @@ import structlog
 from shared.errors import RetouchError
 from shared.ledger.redis_client import connect, translated_errors
 from shared.settings import Settings
-from worker.guards.loading import GuardUnavailable
+from worker.guards.guard_loading import GuardUnavailable
 from worker.process.devices import HeldDevice, devices_of
 from worker.process.engine_process import exits
 from worker.process.engine_process.device_leases import DeviceLeases

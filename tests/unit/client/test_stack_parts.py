@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from client.stack.child import Child, ChildSpec
+from client.stack.child_process import Child, ChildSpec
 from client.stack.lock import FolderLock
 from client.stack.plan import StackPlan, plan_parts
 from client.stack.ports import free_port, reachable_url, require_free
@@ -147,7 +147,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     # Given a process that starts a child the way the stack does
     code = (
         "import os, sys, time; from pathlib import Path;"
-        "from client.stack.child import Child, ChildSpec;"
+        "from client.stack.child_process import Child, ChildSpec;"
         f"child = Child(ChildSpec('c', 'C', [sys.executable, '-c', {STUBBORN!r}],"
         f" dict(os.environ), Path({str(tmp_path / 'c.log')!r})));"
         "child.start(); time.sleep(60)"

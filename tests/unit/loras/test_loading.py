@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import LoraChanged
 from shared.loras.check import check_file
-from shared.loras.loading import read_checked
+from shared.loras.checked_read import read_checked
 from tests.unit.loras.lora_files import tiny_specs, write_lora, write_raw
 
 

@@ -14,8 +14,8 @@ from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from safetensors.torch import load
 
 from shared.errors import LoraCorrupt
+from shared.loras.checked_read import read_checked
 from shared.loras.entry import LoraEntry
-from shared.loras.loading import read_checked
 from worker.engine.lora.lora_names import Tensors, in_module_names, in_peft_names, in_pipeline_names
 
 PARTS = ("unet", "text_encoder", "text_encoder_2")

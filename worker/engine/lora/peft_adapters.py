@@ -14,8 +14,8 @@ from typing import Any
 import structlog
 
 from shared.errors import LoraChanged, LoraCorrupt
+from shared.loras.checked_read import read_checked
 from shared.loras.entry import LoraEntry
-from shared.loras.loading import read_checked
 
 logger = structlog.get_logger(__name__)
 

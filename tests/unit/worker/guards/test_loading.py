@@ -8,8 +8,8 @@ import redis
 from shared.ledger.fleet import Fleet
 from shared.settings import Settings
 from tests.support.marked import photo, with_code
-from worker.guards import loading
-from worker.guards.loading import GuardUnavailable, load_guards
+from worker.guards import guard_loading as loading
+from worker.guards.guard_loading import GuardUnavailable, load_guards
 from worker.process.engine_process import exits
 from worker.process.starting import start_worker
 
