@@ -3,7 +3,7 @@
     python benchmarks/calibrate_damage.py FOLDER_OF_PHOTOS
 
 Damages training photos in known ways, fits a small classifier and one level estimate per kind, and
-writes worker/damage_calibration.json. Prints a confusion table over photos left out in turn.
+writes worker/job/damage_calibration.json. Prints a confusion table over photos left out in turn.
 """
 
 import argparse
@@ -26,7 +26,7 @@ SIDE = 448
 PER_KIND = 2
 RESIZED = ("lowres", "phone")
 NONE = "none"
-OUTPUT = Path(__file__).parent.parent / "worker" / "damage_calibration.json"
+OUTPUT = Path(__file__).parent.parent / "worker" / "job" / "damage_calibration.json"
 
 
 def examples(folder: Path, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

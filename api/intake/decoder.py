@@ -1,7 +1,7 @@
 """Child processes that decode uploads, at most as many as there are threads to use them.
 
-Owns their start, reuse, replacement and end. What they do is in decoder_child.py; a child that crashes,
-hangs or runs out of memory fails the one upload that did it.
+Owns their start, reuse, replacement and end. What they do is in decoder_child.py; a
+child that crashes, hangs or runs out of memory fails the one upload that did it.
 """
 
 import json

@@ -17,8 +17,8 @@ from shared.loras.sidecar import Sidecar
 from shared.params import LORA_NAME
 
 _MAX_EVIDENCE = 16
-# The schemes that a base's pipeline reads: for a UNet those of worker/engine/lora/lora_names.py, for a
-# transformer those of diffusers' own loader.
+# The schemes that a base's pipeline reads: for a UNet those of worker/engine/lora/lora_names.py,
+# for a transformer those of diffusers' own loader.
 _READ_FOR_UNETS = frozenset({"diffusers", "peft", "kohya", "comfy"})
 _READ = {SD3.id: frozenset({"diffusers"}), FLUX.id: frozenset({"diffusers", "kohya", "xlabs"})}
 _RELEASE_EN = f" To offer it anyway, add its sha256 to [released] in {LOCK_NAME}."

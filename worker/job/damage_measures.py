@@ -1,7 +1,7 @@
 """Numbers that tell what is wrong with a photo: noise, blockiness, sharpness of detail.
 
-Owns the measures. What they mean together is worker/job/damage.py's business. Pure numpy: the choice
-is made before anything is put on the device.
+Owns the measures. What they mean together is worker/job/damage.py's business. Pure numpy: the
+choice is made before anything is put on the device.
 """
 
 import numpy as np

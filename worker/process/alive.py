@@ -1,4 +1,4 @@
-"""`python -m worker.process.engine_process.alive`: whether a worker of this machine has a fresh heartbeat.
+"""`python -m worker.process.alive`: whether a worker of this machine has a fresh heartbeat.
 
 A container's health check: quick, without torch, and true only when jobs can be taken.
 """

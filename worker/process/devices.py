@@ -13,7 +13,7 @@ import structlog
 
 from shared.errors import RetouchError
 from shared.settings import Settings
-from worker.process.engine_process.device_leases import RENEW_SECONDS, DeviceLeases
+from worker.process.device_leases import RENEW_SECONDS, DeviceLeases
 
 logger = structlog.get_logger(__name__)
 

@@ -1,4 +1,7 @@
-"""`python -m worker.process.engine_child WORKER_ID PARENT_PID`: the engine process under its supervisor."""
+"""The engine process under its supervisor.
+
+    python -m worker.process.engine_child WORKER_ID PARENT_PID
+"""
 
 import signal
 import sys

@@ -1,7 +1,7 @@
 """Reads a LoRA file into plain low-rank pairs, whatever library wrote it.
 
-Names are brought into one form by worker/engine/lora/lora_names.py and diffusers' own converters. Knows
-nothing of devices or of where the pairs are applied.
+Names are brought into one form by worker/engine/lora/lora_names.py and diffusers' own converters.
+Knows nothing of devices or of where the pairs are applied.
 """
 
 import json

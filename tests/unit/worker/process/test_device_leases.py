@@ -3,7 +3,8 @@
 import time
 
 import redis
-from worker.process.engine_process.device_leases import DeviceLeases
+
+from worker.process.device_leases import DeviceLeases
 
 
 def test_two_holders_take_different_devices_and_a_third_gets_none(
