@@ -25,7 +25,8 @@ from benchmarks.likeness import in_words, least_psnr
 from benchmarks.peer_servers.pipeline import compute_as_the_worker
 from shared.loras.catalog import Catalog
 from shared.loras.entry import LoraEntry, LoraState
-from worker.engine.base.base_loading import LoadedBase, load_base
+from worker.engine.base.base_loading import load_base
+from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.base.profiles import choose_limits
 from worker.engine.fidelity import pad_to_multiple
 from worker.engine.interface import EngineJob, Pixels

@@ -27,7 +27,8 @@ from benchmarks.machine import describe_machine
 from benchmarks.mixed_loras import compare, make_loras
 from benchmarks.real_size import attention_layers, make_checkpoint
 from shared.loras.entry import LoraEntry
-from worker.engine.base.base_loading import LoadedBase, load_base
+from worker.engine.base.base_loading import load_base
+from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.base.profiles import choose_limits
 from worker.engine.built.use import Parts
 from worker.engine.interface import EngineJob, Pixels

@@ -15,7 +15,7 @@ import numpy as np
 from skimage import data
 
 from benchmarks.load import quantile
-from worker.engine.base.base_loading import LoadedBase
+from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.base.profiles import choose_limits
 from worker.engine.interface import EngineJob
 from worker.engine.pixels import scaled_to_side

@@ -21,8 +21,8 @@ from benchmarks.held_out import held_out_photos
 from shared.loras.catalog import Catalog
 from shared.loras.entry import LoraEntry, LoraState
 from shared.settings import REPOSITORY, Settings
-from worker.engine import make_engine
 from worker.engine.interface import Engine, EngineJob
+from worker.engine.make_engine import make_engine
 from worker.guards.codes import CodeGuard
 from worker.guards.guard_loading import load_guards
 from worker.guards.marks import MarkGuard

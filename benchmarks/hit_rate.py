@@ -3,9 +3,9 @@
     python -m benchmarks.hit_rate [--loras 200] [--room 20] [--requests 100000] [--exponent 1.0]
 
 The LRU is the worker's own (worker/engine/lora/residency.py), fed one request after the other. FIFO
-and the offline optimum (Belady's, which knows the future) see the same trace. All LoRAs have one size, so
-room is a number of LoRAs. Requests are drawn independently, which is a policy's hardest case: real
-callers repeat themselves.
+and the offline optimum (Belady's, which knows the future) see the same trace. All LoRAs have one
+size, so room is a number of LoRAs. Requests are drawn independently, which is a policy's
+hardest case: real callers repeat themselves.
 """
 
 import argparse

@@ -21,7 +21,8 @@ from benchmarks.likeness import in_words, least_psnr
 from benchmarks.real_size import write_lora
 from shared.loras.check import check_file
 from shared.loras.entry import LoraEntry
-from worker.engine.base.base_loading import LoadedBase, load_base
+from worker.engine.base.base_loading import load_base
+from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.base.profiles import choose_limits
 from worker.engine.interface import EngineJob, Pixels
 from worker.engine.pixels import scaled_to_side

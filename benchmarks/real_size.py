@@ -23,7 +23,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from shared.bases import BASES, SDXL
 from tests.support.checkpoints import letters, small_text, small_vae
 from tests.support.published_unets import PUBLISHED
-from worker.engine.base.base_loading import LoadedBase
+from worker.engine.base.loaded_base import LoadedBase
 
 # The same classes at sizes that a CPU steps in milliseconds.
 SMALL: dict[str, dict[str, Any]] = {

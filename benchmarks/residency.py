@@ -29,7 +29,7 @@ import transformers
 from benchmarks.real_size import make_base, write_lora
 from shared.loras.catalog import Catalog
 from shared.loras.entry import LoraEntry
-from worker.engine.base.base_loading import LoadedBase
+from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.base.profiles import choose_limits
 from worker.engine.interface import EngineJob, EngineResult
 from worker.engine.step.step_engine import StepEngine

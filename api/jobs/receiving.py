@@ -12,7 +12,7 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from api.access.keys import Caller
-from api.intake.images import Accepted
+from api.intake.accepted import Accepted
 from api.intake.upload import FILE_FIELD, Form, received_form
 from api.jobs.idempotency import checked_key
 from api.jobs.job_form import AUTO, JobForm, read_job_form

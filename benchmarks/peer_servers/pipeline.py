@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from worker.engine.base.base_loading import LoadedBase, load_base
+from worker.engine.base.base_loading import load_base
+from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.fidelity import crop_to, pad_to_multiple
 from worker.engine.pixels import to_pixels, to_tensor
 

@@ -16,9 +16,9 @@ import torch
 from shared.errors import OutOfMemory
 from shared.jobs import Stage
 from shared.params import executed_steps
-from worker.engine.base.base_loading import STEP_FAMILIES, LoadedBase
 from worker.engine.base.device_errors import translated
 from worker.engine.base.device_lost import DeviceLost
+from worker.engine.base.loaded_base import STEP_FAMILIES, LoadedBase
 from worker.engine.fidelity import apply_fidelity, crop_to, pad_to_multiple
 from worker.engine.interface import (
     EngineJob,

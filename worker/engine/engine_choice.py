@@ -5,7 +5,7 @@ from dataclasses import replace
 import structlog
 
 from shared.settings import Settings
-from worker.engine.base.base_loading import STEP_FAMILIES, LoadedBase
+from worker.engine.base.loaded_base import STEP_FAMILIES, LoadedBase
 from worker.engine.base.profiles import choose_limits
 from worker.engine.built.compiler import CannotBuild, tensorrt
 from worker.engine.built.engine_cache import ENGINES, Shelf

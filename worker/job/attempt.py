@@ -8,7 +8,7 @@ import queue
 import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import structlog
 
@@ -42,15 +42,13 @@ from worker.engine.interface import (
     Urgency,
 )
 from worker.guards.panel import Verdict
+from worker.job.attempt_parts import AttemptParts
 from worker.job.history import StageCosts
 from worker.job.leases import obey
+from worker.job.lora_choice import Chosen
 from worker.job.outputs import encode_preview, encode_result
 from worker.job.progress import ProgressTracker, Teller
 from worker.job.sources import load_source
-
-if TYPE_CHECKING:
-    from worker.job.lora_choice import Chosen
-    from worker.job.runner import Runner
 
 Answer = TypeVar("Answer")
 
@@ -64,8 +62,8 @@ STORE_PATIENCE_SECONDS = 600.0
 class Attempt:
     """Runs once, in one thread."""
 
-    def __init__(self, runner: "Runner", claim: Claim, stop: StopFlag) -> None:
-        self._runner = runner
+    def __init__(self, parts: AttemptParts, claim: Claim, stop: StopFlag) -> None:
+        self._parts = parts
         self._claim = claim
         self._stop = stop
         self._started = time.monotonic()
@@ -84,15 +82,15 @@ class Attempt:
     def work(self) -> None:
         """Raises a RetouchError, JobCanceled, LeaseLost, or the stop flag's other reasons."""
         spec = self._claim.spec
-        self._runner.probe.reached("started", self._claim)
-        discard_results_before(self._runner.blobs, spec.id, self._claim.epoch)
-        data = patiently(lambda: self._runner.blobs.get(spec.source.blob), self._stop)
+        self._parts.probe.reached("started", self._claim)
+        discard_results_before(self._parts.blobs, spec.id, self._claim.epoch)
+        data = patiently(lambda: self._parts.blobs.get(spec.source.blob), self._stop)
         pixels = load_source(data, spec.params)
-        self._runner.guards.check_input(pixels)
-        params, chosen = self._runner.chooser.settle(spec.params, pixels)
+        self._parts.guards.check_input(pixels)
+        params, chosen = self._parts.chooser.settle(spec.params, pixels)
         if params != spec.params:
             # Unlike progress, what the picture was made with must not be missing from the record.
-            store = self._runner.store
+            store = self._parts.store
             signal = patiently(lambda: store.report_params(self._claim, params), self._stop)
             obey(signal, self._stop)
         self.params = params
@@ -101,7 +99,7 @@ class Attempt:
         tracker = ProgressTracker(costs, megapixels, params.executed_steps)
         result = self._follow(engine_job(pixels, params, chosen, self._stop), tracker)
         checking = tracker.enter(Stage.CHECKING)
-        if self._runner.guards.look_at_results:
+        if self._parts.guards.look_at_results:
             self._report(checking)
         safety = self._check(pixels, result.pixels)
         self._save(result, safety, tracker)
@@ -112,11 +110,11 @@ class Attempt:
         teller = Teller(self._report)
 
         def on_event(event: EngineEvent) -> None:
-            self._runner.pulse.beat()
+            self._parts.pulse.beat()
             events.put(event)
 
-        with self._runner.pulse.expected():
-            future = self._runner.engine.submit(job, on_event)
+        with self._parts.pulse.expected():
+            future = self._parts.engine.submit(job, on_event)
             future.add_done_callback(lambda _: events.put(None))
             while (event := next_event(events, teller)) is not None:
                 self._on_event(event, tracker, teller)
@@ -133,31 +131,31 @@ class Attempt:
             teller.take(tracker.step(event.step))
 
     def _show(self, pixels: Pixels) -> None:
-        if not self._runner.guards.is_preview_safe(pixels):
+        if not self._parts.guards.is_preview_safe(pixels):
             return
         spec, (height, width) = self._claim.spec, pixels.shape[:2]
         blob = preview_blob(spec.id, self._claim.epoch)
         try:
-            self._runner.blobs.put(blob, encode_preview(pixels))
+            self._parts.blobs.put(blob, encode_preview(pixels))
         except RetouchError as error:
             logger.warning("preview not stored", job=spec.id, reason=str(error))
             return
         preview = Preview(blob=blob, width=width, height=height)
-        signal = self._tell(lambda: self._runner.store.report_preview(self._claim, preview))
+        signal = self._tell(lambda: self._parts.store.report_preview(self._claim, preview))
         if signal in (None, StepSignal.LOST):
-            self._runner.blobs.delete(blob)  # the ledger does not know of it
+            self._parts.blobs.delete(blob)  # the ledger does not know of it
         else:
-            discard_previews_before(self._runner.blobs, spec.id, self._claim.epoch)
+            discard_previews_before(self._parts.blobs, spec.id, self._claim.epoch)
 
     def _check(self, given: Pixels, output: Pixels) -> Safety:
         """Raises UnsafeOutput or WatermarkInOutput, and counts that against the LoRAs."""
         since = time.monotonic()
-        self.verdict = found = self._runner.guards.check_output(given, output)
+        self.verdict = found = self._parts.guards.check_output(given, output)
         self._seconds["checking"] = time.monotonic() - since
         if found.error is None:
             return found.safety
         loras, job_id = self.params.loras, self._claim.spec.id
-        strikes, why = self._runner.strikes, ", ".join(found.safety.flags)
+        strikes, why = self._parts.strikes, ", ".join(found.safety.flags)
         patiently(lambda: strikes.count(loras, job_id, why), self._stop)
         raise found.error("; ".join(found.details))
 
@@ -165,29 +163,29 @@ class Attempt:
         self._report(tracker.enter(Stage.SAVING))
         params = self.params
         since = time.monotonic()
-        data = self._runner.seal(encode_result(result.pixels, params), params.format)
+        data = self._parts.seal(encode_result(result.pixels, params), params.format)
         blob = result_blob(self._claim.spec.id, self._claim.epoch, params.format)
-        self._runner.probe.reached("encoded", self._claim)
-        patiently(lambda: self._runner.blobs.put(blob, data), self._stop)
+        self._parts.probe.reached("encoded", self._claim)
+        patiently(lambda: self._parts.blobs.put(blob, data), self._stop)
         self._seconds["saving"] = time.monotonic() - since
-        self._runner.probe.reached("stored", self._claim)
+        self._parts.probe.reached("stored", self._claim)
         record = described(result, params, data, blob, safety)
         self._commit(record, result, tracker.finish())
 
     def _commit(self, result: Result, made: EngineResult, progress: Progress) -> None:
         degraded = [Degraded(code=code) for code in made.degraded]
-        store, timings = self._runner.store, self.timings
+        store, timings = self._parts.store, self.timings
         # Asked until the ledger answers, whatever the stop flag says meanwhile: the lease may be
         # gone because this very commit was carried out and its answer got lost.
         outcome = patiently(lambda: store.commit(self._claim, result, progress, timings, degraded))
-        self._runner.probe.reached(outcome, self._claim)
+        self._parts.probe.reached(outcome, self._claim)
         if outcome != "committed":
-            self._runner.blobs.delete(result.blob)
+            self._parts.blobs.delete(result.blob)
             raise JobCanceled if outcome == "canceled" else LeaseLost
 
     def _costs(self) -> StageCosts:
         try:
-            return self._runner.history.costs()
+            return self._parts.history.costs()
         except RetouchError as error:
             logger.warning("history not read", reason=str(error))
             return StageCosts()
@@ -195,12 +193,12 @@ class Attempt:
     def _learn(self, tracker: ProgressTracker, megapixels: float, steps: int) -> None:
         spent = tracker.spent | own_seconds(self._seconds)
         try:
-            self._runner.history.learn(spent, megapixels, steps)
+            self._parts.history.learn(spent, megapixels, steps)
         except RetouchError as error:
             logger.warning("history not kept", reason=str(error))
 
     def _report(self, progress: Progress) -> None:
-        self._tell(lambda: self._runner.store.report_progress(self._claim, progress))
+        self._tell(lambda: self._parts.store.report_progress(self._claim, progress))
 
     def _tell(self, report: Callable[[], StepSignal]) -> StepSignal | None:
         # A store that is away must not stop a picture in the making: only the commit waits for it.
@@ -235,7 +233,7 @@ def own_seconds(parts: Mapping[str, float]) -> dict[Stage, float]:
     return own
 
 
-def engine_job(pixels: Pixels, params: JobParams, chosen: "Chosen", stop: StopFlag) -> EngineJob:
+def engine_job(pixels: Pixels, params: JobParams, chosen: Chosen, stop: StopFlag) -> EngineJob:
     """What the engine needs of settled parameters."""
     assert params.strength is not None
     assert params.guidance_scale is not None

@@ -1,8 +1,8 @@
 """Measures what is wrong with a photo and picks the LoRA that treats it.
 
 Owns what the measures mean and the words for it. How they are taken is
-worker/job/damage_measures.py's business; benchmarks/calibrate_damage.py made the numbers in damage_calibration.json from photos
-that were damaged in known ways.
+worker/job/damage_measures.py's business; benchmarks/calibrate_damage.py made the numbers in
+damage_calibration.json from photos that were damaged in known ways.
 """
 
 import json

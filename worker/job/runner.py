@@ -9,21 +9,13 @@ from uuid import uuid4
 
 import structlog
 
-from shared.blobs import BlobStore
 from shared.errors import InternalError, JobCanceled, LeaseLost, RetouchError
 from shared.jobs import Claim, Failure
-from shared.ledger.store import JobStore
-from shared.ledger.strikes import Strikes
 from worker.engine.base.device_lost import DeviceLost
-from worker.engine.interface import Engine, StopFlag
-from worker.guards.panel import Guards
+from worker.engine.interface import StopFlag
 from worker.job.attempt import Attempt, patiently
-from worker.job.history import History
+from worker.job.attempt_parts import AttemptParts
 from worker.job.leases import LeaseKeeper
-from worker.job.lora_choice import Chooser
-from worker.job.probe import Probe
-from worker.job.provenance import Seal, unsealed
-from worker.process.watchdog import Pulse
 
 logger = structlog.get_logger(__name__)
 
@@ -32,23 +24,13 @@ class Draining(BaseException):
     """Raised from the step callback when this worker is going down and gives its job back."""
 
 
-@dataclass(frozen=True)
-class Runner:
+@dataclass(frozen=True, kw_only=True)
+class Runner(AttemptParts):
     """Runs one claim at a time in whatever thread calls it; several threads may."""
 
     worker_id: str
-    engine: Engine
-    store: JobStore
-    blobs: BlobStore
-    history: History
-    chooser: Chooser
-    guards: Guards
-    strikes: Strikes
     leases: LeaseKeeper
-    pulse: Pulse
-    probe: Probe
     on_device_lost: Callable[[], None]
-    seal: Seal = unsealed
 
     def run_next(self) -> bool:
         """Claim the job whose turn it is and run it to its end; False when nothing waits.

@@ -17,8 +17,8 @@ from shared.ledger.leftovers import discard_attempt
 from shared.ledger.queue import Hints, make_celery
 from shared.ledger.store import JobStore, Reaped
 from shared.settings import Settings
+from worker.process import exits
 from worker.process.device_leases import DeviceLeases
-from worker.process.engine_process import exits
 
 logger = structlog.get_logger(__name__)
 

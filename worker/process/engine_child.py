@@ -1,6 +1,6 @@
 """The engine process under its supervisor.
 
-    python -m worker.process.engine_child WORKER_ID PARENT_PID
+python -m worker.process.engine_child WORKER_ID PARENT_PID
 """
 
 import signal

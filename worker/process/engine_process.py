@@ -26,8 +26,8 @@ from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
 from shared.settings import Settings
-from worker.engine import make_engine
 from worker.engine.interface import Engine
+from worker.engine.make_engine import make_engine
 from worker.guards.guard_loading import load_guards
 from worker.job.history import History
 from worker.job.leases import LeaseKeeper
@@ -35,13 +35,14 @@ from worker.job.lora_choice import Chooser
 from worker.job.preview_runner import PreviewServer
 from worker.job.probe import make_probe
 from worker.job.provenance import make_seal
+from worker.job.pulse import Pulse
 from worker.job.runner import Draining, Runner
 from worker.process.consumer import PatientConsumer
 from worker.process.devices import DeviceKeeper, HeldDevice, is_beside_a_gpu
 from worker.process.heartbeat import Heartbeat
 from worker.process.poller import Lookout
 from worker.process.tasks import register
-from worker.process.watchdog import CPU_PATIENCE, Pulse, Watchdog, exit_code
+from worker.process.watchdog import CPU_PATIENCE, Watchdog, exit_code
 
 logger = structlog.get_logger(__name__)
 

@@ -12,9 +12,9 @@ from shared.errors import RetouchError
 from shared.ledger.redis_client import connect, translated_errors
 from shared.settings import Settings
 from worker.guards.guard_loading import GuardUnavailable
+from worker.process import exits
 from worker.process.device_leases import DeviceLeases
 from worker.process.devices import HeldDevice, devices_of
-from worker.process.engine_process import exits
 
 logger = structlog.get_logger(__name__)
 

@@ -17,8 +17,8 @@ from uuid import uuid4
 import structlog
 
 from shared.settings import Settings
+from worker.process import exits
 from worker.process.child_reaper import Undertaker
-from worker.process.engine_process import exits
 
 logger = structlog.get_logger(__name__)
 

@@ -7,15 +7,14 @@ supervisor gives the jobs back and starts a new one.
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import structlog
 
 from shared.errors import RetouchError
 from worker.engine.base.device_lost import DeviceLost, WeightsChanged
-from worker.process.engine_process import exits
+from worker.job.pulse import Pulse
+from worker.process import exits
 
 logger = structlog.get_logger(__name__)
 
@@ -23,50 +22,7 @@ logger = structlog.get_logger(__name__)
 CPU_PATIENCE = 10
 # Silence is measured against this many times the longest usual one.
 UNUSUAL = 10
-REMEMBERED = 512
 LOOK_SECONDS = 0.5
-
-
-class Pulse:
-    """When the engine was last heard of. Any thread may beat."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._last = clock()
-        self._gaps: deque[float] = deque(maxlen=REMEMBERED)
-        self._working = 0
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def expected(self) -> Iterator[None]:
-        """For as long as the block runs, the engine has something to do."""
-        with self._lock:
-            if not self._working:
-                self._last = self._clock()
-            self._working += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._working -= 1
-
-    def beat(self) -> None:
-        """The engine has done something."""
-        with self._lock:
-            now = self._clock()
-            self._gaps.append(now - self._last)
-            self._last = now
-
-    def silence(self) -> float:
-        """Seconds since the engine was heard of while it had something to do."""
-        with self._lock:
-            return self._clock() - self._last if self._working else 0.0
-
-    def usual_silence(self) -> float:
-        """The 99th percentile of the gaps between its last signs of life, seconds."""
-        with self._lock:
-            gaps = sorted(self._gaps)
-        return gaps[int(len(gaps) * 0.99)] if gaps else 0.0
 
 
 class Watchdog:

@@ -5,7 +5,6 @@ way; other families load through diffusers' own choice of class.
 """
 
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import diffusers
@@ -20,30 +19,11 @@ from diffusers import (
 )
 
 from shared.bases import SDXL, Base, identify_base
+from worker.engine.base.loaded_base import STABLE_DIFFUSION, STEP_FAMILIES, LoadedBase
 from worker.engine.base.precision import allow_quick_sums, choose_autocast
 from worker.engine.base.profiles import OFFLOADING, settled_profile
 
 logger = structlog.get_logger(__name__)
-
-# One UNet and one text encoder, which three pipelines of diffusers share.
-STABLE_DIFFUSION = {"tiny", "sd15", "sd21"}
-STEP_FAMILIES = STABLE_DIFFUSION | {"sdxl"}
-
-
-@dataclass(frozen=True)
-class LoadedBase:
-    """A warm pipeline, its family, and the device and dtype that it lives on.
-
-    `autocast` is the type in which the UNet computes where that is not its own; `profile` is how
-    much of the pipeline stays on the device (worker/engine/base/profiles.py).
-    """
-
-    pipeline: Any
-    base: Base
-    device: torch.device
-    dtype: torch.dtype
-    autocast: torch.dtype | None = None
-    profile: str = "full"
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -5,12 +5,11 @@ SD 1.5 at 768 px in half precision.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from worker.engine.base.base_loading import LoadedBase
+from worker.engine.base.loaded_base import LoadedBase
 
 GIB = 2**30
 
@@ -66,7 +65,7 @@ class EngineLimits:
         return max(1, min(self.rows_per_step, self.pixels_coded // pixels))
 
 
-def choose_limits(loaded: "LoadedBase") -> EngineLimits:
+def choose_limits(loaded: LoadedBase) -> EngineLimits:
     """The limits that fit this base, its profile and its device."""
     if loaded.device.type != "cuda":
         small = CPU_ROWS * SMALL_PIXELS

@@ -13,7 +13,8 @@ import torch
 
 from shared.log import configure_logging
 from shared.settings import load_settings
-from worker.engine.base.base_loading import STEP_FAMILIES, LoadedBase, choose_device, load_base
+from worker.engine.base.base_loading import choose_device, load_base
+from worker.engine.base.loaded_base import STEP_FAMILIES, LoadedBase
 from worker.engine.built import parts
 from worker.engine.built.compiler import CannotBuild, Compiler, tensorrt
 from worker.engine.built.engine_cache import ENGINES, Shelf

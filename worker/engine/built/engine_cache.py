@@ -14,11 +14,11 @@ from uuid import uuid4
 import structlog
 import torch
 
-from worker.engine.base.base_loading import LoadedBase
+from worker.engine.base.batch_sizes import BATCH_SIZES, padded
+from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.built.compiler import Compiler, Run
 from worker.engine.built.key import BuildKey, Shape, device_name, fingerprint, shapes_of
 from worker.engine.built.parts import DECODER, ENCODER, TEXTS, UNET
-from worker.engine.step.graphs import SIZES, filled_up
 
 # Under the data folder; the service itself never clears it.
 ENGINES = "engines"
@@ -68,8 +68,8 @@ class Shelf:
         """
         count = inputs[0].shape[0]
         for size in _sizes(count):
-            padded = inputs if size == count else [filled_up(x, size) for x in inputs]
-            output = self._run(part, padded)
+            rows = inputs if size == count else [padded(x, size) for x in inputs]
+            output = self._run(part, rows)
             if output is not None:
                 return tuple(x[:count] for x in output)
         return None
@@ -135,7 +135,7 @@ class Shelf:
 
 def _sizes(count: int) -> Iterator[int]:
     yield count
-    yield from (size for size in SIZES if size > count)
+    yield from (size for size in BATCH_SIZES if size > count)
 
 
 def _modules(loaded: LoadedBase) -> Mapping[str, torch.nn.Module]:

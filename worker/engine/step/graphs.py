@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import structlog
 import torch
 
-logger = structlog.get_logger(__name__)
+from worker.engine.base.batch_sizes import BATCH_SIZES, padded
 
-SIZES = (1, 2, 4, 8, 16)
+logger = structlog.get_logger(__name__)
 
 # A recording costs three calls: two jobs of four steps come first, and an odd size never pays.
 CALLS_BEFORE = 8
@@ -51,7 +51,7 @@ class Graphs:
     def run(self, variant: Hashable, inputs: Inputs) -> torch.Tensor:
         """What `call` makes of the inputs. `variant` names everything else that it depends on."""
         count = next(iter(inputs.values())).shape[0]
-        size = next((size for size in SIZES if size >= count), None)
+        size = next((size for size in BATCH_SIZES if size >= count), None)
         if size is None:
             return self._call(inputs)
         shapes = tuple((name, tuple(x.shape[1:]), x.dtype) for name, x in inputs.items())
@@ -87,7 +87,7 @@ class Graphs:
             self._recordings.popitem(last=False)
 
     def _recorded(self, inputs: Inputs, size: int) -> _Recording:
-        buffers = {name: filled_up(tensor, size) for name, tensor in inputs.items()}
+        buffers = {name: padded(tensor, size) for name, tensor in inputs.items()}
         replay, output = self._record(lambda: self._call(buffers))
         return _Recording(buffers, replay, output)
 
@@ -115,11 +115,3 @@ def record_on_cuda() -> Record:
         return graph.replay, output
 
     return record
-
-
-def filled_up(tensor: torch.Tensor, size: int) -> torch.Tensor:
-    """A buffer of `size` evaluations that keeps the memory layout; the last one is repeated."""
-    missing = size - tensor.shape[0]
-    filled = torch.cat([tensor, tensor[-1:].expand(missing, *tensor.shape[1:])])
-    is_picture = tensor.dim() == 4
-    return filled.contiguous(memory_format=torch.channels_last) if is_picture else filled

@@ -20,9 +20,9 @@ import torch
 
 from shared.errors import LeaseLost, OutOfMemory
 from shared.jobs import Stage
-from worker.engine.base.base_loading import LoadedBase
 from worker.engine.base.device_errors import translated
 from worker.engine.base.device_lost import DeviceLost, WeightsChanged
+from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.base.profiles import USUAL_PIXELS, EngineLimits
 from worker.engine.base.weights_guard import WeightsGuard
 from worker.engine.built.engine_cache import Shelf

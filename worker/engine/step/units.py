@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 
-from worker.engine.base.base_loading import LoadedBase
+from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.base.profiles import USUAL_PIXELS, EngineLimits
 from worker.engine.built.engine_cache import Shelf
 from worker.engine.built.use import Parts

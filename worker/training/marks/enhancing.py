@@ -14,8 +14,8 @@ from PIL import Image
 from shared.loras.catalog import Catalog
 from shared.loras.entry import LoraEntry, LoraState
 from shared.settings import REPOSITORY, Settings
-from worker.engine import make_engine
 from worker.engine.interface import Engine, EngineJob
+from worker.engine.make_engine import make_engine
 from worker.training.degradations import KINDS, RANGES, Pixels, degrade
 from worker.training.marks.laying import KINDS as MARKS
 from worker.training.marks.laying import OPACITY, draw_layer

@@ -10,7 +10,7 @@ from shared.settings import Settings
 from tests.support.marked import photo, with_code
 from worker.guards import guard_loading as loading
 from worker.guards.guard_loading import GuardUnavailable, load_guards
-from worker.process.engine_process import exits
+from worker.process import exits
 from worker.process.starting import start_worker
 
 

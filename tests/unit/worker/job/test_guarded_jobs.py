@@ -29,8 +29,8 @@ from worker.job.history import History
 from worker.job.leases import LeaseKeeper
 from worker.job.lora_choice import Chooser
 from worker.job.probe import NoProbe
+from worker.job.pulse import Pulse
 from worker.job.runner import Runner
-from worker.process.watchdog import Pulse
 
 NAME = "bad_tiny"
 

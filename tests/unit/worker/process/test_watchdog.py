@@ -4,8 +4,9 @@ import pytest
 
 from shared.errors import StoreUnavailable
 from worker.engine.base.device_lost import DeviceLost, WeightsChanged
+from worker.job.pulse import Pulse
 from worker.process.exits import DEVICE_LOST, HUNG, WEIGHTS_CHANGED
-from worker.process.watchdog import Pulse, Watchdog
+from worker.process.watchdog import Watchdog
 
 
 class Clock:

@@ -15,7 +15,8 @@ import torch
 from shared.settings import Settings
 from tests.support.checkpoints import make_sdxl
 from tests.support.engine_jobs import CPU, LIMITS, Loras, make_job, psnr, run_all
-from worker.engine.base.base_loading import LoadedBase, load_base
+from worker.engine.base.base_loading import load_base
+from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.built import command
 from worker.engine.built.compiler import CannotBuild, Compiler, tensorrt
 from worker.engine.built.engine_cache import ENGINE, KEY, Shelf

@@ -22,7 +22,7 @@ from shared.bases import TINY
 from shared.errors import JobCanceled, LeaseLost, OutOfMemory
 from shared.jobs import Stage
 from tests.support.wait import wait_until
-from worker.engine.base.base_loading import LoadedBase
+from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.base.profiles import EngineLimits
 from worker.engine.interface import (
     EngineEvent,

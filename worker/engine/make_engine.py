@@ -1,0 +1,35 @@
+"""From settings to an engine whose base is loaded and warm."""
+
+from shared.bases import identify_base
+from shared.settings import Settings
+from worker.engine.interface import Engine
+
+
+def make_engine(settings: Settings) -> Engine:
+    """The engine that the settings name, with its base loaded and warm."""
+    return _make_fake(settings) if settings.engine == "fake" else _make_real(settings)
+
+
+def _make_fake(settings: Settings) -> Engine:
+    from worker.engine.testing.fake import FakeEngine
+
+    device = "fake" if settings.device == "auto" else settings.device
+    base = identify_base(settings.base_model).id
+    return FakeEngine(base, settings.fake_step_seconds, device, settings.fake_faults)
+
+
+def _make_real(settings: Settings) -> Engine:
+    import torch
+    import transformers
+
+    # Before diffusers asks for image processors of models that nobody uses here.
+    transformers.logging.set_verbosity_error()
+
+    from worker.engine.base.base_loading import choose_device, load_base
+    from worker.engine.engine_choice import warm_engine
+
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    device = choose_device(settings.device)
+    loaded = load_base(settings.base_model, device, settings.precision, settings.profile)
+    return warm_engine(loaded, settings)
