@@ -19,7 +19,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from worker.job.damage_measures import measure
-from worker.training.degradations import RANGES, Kind, Range, degrade, resize
+from worker.training.damage import RANGES, Kind, Range, degrade
+from worker.training.damage.scaling import resized
 from worker.training.photos import load_photos
 
 SIDE = 448
@@ -41,7 +42,7 @@ def examples(folder: Path, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
             left = int(random.integers(photo.pixels.shape[1] - width + 1))
             cut = np.ascontiguousarray(photo.pixels[top : top + height, left : left + width])
             factor = random.uniform(0.5, 1.0)
-            smaller = resize(cut, int(width * factor), int(height * factor))
+            smaller = resized(cut, int(width * factor), int(height * factor))
             rows.append((measure(cut), NONE, 1.0, number))
             rows.append((measure(smaller), NONE, 1.0, number))
             for kind, span in RANGES.items():

@@ -20,7 +20,7 @@ from PIL import Image
 from api.intake.decoder_child import measure
 from benchmarks.held_out import held_out_photos
 from shared.settings import REPOSITORY
-from worker.training.degradations import RANGES, Pixels, degrade
+from worker.training.damage import RANGES, Pixels, degrade
 from worker.training.photos import load_photos
 
 GATE = REPOSITORY / "api" / "intake" / "quality_check.json"

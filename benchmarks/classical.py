@@ -14,7 +14,7 @@ from joblib import Memory
 from skimage.filters import gaussian, unsharp_mask
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
-from worker.training.degradations import Pixels
+from worker.training.damage import Pixels
 from worker.training.metrics import psnr
 
 Filter = Callable[[Pixels], Pixels]

@@ -29,7 +29,7 @@ from worker.guards.marks import MarkGuard
 from worker.guards.panel import Comparison, Guards
 from worker.guards.text import TextGuard
 from worker.guards.unsafe import OpenNsfw
-from worker.training.degradations import RANGES, Pixels, degrade
+from worker.training.damage import RANGES, Pixels, degrade
 
 TARGET_THROUGHPUT, TARGET_LATENCY_MS = 5.0, 150.0
 IN_HAND = 2

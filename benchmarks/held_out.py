@@ -7,7 +7,7 @@ import numpy as np
 from skimage import data
 from sklearn.datasets import load_sample_images
 
-from worker.training.degradations import RANGES, Kind, Pixels, degrade
+from worker.training.damage import RANGES, Kind, Pixels, degrade
 
 MAX_SIDE = 384
 NAMES = ("astronaut", "camera", "chelsea", "coffee", "rocket")

@@ -14,7 +14,7 @@ from benchmarks.pages import ROOT
 from benchmarks.quality import KEPT
 from benchmarks.quality_methods import LORA_OF
 from benchmarks.restorer import Restorer
-from worker.training.degradations import KINDS, RANGES, Pixels, degrade
+from worker.training.damage import KINDS, RANGES, Pixels, degrade
 
 SIDE, GAP = 224, 4
 # A photo, and where its piece begins (top, left).

@@ -23,7 +23,7 @@ from benchmarks.pages import README, ROOT, put
 from benchmarks.quality_methods import LORA_OF, columns, strengths
 from benchmarks.quality_tables import Made, automatic, by_strength, confusion, section, sheet, short
 from benchmarks.restorer import Restorer
-from worker.training.degradations import KINDS
+from worker.training.damage import KINDS
 
 KEPT = ROOT / "var" / "quality"
 

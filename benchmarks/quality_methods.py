@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.classical import FAMILIES, tuned
 from benchmarks.held_out import Case
 from benchmarks.restorer import Restorer
-from worker.training.degradations import Pixels
+from worker.training.damage import Pixels
 from worker.training.validation import Score, score
 
 LORA_OF = {

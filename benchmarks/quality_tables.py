@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from benchmarks.held_out import Case
 from benchmarks.quality_methods import LORA_OF, STRENGTHS, Column
 from worker.job.damage import diagnose
-from worker.training.degradations import RANGES, Pixels
+from worker.training.damage import RANGES, Pixels
 
 TILE = 160
 LINE = 14

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from shared.bases import TINY, identify_base
 from worker.engine.base.base_loading import choose_device
 from worker.training import loop
-from worker.training.degradations import Kind
+from worker.training.damage import Kind
 from worker.training.errors import TrainingError
 from worker.training.recipe import Recipe, Task
 from worker.training.train import Outcome, Places, train

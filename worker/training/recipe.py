@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from worker.training.degradations import RANGES, Kind
+from worker.training.damage import RANGES, Kind
 from worker.training.loop import Schedule
 
 Task = Literal["restore", "style"]

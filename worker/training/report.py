@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from worker.training.degradations import Pixels
+from worker.training.damage import Pixels
 from worker.training.validation import Score, Verdict
 
 TILE = 192

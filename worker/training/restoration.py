@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from worker.training.degradations import Pixels, degrade, draw_level
+from worker.training.damage import Pixels, degrade, draw_level
 from worker.training.frozen_base import FrozenBase
 from worker.training.objective import (
     Stretch,

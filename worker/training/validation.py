@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from worker.training.degradations import RANGES, Kind, Pixels, degrade
+from worker.training.damage import RANGES, Kind, Pixels, degrade
 from worker.training.frozen_base import FrozenBase
 from worker.training.metrics import gmsd, psnr, ssim
 from worker.training.objective import Stretch, rollout_predictions

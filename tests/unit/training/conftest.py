@@ -19,7 +19,8 @@ from worker.training.base.network import (
 from worker.training.base.pretraining import fold
 from worker.training.base.recipe import DecoderRecipe
 from worker.training.base.vocabulary import write_tokenizer
-from worker.training.degradations import add_noise, blur
+from worker.training.damage.blurring import gaussian
+from worker.training.damage.noise import white
 from worker.training.loop import Group, Loop, Schedule
 from worker.training.photos import load_photos, random_crop
 from worker.training.restoration import to_tensor
@@ -66,7 +67,7 @@ def learning_base(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
     unet = build_unet((16, 32), norm_epsilon=1.0)
     torch.nn.init.normal_(unet.conv_out.weight, std=0.02)
     random = np.random.default_rng(0)
-    crops = [add_noise(random_crop(photos, 32, random).pixels, 15, random) for _ in range(64)]
+    crops = [white(random_crop(photos, 32, random).pixels, 15, random) for _ in range(64)]
     whiten_input(unet, fold(to_tensor(crops), 150.0), torch.Generator().manual_seed(0))
     tokenizer = write_tokenizer(["photo", "noise"], folder / "tokenizer")
     assemble(
@@ -82,7 +83,7 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(0)
     for number in range(8):
         coarse = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
-        shapes = blur(coarse, 3.0).astype(float)
+        shapes = gaussian(coarse, 3.0).astype(float)
         shapes = (shapes - shapes.mean()) * 6 + 128
         pixels = np.clip(shapes, 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"photo{number}.png")

@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from worker.training.degradations import Pixels, add_noise, blur
+from worker.training.damage import Pixels
+from worker.training.damage.blurring import gaussian
+from worker.training.damage.noise import white
 from worker.training.metrics import gmsd, psnr, ssim
 
 
 @pytest.fixture
 def pair() -> tuple[Pixels, Pixels]:
     random = np.random.default_rng(0)
-    clean = blur(random.integers(0, 256, (60, 70, 3), dtype=np.uint8), 1.0)
-    return add_noise(clean, 10, random), clean
+    clean = gaussian(random.integers(0, 256, (60, 70, 3), dtype=np.uint8), 1.0)
+    return white(clean, 10, random), clean
 
 
 def test_psnr_agrees_with_scikit_image(pair: tuple[Pixels, Pixels]) -> None:
@@ -36,4 +38,4 @@ def test_equal_pictures_are_perfect(pair: tuple[Pixels, Pixels]) -> None:
 
 def test_gmsd_grows_with_blur(pair: tuple[Pixels, Pixels]) -> None:
     _, clean = pair
-    assert 0 < gmsd(blur(clean, 0.7), clean) < gmsd(blur(clean, 1.5), clean)
+    assert 0 < gmsd(gaussian(clean, 0.7), clean) < gmsd(gaussian(clean, 1.5), clean)

@@ -10,7 +10,9 @@ from safetensors.torch import load_file
 from skimage.metrics import structural_similarity
 
 from worker.training import precision
-from worker.training.degradations import Pixels, add_noise, blur
+from worker.training.damage import Pixels
+from worker.training.damage.blurring import gaussian
+from worker.training.damage.noise import white
 from worker.training.frozen_base import load_frozen
 from worker.training.metrics import gmsd
 from worker.training.objective import edge_loss, structure_loss
@@ -26,11 +28,11 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def pixels() -> Pixels:
     random = np.random.default_rng(3)
-    return blur(random.integers(0, 256, (48, 40, 3), dtype=np.uint8), 1.5)
+    return gaussian(random.integers(0, 256, (48, 40, 3), dtype=np.uint8), 1.5)
 
 
 def test_the_structure_loss_is_what_scikit_image_calls_dissimilar(pixels: Pixels) -> None:
-    noisy = add_noise(pixels, 12, np.random.default_rng(4))
+    noisy = white(pixels, 12, np.random.default_rng(4))
     loss = structure_loss(to_tensor([noisy]), to_tensor([pixels]))
     _, whole = structural_similarity(
         noisy, pixels, win_size=7, channel_axis=2, use_sample_covariance=False, full=True
@@ -45,7 +47,7 @@ def test_equal_pictures_have_no_structure_loss(pixels: Pixels) -> None:
 
 
 def test_the_edge_loss_is_what_pictures_are_judged_by(pixels: Pixels) -> None:
-    noisy = add_noise(pixels, 12, np.random.default_rng(4))
+    noisy = white(pixels, 12, np.random.default_rng(4))
     loss = edge_loss(to_tensor([noisy]), to_tensor([pixels]))
     assert float(loss) == pytest.approx(gmsd(noisy, pixels), abs=1e-4)
 

@@ -8,7 +8,7 @@ import torch
 from skimage import data
 
 from shared.loras.sidecar import read_sidecar
-from worker.training.degradations import RANGES, Kind, Pixels, degrade
+from worker.training.damage import RANGES, Kind, Pixels, degrade
 from worker.training.frozen_base import FrozenBase, load_frozen
 from worker.training.metrics import psnr
 from worker.training.recipe import Recipe

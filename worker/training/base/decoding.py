@@ -9,7 +9,7 @@ from diffusers import AutoencoderTiny
 
 from worker.training.base.autoencoder import RAW_SPAN
 from worker.training.base.recipe import DecoderRecipe
-from worker.training.degradations import KINDS, Pixels, degrade, draw_level
+from worker.training.damage import KINDS, Pixels, degrade, draw_level
 from worker.training.photos import Photo, random_crop
 from worker.training.precision import autocast
 from worker.training.restoration import to_tensor

@@ -31,7 +31,7 @@ from worker.training.base.recipe import BaseRecipe
 from worker.training.base.settling import settle_time, settled_scheduler
 from worker.training.base.vocabulary import write_tokenizer
 from worker.training.checkpoint import load_checkpoint, save_checkpoint
-from worker.training.degradations import KINDS, degrade, draw_level
+from worker.training.damage import KINDS, degrade, draw_level
 from worker.training.loop import Group, Loop, Progress, Schedule
 from worker.training.photos import Photo, load_photos, random_crop
 from worker.training.restoration import to_tensor

@@ -11,7 +11,7 @@ from transformers import CLIPTokenizer
 
 from worker.training.base.autoencoder import FOLD
 from worker.training.base.recipe import BaseRecipe
-from worker.training.degradations import KINDS, Kind, Pixels, degrade, draw_level
+from worker.training.damage import KINDS, Kind, Pixels, degrade, draw_level
 from worker.training.objective import Stretch, rollout_predictions
 from worker.training.photos import Photo, random_crop
 from worker.training.precision import autocast

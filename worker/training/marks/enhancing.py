@@ -16,7 +16,7 @@ from shared.loras.entry import LoraEntry, LoraState
 from shared.settings import REPOSITORY, Settings
 from worker.engine.interface import Engine, EngineJob
 from worker.engine.make_engine import make_engine
-from worker.training.degradations import KINDS, RANGES, Pixels, degrade
+from worker.training.damage import KINDS, RANGES, Pixels, degrade
 from worker.training.marks.laying import KINDS as MARKS
 from worker.training.marks.laying import OPACITY, draw_layer
 from worker.training.marks.stencils import Palette

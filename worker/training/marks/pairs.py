@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.training.degradations import KINDS, RANGES, Pixels, degrade
+from worker.training.damage import KINDS, RANGES, Pixels, degrade
 
 Plane = NDArray[np.float32]
 

@@ -12,7 +12,8 @@ from skimage import data
 
 from tests.support.pictures import photo
 from tests.unit.api.conftest import Gateway
-from worker.training.degradations import RANGES, Pixels, blur, degrade
+from worker.training.damage import RANGES, Pixels, degrade
+from worker.training.damage.blurring import gaussian
 
 
 def submit(
@@ -44,7 +45,7 @@ def one_colour(level: int) -> Pixels:
 
 
 REFUSED = {
-    "image_too_blurry": lambda: encoded(blur(cat(), 14)),
+    "image_too_blurry": lambda: encoded(gaussian(cat(), 14)),
     "image_too_dark": lambda: encoded(cat() // 40),
     "image_blank": lambda: encoded(one_colour(140)),
     "image_too_small": lambda: photo(60, 20),
@@ -111,4 +112,4 @@ def test_a_large_photo_is_judged_as_a_small_one_is(client: TestClient) -> None:
     """A blur of 4 pixels on a photo of twice the size is one of little more than 2."""
     height, width = cat().shape[:2]
     large = Image.fromarray(cat()).resize((width * 2, height * 2), Image.Resampling.BICUBIC)
-    assert submit(client, encoded(blur(np.asarray(large), 4))).status_code == 202
+    assert submit(client, encoded(gaussian(np.asarray(large), 4))).status_code == 202

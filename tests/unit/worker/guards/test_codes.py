@@ -4,7 +4,7 @@ import numpy as np
 
 from tests.support.marked import QR_TEXT, photo, with_code
 from worker.guards.codes import CodeGuard
-from worker.training.degradations import blur
+from worker.training.damage.blurring import gaussian
 
 
 def test_a_code_that_the_model_added_is_read() -> None:
@@ -18,7 +18,7 @@ def test_a_code_that_the_photo_had_is_no_alarm() -> None:
 
 def test_a_code_that_became_readable_is_no_alarm() -> None:
     sharp = with_code(photo())
-    soft = blur(sharp, 2.2)
+    soft = gaussian(sharp, 2.2)
     assert CodeGuard().added(photo(), soft) == []  # nobody can read it there
     assert CodeGuard().added(soft, sharp) == []
 

@@ -10,7 +10,8 @@ from tests.support.marked import photo, with_code, with_text
 from worker.engine.interface import Pixels
 from worker.guards import marks
 from worker.guards.marks import MarkGuard, mark_detector
-from worker.training.degradations import KINDS, RANGES, Kind, blur, degrade
+from worker.training.damage import KINDS, RANGES, Kind, degrade
+from worker.training.damage.blurring import gaussian
 
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 
@@ -58,7 +59,7 @@ def test_a_mark_that_was_added_is_an_alarm(kind: str, name: str, guard: MarkGuar
 def test_a_mark_that_the_photo_had_is_none(kind: str, name: str, guard: MarkGuard) -> None:
     marked = MARKED[kind](photo(name))
     assert guard.added(marked, marked) == []
-    assert guard.added(blur(marked, 0.7), marked) == []
+    assert guard.added(gaussian(marked, 0.7), marked) == []
 
 
 @pytest.mark.parametrize("name", PHOTOS)

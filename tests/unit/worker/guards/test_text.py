@@ -6,7 +6,7 @@ from tests.support.marked import photo, with_text
 from worker.guards.foreign_words import is_known, mark_in
 from worker.guards.marks import is_suspicious
 from worker.guards.text import TextGuard
-from worker.training.degradations import blur
+from worker.training.damage.blurring import gaussian
 
 ADDRESS = "www.bet365x.com"
 
@@ -22,7 +22,7 @@ def test_an_address_that_the_photo_had_is_no_alarm(text_guard: TextGuard) -> Non
 
 def test_an_address_that_became_readable_is_no_alarm(text_guard: TextGuard) -> None:
     sharp = with_text(photo(), ADDRESS, size=14, opacity=1.0)
-    assert text_guard.added(blur(sharp, 2.2), sharp) == []
+    assert text_guard.added(gaussian(sharp, 2.2), sharp) == []
 
 
 def test_nothing_is_read_where_nothing_of_the_kind_was_added(

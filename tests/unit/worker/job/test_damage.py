@@ -8,7 +8,7 @@ from skimage import data
 
 from shared.loras.entry import Damage, LoraEntry, LoraKind, LoraState
 from worker.job.damage import MIN_CERTAINTY, Diagnosis, choose, diagnose
-from worker.training.degradations import RANGES, Kind, Pixels, degrade
+from worker.training.damage import RANGES, Kind, Pixels, degrade
 
 
 def offered(

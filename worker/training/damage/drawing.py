@@ -1,0 +1,26 @@
+"""What one training pair gets: damage of a kind that is to be treated, in the company of others.
+
+Owns the shares. A real photo hardly ever has one sort of damage alone, and many have none.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from worker.training.damage.chains import mild_company
+from worker.training.damage.pixels import Pixels
+from worker.training.damage.sorts import Kind, sorts_of
+
+ALONE_SHARE = 0.35
+UNDAMAGED_SHARE = 0.08
+
+
+def draw_damage(pixels: Pixels, kinds: Sequence[Kind], random: np.random.Generator) -> Pixels:
+    """One of `kinds`, any sort and level of it, mostly in mild company; sometimes nothing."""
+    if random.random() < UNDAMAGED_SHARE:
+        return pixels
+    sorts = sorts_of(kinds[int(random.integers(len(kinds)))])
+    sort = sorts[int(random.integers(len(sorts)))]
+    damaged = sort.make(pixels, sort.range.draw(random), random)
+    alone = sort.kind == "phone" or random.random() < ALONE_SHARE
+    return damaged if alone else mild_company(damaged, random)
