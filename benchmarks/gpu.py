@@ -1,9 +1,9 @@
 """What the device spends on each stage, and how far that is from what it could do.
 
 `python -m benchmarks.gpu [--family sd15 sdxl] [--side 512] [--batches 1 2 4 8]`: real sizes with
-random weights, half precision. Encoding, one guided step at every batch, launched and recorded,
-without LoRAs and with four in the columns, decoding, and a whole job of 4 executed steps. Their
-times are CUDA events'; arithmetic is counted by torch in one launched call, the device's peak is
+random weights, half precision. Encoding, one guided step at every batch, eager and captured,
+without LoRAs and with four in LoRA slots, decoding, and a whole job of 4 executed steps. Their
+times are CUDA events'; arithmetic is counted by torch in one eager call, the device's peak is
 that of a large matrix product measured in the same run. Then pictures with mixed LoRAs, all at
 once, beside diffusers' eager loop (benchmarks/mixed_loras.py), and previews beside jobs
 (benchmarks/gpu_previews.py). `--device cpu --small` runs all of it but CUDA itself.
@@ -33,17 +33,17 @@ from worker.engine.base.profiles import choose_limits
 from worker.engine.built.use import Parts
 from worker.engine.interface import EngineJob, Pixels
 from worker.engine.lora.lora_file import AdapterWeights, LowRank
-from worker.engine.lora.slots import ColumnPool
+from worker.engine.lora.slots import SlotPool
 from worker.engine.step.denoiser import ADDED, Denoiser
-from worker.engine.step.graphs import Record, record_on_cuda
+from worker.engine.step.graphs import Capture, cuda_capture
 from worker.engine.step.step_engine import StepEngine
 
 Action = Callable[[], Any]
 RANKS = (8, 16, 16, 32)
-# Whole jobs: rounds until all shapes are recorded, and rounds that count.
+# Whole jobs: rounds until all shapes are captured, and rounds that count.
 WARM_ROUNDS, ROUNDS = 3, 9
-# A shape is launched some times before it is recorded; after so many calls it must have been.
-MOST_LAUNCHES = 50
+# A shape is eager some times before it is captured; after so many calls it must have been.
+MOST_EAGER_CALLS = 50
 
 
 class Stage(NamedTuple):
@@ -51,7 +51,7 @@ class Stage(NamedTuple):
 
     name: str
     action: Action
-    launched: Action
+    eager: Action
 
 
 def main() -> None:
@@ -96,46 +96,46 @@ def stages(loaded: LoadedBase, side: int, batches: Sequence[int]) -> Iterator[St
     picture = _random(loaded, (1, 3, side, side), vae.dtype)
     yield _launched("VAE encode", lambda: vae.encode(picture))
     latents = _random(loaded, (1, 4, side // 8, side // 8), vae.dtype)
-    columns = ColumnPool(loaded.pipeline.unet)
-    hold_loras(columns, loaded.pipeline.unet)
+    pool = SlotPool(loaded.pipeline.unet)
+    hold_loras(pool, loaded.pipeline.unet)
     for batch in batches:
-        yield from guided_steps(loaded, columns, side, batch)
+        yield from guided_steps(loaded, pool, side, batch)
     yield _launched("VAE decode", lambda: vae.decode(latents))
 
 
-def guided_steps(loaded: LoadedBase, columns: ColumnPool, side: int, batch: int) -> Iterator[Stage]:
-    """A step of `batch` rows with guidance: with and without LoRAs, launched and recorded."""
+def guided_steps(loaded: LoadedBase, pool: SlotPool, side: int, batch: int) -> Iterator[Stage]:
+    """A step of `batch` rows with guidance: with and without LoRAs, eager and captured."""
     unet, inputs = loaded.pipeline.unet, unet_inputs(loaded, side, 2 * batch)
     for loras in (False, True):
         sets = [((f"lora{i % len(RANKS)}", 1.0),) if loras else () for i in range(2 * batch)]
 
-        def step(record: Record | None, sets: Any = sets) -> tuple[Denoiser, Action]:
-            denoiser = Denoiser(unet, columns, None, record, Parts())
+        def step(capture: Capture | None, sets: Any = sets) -> tuple[Denoiser, Action]:
+            denoiser = Denoiser(unet, pool, None, capture, Parts())
             return denoiser, lambda: denoiser(inputs, sets, True, True)
 
         title = f"guided step, batch {batch}, {{}}{', four LoRAs' if loras else ''}"
-        launched = step(None)[1]
-        yield _launched(title.format("launched"), launched)
+        eager = step(None)[1]
+        yield _launched(title.format("eager"), eager)
         if loaded.device.type == "cuda":
-            denoiser, recorded = step(record_on_cuda())
-            until_recorded(denoiser, recorded)
-            yield Stage(title.format("recorded"), recorded, launched)
+            denoiser, captured = step(cuda_capture())
+            until_captured(denoiser, captured)
+            yield Stage(title.format("captured"), captured, eager)
 
 
 def _launched(name: str, action: Action) -> Stage:
     return Stage(name, action, action)
 
 
-def until_recorded(denoiser: Denoiser, action: Action) -> None:
-    """Else launched calls would be shown as recorded ones."""
-    for _ in range(MOST_LAUNCHES):
+def until_captured(denoiser: Denoiser, action: Action) -> None:
+    """Else eager calls would be shown as captured ones."""
+    for _ in range(MOST_EAGER_CALLS):
         action()
         if denoiser.graphs:
             return
-    raise SystemExit(f"nothing was recorded in {MOST_LAUNCHES} calls")
+    raise SystemExit(f"no graph was captured in {MOST_EAGER_CALLS} calls")
 
 
-def hold_loras(columns: ColumnPool, unet: torch.nn.Module) -> None:
+def hold_loras(pool: SlotPool, unet: torch.nn.Module) -> None:
     """LoRAs of several ranks on every attention projection."""
     layers = list(attention_layers(unet))
     for index, rank in enumerate(RANKS):
@@ -143,7 +143,7 @@ def hold_loras(columns: ColumnPool, unet: torch.nn.Module) -> None:
         for name, (writes, reads) in layers:
             down = torch.randn(rank, reads) * 0.01
             pairs[name] = LowRank(down, torch.randn(writes, rank) * 0.01, 1.0)
-        assert columns.hold(f"lora{index}", AdapterWeights("random", {"unet": pairs}))
+        assert pool.hold(f"lora{index}", AdapterWeights("random", {"unet": pairs}))
 
 
 def unet_inputs(loaded: LoadedBase, side: int, evaluations: int) -> dict[str, torch.Tensor]:
@@ -198,7 +198,7 @@ def _job(pixels: Pixels, seed: int, lora: LoraEntry | None) -> EngineJob:
 def show(stage: Stage, device: torch.device, peak: float) -> None:
     # Recording calls a function several times, and replaying it calls nothing that torch sees.
     with FlopCounterMode(display=False) as counter:
-        stage.launched()
+        stage.eager()
     flops = counter.get_total_flops()
     seconds = timed(stage.action, device)
     share = flops / seconds / peak if flops else float("nan")

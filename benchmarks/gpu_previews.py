@@ -19,7 +19,7 @@ from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.base.profiles import choose_limits
 from worker.engine.interface import EngineJob
 from worker.engine.pixels import scaled_to_side
-from worker.engine.preview_job import in_haste
+from worker.engine.preview_job import as_preview
 from worker.engine.step.step_engine import StepEngine
 
 SIDE = 256
@@ -33,7 +33,7 @@ def show_previews(base: LoadedBase, side: int) -> None:
     photo = np.asarray(data.astronaut())
     job = EngineJob(scaled_to_side(photo, side), "a photo", "", 1.0, 20, 7.5, 1, preview=False)
     small = replace(job, pixels=scaled_to_side(photo, SIDE), strength=0.4)
-    small = in_haste(small, str(base.device))
+    small = as_preview(small, str(base.device))
     engine = StepEngine(base, choose_limits(base))
     try:
         previews(engine, small, 12)  # recorded

@@ -26,7 +26,7 @@ from shared.params import JobParams, LoraRef
 from worker.engine.base.base_loading import load_base
 from worker.engine.base.profiles import choose_limits
 from worker.engine.interface import EngineJob, StopFlag
-from worker.engine.preview_job import in_haste
+from worker.engine.preview_job import as_preview
 from worker.engine.step.step_engine import StepEngine
 from worker.job.attempt import engine_job
 from worker.job.lora_choice import Chooser
@@ -136,7 +136,7 @@ def parts(data: bytes) -> tuple[dict[str, float], float]:
     small = JobParams(loras=[LoraRef(name=LORA)], strength=0.4, seed=1, max_side=PREVIEW_SIDE)
     pixels = load_source(data, small)
     params, chosen = chooser.settle(small, pixels)
-    job = in_haste(engine_job(pixels, params, chosen, StopFlag()), "cpu")
+    job = as_preview(engine_job(pixels, params, chosen, StopFlag()), "cpu")
     engine = StepEngine(loaded, choose_limits(loaded))
     measured = {"decode and scale the source": timed(lambda: load_source(data, small))}
     measured |= by_the_engine(engine, job)

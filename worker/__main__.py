@@ -5,14 +5,14 @@ import sys
 from shared.ledger.redis_client import connect
 from shared.log import configure_logging
 from shared.settings import load_settings
-from worker.process.child_reaper import Undertaker
+from worker.process.child_reaper import ChildReaper
 from worker.process.supervisor import Supervisor
 
 
 def main() -> int:
     settings = load_settings()
     configure_logging(settings)
-    return Supervisor(settings, Undertaker(connect(settings.redis_url), settings)).run()
+    return Supervisor(settings, ChildReaper(connect(settings.redis_url), settings)).run()
 
 
 if __name__ == "__main__":

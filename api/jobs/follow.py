@@ -44,11 +44,11 @@ class Snapshot:
     job: Job
 
 
-class Pulse:
+class Heartbeat:
     """Nothing has happened for a while; the connection still lives."""
 
 
-Followed = Snapshot | Event | Pulse
+Followed = Snapshot | Event | Heartbeat
 
 
 class Followers:
@@ -87,7 +87,7 @@ class Followers:
         return Start(job, Snapshot(reflected, job), reflected, is_over=False)
 
     async def follow(self, start: "Start") -> AsyncIterator[Followed]:
-        """What `start` promised: its snapshot, then events up to the last one, with pulses."""
+        """What `start` promised: its snapshot, then events up to the last one, with heartbeats."""
         with self._places.taken(start.job.spec.client):
             async for item in self._follow(start):
                 yield item
@@ -110,7 +110,7 @@ class Followers:
                 quiet_since = now
                 if await self._is_gone(start.job.id):
                     return
-                yield Pulse()
+                yield Heartbeat()
 
     async def wait_for_end(self, client: str, job_id: str, seconds: float) -> None:
         """Return when the job has ended, after `seconds` at the latest, or at once when too many

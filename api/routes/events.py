@@ -17,7 +17,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from api.access.guard import LanguageDep, ServicesDep, admit, check_origin
 from api.access.keys import Scope
-from api.jobs.follow import Followed, Pulse, Snapshot, Start
+from api.jobs.follow import Followed, Heartbeat, Snapshot, Start
 from api.jobs.ownership import checked_id, owned
 from api.routes.jobs import READ_PROBLEMS
 from api.services import Services
@@ -106,8 +106,8 @@ async def get_socket(
 
 
 def frame(item: Followed, job_id: str, language: Language) -> tuple[str, EventKind, object] | None:
-    """One item as id, kind and data; None for a pulse."""
-    if isinstance(item, Pulse):
+    """One item as id, kind and data; None for a heartbeat."""
+    if isinstance(item, Heartbeat):
         return None
     if isinstance(item, Snapshot):
         return item.id, EventKind.STATE, job_view(item.job, language).model_dump(mode="json")

@@ -127,7 +127,7 @@ def test_a_job_that_hangs_every_time_fails_after_three_attempts(make_rig: MakeRi
 def test_a_deaf_worker_ends_and_its_successor_takes_the_queue(make_rig: MakeRig) -> None:
     rig = make_rig(fake_step_seconds=0.02, idle_timeout_seconds=2, hint_seconds=1)
     rig.start_worker(admission_window=1)
-    # Given a worker whose only thread for hints hangs before it can claim, and its lookout too
+    # Given a worker whose only thread for hints hangs before it can claim, and its poller too
     rig.history.arm("hinted", "hang")
     rig.history.arm("looked", "hang")
     spec = rig.submit()

@@ -1,4 +1,4 @@
-"""The step engine on a CUDA device: diffusers' latents, recordings, profiles, the ladder."""
+"""The step engine on a CUDA device: diffusers' latents, graphs, profiles, the ladder."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ DEVICE = torch.device("cuda")
 # Of the latents' length. A half keeps three digits; four guided steps add up what is cut off.
 HALF_PRECISION = 0.01
 
-# After so many runs of a job all its shapes are recorded.
+# After so many runs of a job all its shapes are captured.
 RUNS = 4
 
 pytestmark = [
@@ -52,14 +52,14 @@ def start(folder: Path, graphs: bool, rows: int = 8, profile: str = "full") -> S
 
 
 @pytest.fixture
-def launching(folder: Path) -> Iterator[StepEngine]:
+def eager(folder: Path) -> Iterator[StepEngine]:
     engine = start(folder, graphs=False)
     yield engine
     engine.close()
 
 
 @pytest.fixture
-def recording(folder: Path) -> Iterator[StepEngine]:
+def capturing(folder: Path) -> Iterator[StepEngine]:
     engine = start(folder, graphs=True)
     yield engine
     engine.close()
@@ -80,58 +80,58 @@ def pictures_of(engine: Engine, wanted: list[EngineJob]) -> list[Pixels]:
     return [run_all(engine, [job])[0].pixels for job in wanted]
 
 
-def recordings(engine: StepEngine) -> int:
+def graphs(engine: StepEngine) -> int:
     assert engine._units.denoiser.graphs is not None
     return len(engine._units.denoiser.graphs)
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 5.0])
 def test_the_latents_are_those_of_diffusers_on_the_same_device(
-    folder: Path, launching: StepEngine, guidance_scale: float
+    folder: Path, eager: StepEngine, guidance_scale: float
 ) -> None:
     asked = {"strength": 0.8, "steps": 5, "negative_prompt": "blurry"}
     job = make_job(7, guidance_scale=guidance_scale, **asked)
     expected = by_diffusers(load_base(str(folder), DEVICE).pipeline, job).float()
-    made = through_the_engine(launching, job).float()
+    made = through_the_engine(eager, job).float()
     assert (made - expected).norm() <= HALF_PRECISION * expected.norm()
 
 
 def test_recorded_steps_make_the_pictures_that_launched_ones_make(
-    launching: StepEngine, recording: StepEngine, loras: list[LoraEntry]
+    eager: StepEngine, capturing: StepEngine, loras: list[LoraEntry]
 ) -> None:
-    # Given what launching makes, and an engine that has recorded these jobs' shapes
-    expected = pictures_of(launching, jobs(loras))
+    # Given what eager makes, and an engine that has captured these jobs' shapes
+    expected = pictures_of(eager, jobs(loras))
     for _ in range(RUNS):
-        pictures_of(recording, jobs(loras))
-        run_all(recording, jobs(loras))
-    assert recordings(recording)
+        pictures_of(capturing, jobs(loras))
+        run_all(capturing, jobs(loras))
+    assert graphs(capturing)
     # When it makes them alone and together
-    alone = pictures_of(recording, jobs(loras))
-    together = [result.pixels for result in run_all(recording, jobs(loras))]
+    alone = pictures_of(capturing, jobs(loras))
+    together = [result.pixels for result in run_all(capturing, jobs(loras))]
     # Then nobody can tell
     for pictures in (alone, together):
         assert min(map(psnr, pictures, expected)) >= 45
 
 
 def test_a_recorded_step_has_the_latents_of_a_launched_one(
-    launching: StepEngine, recording: StepEngine
+    eager: StepEngine, capturing: StepEngine
 ) -> None:
     job = make_job(1, strength=0.8, steps=5)
-    expected = through_the_engine(launching, job).float()
+    expected = through_the_engine(eager, job).float()
     for _ in range(RUNS):
-        through_the_engine(recording, job)
-    assert recordings(recording)
-    made = through_the_engine(recording, job).float()
+        through_the_engine(capturing, job)
+    assert graphs(capturing)
+    made = through_the_engine(capturing, job).float()
     assert (made - expected).norm() <= HALF_PRECISION * expected.norm()
 
 
 def test_the_same_job_again_is_bit_for_bit_the_same(
-    recording: StepEngine, loras: list[LoraEntry]
+    capturing: StepEngine, loras: list[LoraEntry]
 ) -> None:
     for _ in range(RUNS):
-        pictures_of(recording, jobs(loras))
+        pictures_of(capturing, jobs(loras))
     for first, again in zip(
-        pictures_of(recording, jobs(loras)), pictures_of(recording, jobs(loras)), strict=True
+        pictures_of(capturing, jobs(loras)), pictures_of(capturing, jobs(loras)), strict=True
     ):
         np.testing.assert_array_equal(first, again)
 
@@ -160,30 +160,30 @@ def test_what_waits_in_main_memory_makes_the_picture_that_the_whole_makes(
 
 
 def test_too_little_memory_costs_a_job_something_and_the_next_one_nothing(
-    recording: StepEngine,
+    capturing: StepEngine,
 ) -> None:
     # Given a device with room for a small picture and less than a large one takes
     small, large = picture(256), picture(1024)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    expected = run_all(recording, [small])[0]
+    expected = run_all(capturing, [small])[0]
     room = torch.cuda.max_memory_reserved()
-    run_all(recording, [large])
+    run_all(capturing, [large])
     assert torch.cuda.max_memory_reserved() > room + 8 * MIB
-    recording._ladder._relief.evict_adapters()
+    capturing._ladder._recovery.evict_adapters()
     torch.cuda.empty_cache()
     # When the large one comes
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(room / total)
     try:
-        result = run_all(recording, [large])[0]
+        result = run_all(capturing, [large])[0]
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     # Then it is made, says what was given up, and is smaller only where it says so
     assert result.degraded
     assert (result.pixels.shape == large.pixels.shape) == ("smaller_side" not in result.degraded)
     # And the next one is whole
-    after = run_all(recording, [small])[0]
+    after = run_all(capturing, [small])[0]
     assert after.degraded == ()
     assert psnr(after.pixels, expected.pixels) >= 45
 

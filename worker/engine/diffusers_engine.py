@@ -37,7 +37,7 @@ from worker.engine.pixels import (
     to_pixels,
     to_tensor,
 )
-from worker.engine.preview_job import in_haste
+from worker.engine.preview_job import as_preview
 from worker.engine.thread import EngineThread
 
 OnStep = Callable[[int], None]
@@ -96,18 +96,18 @@ class _Run:
             if self._job.preview:
                 self._preview()
             self._enter(Stage.ENCODING)
-            pixels = self._picture(self._job, self._told)
+            pixels = self._picture(self._job, self._report_step)
         self._close_part()
         return EngineResult(pixels, (), self._seconds)
 
     def _preview(self) -> None:
         self._close_part("preview")
         small = scaled_to_side(self._job.pixels, PREVIEW_SIDE)
-        hasty = in_haste(replace(self._job, pixels=small), str(self._loaded.device))
-        pixels = self._picture(hasty, lambda _step: hasty.stop.check())
+        preview = as_preview(replace(self._job, pixels=small), str(self._loaded.device))
+        pixels = self._picture(preview, lambda _step: preview.stop.check())
         self._on_event(PreviewReady(pixels))
 
-    def _told(self, step: int) -> None:
+    def _report_step(self, step: int) -> None:
         self._on_event(StepDone(step, executed_steps(self._job.steps, self._job.strength)))
         self._job.stop.check()
 

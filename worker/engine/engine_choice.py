@@ -8,7 +8,7 @@ from shared.settings import Settings
 from worker.engine.base.loaded_base import STEP_FAMILIES, LoadedBase
 from worker.engine.base.profiles import choose_limits
 from worker.engine.built.compiler import CannotBuild, tensorrt
-from worker.engine.built.engine_cache import ENGINES, Shelf
+from worker.engine.built.engine_cache import ENGINES, EngineCache
 from worker.engine.diffusers_engine import DiffusersEngine
 from worker.engine.interface import Engine
 from worker.engine.step.schedule import UnsupportedSchedule
@@ -26,7 +26,7 @@ def warm_engine(loaded: LoadedBase, settings: Settings) -> Engine:
         return DiffusersEngine(loaded, settings.lora_slots)
     limits = replace(limits, graphs=limits.graphs and settings.cuda_graphs)
     try:
-        return StepEngine(loaded, limits, find_shelf(loaded, settings))
+        return StepEngine(loaded, limits, find_engine_cache(loaded, settings))
     except UnsupportedSchedule as error:
         if settings.engine == "step":
             raise
@@ -34,13 +34,13 @@ def warm_engine(loaded: LoadedBase, settings: Settings) -> Engine:
         return DiffusersEngine(loaded, settings.lora_slots)
 
 
-def find_shelf(loaded: LoadedBase, settings: Settings) -> Shelf | None:
+def find_engine_cache(loaded: LoadedBase, settings: Settings) -> EngineCache | None:
     """The engines that were built for this deployment, if any were and they can be used here."""
     folder = settings.data_dir / ENGINES
     if not settings.built_engines or not folder.is_dir():
         return None
     try:
-        return Shelf(folder, loaded, tensorrt())
+        return EngineCache(folder, loaded, tensorrt())
     except CannotBuild as error:
         logger.warning("built engines not used", reason=str(error))
         return None

@@ -11,7 +11,7 @@ from worker.engine.interface import EngineJob, Urgency
 STEPS, STEPS_ON_CPU = 2, 1
 
 
-def in_haste(job: EngineJob, device: str) -> EngineJob:
+def as_preview(job: EngineJob, device: str) -> EngineJob:
     """The same at once: without guidance, in a step or two from the same strength of noise."""
     most = STEPS_ON_CPU if device == "cpu" else STEPS
     # Where the product is below one the one step would begin at another strength of noise.

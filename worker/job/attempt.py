@@ -47,7 +47,7 @@ from worker.job.history import StageCosts
 from worker.job.leases import obey
 from worker.job.lora_choice import Chosen
 from worker.job.outputs import encode_preview, encode_result
-from worker.job.progress import ProgressTracker, Teller
+from worker.job.progress import ProgressThrottle, ProgressTracker
 from worker.job.sources import load_source
 
 Answer = TypeVar("Answer")
@@ -107,7 +107,7 @@ class Attempt:
 
     def _follow(self, job: EngineJob, tracker: ProgressTracker) -> EngineResult:
         events: queue.SimpleQueue[EngineEvent | None] = queue.SimpleQueue()
-        teller = Teller(self._report)
+        throttle = ProgressThrottle(self._report)
 
         def on_event(event: EngineEvent) -> None:
             self._parts.pulse.beat()
@@ -116,19 +116,21 @@ class Attempt:
         with self._parts.pulse.expected():
             future = self._parts.engine.submit(job, on_event)
             future.add_done_callback(lambda _: events.put(None))
-            while (event := next_event(events, teller)) is not None:
-                self._on_event(event, tracker, teller)
+            while (event := next_event(events, throttle)) is not None:
+                self._on_event(event, tracker, throttle)
         result = future.result()
         self._seconds |= result.seconds
         return result
 
-    def _on_event(self, event: EngineEvent, tracker: ProgressTracker, teller: Teller) -> None:
+    def _on_event(
+        self, event: EngineEvent, tracker: ProgressTracker, throttle: ProgressThrottle
+    ) -> None:
         if isinstance(event, PreviewReady):
             self._show(event.pixels)
         elif isinstance(event, StageStarted):
-            teller.take(tracker.enter(event.stage))
+            throttle.report(tracker.enter(event.stage))
         else:
-            teller.take(tracker.step(event.step))
+            throttle.report(tracker.step(event.step))
 
     def _show(self, pixels: Pixels) -> None:
         if not self._parts.guards.is_preview_safe(pixels):
@@ -212,13 +214,13 @@ class Attempt:
 
 
 def next_event(
-    events: "queue.SimpleQueue[EngineEvent | None]", teller: Teller
+    events: "queue.SimpleQueue[EngineEvent | None]", throttle: ProgressThrottle
 ) -> EngineEvent | None:
     """What the engine tells next; while it is silent, what was told before is passed on."""
     try:
-        return events.get(timeout=teller.due_seconds)
+        return events.get(timeout=throttle.next_report_seconds)
     except queue.Empty:
-        teller.tell()
+        throttle.flush()
         return events.get()
 
 

@@ -16,7 +16,7 @@ from shared.errors import InternalError, NoWorker, RetouchError, Superseded, Uns
 from shared.ledger.preview_queue import PATIENCE_SECONDS, PreviewLine, PreviewRequest
 from shared.params import JobParams
 from worker.engine.interface import Engine, EngineEvent, EngineResult, Pixels, StopFlag
-from worker.engine.preview_job import in_haste
+from worker.engine.preview_job import as_preview
 from worker.guards.panel import Guards
 from worker.job.attempt import engine_job
 from worker.job.lora_choice import Chooser
@@ -90,7 +90,7 @@ class PreviewServer:
         small = request.params.model_copy(update={"max_side": PREVIEW_SIDE, "upscale": 1.0})
         pixels = self._pixels(request.source.blob, small)
         params, chosen = self._chooser.settle(small, pixels)
-        job = in_haste(engine_job(pixels, params, chosen, stop), self._engine.device)
+        job = as_preview(engine_job(pixels, params, chosen, stop), self._engine.device)
         future = self._engine.submit(job, _ignore)
         # Guards and encoding have no place on the engine's thread, which calls back.
         future.add_done_callback(lambda done: self._delivery.submit(self._finish, request, done))

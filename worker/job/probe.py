@@ -32,7 +32,7 @@ class FaultProbe:
 
     def hinted(self, job_id: str) -> None:
         self._faults.note("hinted", worker=self._worker_id, hint=job_id)
-        self._faults.strike("looked" if job_id == "lookout" else "hinted")
+        self._faults.strike("looked" if job_id == "poller" else "hinted")
 
     def reached(self, point: str, claim: Claim) -> None:
         self._faults.note(

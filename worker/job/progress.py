@@ -79,9 +79,10 @@ class ProgressTracker:
         return done
 
 
-class Teller:
-    """Passes progress on, of a burst the last alone. Whoever waits for more looks at `due_seconds`
-    and calls `tell` when they are over.
+class ProgressThrottle:
+    """Throttles progress reports: of several within 30 ms only the newest is sent.
+
+    A caller that waits for events waits at most `next_report_seconds`, then calls `flush`.
     """
 
     def __init__(
@@ -89,25 +90,25 @@ class Teller:
     ) -> None:
         self._report = report
         self._clock = clock
-        self._told_at = -GAP_SECONDS
+        self._reported_at = -GAP_SECONDS
         self._waiting: Progress | None = None
 
     @property
-    def due_seconds(self) -> float | None:
-        """In how long what waits is to be told; None where nothing waits."""
+    def next_report_seconds(self) -> float | None:
+        """Seconds until the held-back report is to be sent; None when nothing is held back."""
         if self._waiting is None:
             return None
-        return max(0.0, self._told_at + GAP_SECONDS - self._clock())
+        return max(0.0, self._reported_at + GAP_SECONDS - self._clock())
 
-    def take(self, progress: Progress) -> None:
-        """Tell this now if the last telling was a while ago, else in a moment."""
+    def report(self, progress: Progress) -> None:
+        """Send this now if the last report is long enough ago, else hold it back."""
         self._waiting = progress
-        if not self.due_seconds:
-            self.tell()
+        if not self.next_report_seconds:
+            self.flush()
 
-    def tell(self) -> None:
-        """Tell what waits, if anything does."""
+    def flush(self) -> None:
+        """Send the report that is held back, if there is one."""
         progress, self._waiting = self._waiting, None
         if progress is not None:
             self._report(progress)
-            self._told_at = self._clock()
+            self._reported_at = self._clock()

@@ -25,7 +25,7 @@ logger = structlog.get_logger(__name__)
 TRIES = 2
 
 
-class Undertaker:
+class ChildReaper:
     """Buries children, one after the other."""
 
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
@@ -42,7 +42,7 @@ class Undertaker:
         with suppress(RetouchError):
             self._hints_of(base).pending()
 
-    def bury(self, worker_id: str, status: int, blame: bool = True) -> None:
+    def reap(self, worker_id: str, status: int, blame: bool = True) -> None:
         """Take back the child's jobs and tell other workers; without `blame` where it was told to
         end. A store that is away is left alone: the leases run out by themselves.
         """

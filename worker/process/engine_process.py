@@ -40,7 +40,7 @@ from worker.job.runner import Draining, Runner
 from worker.process.consumer import PatientConsumer
 from worker.process.devices import DeviceKeeper, HeldDevice, is_beside_a_gpu
 from worker.process.heartbeat import Heartbeat
-from worker.process.poller import Lookout
+from worker.process.poller import Poller
 from worker.process.tasks import register
 from worker.process.watchdog import CPU_PATIENCE, Watchdog, exit_code
 
@@ -106,7 +106,7 @@ class WorkerProcess:
             seal=make_seal(settings),
             on_device_lost=self._give_up_device,
         )
-        self._lookout = Lookout(runner, self._is_idle, self._is_consuming, self._reconnect)
+        self._poller = Poller(runner, self._is_idle, self._is_consuming, self._reconnect)
         register(self.app, runner, self._draining.is_set)
 
     def __enter__(self) -> "WorkerProcess":
@@ -116,7 +116,7 @@ class WorkerProcess:
         self._leases.start()
         self._previews.start()
         self._watchdog.start()
-        self._lookout.start()
+        self._poller.start()
         self._reaper.start()
         self._heartbeat.start()
         logger.info("worker ready", worker=self.worker_id, device=self._engine.device)
@@ -132,7 +132,7 @@ class WorkerProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._lookout.stop()
+        self._poller.stop()
         self._watchdog.stop()
         self._heartbeat.stop()
         self._reaper.stop()

@@ -22,7 +22,7 @@ LOOK_SECONDS = 1.0
 LOOKS = 2
 
 
-class Lookout:
+class Poller:
     """A thread that looks once a second. `start` and `stop` come in pairs; `stop` waits for the job
     in hand, so let it end or tell it to before.
     """
@@ -40,7 +40,7 @@ class Lookout:
         self._reconnect = reconnect
         self._sightings = 0
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="lookout", daemon=True)
+        self._thread = threading.Thread(target=self._loop, name="poller", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -63,7 +63,7 @@ class Lookout:
 
     def _work(self) -> None:
         self._sightings = 0
-        self._runner.probe.hinted("lookout")
+        self._runner.probe.hinted("poller")
         try:
             self._runner.run_next()
         except MustRunAlone:
@@ -74,4 +74,4 @@ class Lookout:
             try:
                 self.look()
             except RetouchError as error:
-                logger.warning("lookout waits for the store", reason=str(error))
+                logger.warning("poller waits for the store", reason=str(error))

@@ -18,7 +18,7 @@ import structlog
 
 from shared.settings import Settings
 from worker.process import exits
-from worker.process.child_reaper import Undertaker
+from worker.process.child_reaper import ChildReaper
 
 logger = structlog.get_logger(__name__)
 
@@ -39,10 +39,10 @@ class Supervisor:
     """
 
     def __init__(
-        self, settings: Settings, undertaker: Undertaker, command: Sequence[str] = ()
+        self, settings: Settings, child_reaper: ChildReaper, command: Sequence[str] = ()
     ) -> None:
         self._settings = settings
-        self._undertaker = undertaker
+        self._child_reaper = child_reaper
         self._command = command or [sys.executable, "-P", "-m", "worker.process.engine_child"]
         self._holder = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
         self._child: subprocess.Popen[bytes] | None = None
@@ -58,13 +58,13 @@ class Supervisor:
             generation += 1
             worker_id, began = f"{self._holder}-{generation}", time.monotonic()
             status = self._run_child(worker_id)
-            self._undertaker.bury(worker_id, status, blame=not self._stopping.is_set())
+            self._child_reaper.reap(worker_id, status, blame=not self._stopping.is_set())
             if status == exits.CANNOT_START and generation == 1:
                 # A mistake in the settings is to be seen, not tried again for ever.
                 return status
             if not self._stopping.is_set():
                 self._pause(status, time.monotonic() - began)
-        self._undertaker.give_back_device(self._holder)
+        self._child_reaper.give_back_device(self._holder)
         return 1 if status == -signal.SIGKILL else 0
 
     def _run_child(self, worker_id: str) -> int:
@@ -72,7 +72,7 @@ class Supervisor:
         self._child = subprocess.Popen(command, env=PATIENT_THREADS | os.environ)
         if self._stopping.is_set():  # the signal came while the child was being made
             self._child.terminate()
-        self._undertaker.prepare()
+        self._child_reaper.prepare()
         status = self._child.wait()
         self._child = None
         return status

@@ -20,7 +20,7 @@ from diffusers import (
 
 from shared.bases import SDXL, Base, identify_base
 from worker.engine.base.loaded_base import STABLE_DIFFUSION, STEP_FAMILIES, LoadedBase
-from worker.engine.base.precision import allow_quick_sums, choose_autocast
+from worker.engine.base.precision import allow_fp16_accumulation, choose_autocast
 from worker.engine.base.profiles import OFFLOADING, settled_profile
 
 logger = structlog.get_logger(__name__)
@@ -56,9 +56,9 @@ def load_base(
             getattr(pipeline, part).to(memory_format=layout_of(part, device))
     profile = settled_profile(pipeline, device, profile)
     _place(pipeline, device, profile)
-    quick = allow_quick_sums(device, precision)
+    quick = allow_fp16_accumulation(device, precision)
     logger.info(
-        "base loaded", base=base.id, device=str(device), profile=profile, sums_in_half=quick
+        "base loaded", base=base.id, device=str(device), profile=profile, fp16_accumulation=quick
     )
     return LoadedBase(pipeline, base, device, dtype, choose_autocast(device, precision), profile)
 

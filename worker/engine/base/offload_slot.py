@@ -1,4 +1,4 @@
-"""Modules that wait in main memory and come to the device only while they are used."""
+"""Modules that stay in main memory and are on the device only while they are used."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -6,32 +6,32 @@ from contextlib import contextmanager
 import torch
 
 
-class Parking:
-    """Some modules of a pipeline and their device. Nothing moves until they are parked."""
+class OffloadSlot:
+    """Some modules of a pipeline and their device. Nothing moves before `offload`."""
 
     def __init__(self, modules: Sequence[torch.nn.Module], device: torch.device) -> None:
         self._modules = modules
         self._device = device
-        self._parked = False
+        self._offloaded = False
 
-    def park(self) -> bool:
-        """From now on keep the modules in main memory; False where that would free nothing."""
-        if self._parked or self._device.type == "cpu":
+    def offload(self) -> bool:
+        """Keep the modules in main memory from now on; False where that would free nothing."""
+        if self._offloaded or self._device.type == "cpu":
             return False
-        self._parked = True
+        self._offloaded = True
         self._move(torch.device("cpu"))
         return True
 
-    def unpark(self) -> None:
-        """Bring the modules back to stay. Where the device has no room they stay parked."""
-        if self._parked:
+    def restore(self) -> None:
+        """Bring the modules back to the device; where it has no room they stay offloaded."""
+        if self._offloaded:
             self._move(self._device)
-            self._parked = False
+            self._offloaded = False
 
     @contextmanager
     def present(self) -> Iterator[None]:
         """The modules are on the device inside the block."""
-        if not self._parked:
+        if not self._offloaded:
             yield
             return
         self._move(self._device)

@@ -23,7 +23,7 @@ def choose_autocast(device: torch.device, precision: str) -> torch.dtype | None:
     return torch.bfloat16 if precision == "bfloat16" or is_quick else None
 
 
-def allow_quick_sums(device: torch.device, precision: str) -> bool:
+def allow_fp16_accumulation(device: torch.device, precision: str) -> bool:
     """Let matrix products add in half precision where that is quicker; whether they do now.
 
     For the whole process, as torch has it. `precision` float32 keeps the longer sums.

@@ -17,7 +17,7 @@ from worker.engine.base.base_loading import choose_device, load_base
 from worker.engine.base.loaded_base import STEP_FAMILIES, LoadedBase
 from worker.engine.built import parts
 from worker.engine.built.compiler import CannotBuild, Compiler, tensorrt
-from worker.engine.built.engine_cache import ENGINES, Shelf
+from worker.engine.built.engine_cache import ENGINES, EngineCache
 from worker.engine.built.use import Parts
 from worker.engine.fidelity import pad_to_multiple
 from worker.engine.pixels import SIDE_MULTIPLE
@@ -54,14 +54,14 @@ def build(
     batches: Sequence[int],
 ) -> None:
     """Build every part for these sizes, and the UNet for so many evaluations at a time."""
-    shelf = Shelf(folder, loaded, compiler)
+    engine_cache = EngineCache(folder, loaded, compiler)
     with torch.inference_mode():
         plan = list(planned(loaded, sizes, batches))
     for part, module, inputs in plan:
         started = time.perf_counter()
         # Exported outside of inference mode, in which no program can be traced.
         with torch.no_grad():
-            is_new = shelf.build(part, module, [x.clone() for x in inputs])
+            is_new = engine_cache.build(part, module, [x.clone() for x in inputs])
         shapes = " ".join("x".join(map(str, x.shape)) for x in inputs)
         said = f"built in {time.perf_counter() - started:.0f} s" if is_new else "is there already"
         print(f"{part} {shapes}: {said}", flush=True)

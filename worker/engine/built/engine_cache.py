@@ -30,7 +30,7 @@ NOT_ITS_FAULT = (torch.OutOfMemoryError, torch.AcceleratorError)
 logger = structlog.get_logger(__name__)
 
 
-class Shelf:
+class EngineCache:
     """The built parts of one loaded base. `name` says what computes where one of them is used."""
 
     def __init__(self, folder: Path, loaded: LoadedBase, compiler: Compiler) -> None:

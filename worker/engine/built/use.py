@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from worker.engine.built.engine_cache import Shelf
+from worker.engine.built.engine_cache import EngineCache
 
 USUAL = "torch"
 
@@ -17,10 +17,10 @@ Told = dict[str, set[str]]
 
 
 class Parts:
-    """Asks the shelf, where there is one."""
+    """Asks the engine_cache, where there is one."""
 
-    def __init__(self, shelf: Shelf | None = None) -> None:
-        self._shelf = shelf
+    def __init__(self, engine_cache: EngineCache | None = None) -> None:
+        self._engine_cache = engine_cache
         self._listeners: list[Sequence[Told]] = []
 
     def built(
@@ -28,16 +28,20 @@ class Parts:
     ) -> tuple[torch.Tensor, ...] | None:
         """The outputs of a built part; None where it is to be computed the usual way."""
         output = None
-        if self._shelf is not None and allowed:
-            output = self._shelf.run(part, inputs)
-        name = self._shelf.name if self._shelf is not None and output is not None else USUAL
+        if self._engine_cache is not None and allowed:
+            output = self._engine_cache.run(part, inputs)
+        name = (
+            self._engine_cache.name
+            if self._engine_cache is not None and output is not None
+            else USUAL
+        )
         for told in self._listeners[-1] if self._listeners else ():
             told.setdefault(part, set()).add(name)
         return output
 
     def forget(self) -> int:
         """Drop the loaded parts and their memory; how many there were."""
-        return self._shelf.forget() if self._shelf is not None else 0
+        return self._engine_cache.forget() if self._engine_cache is not None else 0
 
     @contextmanager
     def telling(self, listeners: Sequence[Told]) -> Iterator[None]:

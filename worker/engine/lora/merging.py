@@ -21,7 +21,7 @@ AdapterSet = tuple[tuple[str, float], ...]
 
 LayerName = tuple[str, str]
 
-# Merging SD 1.5's attention anew takes half a second on a CPU; putting it into columns some ms.
+# Merging SD 1.5's attention anew takes half a second on a CPU; copying it into slots some ms.
 MANY = 8
 
 

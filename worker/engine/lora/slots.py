@@ -1,13 +1,14 @@
-"""Different LoRAs in one batch: every targeted layer holds a pool of columns, a gate picks.
+"""Different LoRAs in one batch: every targeted layer has a pool of LoRA slots, a gate selects.
 
-A layer's pool is `down` [R, in] and `up` [out, R]; an adapter of rank r owns a span of r columns in
-every layer it changes; one gate [evaluations, R] serves all layers:
+The pool of a layer is `down` [R, in] and `up` [out, R]. An adapter of rank r owns a slot range, r
+slots in every layer that it changes. One gate [evaluations, R] serves all layers:
 
     y = W x + ((x down^T) * gate) up^T
 
-Shapes are static, several adapters may act on one row, scales are free to change, and a new adapter
-is a copy into columns. Owns spans and gate. Linear layers of the UNet only: other LoRAs take the
-merged way (worker/engine/lora/merging.py). Belongs to the engine's thread.
+Shapes are static, several adapters may act on one row, scales are free to change, and loading an
+adapter is a copy into its slots. Owns slot ranges and gate. Covers linear layers of the UNet only;
+other LoRAs are merged into the weights (worker/engine/lora/merging.py). Belongs to the engine's
+thread.
 """
 
 from collections import OrderedDict
@@ -24,11 +25,11 @@ from worker.engine.lora.merging import AdapterSet
 from worker.engine.lora.residency import Switches
 
 # Costs 4.5 % of SD 1.5's arithmetic and 51 MB in half precision.
-COLUMNS = 128
+SLOTS = 128
 
 
 @dataclass
-class _Span:
+class _SlotRange:
     name: str
     start: int
     rank: int
@@ -36,21 +37,21 @@ class _Span:
     pins: int = 0
 
 
-class ColumnPool:
-    """The pools of one UNet. `hold` and `release` come in pairs."""
+class SlotPool:
+    """The LoRA slots of one UNet. Calls of `hold` and `release` come in pairs."""
 
-    def __init__(self, unet: torch.nn.Module, columns: int = COLUMNS) -> None:
+    def __init__(self, unet: torch.nn.Module, slots: int = SLOTS) -> None:
         self._unet = unet
-        self._columns = columns
+        self._slots = slots
         self._layers: dict[str, _PooledLinear] = {}
-        self._spans: OrderedDict[str, _Span] = OrderedDict()
+        self._ranges: OrderedDict[str, _SlotRange] = OrderedDict()
         self._gate = _Gate()
         self.switches = Switches()
 
     @property
     def names(self) -> list[str]:
-        """What has columns, least recently used first."""
-        return [span.name for span in self._spans.values()]
+        """The adapters that own slots, least recently used first."""
+        return [slot_range.name for slot_range in self._ranges.values()]
 
     @property
     def size_bytes(self) -> int:
@@ -59,78 +60,80 @@ class ColumnPool:
     def can_carry(self, adapters: Sequence[AdapterWeights]) -> bool:
         """Whether all of these change linear layers of the UNet alone, and fit side by side."""
         ranks = [_rank(weights) for weights in adapters if _is_linear(weights)]
-        return len(ranks) == len(adapters) and sum(ranks) <= self._columns
+        return len(ranks) == len(adapters) and sum(ranks) <= self._slots
 
     def hold(self, key: str, weights: AdapterWeights) -> bool:
-        """Give an adapter columns and keep them until `release`; False when there is no room."""
-        span = self._spans.get(key)
-        if span is None:
+        """Give an adapter slots until `release`; False when there is no room."""
+        slot_range = self._ranges.get(key)
+        if slot_range is None:
             with self.switches.timed():
-                span = self._place(key, weights)
-        if span is None:
+                slot_range = self._place(key, weights)
+        if slot_range is None:
             return False
-        span.pins += 1
-        self._spans.move_to_end(key)
+        slot_range.pins += 1
+        self._ranges.move_to_end(key)
         return True
 
     def release(self, key: str) -> None:
-        """Give up one hold; the columns may be given to another adapter from now on."""
-        self._spans[key].pins -= 1
+        """End one `hold`; from now on the slots may be given to another adapter."""
+        self._ranges[key].pins -= 1
 
     def drop_unused(self) -> None:
-        """Take their columns from all that nobody holds."""
-        for key in [key for key, span in self._spans.items() if span.pins == 0]:
+        """Take the slots from all adapters that nobody holds."""
+        for key in [key for key, slot_range in self._ranges.items() if slot_range.pins == 0]:
             self._forget(key)
 
     def gate(self, sets: Sequence[AdapterSet], like: torch.Tensor) -> torch.Tensor | None:
         """The LoRAs and scales of every evaluation of a UNet call; None where there are none."""
         if not any(sets):
             return None
-        gate = torch.zeros(len(sets), self._columns, device=like.device, dtype=like.dtype)
+        gate = torch.zeros(len(sets), self._slots, device=like.device, dtype=like.dtype)
         for index, adapters in enumerate(sets):
             for key, scale in adapters:
-                span = self._spans[key]
-                gate[index, span.start : span.start + span.rank] += scale
+                slot_range = self._ranges[key]
+                gate[index, slot_range.start : slot_range.start + slot_range.rank] += scale
         return gate
 
     def open(self, gate: torch.Tensor | None) -> None:
-        """What the next UNet call goes by; with None it is the base alone, bit for bit."""
+        """Set the gate of the next UNet call; with None the base runs alone, bit for bit."""
         self._gate.value = gate
-        self._gate.columns = _in_use(gate)
+        self._gate.slots = _in_use(gate)
 
     @property
     def layer_count(self) -> int:
-        """How many layers have columns; it grows when an adapter changes others than before."""
+        """How many layers have slots; grows when an adapter changes a layer that had none."""
         return len(self._layers)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Whatever is opened in the block, afterwards the gate is that of before."""
+        """Restore the gate after the block."""
         gate = self._gate.value
         try:
             yield
         finally:
             self.open(gate)
 
-    def _place(self, key: str, weights: AdapterWeights) -> _Span | None:
+    def _place(self, key: str, weights: AdapterWeights) -> _SlotRange | None:
         rank = _rank(weights)
         start = self._room(rank)
         if start is None:
             return None
         pairs = weights.parts["unet"]
-        span = self._spans[key] = _Span(weights.name, start, rank, tuple(pairs))
+        slot_range = self._ranges[key] = _SlotRange(weights.name, start, rank, tuple(pairs))
         try:
             for layer, pair in pairs.items():
                 self._layer(layer).write(start, pair.down, pair.up * pair.scale)
         except BaseException:
-            self._forget(key)  # half an adapter would act on whoever has these columns next
+            self._forget(key)  # half an adapter would act on the next owner of these slots
             raise
-        return span
+        return slot_range
 
     def _room(self, rank: int) -> int | None:
-        """The start of `rank` free columns, made by forgetting what nobody holds, oldest first."""
+        """The start of `rank` free slots; adapters that nobody holds are evicted, oldest first."""
         while (start := self._gap(rank)) is None:
-            victim = next((key for key, span in self._spans.items() if span.pins == 0), None)
+            victim = next(
+                (key for key, slot_range in self._ranges.items() if slot_range.pins == 0), None
+            )
             if victim is None:
                 return None
             self._forget(victim)
@@ -138,42 +141,42 @@ class ColumnPool:
 
     def _gap(self, rank: int) -> int | None:
         start = 0
-        for span in sorted(self._spans.values(), key=lambda span: span.start):
-            if span.start - start >= rank:
+        for slot_range in sorted(self._ranges.values(), key=lambda slot_range: slot_range.start):
+            if slot_range.start - start >= rank:
                 return start
-            start = span.start + span.rank
-        return start if self._columns - start >= rank else None
+            start = slot_range.start + slot_range.rank
+        return start if self._slots - start >= rank else None
 
     def _forget(self, key: str) -> None:
-        span = self._spans.pop(key)
-        for layer in span.layers:
+        slot_range = self._ranges.pop(key)
+        for layer in slot_range.layers:
             if layer in self._layers:
-                self._layers[layer].clear(span.start, span.rank)
+                self._layers[layer].clear(slot_range.start, slot_range.rank)
 
     def _layer(self, name: str) -> "_PooledLinear":
         if name not in self._layers:
             linear: Any = self._unet.get_submodule(name)
-            self._layers[name] = _PooledLinear(linear, self._columns, self._gate)
+            self._layers[name] = _PooledLinear(linear, self._slots, self._gate)
         return self._layers[name]
 
 
 @dataclass
 class _Gate:
-    """The one gate that all layers look at; None when no row has a LoRA. `columns` are in use."""
+    """The gate that all layers share; None when no row has a LoRA. `slots` are those in use."""
 
     value: torch.Tensor | None = None
-    columns: slice = field(default_factory=lambda: slice(None))
+    slots: slice = field(default_factory=lambda: slice(None))
 
 
 class _PooledLinear:
-    """A linear layer whose forward also goes through its columns."""
+    """A linear layer whose forward pass adds what its LoRA slots contribute."""
 
-    def __init__(self, linear: torch.nn.Linear, columns: int, gate: _Gate) -> None:
+    def __init__(self, linear: torch.nn.Linear, slots: int, gate: _Gate) -> None:
         weight = linear.weight
         self._linear = linear
         self._gate = gate
-        self._down = weight.new_zeros(columns, linear.in_features)
-        self._up = weight.new_zeros(linear.out_features, columns)
+        self._down = weight.new_zeros(slots, linear.in_features)
+        self._up = weight.new_zeros(linear.out_features, slots)
         # The instance's attribute hides the class's forward; names and weights stay as they are.
         setattr(linear, "forward", self._forward)  # noqa: B010
 
@@ -192,17 +195,17 @@ class _PooledLinear:
 
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
         y = functional.linear(x, self._linear.weight, self._linear.bias)
-        gate, columns = self._gate.value, self._gate.columns
+        gate, slots = self._gate.value, self._gate.slots
         if gate is None:
             return y
-        opened = gate[:, columns]
+        opened = gate[:, slots]
         if x.shape[0] != gate.shape[0]:
             # Attention may fold rows and heads together before a layer; rows stay in order.
             opened = opened.repeat_interleave(x.shape[0] // gate.shape[0], dim=0)
-        hidden = functional.linear(x, self._down[columns]) * opened.view(
+        hidden = functional.linear(x, self._down[slots]) * opened.view(
             opened.shape[0], *([1] * (x.dim() - 2)), -1
         )
-        up = self._up[:, columns]
+        up = self._up[:, slots]
         if y.dtype == hidden.dtype == up.dtype:
             # One kernel instead of two; a step of SDXL has hundreds of such layers.
             y.view(-1, y.shape[-1]).addmm_(hidden.view(-1, hidden.shape[-1]), up.t())
@@ -211,7 +214,7 @@ class _PooledLinear:
 
 
 def _in_use(gate: torch.Tensor | None) -> slice:
-    """From the first column in use to the last: a CPU need not compute the others."""
+    """From the first slot in use to the last: a CPU need not compute the others."""
     if gate is None or gate.device.type != "cpu":
         return slice(None)
     used = gate.any(dim=0).nonzero().flatten().tolist()
@@ -219,7 +222,7 @@ def _in_use(gate: torch.Tensor | None) -> slice:
 
 
 def _rank(weights: AdapterWeights) -> int:
-    """The columns that an adapter needs: its largest rank."""
+    """The number of slots that an adapter needs: its largest rank."""
     return max(pair.rank for pair in weights.parts["unet"].values())
 
 

@@ -15,7 +15,7 @@ from diffusers import AutoencoderTiny
 from diffusers.utils.torch_utils import randn_tensor
 
 from worker.engine.base.base_loading import layout_of
-from worker.engine.base.offload_slot import Parking
+from worker.engine.base.offload_slot import OffloadSlot
 from worker.engine.built.parts import DECODER, ENCODER, Decoder, Encoder
 from worker.engine.built.use import Parts
 from worker.engine.interface import Pixels
@@ -53,7 +53,7 @@ class Codec:
         self._encoder, self._decoder = Encoder(self._vae), Decoder(self._vae)
         self._parts = parts
         self._is_tiled = False
-        self.parking = Parking([self._vae], device)
+        self.offload_slot = OffloadSlot([self._vae], device)
         # SDXL's first autoencoder overflows in half precision and says so in its configuration;
         # diffusers reads the same where the configuration of another family says nothing.
         is_xl = getattr(pipeline, "text_encoder_2", None) is not None
@@ -125,7 +125,7 @@ class Codec:
         output = self._parts.built(part, [tensor], allowed=not self._is_tiled)
         if output is not None:
             return output
-        with self.parking.present():
+        with self.offload_slot.present():
             return usual(tensor)  # type: ignore[no-any-return]
 
 

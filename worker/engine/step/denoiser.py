@@ -1,6 +1,6 @@
-"""One call of the UNet for several rows: a built engine's, a recording's, or kernel by kernel.
+"""One call of the UNet for several rows: by a TensorRT engine, a CUDA graph, or eagerly.
 
-Owns the choice between them, and that columns and gate are part of a recording. Belongs to the
+Owns the choice between them, and makes LoRA slots and gate inputs of a graph. Belongs to the
 engine's thread.
 """
 
@@ -12,28 +12,28 @@ import torch
 from worker.engine.built.parts import UNET
 from worker.engine.built.use import Parts
 from worker.engine.lora.merging import AdapterSet
-from worker.engine.lora.slots import ColumnPool
-from worker.engine.step.graphs import Graphs, Inputs, Record
+from worker.engine.lora.slots import SlotPool
+from worker.engine.step.graphs import Capture, Graphs, Inputs
 
 ADDED = "added."
 
 
 class Denoiser:
-    """Calls one UNet. `record` is None where recordings bring nothing."""
+    """Calls one UNet. `capture` is None where CUDA graphs bring nothing."""
 
     def __init__(
         self,
         unet: Any,
-        columns: ColumnPool,
+        slots: SlotPool,
         autocast: torch.dtype | None,
-        record: Record | None,
+        capture: Capture | None,
         parts: Parts,
     ) -> None:
         self._parts = parts
         self._unet = unet
-        self._columns = columns
+        self._slots = slots
         self._autocast = autocast
-        self.graphs = Graphs(self._call, record) if record is not None else None
+        self.graphs = Graphs(self._call, capture) if capture is not None else None
 
     def __call__(
         self,
@@ -44,11 +44,11 @@ class Denoiser:
     ) -> torch.Tensor:
         """The output for `sample`, `timestep`, `embeddings` and `added.*`, each [evaluations, ...].
 
-        `sets` are the LoRAs of every evaluation. Weights that live elsewhere than those that a
-        recording has seen are for launching alone.
+        `sets` are the LoRAs of every evaluation. A graph reads weights at the addresses of its
+        capture; weights elsewhere (`weights_are_at_home` is False) run eagerly.
         """
         named = dict(inputs)
-        gate = self._columns.gate(sets, inputs["sample"])
+        gate = self._slots.gate(sets, inputs["sample"])
         is_base = gate is None and weights_are_pristine
         built = self._parts.built(UNET, list(inputs.values()), allowed=is_base)
         if built is not None:
@@ -57,14 +57,14 @@ class Denoiser:
             named["gate"] = gate
         if self.graphs is None or not weights_are_at_home:
             return self._call(named)
-        return self.graphs.run((gate is not None, self._columns.layer_count), named)
+        return self.graphs.run((gate is not None, self._slots.layer_count), named)
 
     def _call(self, inputs: Inputs) -> torch.Tensor:
-        self._columns.open(inputs.get("gate"))
+        self._slots.open(inputs.get("gate"))
         try:
             return self._output(inputs)
         finally:
-            self._columns.open(None)
+            self._slots.open(None)
 
     def _output(self, inputs: Inputs) -> torch.Tensor:
         sample = inputs["sample"]

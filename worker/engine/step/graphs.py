@@ -1,9 +1,9 @@
-"""The UNet's kernels recorded once and replayed, where launching them costs more than running them.
+"""CUDA graphs of the UNet, captured once and replayed: launching a kernel can cost more than it does.
 
-One recording per shape and number of evaluations (1, 2, 4, 8, 16; what is fewer is filled up with
-what stood there before), made when the shape has been seen often enough to be worth it. Owns
-buffers and recordings; the least recently used go. How a recording is made is handed in, so that
-all of it but CUDA's own call runs in tests. Belongs to the engine's thread.
+There is one graph per shape and batch size (1, 2, 4, 8, 16; smaller batches are padded with stale
+rows, whose results are discarded). It is captured when its shape has been seen often enough to pay
+for that. Owns buffers and graphs; the least recently used are dropped. The capture function is
+passed in, so that tests run everything but CUDA's own call. Belongs to the engine's thread.
 """
 
 from collections import Counter, OrderedDict
@@ -17,20 +17,21 @@ from worker.engine.base.batch_sizes import BATCH_SIZES, padded
 
 logger = structlog.get_logger(__name__)
 
-# A recording costs three calls: two jobs of four steps come first, and an odd size never pays.
+# A capture costs as much as three calls. After eight calls (two jobs of four steps) the shape is
+# likely to come again; a rare shape never pays.
 CALLS_BEFORE = 8
 NEVER = -(2**62)
-# Of pictures of a dozen shapes, with and without LoRAs.
+# Enough for a dozen picture shapes, with and without LoRAs.
 MOST = 48
 
 Inputs = Mapping[str, torch.Tensor]
 Call = Callable[[Inputs], torch.Tensor]
-Record = Callable[[Callable[[], torch.Tensor]], tuple[Callable[[], None], torch.Tensor]]
-"""Runs a function and returns how to run it again, and the tensor that then has its result."""
+Capture = Callable[[Callable[[], torch.Tensor]], tuple[Callable[[], None], torch.Tensor]]
+"""Runs a function; returns a call that replays it, and the tensor that holds the result then."""
 
 
 @dataclass(frozen=True)
-class _Recording:
+class _CapturedGraph:
     inputs: dict[str, torch.Tensor]
     replay: Callable[[], None]
     output: torch.Tensor
@@ -39,68 +40,68 @@ class _Recording:
 class Graphs:
     """Recordings of one function of tensors, each [evaluations, ...]."""
 
-    def __init__(self, call: Call, record: Record) -> None:
+    def __init__(self, call: Call, capture: Capture) -> None:
         self._call = call
-        self._record = record
+        self._capture = capture
         self._seen: Counter[Hashable] = Counter()
-        self._recordings: OrderedDict[Hashable, _Recording] = OrderedDict()
+        self._captured: OrderedDict[Hashable, _CapturedGraph] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._recordings)
+        return len(self._captured)
 
     def run(self, variant: Hashable, inputs: Inputs) -> torch.Tensor:
-        """What `call` makes of the inputs. `variant` names everything else that it depends on."""
+        """The result of `call`. `variant` stands for everything else that the result depends on."""
         count = next(iter(inputs.values())).shape[0]
         size = next((size for size in BATCH_SIZES if size >= count), None)
         if size is None:
             return self._call(inputs)
         shapes = tuple((name, tuple(x.shape[1:]), x.dtype) for name, x in inputs.items())
         key = (variant, size, shapes)
-        if key not in self._recordings:
+        if key not in self._captured:
             self._seen[key] += 1
             if self._seen[key] <= CALLS_BEFORE:
                 return self._call(inputs)
             try:
-                self._keep(key, self._recorded(inputs, size))
+                self._keep(key, self._capture_padded(inputs, size))
             except torch.OutOfMemoryError:
-                # A recording keeps memory of its own; what does not fit twice may well fit once.
-                logger.warning("not recorded for want of memory", evaluations=size)
+                # A graph has memory of its own; without it the call may still fit.
+                logger.warning("no memory for a CUDA graph", evaluations=size)
                 self._seen[key] = NEVER
                 return self._call(inputs)
-        self._recordings.move_to_end(key)
-        recording = self._recordings[key]
+        self._captured.move_to_end(key)
+        graph = self._captured[key]
         for name, tensor in inputs.items():
-            recording.inputs[name][:count].copy_(tensor)
-        recording.replay()
-        return recording.output[:count].clone()
+            graph.inputs[name][:count].copy_(tensor)
+        graph.replay()
+        return graph.output[:count].clone()
 
     def forget(self) -> int:
-        """Drop all recordings and their memory; how many there were."""
-        count = len(self._recordings)
-        self._recordings.clear()
+        """Drop all graphs and their memory; how many there were."""
+        count = len(self._captured)
+        self._captured.clear()
         return count
 
-    def _keep(self, key: Hashable, recording: _Recording) -> None:
-        self._recordings[key] = recording
+    def _keep(self, key: Hashable, graph: _CapturedGraph) -> None:
+        self._captured[key] = graph
         del self._seen[key]
-        while len(self._recordings) > MOST:
-            self._recordings.popitem(last=False)
+        while len(self._captured) > MOST:
+            self._captured.popitem(last=False)
 
-    def _recorded(self, inputs: Inputs, size: int) -> _Recording:
+    def _capture_padded(self, inputs: Inputs, size: int) -> _CapturedGraph:
         buffers = {name: padded(tensor, size) for name, tensor in inputs.items()}
-        replay, output = self._record(lambda: self._call(buffers))
-        return _Recording(buffers, replay, output)
+        replay, output = self._capture(lambda: self._call(buffers))
+        return _CapturedGraph(buffers, replay, output)
 
 
-def record_on_cuda() -> Record:
+def cuda_capture() -> Capture:
     """CUDA graphs that share one pool of memory (docs: torch.cuda.CUDAGraph)."""
     pool = torch.cuda.graph_pool_handle()
 
-    def record(function: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], torch.Tensor]:
+    def capture(function: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], torch.Tensor]:
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            for _ in range(2):  # libraries choose their kernels and workspaces before recording
+            for _ in range(2):  # libraries choose their kernels and workspaces before the capture
                 function()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
@@ -114,4 +115,4 @@ def record_on_cuda() -> Record:
             raise
         return graph.replay, output
 
-    return record
+    return capture

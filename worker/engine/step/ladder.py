@@ -14,7 +14,7 @@ import torch
 logger = structlog.get_logger(__name__)
 
 
-class Relief(Protocol):
+class Recovery(Protocol):
     """What an engine can give up. Each rung says whether it changed anything."""
 
     def evict_adapters(self) -> bool: ...
@@ -46,9 +46,9 @@ class DoesNotFit(Exception, Generic[Row]):
 class Ladder:
     """Does work on rows, climbing as far as it must."""
 
-    def __init__(self, relief: Relief) -> None:
-        self._relief = relief
-        self._lasting = {"vae_tiling": relief.tile, "model_offload": relief.offload}
+    def __init__(self, recovery: Recovery) -> None:
+        self._recovery = recovery
+        self._lasting = {"vae_tiling": recovery.tile, "model_offload": recovery.offload}
         self._standing: set[str] = set()
 
     def climb(self, rows: Sequence[Row], work: Callable[[list[Row]], None]) -> None:
@@ -65,7 +65,7 @@ class Ladder:
     def _tried(self, group: list[Row], work: Callable[[list[Row]], None]) -> list[list[Row]]:
         """Do the work of a group; the smaller groups that it must be done in, where it must."""
         is_alone = len(group) == 1
-        rungs = {"adapters_evicted": self._relief.evict_adapters}
+        rungs = {"adapters_evicted": self._recovery.evict_adapters}
         for code, rung in (rungs | (self._lasting if is_alone else {})).items():
             # Also after a rung that gave up nothing: memory that was freed may be in one piece now.
             if _fits(group, work):
@@ -86,7 +86,7 @@ class Ladder:
         needed = {code for row in rows for code in row.degraded}
         if self._standing - needed:
             try:
-                self._relief.restore()
+                self._recovery.restore()
                 self._standing.clear()
             except torch.OutOfMemoryError:
                 # What others have taken since has no place beside it: these rows go on without.

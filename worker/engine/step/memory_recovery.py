@@ -6,14 +6,14 @@ from worker.engine.lora.residency import Residency
 from worker.engine.step.units import Units
 
 
-class UnitsRelief:
+class MemoryRecovery:
     """The rungs of the ladder for one pipeline."""
 
     def __init__(self, units: Units, adapters: Residency[AdapterWeights], profile: str) -> None:
         self._units = units
         self._adapters = adapters
         self._tiles = profile in TILING
-        self._parks = profile in OFFLOADING
+        self._offloads = profile in OFFLOADING
         self.restore()
 
     def evict_adapters(self) -> bool:
@@ -37,8 +37,11 @@ class UnitsRelief:
 
     def offload(self) -> bool:
         """Keep autoencoder and text encoders off the device while they are not used."""
-        parked = [self._units.codec.parking.park(), self._units.prompts.parking.park()]
-        return any(parked)
+        offloaded = [
+            self._units.codec.offload_slot.offload(),
+            self._units.prompts.offload_slot.offload(),
+        ]
+        return any(offloaded)
 
     def restore(self) -> None:
         """Back to what the profile is, and forget what was encoded in tiles.
@@ -46,10 +49,10 @@ class UnitsRelief:
         Raises torch.OutOfMemoryError, with nothing changed but what had room, where what waits in
         main memory cannot come back.
         """
-        for parking in (self._units.codec.parking, self._units.prompts.parking):
-            if self._parks:
-                parking.park()
+        for offload_slot in (self._units.codec.offload_slot, self._units.prompts.offload_slot):
+            if self._offloads:
+                offload_slot.offload()
             else:
-                parking.unpark()
+                offload_slot.restore()
         self._units.codec.forget()
         self._units.codec.tile(self._tiles)

@@ -59,7 +59,7 @@ def next_row(
     return next((row for row in active if not row.steps_next), active[0])
 
 
-def companions(
+def batch_mates(
     chosen: Candidate, rows: Sequence[Candidate], buckets: Sequence[Hashable], limit: int
 ) -> list[Candidate]:
     """The chosen row and those that may step with it (an equal bucket), best first, up to `limit`.

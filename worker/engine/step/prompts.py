@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from worker.engine.base.offload_slot import Parking
+from worker.engine.base.offload_slot import OffloadSlot
 from worker.engine.built.parts import TEXTS
 from worker.engine.built.use import Parts
 from worker.engine.built.words import built_words
@@ -42,7 +42,9 @@ class PromptEncoder:
         self._device = device
         encoders = [getattr(pipeline, name, None) for name in TEXTS]
         self._is_xl = encoders[1] is not None
-        self.parking = Parking([encoder for encoder in encoders if encoder is not None], device)
+        self.offload_slot = OffloadSlot(
+            [encoder for encoder in encoders if encoder is not None], device
+        )
         self._kept: OrderedDict[tuple[object, ...], Condition] = OrderedDict()
 
     def condition(
@@ -67,7 +69,7 @@ class PromptEncoder:
     def _encode(
         self, prompt: str, negative_prompt: str, guided: bool, size: tuple[int, int]
     ) -> Condition:
-        with self.parking.present():
+        with self.offload_slot.present():
             answer = self._pipeline.encode_prompt(
                 prompt=prompt,
                 device=self._device,

@@ -38,8 +38,8 @@ class Row:
     """A job, or a job's preview, in the engine. Latents are [1, C, h, w].
 
     `adapters` settles when the LoRA files are read; until then the row is not ready. A job's
-    preview shares the job's adapters and does not own them. `told` and `steps_told` are what its
-    owner has heard, `company` is with how many it fits the device where that was found out.
+    preview shares the job's adapters and does not own them. `reported` and `steps_reported` are what its
+    owner has heard, `max_batch` is the largest batch that fitted in memory, once known.
     `is_among_its_like` is whether, when it is encoded, all that step have its LoRAs.
     """
 
@@ -52,10 +52,10 @@ class Row:
     owns_adapters: bool = True
     arrived: int = 0
     unit: Unit = Unit.ENCODE
-    told: Unit | None = None
+    reported: Unit | None = None
     step: int = 0
-    steps_told: int = 0
-    company: int | None = None
+    steps_reported: int = 0
+    max_batch: int | None = None
     plan: StepPlan | None = None
     source: torch.Tensor | None = None
     padded: torch.Tensor | None = None
@@ -91,13 +91,13 @@ class Row:
         """What rows must share to be worked on together: the kind of work, the size, with how many
         they fit, and for a step in merged mode the LoRAs.
 
-        Rows whose LoRAs are in the column pool, or who have none, share steps whatever the LoRA.
+        Rows whose LoRAs are in LoRA slots, or that have none, share steps whatever the LoRA.
         A deterministic row is alone: sums in a larger batch are added in another order.
         """
         if self.job.deterministic:
             return (self.unit, id(self))
         cells = tuple(-(-side // SIDE_MULTIPLE) for side in self.pixels.shape[:2])
-        common = (self.unit, cells, self.company)
+        common = (self.unit, cells, self.max_batch)
         if self.unit is Unit.ENCODE:
             return (*common, self.job.fidelity != "none")
         if self.unit is Unit.DECODE or self.pooled or not self.adapter_set:
@@ -106,7 +106,7 @@ class Row:
 
     def most_together(self, limit: int) -> int:
         """How many may step together, this row included, where the engine allows `limit`."""
-        return limit if self.company is None else min(limit, self.company)
+        return limit if self.max_batch is None else min(limit, self.max_batch)
 
     def tell(self, event: EngineEvent) -> None:
         """Tell the row's owner, if it wants to know."""
@@ -119,7 +119,7 @@ class Row:
 
     def fit_among(self, count: int) -> None:
         """From now on step with so many at the most, itself included."""
-        self.company = count
+        self.max_batch = count
         self.degrade("smaller_batch")
 
     def restart(self, pixels: Pixels) -> None:

@@ -25,7 +25,7 @@ from worker.engine.base.device_lost import DeviceLost, WeightsChanged
 from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.base.profiles import USUAL_PIXELS, EngineLimits
 from worker.engine.base.weights_guard import WeightsGuard
-from worker.engine.built.engine_cache import Shelf
+from worker.engine.built.engine_cache import EngineCache
 from worker.engine.interface import (
     EngineJob,
     EngineResult,
@@ -39,11 +39,11 @@ from worker.engine.interface import (
 from worker.engine.lora.lora_file import AdapterWeights, read_adapter
 from worker.engine.lora.residency import Residency
 from worker.engine.pixels import PREVIEW_SIDE, scaled_to_side
-from worker.engine.preview_job import in_haste
+from worker.engine.preview_job import as_preview
 from worker.engine.step.interruption import Interruption
 from worker.engine.step.ladder import DoesNotFit, Ladder
-from worker.engine.step.memory_recovery import UnitsRelief
-from worker.engine.step.policy import companions, next_row
+from worker.engine.step.memory_recovery import MemoryRecovery
+from worker.engine.step.policy import batch_mates, next_row
 from worker.engine.step.rows import Row, Unit
 from worker.engine.step.units import Units
 
@@ -58,7 +58,7 @@ class StepEngine:
     """Keeps one base warm and moves any number of pictures through it, step by step."""
 
     def __init__(
-        self, loaded: LoadedBase, limits: EngineLimits, shelf: Shelf | None = None
+        self, loaded: LoadedBase, limits: EngineLimits, engine_cache: EngineCache | None = None
     ) -> None:
         self.base = loaded.base.id
         self.device = str(loaded.device)
@@ -68,9 +68,9 @@ class StepEngine:
         self._limits = limits
         self._pipeline = loaded.pipeline
         self.adapters: Residency[AdapterWeights] = Residency(limits.adapter_bytes)
-        self._units = Units(loaded, limits, shelf)
-        self._may_code_together = shelf is None  # built parts are for one picture
-        self._ladder = Ladder(UnitsRelief(self._units, self.adapters, limits.profile))
+        self._units = Units(loaded, limits, engine_cache)
+        self._may_code_together = engine_cache is None  # built parts are for one picture
+        self._ladder = Ladder(MemoryRecovery(self._units, self.adapters, limits.profile))
         self._guard = WeightsGuard(self._pipeline, self._units.merger.pristine)
         self._complaint: DeviceLost | None = None
         if loaded.device.type == "cpu":
@@ -310,7 +310,7 @@ class StepEngine:
         if limit == 1:
             return [row]
         buckets = [None if each in self._at_work else each.bucket for each in self._rows]
-        return companions(row, self._rows, buckets, limit)
+        return batch_mates(row, self._rows, buckets, limit)
 
     def _unit(self, rows: list[Row]) -> None:
         unit = rows[0].unit
@@ -327,7 +327,7 @@ class StepEngine:
                 row.finished = pixels
 
     def _is_among_its_like(self, row: Row) -> bool:
-        """Whether all jobs in flight have the LoRAs of this one, and none has them in columns.
+        """Whether all jobs in flight have the LoRAs of this one, and none has them in slotns.
         Previews come and go.
         """
         jobs = [each for each in self._rows if each.urgency is not Urgency.PREVIEW]
@@ -335,9 +335,9 @@ class StepEngine:
         return row in jobs and others in ([], [row])
 
     def _tell_step(self, row: Row) -> None:
-        if row.step <= row.steps_told:
+        if row.step <= row.steps_reported:
             return  # done again in a smaller size
-        row.steps_told = row.step
+        row.steps_reported = row.step
         try:
             row.tell(StepDone(row.step, row.total_steps))
         except BaseException as error:
@@ -345,9 +345,9 @@ class StepEngine:
             row.job.stop.stop(error)
 
     def _tell_stage(self, row: Row) -> None:
-        if row.told is not None and row.told >= row.unit:
+        if row.reported is not None and row.reported >= row.unit:
             return
-        row.told = row.unit
+        row.reported = row.unit
         if row.unit is Unit.ENCODE:
             row.tell(StageStarted(Stage.LOADING))
             row.tell(StageStarted(Stage.ENCODING))
@@ -394,7 +394,7 @@ def _pixel_count(row: Row) -> int:
 def _preview_of(row: Row, device: str) -> Row:
     """A small row that goes first and whose result is an event of the large one."""
     small = scaled_to_side(row.pixels, PREVIEW_SIDE)
-    job = in_haste(replace(row.job, pixels=small), device)
+    job = as_preview(replace(row.job, pixels=small), device)
     future: Future[EngineResult] = Future()
     preview = Row(job, small, None, future, row.adapters, job.urgency, owns_adapters=False)
 

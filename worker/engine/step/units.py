@@ -15,17 +15,17 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.base.profiles import USUAL_PIXELS, EngineLimits
-from worker.engine.built.engine_cache import Shelf
+from worker.engine.built.engine_cache import EngineCache
 from worker.engine.built.use import Parts
 from worker.engine.fidelity import apply_fidelity, crop_to, pad_to_multiple
 from worker.engine.interface import Pixels
 from worker.engine.lora.lora_file import AdapterWeights
 from worker.engine.lora.merging import WeightMerger
-from worker.engine.lora.slots import ColumnPool
+from worker.engine.lora.slots import SlotPool
 from worker.engine.pixels import SIDE_MULTIPLE, to_pixels, to_tensor
 from worker.engine.step.codec import Codec, source_key
 from worker.engine.step.denoiser import ADDED, Denoiser
-from worker.engine.step.graphs import record_on_cuda
+from worker.engine.step.graphs import cuda_capture
 from worker.engine.step.prompts import Condition, PromptEncoder
 from worker.engine.step.rows import Row, Unit
 from worker.engine.step.schedule import Schedule
@@ -35,21 +35,21 @@ class Units:
     """What one warm pipeline can do for rows."""
 
     def __init__(
-        self, loaded: LoadedBase, limits: EngineLimits, shelf: Shelf | None = None
+        self, loaded: LoadedBase, limits: EngineLimits, engine_cache: EngineCache | None = None
     ) -> None:
-        self.parts = Parts(shelf)
+        self.parts = Parts(engine_cache)
         self._device, self._dtype = loaded.device, loaded.dtype
         self._schedule = Schedule(loaded.pipeline.scheduler.config)
         self.prompts = PromptEncoder(loaded.pipeline, loaded.device, self.parts)
         self.codec = Codec(loaded.pipeline, loaded.device, limits.cache_bytes, self.parts)
         self.merger = WeightMerger(loaded.pipeline, limits.merged_bytes, rewrites=limits.graphs)
         unet: Any = loaded.pipeline.unet
-        self._columns = ColumnPool(unet)
+        self._slots = SlotPool(unet)
         # Rows that step alone are cheaper with their LoRAs in the weights, where these are at hand.
         self._alone = limits.rows_for(USUAL_PIXELS) == 1
         self._seconds_aside = 0.0
-        record = record_on_cuda() if limits.graphs else None
-        self.denoiser = Denoiser(unet, self._columns, loaded.autocast, record, self.parts)
+        capture = cuda_capture() if limits.graphs else None
+        self.denoiser = Denoiser(unet, self._slots, loaded.autocast, capture, self.parts)
 
     @property
     def is_on_cpu(self) -> bool:
@@ -57,14 +57,14 @@ class Units:
 
     def loras_on_device(self) -> dict[str, Any]:
         """What is ready for a step, and what putting it there has cost, for people to read."""
-        merged, columns = self.merger.merged, self._columns
-        switches = (self.merger.switches, columns.switches)
+        merged, slots = self.merger.merged, self._slots
+        switches = (self.merger.switches, slots.switches)
         return {
             "loras_on_device": [
-                *columns.names,
+                *slots.names,
                 *("+".join(weights.names) for weights in merged.items()),
             ],
-            "device_bytes": merged.size_bytes + columns.size_bytes,
+            "device_bytes": merged.size_bytes + slots.size_bytes,
             "device_evictions": merged.counts.evictions,
             "switches": sum(one.count for one in switches),
             "switch_seconds": round(sum(one.seconds for one in switches), 4),
@@ -75,7 +75,7 @@ class Units:
         with torch.inference_mode():
             self.merger.apply((), [])
             self.merger.drop_unused()
-            self._columns.drop_unused()
+            self._slots.drop_unused()
 
     def encode(self, rows: Sequence[Row]) -> None:
         """Prompts, pictures and noise: afterwards the rows can step. All must share a bucket."""
@@ -125,17 +125,17 @@ class Units:
                 row.unit = Unit.DECODE
 
     def leave(self, row: Row) -> None:
-        """The row is gone: its columns may go to others."""
+        """The row is gone: its slots may go to others."""
         if row.pooled:
             row.pooled = False
             for key, _ in row.adapter_set:
-                self._columns.release(key)
+                self._slots.release(key)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Units in the block may interrupt another one: it finds weights and gate as they were."""
         plain, started = torch.autocast(self._device.type, enabled=False), self._now()
-        with plain, self._columns.aside(), self.merger.aside():
+        with plain, self._slots.aside(), self.merger.aside():
             yield
         self._seconds_aside += self._now() - started
 
@@ -170,10 +170,10 @@ class Units:
         self.merger.apply(row.adapter_set, list(zip(weights, scales, strict=True)))
 
     def _take_columns(self, row: Row, weights: Sequence[AdapterWeights]) -> bool:
-        pool, held = self._columns, list[str]()
+        pool, held = self._slots, list[str]()
         if not weights or not pool.can_carry(weights):
             return False
-        # Whether columns are free depends on the company.
+        # Whether slots are free depends on the company.
         if row.job.deterministic:
             return False
         # In the weights a LoRA costs nothing, where its company has no other.

@@ -21,7 +21,7 @@ from tests.support.engine_jobs import make_job
 from tests.support.marked import Fixed
 from tests.support.workers import picture, spec_with_picture
 from worker.engine.interface import EngineJob, EngineResult, OnEvent
-from worker.engine.preview_job import in_haste
+from worker.engine.preview_job import as_preview
 from worker.engine.testing.fake import FakeEngine
 from worker.guards.panel import Guards
 from worker.job.lora_choice import Chooser
@@ -174,10 +174,10 @@ def test_a_preview_takes_a_step_or_two_at_the_most_and_no_guidance(
     strength: float, steps: int, device: str, most: int
 ) -> None:
     job = make_job(strength=strength, steps=steps, guidance_scale=7.5)
-    hasty = in_haste(job, device)
+    small = as_preview(job, device)
     executed = executed_steps(steps, strength)
-    assert executed_steps(hasty.steps, strength) == min(most, executed)
-    assert (hasty.guidance_scale, hasty.strength) == (1.0, strength)
+    assert executed_steps(small.steps, strength) == min(most, executed)
+    assert (small.guidance_scale, small.strength) == (1.0, strength)
 
 
 def test_a_newer_preview_of_a_session_stops_the_older_one_in_the_engine(

@@ -12,7 +12,7 @@ from shared.params import executed_steps
 from worker.engine.interface import EngineEvent, StepDone
 from worker.job.attempt import next_event, own_seconds
 from worker.job.history import StageCosts
-from worker.job.progress import GAP_SECONDS, LAST_PERCENT, ProgressTracker, Teller
+from worker.job.progress import GAP_SECONDS, LAST_PERCENT, ProgressThrottle, ProgressTracker
 
 EVEN = StageCosts(seconds=dict.fromkeys(Stage, 1.0))
 
@@ -85,31 +85,31 @@ def progress(percent: float) -> Progress:
 
 def test_of_a_burst_the_first_is_told_at_once_and_the_last_a_moment_later() -> None:
     now, told = [100.0], list[float]()
-    teller = Teller(lambda each: told.append(each.percent), clock=lambda: now[0])
-    assert teller.due_seconds is None
+    throttle = ProgressThrottle(lambda each: told.append(each.percent), clock=lambda: now[0])
+    assert throttle.next_report_seconds is None
     for percent in (10.0, 20.0, 30.0):
-        teller.take(progress(percent))
+        throttle.report(progress(percent))
     assert told == [10.0]
-    assert teller.due_seconds == pytest.approx(GAP_SECONDS)
+    assert throttle.next_report_seconds == pytest.approx(GAP_SECONDS)
     now[0] += GAP_SECONDS
-    teller.tell()
-    teller.tell()
+    throttle.flush()
+    throttle.flush()
     assert told == [10.0, 30.0]
-    assert teller.due_seconds is None
+    assert throttle.next_report_seconds is None
     # And what comes after a while is told at once again
     now[0] += GAP_SECONDS
-    teller.take(progress(40.0))
+    throttle.report(progress(40.0))
     assert told == [10.0, 30.0, 40.0]
 
 
 def test_while_the_engine_is_silent_what_it_said_last_is_passed_on() -> None:
     told: list[float] = []
-    teller = Teller(lambda each: told.append(each.percent))
-    teller.take(progress(10.0))
-    teller.take(progress(20.0))
+    throttle = ProgressThrottle(lambda each: told.append(each.percent))
+    throttle.report(progress(10.0))
+    throttle.report(progress(20.0))
     events: queue.SimpleQueue[EngineEvent | None] = queue.SimpleQueue()
     late = threading.Timer(20 * GAP_SECONDS, events.put, args=(StepDone(1, 10),))
     late.start()
-    assert next_event(events, teller) == StepDone(1, 10)
+    assert next_event(events, throttle) == StepDone(1, 10)
     assert told == [10.0, 20.0]
     late.join()

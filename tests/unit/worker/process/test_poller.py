@@ -1,14 +1,14 @@
-"""The lookout: an idle worker finds work that no hint has told of."""
+"""The poller: an idle worker finds work that no hint has told of."""
 
 from types import SimpleNamespace
 
 from shared.ledger.store import MustRunAlone
 from worker.job.probe import NoProbe
-from worker.process.poller import Lookout
+from worker.process.poller import Poller
 
 
 class Scene:
-    """A lookout on a queue that the test fills, for a worker that the test keeps busy."""
+    """A poller on a queue that the test fills, for a worker that the test keeps busy."""
 
     def __init__(self) -> None:
         self.queue, self.idle = 0, True
@@ -20,7 +20,7 @@ class Scene:
             probe=NoProbe(),
             run_next=self._run,
         )
-        self.lookout = Lookout(
+        self.poller = Poller(
             runner,  # type: ignore[arg-type]
             lambda: self.idle,
             lambda: self.consuming,
@@ -40,16 +40,16 @@ class Scene:
 def test_work_that_waits_at_two_looks_is_taken_and_the_consumer_connects_anew() -> None:
     scene = Scene()
     scene.queue = 1
-    scene.lookout.look()
+    scene.poller.look()
     assert scene.runs == 0
-    scene.lookout.look()
+    scene.poller.look()
     assert (scene.runs, scene.reconnections) == (1, 1)
 
 
 def test_while_the_consumer_is_still_starting_work_is_taken_at_the_first_look() -> None:
     scene = Scene()
     scene.queue, scene.consuming = 1, False
-    scene.lookout.look()
+    scene.poller.look()
     assert (scene.runs, scene.reconnections) == (1, 0)
 
 
@@ -57,13 +57,13 @@ def test_a_busy_worker_and_an_empty_queue_start_the_count_again() -> None:
     scene = Scene()
     for queue, idle in ((1, True), (0, True), (1, True), (1, False), (1, True)):
         scene.queue, scene.idle = queue, idle
-        scene.lookout.look()
+        scene.poller.look()
     assert scene.runs == 0
 
 
 def test_a_job_that_has_to_wait_is_left_alone() -> None:
     scene = Scene()
     scene.queue, scene.must_wait = 1, True
-    scene.lookout.look()
-    scene.lookout.look()
+    scene.poller.look()
+    scene.poller.look()
     assert scene.runs == 0

@@ -22,16 +22,16 @@ from pathlib import Path
 from shared.settings import load_settings
 from worker.process.supervisor import Supervisor
 
-class Undertaker:
+class ChildReaper:
     def prepare(self): pass
-    def bury(self, worker_id, status, blame):
+    def reap(self, worker_id, status, blame):
         with Path(sys.argv[1]).open("a") as file:
             file.write(f"{worker_id} {status} {blame}\\n")
     def give_back_device(self, holder): pass
 
 settings = load_settings(_env_file=None)
 command = [sys.executable, "-c", sys.argv[2]]
-sys.exit(Supervisor(settings, Undertaker(), command).run())
+sys.exit(Supervisor(settings, ChildReaper(), command).run())
 """
 SLEEPER = "import time; time.sleep(600)"
 STUBBORN = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1); time.sleep(600)"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from worker.engine.base.precision import allow_quick_sums
+from worker.engine.base.precision import allow_fp16_accumulation
 
 CUDA = torch.device("cuda")
 
@@ -29,9 +29,9 @@ def test_half_precision_sums_are_for_consumer_cards(
     monkeypatch: pytest.MonkeyPatch, card: str, precision: str, quick: bool
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: card)
-    assert allow_quick_sums(CUDA, precision) is quick
+    assert allow_fp16_accumulation(CUDA, precision) is quick
     assert torch.backends.cuda.matmul.allow_fp16_accumulation is quick
 
 
 def test_a_processor_is_left_alone() -> None:
-    assert allow_quick_sums(torch.device("cpu"), "auto") is False
+    assert allow_fp16_accumulation(torch.device("cpu"), "auto") is False

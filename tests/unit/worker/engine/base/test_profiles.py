@@ -11,12 +11,12 @@ import torch
 from tests.support.engine_jobs import CPU
 from worker.engine.base import base_loading as loading
 from worker.engine.base.base_loading import load_base
-from worker.engine.base.offload_slot import Parking
+from worker.engine.base.offload_slot import OffloadSlot
 from worker.engine.base.profiles import GIB, EngineLimits, choose_limits, choose_profile
 from worker.engine.diffusers_engine import DiffusersEngine
 from worker.engine.lora.lora_file import AdapterWeights
 from worker.engine.lora.residency import Residency
-from worker.engine.step.memory_recovery import UnitsRelief
+from worker.engine.step.memory_recovery import MemoryRecovery
 
 CUDA = torch.device("cuda")
 
@@ -82,7 +82,7 @@ class Codec:
     """Remembers whether it works in tiles."""
 
     def __init__(self, vae: Any) -> None:
-        self.parking = Parking([vae], CUDA)
+        self.offload_slot = OffloadSlot([vae], CUDA)
         self.is_tiled = False
 
     def forget(self) -> int:
@@ -93,34 +93,34 @@ class Codec:
         return True
 
 
-def relieved(profile: str) -> tuple[UnitsRelief, Codec, Module]:
+def with_recovery(profile: str) -> tuple[MemoryRecovery, Codec, Module]:
     module = Module()
     codec = Codec(module)
-    prompts = SimpleNamespace(parking=Parking([], CUDA))
+    prompts = SimpleNamespace(offload_slot=OffloadSlot([], CUDA))
     units: Any = SimpleNamespace(codec=codec, prompts=prompts)
-    return UnitsRelief(units, Residency[AdapterWeights](1), profile), codec, module
+    return MemoryRecovery(units, Residency[AdapterWeights](1), profile), codec, module
 
 
 @pytest.mark.parametrize(
-    ("profile", "tiled", "parked"),
+    ("profile", "tiled", "offloaded"),
     [("full", False, False), ("vae_tiling", True, False), ("model_offload", True, True)],
 )
 def test_a_profile_holds_from_the_start_and_after_every_climb(
-    profile: str, tiled: bool, parked: bool
+    profile: str, tiled: bool, offloaded: bool
 ) -> None:
     # Given an engine of this profile
-    relief, codec, module = relieved(profile)
-    assert (codec.is_tiled, module.places) == (tiled, ["cpu"] if parked else [])
+    recovery, codec, module = with_recovery(profile)
+    assert (codec.is_tiled, module.places) == (tiled, ["cpu"] if offloaded else [])
     # When a row needed every rung, and the next one does not
-    assert relief.tile() is not tiled  # what stands already gives up nothing
-    assert relief.offload() is not parked
-    relief.restore()
+    assert recovery.tile() is not tiled  # what stands already gives up nothing
+    assert recovery.offload() is not offloaded
+    recovery.restore()
     # Then what the profile says stands, and no more
     assert codec.is_tiled is tiled
-    assert module.places[-1] == ("cpu" if parked else "cuda")
-    with codec.parking.present():
+    assert module.places[-1] == ("cpu" if offloaded else "cuda")
+    with codec.offload_slot.present():
         assert module.places[-1] == "cuda"
-    assert module.places[-1] == ("cpu" if parked else "cuda")
+    assert module.places[-1] == ("cpu" if offloaded else "cuda")
 
 
 @pytest.mark.parametrize(

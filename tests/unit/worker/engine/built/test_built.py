@@ -19,9 +19,9 @@ from worker.engine.base.base_loading import load_base
 from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.built import command
 from worker.engine.built.compiler import CannotBuild, Compiler, tensorrt
-from worker.engine.built.engine_cache import ENGINE, KEY, Shelf
+from worker.engine.built.engine_cache import ENGINE, KEY, EngineCache
 from worker.engine.built.parts import DECODER, ENCODER, UNET
-from worker.engine.engine_choice import find_shelf, warm_engine
+from worker.engine.engine_choice import find_engine_cache, warm_engine
 from worker.engine.step.step_engine import StepEngine
 
 # Jobs of the engine's tests are 48 x 64 pixels; two evaluations are one row with guidance.
@@ -49,7 +49,7 @@ def engines(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def started(folder: Path, engines: Path, compiler: Compiler = COMPILER) -> StepEngine:
     loaded = load_base(str(folder), CPU)
-    return StepEngine(loaded, LIMITS, Shelf(engines, loaded, compiler))
+    return StepEngine(loaded, LIMITS, EngineCache(engines, loaded, compiler))
 
 
 @pytest.fixture
@@ -61,34 +61,34 @@ def built(folder: Path, engines: Path) -> Iterator[StepEngine]:
 
 def test_every_built_part_gives_what_the_part_itself_gives(folder: Path, engines: Path) -> None:
     loaded = load_base(str(folder), CPU)
-    shelf = Shelf(engines, loaded, COMPILER)
+    engine_cache = EngineCache(engines, loaded, COMPILER)
     with torch.inference_mode():
         plan = list(command.planned(loaded, SIZES, BATCHES))
     assert [part for part, _, _ in plan] == [ENCODER, DECODER, UNET, UNET, "text_encoder"]
     for planned in plan:
-        assert_equal_to_the_usual_way(shelf, *planned)
+        assert_equal_to_the_usual_way(engine_cache, *planned)
 
 
 def test_sdxls_conditions_and_both_its_text_encoders_are_built(tmp_path: Path) -> None:
     loaded = load_base(str(make_sdxl(tmp_path / "base")), CPU)
-    shelf = Shelf(tmp_path / "engines", loaded, COMPILER)
+    engine_cache = EngineCache(tmp_path / "engines", loaded, COMPILER)
     with torch.inference_mode():
         plan = list(command.planned(loaded, SIZES, [2]))
     wanted = [UNET, "text_encoder", "text_encoder_2"]
     assert [part for part, _, _ in plan] == [ENCODER, DECODER, *wanted]
     for part, module, inputs in plan[2:]:
         with torch.no_grad():
-            assert shelf.build(part, module, [x.clone() for x in inputs])
-        assert_equal_to_the_usual_way(shelf, part, module, inputs)
+            assert engine_cache.build(part, module, [x.clone() for x in inputs])
+        assert_equal_to_the_usual_way(engine_cache, part, module, inputs)
 
 
 def assert_equal_to_the_usual_way(
-    shelf: Shelf, part: str, module: torch.nn.Module, inputs: Sequence[torch.Tensor]
+    engine_cache: EngineCache, part: str, module: torch.nn.Module, inputs: Sequence[torch.Tensor]
 ) -> None:
     """With other values than those that were there when it was built."""
     drawn = [torch.randn_like(x) if x.is_floating_point() else x + 5 for x in inputs]
     with torch.inference_mode():
-        expected, output = module(*drawn), shelf.run(part, drawn)
+        expected, output = module(*drawn), engine_cache.run(part, drawn)
     assert output is not None
     torch.testing.assert_close(output, tuple(expected), atol=1e-4, rtol=1e-4)
 
@@ -164,7 +164,7 @@ STALE = {
 @pytest.mark.parametrize("what", STALE)
 def test_a_stale_part_is_not_used(folder: Path, engines: Path, what: str) -> None:
     loaded, compiler = STALE[what](load_base(str(folder), CPU))
-    running = StepEngine(loaded, LIMITS, Shelf(engines, loaded, compiler))
+    running = StepEngine(loaded, LIMITS, EngineCache(engines, loaded, compiler))
     assert run_all(running, [PLAIN])[0].ran_by[UNET] == "torch"
     running.close()
 
@@ -186,8 +186,8 @@ def test_a_broken_part_is_given_up_with_a_line_in_the_log_and_costs_no_picture(
     # Given a UNet that was built and then spoiled
     into, said = shutil.copytree(engines, tmp_path / "engines"), list[str]()
     running = started(folder, into)
-    shelf = running._units.parts._shelf
-    assert shelf is not None
+    engine_cache = running._units.parts._engine_cache
+    assert engine_cache is not None
     monkeypatch.setattr(
         "worker.engine.built.engine_cache.logger.warning", lambda event, **_: said.append(event)
     )
@@ -219,9 +219,9 @@ def test_out_of_memory_in_a_built_part_is_the_ladders_business(
     folder: Path, engines: Path, engine: StepEngine
 ) -> None:
     running, failures = started(folder, engines), [1]
-    shelf = running._units.parts._shelf
-    assert shelf is not None
-    found = shelf._found
+    engine_cache = running._units.parts._engine_cache
+    assert engine_cache is not None
+    found = engine_cache._found
 
     def scarce(part: str, shapes: Any) -> Any:
         run = found(part, shapes)
@@ -234,7 +234,7 @@ def test_out_of_memory_in_a_built_part_is_the_ladders_business(
 
         return first_time if run else None
 
-    shelf._found = scarce  # type: ignore[method-assign]
+    engine_cache._found = scarce  # type: ignore[method-assign]
     result = run_all(running, [PLAIN])[0]
     after = run_all(running, [PLAIN])[0]
     running.close()
@@ -301,7 +301,7 @@ def test_engines_that_cannot_be_used_here_are_told_of_and_not_used(
     monkeypatch.setattr(
         "worker.engine.engine_choice.logger.warning", lambda event, **_: said.append(event)
     )
-    assert find_shelf(load_base(str(folder), CPU), settings) is None
+    assert find_engine_cache(load_base(str(folder), CPU), settings) is None
     assert said == ["built engines not used"]
 
 

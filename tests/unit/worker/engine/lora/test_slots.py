@@ -1,10 +1,10 @@
-"""The column pool by itself: room, spans, and the base untouched."""
+"""The pool of LoRA slots by itself: room, slot ranges, and the base untouched."""
 
 import pytest
 import torch
 
 from worker.engine.lora.lora_file import AdapterWeights, LowRank
-from worker.engine.lora.slots import ColumnPool
+from worker.engine.lora.slots import SlotPool
 
 
 def make_unet() -> torch.nn.Module:
@@ -35,7 +35,7 @@ def expected(unet: torch.nn.Module, layer: str, x: torch.Tensor, *adapters: tupl
 @torch.no_grad()
 def test_each_row_gets_its_own_loras_and_scales() -> None:
     unet, x = make_unet(), torch.randn(4, 7, 6)
-    pool, one, two = ColumnPool(unet, 8), make_adapter(2, 1), make_adapter(3, 2)
+    pool, one, two = SlotPool(unet, 8), make_adapter(2, 1), make_adapter(3, 2)
     assert pool.hold("one", one)
     assert pool.hold("two", two)
     pool.open(pool.gate([(("one", 1.0),), (), (("two", -0.5),), (("one", 0.3), ("two", 2.0))], x))
@@ -49,7 +49,7 @@ def test_each_row_gets_its_own_loras_and_scales() -> None:
 def test_without_loras_the_layer_is_bit_for_bit_the_base() -> None:
     unet, x = make_unet(), torch.randn(2, 6)
     before = unet["a"](x)  # type: ignore[index]
-    pool = ColumnPool(unet, 8)
+    pool = SlotPool(unet, 8)
     pool.hold("one", make_adapter(2, 1))
     pool.open(pool.gate([(("one", 1.0),), ()], x))
     pool.open(pool.gate([(), ()], x))
@@ -60,7 +60,7 @@ def test_without_loras_the_layer_is_bit_for_bit_the_base() -> None:
 @torch.no_grad()
 def test_an_adapter_forgotten_leaves_nothing_in_its_columns() -> None:
     unet, x = make_unet(), torch.randn(1, 3, 6)
-    pool, small = ColumnPool(unet, 4), make_adapter(1, 3)
+    pool, small = SlotPool(unet, 4), make_adapter(1, 3)
     pool.hold("big", make_adapter(4, 1, layers=("a",)))
     pool.release("big")
     assert pool.hold("small", small)
@@ -69,7 +69,7 @@ def test_an_adapter_forgotten_leaves_nothing_in_its_columns() -> None:
 
 
 def test_what_is_held_is_never_forgotten() -> None:
-    pool = ColumnPool(make_unet(), 4)
+    pool = SlotPool(make_unet(), 4)
     assert pool.hold("one", make_adapter(3, 1))
     assert not pool.hold("two", make_adapter(2, 2))
     pool.release("one")
@@ -86,4 +86,4 @@ def test_what_is_held_is_never_forgotten() -> None:
     ],
 )
 def test_only_linear_unet_adapters_that_fit_are_carried(parts: dict, fits: bool) -> None:
-    assert ColumnPool(make_unet(), 8).can_carry([AdapterWeights("some", parts)]) is fits
+    assert SlotPool(make_unet(), 8).can_carry([AdapterWeights("some", parts)]) is fits

@@ -14,10 +14,10 @@ from worker.engine.step import graphs, units
 from worker.engine.step.graphs import Graphs, Inputs
 from worker.engine.step.step_engine import StepEngine
 
-Recorded = tuple[Callable[[], None], torch.Tensor]
+Captured = tuple[Callable[[], None], torch.Tensor]
 
 
-def record(function: Callable[[], torch.Tensor]) -> Recorded:
+def capture(function: Callable[[], torch.Tensor]) -> Captured:
     """As CUDA does it: the same buffers are read, the same result is written, every time."""
     output = function()
 
@@ -29,13 +29,13 @@ def record(function: Callable[[], torch.Tensor]) -> Recorded:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever can be recorded is, with its first call."""
+    """Whatever can be captured is, with its first call."""
     monkeypatch.setattr(graphs, "CALLS_BEFORE", 0)
 
 
 @pytest.fixture
-def recording(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[StepEngine]:
-    monkeypatch.setattr(units, "record_on_cuda", lambda: record)
+def capturing(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[StepEngine]:
+    monkeypatch.setattr(units, "cuda_capture", lambda: capture)
     engine = start_engine(folder, graphs=True)
     yield engine
     engine.close()
@@ -47,13 +47,13 @@ def count(engine: StepEngine) -> int:
 
 
 def test_pictures_from_recordings_are_those_that_launching_makes(
-    recording: StepEngine, engine: StepEngine, loras: Loras
+    capturing: StepEngine, engine: StepEngine, loras: Loras
 ) -> None:
     jobs = [
         make_job(1),
         make_job(2, guidance_scale=3.0, strength=0.9, steps=6),
         make_job(3, loras=((loras.narrow, 1.0),)),
-        # Its layers have no columns yet: what was recorded before must not be used for it.
+        # Its layers have no columns yet: what was captured before must not be used for it.
         make_job(4, loras=((loras.elsewhere, 0.5),)),
         make_job(5, loras=((loras.narrow, 1.0), (loras.elsewhere, 0.5)), guidance_scale=2.0),
         make_job(6, loras=((loras.conv, 1.0),)),
@@ -61,53 +61,53 @@ def test_pictures_from_recordings_are_those_that_launching_makes(
     ]
     for job in jobs:
         expected = run_all(engine, [job])[0].pixels
-        assert psnr(run_all(recording, [job])[0].pixels, expected) >= 60
+        assert psnr(run_all(capturing, [job])[0].pixels, expected) >= 60
     expected_together = [run_all(engine, [job])[0].pixels for job in jobs]
-    for result, pixels in zip(run_all(recording, jobs), expected_together, strict=True):
+    for result, pixels in zip(run_all(capturing, jobs), expected_together, strict=True):
         assert psnr(result.pixels, pixels) >= 45
 
 
-def test_a_recording_is_made_once_per_size_and_variant(recording: StepEngine, loras: Loras) -> None:
+def test_a_recording_is_made_once_per_size_and_variant(capturing: StepEngine, loras: Loras) -> None:
     for _ in range(2):
-        run_all(recording, [make_job(1)])
-    assert count(recording) == 1
-    run_all(recording, [make_job(1, guidance_scale=3.0)])
-    assert count(recording) == 2
+        run_all(capturing, [make_job(1)])
+    assert count(capturing) == 1
+    run_all(capturing, [make_job(1, guidance_scale=3.0)])
+    assert count(capturing) == 2
     # A LoRA in the weights is the same kernels over the same memory.
-    run_all(recording, [make_job(1, loras=((loras.narrow, 1.0),))])
-    run_all(recording, [make_job(2, loras=((loras.conv, -1.0),), prompt="another")])
-    assert count(recording) == 2
+    run_all(capturing, [make_job(1, loras=((loras.narrow, 1.0),))])
+    run_all(capturing, [make_job(2, loras=((loras.conv, -1.0),), prompt="another")])
+    assert count(capturing) == 2
 
 
 def test_a_recording_has_the_lora_that_is_in_the_weights_now_and_no_other(
-    recording: StepEngine, engine: StepEngine, loras: Loras
+    capturing: StepEngine, engine: StepEngine, loras: Loras
 ) -> None:
     for adapters in ((), ((loras.conv, 1.0),), ((loras.text, 0.5),), (), ((loras.conv, -1.0),)):
         job = make_job(1, loras=adapters, guidance_scale=2.0)
         expected = run_all(engine, [job])[0].pixels
-        np.testing.assert_array_equal(run_all(recording, [job])[0].pixels, expected)
-    assert count(recording) == 1
+        np.testing.assert_array_equal(run_all(capturing, [job])[0].pixels, expected)
+    assert count(capturing) == 1
 
 
 def test_what_is_kept_of_the_base_goes_when_memory_is_short_and_the_base_is_itself(
-    recording: StepEngine, loras: Loras
+    capturing: StepEngine, loras: Loras
 ) -> None:
     job = make_job(1, loras=((loras.conv, 1.0),))
-    none, first = (run_all(recording, [each])[0].pixels for each in (make_job(1), job))
-    merger = recording._units.merger
+    none, first = (run_all(capturing, [each])[0].pixels for each in (make_job(1), job))
+    merger = capturing._units.merger
     # While the LoRA is in place what is beneath it stays
     merger.drop_unused()
-    np.testing.assert_array_equal(run_all(recording, [make_job(1)])[0].pixels, none)
+    np.testing.assert_array_equal(run_all(capturing, [make_job(1)])[0].pixels, none)
     assert merger.drop_unused() > 0
     assert not merger._kept
-    np.testing.assert_array_equal(run_all(recording, [job])[0].pixels, first)
-    np.testing.assert_array_equal(run_all(recording, [make_job(1)])[0].pixels, none)
+    np.testing.assert_array_equal(run_all(capturing, [job])[0].pixels, first)
+    np.testing.assert_array_equal(run_all(capturing, [make_job(1)])[0].pixels, none)
 
 
 def test_weights_that_are_exchanged_for_want_of_room_are_not_recorded(
     folder: Path, monkeypatch: pytest.MonkeyPatch, loras: Loras
 ) -> None:
-    monkeypatch.setattr(units, "record_on_cuda", lambda: record)
+    monkeypatch.setattr(units, "cuda_capture", lambda: capture)
     engine, job = start_engine(folder, graphs=True, merged_bytes=1), make_job(1)
     none = run_all(engine, [job])[0].pixels
     changed = run_all(engine, [replace(job, loras=((loras.conv, 1.0),))])[0].pixels
@@ -120,7 +120,7 @@ def test_weights_that_are_exchanged_for_want_of_room_are_not_recorded(
 def test_sdxl_is_recorded_with_its_added_conditions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(units, "record_on_cuda", lambda: record)
+    monkeypatch.setattr(units, "cuda_capture", lambda: capture)
     folder, pictures = make_sdxl(tmp_path), []
     for records in (False, True):
         engine = start_engine(folder, graphs=records)
@@ -129,11 +129,11 @@ def test_sdxl_is_recorded_with_its_added_conditions(
     assert psnr(*pictures) >= 60
 
 
-def test_out_of_memory_drops_the_recordings(recording: StepEngine) -> None:
-    expected = run_all(recording, [make_job(1)])[0].pixels
-    assert recording._ladder._relief.evict_adapters()
-    assert count(recording) == 0
-    np.testing.assert_array_equal(run_all(recording, [make_job(1)])[0].pixels, expected)
+def test_out_of_memory_drops_the_recordings(capturing: StepEngine) -> None:
+    expected = run_all(capturing, [make_job(1)])[0].pixels
+    assert capturing._ladder._recovery.evict_adapters()
+    assert count(capturing) == 0
+    np.testing.assert_array_equal(run_all(capturing, [make_job(1)])[0].pixels, expected)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 8, 16, 17])
@@ -145,20 +145,20 @@ def test_rows_are_filled_up_and_only_their_own_results_come_back(rows: int) -> N
         seen.append(x.shape[0])
         return x * 2
 
-    recordings = Graphs(double, record)
+    captured = Graphs(double, capture)
     for start_at in (0.0, 100.0):
         x = torch.arange(rows, dtype=torch.float32)[:, None] + start_at
-        torch.testing.assert_close(recordings.run("any", {"x": x}), x * 2)
+        torch.testing.assert_close(captured.run("any", {"x": x}), x * 2)
     assert set(seen) == {next((size for size in (1, 2, 4, 8, 16) if size >= rows), rows)}
 
 
 def test_a_shape_is_recorded_once_it_has_been_seen_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "CALLS_BEFORE", 3)
-    recordings = Graphs(lambda inputs: inputs["x"] * 2, record)
+    captured = Graphs(lambda inputs: inputs["x"] * 2, capture)
     for call in range(1, 6):
         x = torch.full((1, 4), float(call))
-        torch.testing.assert_close(recordings.run("any", {"x": x}), x * 2)
-        assert len(recordings) == (call > 3)
+        torch.testing.assert_close(captured.run("any", {"x": x}), x * 2)
+        assert len(captured) == (call > 3)
 
 
 def test_the_recording_that_was_used_longest_ago_makes_room(
@@ -171,26 +171,26 @@ def test_the_recording_that_was_used_longest_ago_makes_room(
         made.append(inputs["x"].shape[1])
         return inputs["x"] * 2
 
-    def record_once(function: Callable[[], torch.Tensor]) -> Recorded:
+    def capture_once(function: Callable[[], torch.Tensor]) -> Captured:
         output = function()
         return lambda: None, output
 
-    recordings = Graphs(call, record_once)
+    captured = Graphs(call, capture_once)
     for width in (1, 2, 1, 3, 1, 2):
-        recordings.run("any", {"x": torch.zeros(1, width)})
+        captured.run("any", {"x": torch.zeros(1, width)})
     assert made == [1, 2, 3, 2]
-    assert len(recordings) == 2
+    assert len(captured) == 2
 
 
 def test_what_has_no_room_for_a_recording_is_launched_from_then_on() -> None:
     tried: list[int] = []
 
-    def no_room(_function: Callable[[], torch.Tensor]) -> Recorded:
+    def no_room(_function: Callable[[], torch.Tensor]) -> Captured:
         tried.append(1)
         raise torch.OutOfMemoryError("injected")
 
-    recordings = Graphs(lambda inputs: inputs["x"] * 2, no_room)
+    captured = Graphs(lambda inputs: inputs["x"] * 2, no_room)
     for _ in range(3):
         x = torch.ones(1, 4)
-        torch.testing.assert_close(recordings.run("any", {"x": x}), x * 2)
-    assert (len(tried), len(recordings)) == (1, 0)
+        torch.testing.assert_close(captured.run("any", {"x": x}), x * 2)
+    assert (len(tried), len(captured)) == (1, 0)

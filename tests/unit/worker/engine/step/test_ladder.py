@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from worker.engine.base.offload_slot import Parking
+from worker.engine.base.offload_slot import OffloadSlot
 from worker.engine.step.ladder import DoesNotFit, Ladder
 
 
@@ -17,13 +17,13 @@ class Row:
     needs: int
     done: int = 0
     degraded: list[str] = field(default_factory=list)
-    company: int | None = None
+    max_batch: int | None = None
 
     def degrade(self, *codes: str) -> None:
         self.degraded += [code for code in codes if code not in self.degraded]
 
     def fit_among(self, count: int) -> None:
-        self.company = count
+        self.max_batch = count
         self.degrade("smaller_batch")
 
 
@@ -68,7 +68,7 @@ def test_rows_that_do_not_fit_together_only_keep_smaller_company() -> None:
     rows = [Row(1) for _ in range(8)]
     Ladder(device).climb(rows, device.work)
     assert [row.done for row in rows] == [1] * 8
-    assert {row.company for row in rows} == {4}
+    assert {row.max_batch for row in rows} == {4}
     assert {code for row in rows for code in row.degraded} == {"smaller_batch"}
     assert device.tried == [8, 8, 4, 4]
 
@@ -134,13 +134,13 @@ class Module(torch.nn.Module):
 def test_modules_that_find_no_room_stay_parked_together_until_there_is_some() -> None:
     room = False
     modules = [Module(), Module(lambda: room)]
-    parking = Parking(modules, torch.device("cuda"))
-    assert parking.park()
-    for come in (parking.unpark, lambda: parking.present().__enter__()):
+    offload_slot = OffloadSlot(modules, torch.device("cuda"))
+    assert offload_slot.offload()
+    for come in (offload_slot.unpark, lambda: offload_slot.present().__enter__()):
         with pytest.raises(torch.OutOfMemoryError):
             come()
         assert [module.place for module in modules] == ["cpu", "cpu"]
     room = True
-    parking.unpark()
+    offload_slot.restore()
     assert [module.place for module in modules] == ["cuda", "cuda"]
-    assert parking.park()
+    assert offload_slot.offload()

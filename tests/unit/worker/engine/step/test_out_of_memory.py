@@ -69,8 +69,8 @@ def forget(engine: StepEngine) -> None:
     engine._units.codec.forget()
     engine._units.prompts._kept.clear()
     with torch.inference_mode():
-        for key in list(engine._units._columns._spans):
-            engine._units._columns._forget(key)
+        for key in list(engine._units._slots._ranges):
+            engine._units._slots._forget(key)
 
 
 def make_jobs(loras: Loras) -> list[EngineJob]:
@@ -148,6 +148,6 @@ def test_a_row_that_never_fits_fails_alone(
 
 
 def assert_nothing_is_held(engine: StepEngine) -> None:
-    assert all(span.pins == 0 for span in engine._units._columns._spans.values())
+    assert all(span.pins == 0 for span in engine._units._slots._ranges.values())
     engine.forget_loras()
     assert engine.adapters.keys() == []

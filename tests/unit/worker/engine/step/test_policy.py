@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from worker.engine.interface import Urgency
-from worker.engine.step.policy import ADVANTAGE, PREVIEWS_IN_A_ROW, companions, next_row
+from worker.engine.step.policy import ADVANTAGE, PREVIEWS_IN_A_ROW, batch_mates, next_row
 
 
 @dataclass(eq=False)
@@ -58,8 +58,8 @@ def test_a_row_that_is_not_ready_holds_nobody_up() -> None:
 def test_only_rows_of_an_equal_bucket_step_together_and_never_too_many() -> None:
     rows = [Waiting(Urgency.INTERACTIVE, age) for age in range(5)]
     buckets = ["a", "b", "a", None, "a"]
-    assert companions(rows[0], rows, buckets, 8) == [rows[0], rows[2], rows[4]]
-    assert companions(rows[0], rows, buckets, 2) == [rows[0], rows[2]]
+    assert batch_mates(rows[0], rows, buckets, 8) == [rows[0], rows[2], rows[4]]
+    assert batch_mates(rows[0], rows, buckets, 2) == [rows[0], rows[2]]
 
 
 def test_an_old_batch_row_overtakes_a_stream_of_interactive_ones() -> None:

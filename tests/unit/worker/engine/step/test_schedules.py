@@ -197,7 +197,7 @@ class InstantUnits:
         """Nothing is held."""
 
 
-class NoRelief:
+class NoRecovery:
     """Gives up nothing, says so, and lets the work be tried again."""
 
     def __init__(self, *_: object) -> None:
@@ -216,7 +216,7 @@ def instant_engine(
     loaded = LoadedBase(empty, TINY, torch.device("cpu"), torch.float32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step_engine, "Units", InstantUnits)
-        patch.setattr(step_engine, "UnitsRelief", NoRelief)
+        patch.setattr(step_engine, "MemoryRecovery", NoRecovery)
         patch.setattr(step_engine.logger, "warning", lambda *_, **__: None)
         patch.setattr(policy, "ADVANTAGE", ADVANTAGE)
         engine = StepEngine(loaded, limits)

@@ -135,7 +135,7 @@ def test_a_lora_in_the_columns_leaves_no_trace_on_the_jobs_after_it(
     none = run_all(engine, [make_job(1)])[0].pixels
     first = run_all(engine, [with_lora])[0].pixels
     assert engine._units.merger.in_place == ()
-    assert engine._units._columns.names == ["narrow"]
+    assert engine._units._slots.names == ["narrow"]
     np.testing.assert_array_equal(run_all(engine, [make_job(1)])[0].pixels, none)
     np.testing.assert_array_equal(run_all(engine, [with_lora])[0].pixels, first)
     assert not np.array_equal(first, none)
@@ -428,7 +428,7 @@ def test_a_row_that_breaks_in_company_breaks_alone(
 
 
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("rows_per_step", [1, 8], ids=["merged", "in columns"])
+@pytest.mark.parametrize("rows_per_step", [1, 8], ids=["merged", "in slots"])
 @pytest.mark.parametrize("stage", [Stage.ENCODING, Stage.DENOISING, Stage.DECODING])
 def test_a_preview_goes_first_in_the_middle_of_a_unit_and_both_pictures_are_right(
     folder: Path,
