@@ -17,7 +17,7 @@ Told = dict[str, set[str]]
 
 
 class Parts:
-    """Asks the engine_cache, where there is one."""
+    """Asks the engine cache, where there is one."""
 
     def __init__(self, engine_cache: EngineCache | None = None) -> None:
         self._engine_cache = engine_cache

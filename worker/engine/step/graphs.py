@@ -1,4 +1,4 @@
-"""CUDA graphs of the UNet, captured once and replayed: launching a kernel can cost more than it does.
+"""CUDA graphs of the UNet, captured once and replayed, where launching kernels is the larger cost.
 
 There is one graph per shape and batch size (1, 2, 4, 8, 16; smaller batches are padded with stale
 rows, whose results are discarded). It is captured when its shape has been seen often enough to pay
