@@ -38,8 +38,8 @@ class Row:
     """A job, or a job's preview, in the engine. Latents are [1, C, h, w].
 
     `adapters` settles when the LoRA files are read; until then the row is not ready. A job's
-    preview shares the job's adapters and does not own them. `reported` and `steps_reported` are what
-    its owner has heard, `max_batch` is the largest batch that fitted in memory, once known.
+    preview shares the job's adapters and does not own them. `reported` and `steps_reported` are
+    what its owner has heard, `max_batch` is the largest batch that fitted in memory, once known.
     `is_among_its_like` is whether, when it is encoded, all that step have its LoRAs.
     """
 
