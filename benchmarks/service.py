@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-from client.stack.ports import free_port
+from retouch.stack.ports import free_port
 
 START_SECONDS = 200.0
 

@@ -25,7 +25,7 @@ from benchmarks.peer_servers.pipeline import PROMPT, QUALITY, STEPS, STRENGTH, P
 from benchmarks.peer_venvs import ROOT, environment
 from benchmarks.peers_plan import BARE, COMPILED, RETOUCH
 from benchmarks.service import running_service, wait_for
-from client.stack.ports import free_port
+from retouch.stack.ports import free_port
 
 PATIENCE = httpx2.Timeout(600)
 SERVERS = ROOT / "benchmarks" / "peer_servers"

@@ -1,8 +1,8 @@
 """Python client and command line of retouch. Speaks HTTP only."""
 
-from client.client import Client
-from client.problems import RetouchProblem, Unreachable
-from client.records import Event, Job, Lora, Progress, Worker
+from retouch.client import Client
+from retouch.problems import RetouchProblem, Unreachable
+from retouch.records import Event, Job, Lora, Progress, Worker
 
 __all__ = [
     "Client",

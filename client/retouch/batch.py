@@ -12,14 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.client import Client
-from client.compare import before_after
-from client.files import comparison_path, write_whole
-from client.form import Param
-from client.interrupts import Interrupts
-from client.problems import RetouchProblem
-from client.progress_view import ProgressView
-from client.records import Job
+from retouch.client import Client
+from retouch.compare import before_after
+from retouch.files import comparison_path, write_whole
+from retouch.form import Param
+from retouch.interrupts import Interrupts
+from retouch.problems import RetouchProblem
+from retouch.progress_view import ProgressView
+from retouch.records import Job
 
 PHOTOS_AT_ONCE = 8
 LOOK_SECONDS = 0.05

@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from client.commands import doctor, enhance, loras, processes, up
-from client.console import complain, out, say
-from client.files import BadOutput
-from client.problems import RetouchProblem
-from client.stack.refusal import StackRefused
-from client.stack.stack import Interrupted
+from retouch.commands import doctor, enhance, loras, processes, up
+from retouch.console import complain, out, say
+from retouch.files import BadOutput
+from retouch.problems import RetouchProblem
+from retouch.stack.refusal import StackRefused
+from retouch.stack.stack import Interrupted
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 

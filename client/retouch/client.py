@@ -16,12 +16,12 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
-from client.events import follow
-from client.files import write_whole
-from client.form import Param, form_fields, named_bytes
-from client.problems import Damaged, RetouchProblem, problem_from_error, problem_from_response
-from client.records import Event, Job, Lora, Progress, Worker
-from client.transport import Transport
+from retouch.events import follow
+from retouch.files import write_whole
+from retouch.form import Param, form_fields, named_bytes
+from retouch.problems import Damaged, RetouchProblem, problem_from_error, problem_from_response
+from retouch.records import Event, Job, Lora, Progress, Worker
+from retouch.transport import Transport
 
 DEFAULT_PATIENCE_SECONDS = 60.0
 PROBE_SECONDS = 3.0

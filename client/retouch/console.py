@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from client.problems import RetouchProblem
+from retouch.problems import RetouchProblem
 from shared.messages import Language
 
 out = Console(soft_wrap=True, highlight=False)

@@ -11,10 +11,10 @@ from typing import get_args
 
 import httpx2
 
-from client.patience import Patience
-from client.problems import RetouchProblem, Unreachable
-from client.records import Event
-from client.transport import WORTH_ANOTHER_TRY, StreamOver, Transport
+from retouch.patience import Patience
+from retouch.problems import RetouchProblem, Unreachable
+from retouch.records import Event
+from retouch.transport import WORTH_ANOTHER_TRY, StreamOver, Transport
 
 # A connection that lived this long was a good one, even if the job had no news.
 LIVELY_SECONDS = 5.0

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
-from client.console import language
-from client.records import Progress
+from retouch.console import language
+from retouch.records import Progress
 from shared.messages import stage_message
 
 

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from client.client import Client
-from client.console import language, progress_line, say
-from client.interrupts import Interrupts
-from client.problems import RetouchProblem
-from client.stack.plan import StackPlan
-from client.stack.ports import LOOPBACK, free_port, reachable_url
-from client.stack.stack import Stack
+from retouch.client import Client
+from retouch.console import language, progress_line, say
+from retouch.interrupts import Interrupts
+from retouch.problems import RetouchProblem
+from retouch.stack.plan import StackPlan
+from retouch.stack.ports import LOOPBACK, free_port, reachable_url
+from retouch.stack.stack import Stack
 from shared.settings import Settings
 
 

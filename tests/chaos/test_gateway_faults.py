@@ -8,8 +8,8 @@ from hashlib import sha256
 import httpx2
 import pytest
 
-from client import Client
-from client.problems import RetouchProblem
+from retouch import Client
+from retouch.problems import RetouchProblem
 from shared.jobs import JobSpec
 from tests.chaos.conftest import MakeRig
 from tests.chaos.figures import keep, size, spread, within

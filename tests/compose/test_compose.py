@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from client.client import Client
+from retouch.client import Client
 from tests.support.wait import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]

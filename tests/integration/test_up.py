@@ -10,8 +10,8 @@ import httpx2
 import psutil
 import pytest
 
-from client import Client
-from client.stack.ports import free_port
+from retouch import Client
+from retouch.stack.ports import free_port
 from tests.support.embedded_store import running_store
 from tests.support.stack import (
     RunningUp,

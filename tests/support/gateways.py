@@ -16,7 +16,7 @@ import uvicorn
 from api.__main__ import Server
 from api.app import create_app
 from api.server.connection import BoundedHttp
-from client.stack.ports import free_port
+from retouch.stack.ports import free_port
 from shared.settings import Settings
 from tests.support.wait import wait_until
 

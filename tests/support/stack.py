@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from client.stack.ports import free_port
+from retouch.stack.ports import free_port
 from tests.support.wait import wait_until
 
 RETOUCH = str(Path(sys.executable).with_name("retouch"))

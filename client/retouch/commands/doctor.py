@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from client.console import out, print_json
-from client.diagnosis.examine import examine
-from client.diagnosis.finding import Finding
+from retouch.console import out, print_json
+from retouch.diagnosis.examine import examine
+from retouch.diagnosis.finding import Finding
 from shared.settings import load_settings
 
 COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}

@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from client.batch import Batch, Order, Outcome
-from client.console import complain, err, out, print_json
-from client.files import EXTENSIONS, comparison_path, format_of, output_paths
-from client.interrupts import Interrupts
-from client.progress_view import ProgressView
-from client.service import service
+from retouch.batch import Batch, Order, Outcome
+from retouch.console import complain, err, out, print_json
+from retouch.files import EXTENSIONS, comparison_path, format_of, output_paths
+from retouch.interrupts import Interrupts
+from retouch.progress_view import ProgressView
+from retouch.service import service
 from shared.settings import load_settings
 
 Format = Literal["png", "jpeg", "webp"]

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from client.console import language, out, print_json
-from client.interrupts import Interrupts
-from client.records import Lora
-from client.service import service
+from retouch.console import language, out, print_json
+from retouch.interrupts import Interrupts
+from retouch.records import Lora
+from retouch.service import service
 from shared.loras.check import check_file
 from shared.loras.entry import LoraState
 from shared.settings import load_settings

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 import typer
 
-from client.console import say
+from retouch.console import say
 
 PASS_THROUGH = {
     "allow_extra_args": True,

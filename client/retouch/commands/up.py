@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from client.console import out, progress_line, say
-from client.interrupts import Interrupts
-from client.stack.plan import StackPlan
-from client.stack.ports import free_port, reachable_url
-from client.stack.stack import Stack
+from retouch.console import out, progress_line, say
+from retouch.interrupts import Interrupts
+from retouch.stack.plan import StackPlan
+from retouch.stack.ports import free_port, reachable_url
+from retouch.stack.stack import Stack
 from shared.settings import Settings, load_settings
 
 LOOK_SECONDS = 0.1

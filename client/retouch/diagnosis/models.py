@@ -2,7 +2,7 @@
 
 import re
 
-from client.diagnosis.finding import Finding
+from retouch.diagnosis.finding import Finding
 from shared.settings import Settings
 
 

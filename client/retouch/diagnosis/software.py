@@ -12,7 +12,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
-from client.diagnosis.finding import Finding
+from retouch.diagnosis.finding import Finding
 from shared.settings import Settings
 
 WORKER_PACKAGES = ("torch", "diffusers", "transformers", "peft", "safetensors", "accelerate")

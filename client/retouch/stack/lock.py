@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from client.stack.refusal import FolderRefused
+from retouch.stack.refusal import FolderRefused
 
 # What the store of a killed stack needs to save and go.
 WAIT_SECONDS = 5.0

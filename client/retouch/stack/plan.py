@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from client.stack.child_process import ChildSpec
+from retouch.stack.child_process import ChildSpec
 from shared.settings import Settings
 
 # Time beyond the worker's own grace for what it does after it: handing jobs back, leaving.

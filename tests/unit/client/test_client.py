@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from client import Client, RetouchProblem, Unreachable
-from client.problems import Damaged
-from client.records import Progress
-from client.stack.ports import free_port
+from retouch import Client, RetouchProblem, Unreachable
+from retouch.problems import Damaged
+from retouch.records import Progress
+from retouch.stack.ports import free_port
 from tests.unit.client.scripted_server import (
     Answer,
     as_json,

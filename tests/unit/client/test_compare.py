@@ -5,7 +5,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from client.compare import GAP, LABEL_HEIGHT, before_after
+from retouch.compare import GAP, LABEL_HEIGHT, before_after
 
 
 def encoded(colour: tuple[int, int, int], size: tuple[int, int], orientation: int = 1) -> bytes:

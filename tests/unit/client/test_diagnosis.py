@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from client.diagnosis import machine, models, software
-from client.stack.ports import free_port
+from retouch.diagnosis import machine, models, software
+from retouch.stack.ports import free_port
 from shared.settings import Settings
 from tests.unit.client.scripted_server import ScriptedServer, as_json
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from client import RetouchProblem, Unreachable
+from retouch import RetouchProblem, Unreachable
 from tests.unit.client.scripted_server import Answer, event, problem, served, stream
 
 EVENTS = "GET /v1/jobs/j1/events"
@@ -73,7 +73,7 @@ def test_a_long_silence_on_a_good_connection_does_not_wear_the_patience_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given a job that waits in the queue for longer than the patience, and then a lost connection
-    monkeypatch.setattr("client.events.LIVELY_SECONDS", 0.3)
+    monkeypatch.setattr("retouch.events.LIVELY_SECONDS", 0.3)
     headers = {"Content-Type": "text/event-stream"}
     queued = Answer(200, b": pulse\n\n", headers, cut=True, wait_seconds=0.7)
     # When / Then

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from client.files import BadOutput, comparison_path, format_of, output_paths, write_whole
+from retouch.files import BadOutput, comparison_path, format_of, output_paths, write_whole
 
 
 def names(paths: list[Path]) -> list[str]:

@@ -5,14 +5,14 @@ import signal
 
 import pytest
 
-from client.interrupts import SIGNALS, Interrupts
+from retouch.interrupts import SIGNALS, Interrupts
 
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_asks_for_the_end_and_a_later_one_hurries(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("client.interrupts.ONE_WISH_SECONDS", 0)
+    monkeypatch.setattr("retouch.interrupts.ONE_WISH_SECONDS", 0)
     with Interrupts() as interrupts:
         assert not interrupts.requested
         os.kill(os.getpid(), number)

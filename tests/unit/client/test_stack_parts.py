@@ -11,12 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from client.stack.child_process import Child, ChildSpec
-from client.stack.lock import FolderLock
-from client.stack.plan import StackPlan, plan_parts
-from client.stack.ports import free_port, reachable_url, require_free
-from client.stack.refusal import ChildFailed, FolderRefused, PortTaken
-from client.stack.supervisor import Supervisor
+from retouch.stack.child_process import Child, ChildSpec
+from retouch.stack.lock import FolderLock
+from retouch.stack.plan import StackPlan, plan_parts
+from retouch.stack.ports import free_port, reachable_url, require_free
+from retouch.stack.refusal import ChildFailed, FolderRefused, PortTaken
+from retouch.stack.supervisor import Supervisor
 from shared.settings import Settings
 from tests.support.stack import is_gone
 from tests.support.wait import wait_until
@@ -77,7 +77,7 @@ def test_a_folder_that_cannot_be_made_is_named_together_with_a_way_out(tmp_path:
 
 def test_a_lock_ends_with_its_process_even_if_that_is_killed(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from client.stack.lock import FolderLock;"
+        "import sys, time; from pathlib import Path; from retouch.stack.lock import FolderLock;"
         f"FolderLock(Path({str(tmp_path)!r})).acquire(); print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as holder:
@@ -147,7 +147,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     # Given a process that starts a child the way the stack does
     code = (
         "import os, sys, time; from pathlib import Path;"
-        "from client.stack.child_process import Child, ChildSpec;"
+        "from retouch.stack.child_process import Child, ChildSpec;"
         f"child = Child(ChildSpec('c', 'C', [sys.executable, '-c', {STUBBORN!r}],"
         f" dict(os.environ), Path({str(tmp_path / 'c.log')!r})));"
         "child.start(); time.sleep(60)"
