@@ -30,13 +30,12 @@ from worker.training.base.pretraining import PretrainingLoss, fold
 from worker.training.base.recipe import BaseRecipe
 from worker.training.base.settling import settle_time, settled_scheduler
 from worker.training.base.vocabulary import write_tokenizer
-from worker.training.checkpoint import load_checkpoint, save_checkpoint
 from worker.training.damage import KINDS, degrade, draw_level
 from worker.training.loop import Group, Loop, Progress, Schedule
 from worker.training.photos import Photo, load_photos, random_crop
 from worker.training.restoration import to_tensor
+from worker.training.staged import run_stage
 
-KEEP_EVERY = 200
 MAX_SIDE = 1400
 MIN_SIDE = 160
 WHITENING_CROPS = 300
@@ -124,7 +123,7 @@ def train_decoder(
     schedule = Schedule(settings.steps, settings.learning_rate, 100, 0.3, recipe.seed)
     groups = [Group(list(networks.vae.decoder.parameters()))]
     loss = DecodingLoss(networks.vae, photos, settings)
-    _run("decoder", Loop(groups, loss, schedule), work, tell)
+    run_stage("decoder", Loop(groups, loss, schedule), work, tell)
 
 
 def train_unet(
@@ -142,9 +141,8 @@ def train_unet(
     loss = PretrainingLoss(
         networks.unet, networks.text_encoder, networks.tokenizer, networks.scheduler, photos, recipe
     )
-    _run(
-        "unet", Loop(parameter_groups(networks, settings.latent_scale), loss, schedule), work, tell
-    )
+    groups = parameter_groups(networks, settings.latent_scale)
+    run_stage("unet", Loop(groups, loss, schedule), work, tell)
 
 
 def parameter_groups(networks: Networks, latent_scale: float) -> list[Group]:
@@ -160,23 +158,6 @@ def parameter_groups(networks: Networks, latent_scale: float) -> list[Group]:
         Group(last, 20.0),
         Group(list(networks.text_encoder.parameters()), 0.3),
     ]
-
-
-def _run(stage: str, loop: Loop, work: Path, tell: Tell) -> None:
-    """Train to the end with checkpoints and a curve, then put the averaged weights in place."""
-    path = work / f"{stage}.pt"
-    if (saved := load_checkpoint(path)) is not None:
-        loop.restore(saved)
-
-    def after_step(progress: Progress) -> None:
-        tell(stage, progress)
-        if progress.step % KEEP_EVERY == 0 or progress.step == progress.steps:
-            save_checkpoint(path, loop.state())
-            with (work / f"{stage}.csv").open("a", encoding="utf-8") as curve:
-                curve.write(f"{progress.step},{progress.loss:.5f}\n")
-
-    loop.run(loop.schedule.steps, after_step)
-    loop.swap_average()
 
 
 @torch.no_grad()

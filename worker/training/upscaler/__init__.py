@@ -1,0 +1,1 @@
+"""The embedded enlarger: how it is built, taught and trained."""

@@ -1,0 +1,75 @@
+"""Small pictures and the larger ones that they should become.
+
+Owns how a photo is made small: mildly, as phones, pages and chats do. An enlarger comes after the
+LoRAs, which treat what is heavy.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from worker.training.degradations import Pixels, add_noise, blur, compress
+from worker.training.photos import Photo, random_crop
+from worker.training.restoration import to_tensor
+
+LARGEST = 4
+FILTERS = (
+    Image.Resampling.BICUBIC,
+    Image.Resampling.LANCZOS,
+    Image.Resampling.BOX,
+    Image.Resampling.BILINEAR,
+)
+CLEAN_SHARE, SOFT_SHARE, NOISY_SHARE, COMPRESSED_SHARE = 0.3, 0.5, 0.4, 0.5
+SOFTEST, NOISIEST = 0.9, 6.0
+QUALITIES = (55, 96)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """[N, 3, H, W] in -1..1: small pictures, and the same twice and four times as large."""
+
+    small: torch.Tensor
+    targets: dict[int, torch.Tensor]
+
+
+def draw_batch(photos: list[Photo], count: int, side: int, random: np.random.Generator) -> Batch:
+    """Crops of photos, shrunk and mildly damaged. Targets are the photos' own pixels."""
+    large = [random_crop(photos, side * LARGEST, random).pixels for _ in range(count)]
+    small = [damaged(shrunk(pixels, LARGEST, random), random) for pixels in large]
+    return Batch(to_tensor(small), targets_of(large))
+
+
+def targets_of(large: list[Pixels]) -> dict[int, torch.Tensor]:
+    """What the network's answers at both factors are compared with."""
+    return {2: to_tensor([halved(pixels) for pixels in large]), LARGEST: to_tensor(large)}
+
+
+def halved(pixels: Pixels) -> Pixels:
+    height, width = pixels.shape[:2]
+    return _resized(pixels, width // 2, height // 2, Image.Resampling.LANCZOS)
+
+
+def shrunk(pixels: Pixels, factor: float, random: np.random.Generator) -> Pixels:
+    """By a filter that is drawn, after a slight blur now and then."""
+    if random.random() < SOFT_SHARE:
+        pixels = blur(pixels, float(random.uniform(0.2, SOFTEST)) * factor / 2)
+    height, width = pixels.shape[:2]
+    chosen = FILTERS[int(random.integers(len(FILTERS)))]
+    return _resized(pixels, round(width / factor), round(height / factor), chosen)
+
+
+def damaged(pixels: Pixels, random: np.random.Generator) -> Pixels:
+    """Nothing, or a little noise and one JPEG."""
+    if random.random() < CLEAN_SHARE:
+        return pixels
+    if random.random() < NOISY_SHARE:
+        pixels = add_noise(pixels, float(random.uniform(1, NOISIEST)), random)
+    if random.random() < COMPRESSED_SHARE:
+        pixels = compress(pixels, float(random.uniform(*QUALITIES)))
+    return pixels
+
+
+def _resized(pixels: Pixels, width: int, height: int, how: Image.Resampling) -> Pixels:
+    return np.asarray(Image.fromarray(pixels).resize((width, height), how))

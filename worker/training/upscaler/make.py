@@ -1,0 +1,105 @@
+"""Makes the embedded enlarger from its recipe: photos, the teacher's answers, stages, file.
+
+Owns the order and what is kept between stages, so that a killed run goes on where it was.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from worker.engine.upscale.networks import Enlarger, FoldedNet
+from worker.training.base.make import gather_photos
+from worker.training.base.recipe import BaseRecipe
+from worker.training.errors import TrainingError
+from worker.training.loop import Group, Loop, Progress, Schedule
+from worker.training.photos import Photo
+from worker.training.staged import run_stage
+from worker.training.upscaler.loss import Discriminator, UpscalingLoss
+from worker.training.upscaler.recipe import Stage, UpscalerRecipe
+from worker.training.upscaler.teacher import Answer, gather_answers
+
+FACTORS = (2, 4)
+Tell = Callable[[str, Progress], None]
+# A stage is named in the file system and on the terminal.
+TEACHER = "teacher"
+
+
+def make_upscaler(
+    recipe: UpscalerRecipe,
+    base: BaseRecipe,
+    teacher: Enlarger | None,
+    work: Path,
+    tell: Tell,
+) -> FoldedNet:
+    """The trained network. `work` holds photos, answers, checkpoints and curves.
+
+    Raises TrainingError where a stage wants a teacher and there is none.
+    """
+    photos = gather_photos(base, work)
+    answers = answers_for(recipe, photos, teacher, work / TEACHER, tell)
+    torch.manual_seed(recipe.seed)
+    network = build(recipe)
+    for number, stage in enumerate(recipe.stages):
+        train_stage(network, stage, recipe.seed + number, photos, answers, work, tell)
+    return network
+
+
+def build(recipe: UpscalerRecipe) -> FoldedNet:
+    """Fresh weights; the tails begin at nothing, so that training begins at nearest neighbours."""
+    shape = recipe.shape
+    network = FoldedNet(shape.width, shape.blocks, shape.fine, FACTORS)
+    for block in network.trunk:
+        torch.nn.init.zeros_(block.conv2.weight)  # type: ignore[union-attr,arg-type]
+    for tail in network.tails.values():
+        torch.nn.init.zeros_(tail.weight)  # type: ignore[arg-type]
+        torch.nn.init.zeros_(tail.bias)  # type: ignore[arg-type]
+    return network.to(memory_format=torch.channels_last)
+
+
+def answers_for(
+    recipe: UpscalerRecipe, photos: list[Photo], teacher: Enlarger | None, folder: Path, tell: Tell
+) -> list[Answer]:
+    """The teacher's answers, where any stage learns from them."""
+    if not any(stage.teacher_share for stage in recipe.stages):
+        return []
+    if teacher is None:
+        raise TrainingError(
+            "The recipe learns from Real-ESRGAN's answers, and it is not there: make extras"
+        )
+    teaching = recipe.teaching
+    return gather_answers(
+        photos,
+        teacher,
+        folder,
+        (recipe.seed, teaching.crops, teaching.side),
+        lambda done, of: tell(TEACHER, Progress(done, of, 0.0)),
+    )
+
+
+def train_stage(
+    network: FoldedNet,
+    stage: Stage,
+    seed: int,
+    photos: list[Photo],
+    answers: list[Answer],
+    work: Path,
+    tell: Tell,
+) -> None:
+    """One run to its end; the averaged weights are left in `network`."""
+    judge = Discriminator()
+    groups = [Group(list(network.parameters()))]
+    if stage.adversarial:
+        groups.append(Group(list(judge.parameters()), 0.5))
+    loss = UpscalingLoss(network, judge, photos, answers, stage)
+    schedule = Schedule(stage.steps, stage.learning_rate, 100, stage.constant_share, seed)
+    run_stage(stage.name, Loop(groups, loss, schedule), work, tell)
+
+
+def write(network: FoldedNet, path: Path, metadata: dict[str, str]) -> None:
+    """Half precision, as the service loads it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.half().contiguous() for name, value in network.state_dict().items()}
+    save_file(tensors, path, metadata)
+    path.chmod(0o644)

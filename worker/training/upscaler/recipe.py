@@ -1,0 +1,71 @@
+"""Everything that the embedded enlarger is made from, read from its recipe.toml.
+
+Owns the fields. The numbers stand in the file, beside the weights that they made.
+"""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.training.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The network: width and blocks of its trunk, width at the photo's own size."""
+
+    width: int
+    blocks: int
+    fine: int
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """How many crops the teacher answers, of `side` pixels, and what it is called in the card."""
+
+    crops: int
+    side: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run from the weights that the last one left.
+
+    `teacher_share` is the share of each batch whose target is the teacher's answer; `edges`,
+    `fine` and `adversarial` are weights beside the absolute error.
+    """
+
+    name: str
+    steps: int
+    batch: int
+    crop: int
+    learning_rate: float
+    constant_share: float
+    teacher_share: float
+    edges: float
+    fine: float
+    adversarial: float
+
+
+@dataclass(frozen=True)
+class UpscalerRecipe:
+    """The whole recipe; its photos are those of the embedded base."""
+
+    seed: int
+    shape: Shape
+    teaching: Teaching
+    stages: tuple[Stage, ...]
+
+
+def read_recipe(path: Path) -> UpscalerRecipe:
+    """Raises TrainingError where the file is missing, no TOML, or lacks a field."""
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+        return UpscalerRecipe(
+            seed=content["seed"],
+            shape=Shape(**content["shape"]),
+            teaching=Teaching(**content["teaching"]),
+            stages=tuple(Stage(**stage) for stage in content["stages"]),
+        )
+    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise TrainingError(f"{path} is not a recipe for an enlarger: {error}") from error

@@ -1,0 +1,105 @@
+"""Asks a large enlarger for its answers to small crops, and keeps them on disk.
+
+Owns the files: `NNNN.npz` with `small` [S, S, 3] and `large` [4S, 4S, 3]. A killed run goes on
+where it was, since each crop is drawn from its own number.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from worker.engine.upscale.networks import Enlarger
+from worker.training.degradations import Pixels
+from worker.training.photos import Photo, random_crop
+from worker.training.restoration import to_tensor
+from worker.training.upscaler.examples import LARGEST, Batch, damaged, shrunk, targets_of
+
+# Near its edge a crop's answer lacks what lies outside.
+EDGE = 4
+LEAST_SHRINK, MOST_SHRINK = 1.3, 4.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A crop and the teacher's enlargement of it, uint8."""
+
+    small: Pixels
+    large: Pixels
+
+
+def gather_answers(
+    photos: list[Photo],
+    teacher: Enlarger,
+    folder: Path,
+    wanted: tuple[int, int, int],
+    tell: Callable[[int, int], None],
+) -> list[Answer]:
+    """`wanted` is (seed, crops, side). What is on disk already is not asked again."""
+    seed, crops, side = wanted
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(crops):
+        path = folder / f"{number:04}.npz"
+        if not path.is_file():
+            random = np.random.default_rng((seed, number))
+            _write(path, _ask(teacher, _draw(photos, side, random)))
+        tell(number + 1, crops)
+    return read_answers(folder)
+
+
+def read_answers(folder: Path) -> list[Answer]:
+    answers = []
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path) as stored:
+            answers.append(Answer(stored["small"], stored["large"]))
+    return answers
+
+
+def _draw(photos: list[Photo], side: int, random: np.random.Generator) -> Pixels:
+    """A crop of a photo at any size at which it may come, mildly damaged."""
+    factor = float(np.exp(random.uniform(np.log(LEAST_SHRINK), np.log(MOST_SHRINK))))
+    cut = min(round(side * factor), *(min(photo.pixels.shape[:2]) for photo in photos))
+    pixels = random_crop(photos, cut, random).pixels
+    return damaged(shrunk(pixels, cut / side, random), random)
+
+
+@torch.inference_mode()
+def _ask(teacher: Enlarger, small: Pixels) -> Answer:
+    pictures = to_tensor([small]).add(1).div(2).contiguous(memory_format=torch.channels_last)
+    large = teacher(pictures, LARGEST)[0].clamp(0, 1).mul(255).round().byte()
+    return Answer(small, large.permute(1, 2, 0).numpy())
+
+
+def _write(path: Path, answer: Answer) -> None:
+    unfinished = path.with_suffix(".writing")
+    with unfinished.open("wb") as file:
+        np.savez_compressed(file, small=answer.small, large=answer.large)
+    unfinished.replace(path)
+
+
+def draw_answers(
+    answers: list[Answer], count: int, side: int, random: np.random.Generator
+) -> Batch:
+    """Windows of answers, turned and mirrored at random, as draw_batch gives them of photos."""
+    small, large = [], []
+    for _ in range(count):
+        one = _window(answers[int(random.integers(len(answers)))], side, random)
+        small.append(one.small)
+        large.append(one.large)
+    return Batch(to_tensor(small), targets_of(large))
+
+
+def _window(answer: Answer, side: int, random: np.random.Generator) -> Answer:
+    last = answer.small.shape[0] - EDGE - side
+    top, left = (int(place) for place in random.integers(EDGE, last + 1, 2))
+    turns, mirrored = int(random.integers(4)), bool(random.random() < 0.5)
+
+    def cut(pixels: Pixels, times: int) -> Pixels:
+        rows = slice(top * times, (top + side) * times)
+        columns = slice(left * times, (left + side) * times)
+        square = np.rot90(pixels[rows, columns], turns)
+        return np.ascontiguousarray(square[:, ::-1] if mirrored else square)
+
+    return Answer(cut(answer.small, 1), cut(answer.large, LARGEST))
