@@ -25,6 +25,7 @@ from api.routes import (
     pictures,
     previews,
     reports,
+    upscalers,
 )
 from api.server.heads import head_router
 from api.server.middleware import Finish
@@ -34,7 +35,19 @@ from api.wire.errors import install_error_handlers
 from api.wire.openapi import DESCRIPTION, TAGS, install_openapi
 from shared.settings import Settings
 
-ROUTERS = (jobs, pictures, events, reports, images, previews, loras, fleet, enhance, pages)
+ROUTERS = (
+    jobs,
+    pictures,
+    events,
+    reports,
+    images,
+    previews,
+    loras,
+    upscalers,
+    fleet,
+    enhance,
+    pages,
+)
 REQUEST_HEADERS = [
     "Authorization",
     "X-API-Key",

@@ -35,6 +35,7 @@ from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
 from shared.settings import Settings
+from shared.upscalers.catalog import UpscalerCatalog
 
 # Decoding is bounded by cores, not by requests; the second one covers the first one's pipes.
 DECODERS = 2
@@ -54,6 +55,7 @@ class Services:
     store: JobStore
     blobs: BlobStore
     catalog: Catalog
+    upscalers: UpscalerCatalog
     fleet: Fleet
     images: Images
     quality_gate: QualityGate
@@ -88,6 +90,9 @@ async def running_services(
         digests=settings.data_dir / "gateway-lora-digests.json",
         suspended=strikes.suspended,
     )
+    upscalers = UpscalerCatalog(
+        settings.upscalers_dir, digests=settings.data_dir / "gateway-upscaler-digests.json"
+    )
     decoders = Decoders(settings.max_side, settings.max_pixels, kept_as=blobs.kept_as)
     reaper = Reaper(store, hints, blobs, base.id, settings)
     line = open_line(settings.redis_url, base.id)
@@ -100,11 +105,12 @@ async def running_services(
         store=store,
         blobs=blobs,
         catalog=catalog,
+        upscalers=upscalers,
         fleet=Fleet(client),
         images=Images(client, blobs, decoders, settings),
         quality_gate=QualityGate(settings),
         decoding=CapacityLimiter(DECODERS),
-        submissions=Submissions(store, hints, catalog, base, settings),
+        submissions=Submissions(store, hints, catalog, upscalers, base, settings),
         strikes=strikes,
         previews=line,
         followers=followers,
@@ -117,7 +123,7 @@ async def running_services(
         courier=make_courier(settings, client, store),
         stopping=stopping,
     )
-    _scan_beside(catalog)
+    _scan_beside(catalog, upscalers)
     reaper.start()
     services.courier.start()
     try:
@@ -127,20 +133,25 @@ async def running_services(
         await services.courier.stop()
         reaper.stop()
         catalog.close()
+        upscalers.close()
         decoders.close()
         await followers.close()
         line.client.close()
         client.close()
 
 
-def _scan_beside(catalog: Catalog) -> None:
-    # Hashing gigabytes of LoRAs must not hold the gateway back from answering.
-    thread = threading.Thread(target=_scan, args=(catalog,), name="first-scan", daemon=True)
+def _scan_beside(*catalogs: Catalog | UpscalerCatalog) -> None:
+    # Hashing gigabytes of weights must not hold the gateway back from answering.
+    thread = threading.Thread(target=_scan, args=catalogs, name="first-scan", daemon=True)
     thread.start()
     thread.join(FIRST_SCAN_SECONDS)
 
 
-def _scan(catalog: Catalog) -> None:
-    catalog.scan()
-    catalog.watch()
-    logger.info("loras scanned", entries=len(catalog.entries()))
+def _scan(*catalogs: Catalog | UpscalerCatalog) -> None:
+    # The smaller one first: jobs with LoRAs wait for the other anyway.
+    for catalog in reversed(catalogs):
+        catalog.scan()
+        catalog.watch()
+        logger.info(
+            "catalogue scanned", kind=type(catalog).__name__, entries=len(catalog.entries())
+        )

@@ -67,6 +67,12 @@ class LoraNotFound(RetouchError):
     code = "lora_not_found"
 
 
+class UpscalerNotFound(RetouchError):
+    """Raised when no enlarger has this name."""
+
+    code = "upscaler_not_found"
+
+
 class ImageNotFound(RetouchError):
     """Raised when no uploaded picture has this id, or it has expired."""
 
@@ -177,6 +183,12 @@ class LoraQuarantined(RetouchError):
     code = "lora_quarantined"
 
 
+class UpscalerUnusable(RetouchError):
+    """Raised when a file of that name is no enlarger that can be used here, or cannot do that."""
+
+    code = "upscaler_unusable"
+
+
 class IdempotencyKeyReuse(RetouchError):
     """Raised when an idempotency key comes again with another request."""
 
@@ -261,6 +273,19 @@ class LoraCorrupt(RetouchError):
     """Raised when a LoRA file's weights cannot be loaded into the base."""
 
     code = "lora_corrupt"
+
+
+class UpscalerChanged(RetouchError):
+    """Raised when an enlarger's file was replaced or removed while the job waited."""
+
+    code = "upscaler_changed"
+    retryable = True
+
+
+class UpscalerCorrupt(RetouchError):
+    """Raised when an enlarger's weights cannot be loaded, or make no picture."""
+
+    code = "upscaler_corrupt"
 
 
 class StepTimeout(RetouchError):

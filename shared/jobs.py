@@ -91,6 +91,7 @@ class Timings(_Record):
     preview_seconds: float = 0.0
     denoising_seconds: float = 0.0
     decoding_seconds: float = 0.0
+    enlarging_seconds: float = 0.0
     checking_seconds: float = 0.0
     saving_seconds: float = 0.0
     total_seconds: float = 0.0
@@ -105,7 +106,8 @@ class Safety(_Record):
 
 class Result(_Record):
     """A finished picture: where its bytes are and what they are; by part of the base, what
-    computed it (`torch`, `tensorrt`, both where steps differed).
+    computed it (`torch`, `tensorrt`, both where steps differed). `upscaler` is what enlarged it,
+    None where it was not enlarged.
     """
 
     blob: str
@@ -116,6 +118,8 @@ class Result(_Record):
     sha256: str
     safety: Safety = Safety()
     ran_by: dict[str, str] = {}
+    upscale: int = 1
+    upscaler: str | None = None
 
 
 class Preview(_Record):

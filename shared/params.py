@@ -18,6 +18,7 @@ DEFAULT_STEPS = 10
 
 ImageFormat = Literal["png", "jpeg", "webp"]
 Fidelity = Literal["none", "low", "residual"]
+WorkAt = Literal["source", "target"]
 Priority = Literal["interactive", "batch"]
 WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled"]
 
@@ -29,6 +30,16 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
+def _factor(value: object) -> object:
+    """A form carries a number as text; `2.0` is 2."""
+    try:
+        number = float(value) if isinstance(value, (str, float)) else value
+    except ValueError:
+        return value
+    return int(number) if isinstance(number, float) and number.is_integer() else value
+
+
+Upscale = Annotated[Literal["auto", 1, 2, 3, 4], BeforeValidator(_factor)]
 WebhookEvents = Annotated[list[WebhookEvent], BeforeValidator(_split), Field(min_length=1)]
 ALL_EVENTS: list[WebhookEvent] = ["job.succeeded", "job.failed", "job.canceled"]
 
@@ -66,8 +77,12 @@ class JobParams(BaseModel):
     prompt: Annotated[str, Field(max_length=1000)] | None = None
     negative_prompt: Annotated[str, Field(max_length=1000)] | None = None
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
-    max_side: Annotated[int, Field(ge=64)] = 768
-    upscale: Annotated[float, Field(ge=1, le=4, allow_inf_nan=False)] = 1.0
+    max_side: Annotated[int, Field(ge=64)] | None = None
+    upscale: Upscale = "auto"
+    upscale_reason: str | None = None
+    upscale_reason_zh: str | None = None
+    upscaler: Annotated[str, Field(pattern=LORA_NAME)] = "auto"
+    upscaler_sha256: str | None = None
     format: ImageFormat = "png"
     quality: Annotated[int, Field(ge=1, le=100)] = 90
     fidelity: Fidelity | None = None
@@ -92,6 +107,11 @@ class JobParams(BaseModel):
         return executed_steps(
             self.steps, DEFAULT_STRENGTH if self.strength is None else self.strength
         )
+
+    @property
+    def factor(self) -> int:
+        """How many times larger the result is; 1 while `auto` is not settled."""
+        return 1 if self.upscale == "auto" else self.upscale
 
     def with_seed(self) -> Self:
         """The same parameters with a seed, drawn now when the caller gave none."""

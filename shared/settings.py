@@ -39,6 +39,9 @@ class Settings(BaseSettings):
         str(REPOSITORY / "models" / "tiny"), description="Folder or hub id of the base checkpoint."
     )
     loras_dir: Path = Field(REPOSITORY / "loras", description="Folder of offered LoRA files.")
+    upscalers_dir: Path = Field(
+        REPOSITORY / "upscalers", description="Folder of offered enlarger files."
+    )
     data_dir: Path = Field(Path("var/data"), description="Folder for pictures and the store.")
     blob_url: str = Field(
         "", description="Where pictures are kept: file:///DIR or redis://; empty: under data_dir."

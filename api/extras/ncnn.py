@@ -1,9 +1,9 @@
 """Reads the convolutions of a network in ncnn's files, and names them as RRDBNet's are.
 
-Knows the two formats and the order of the network's definition. A `.param` is text: a magic number,
-two counts, then a line per layer with `key=value` settings; a `.bin` holds what the layers store, in
-their order: for a convolution a tag, weights in half precision filled up to four bytes, and a bias
-in single precision.
+Knows the two formats and the order of the network's definition. A `.param` is text: a magic
+number, two counts, then a line per layer with `key=value` settings; a `.bin` holds what the layers
+store, in their order: for a convolution a tag, weights in half precision filled up to four bytes,
+and a bias in single precision.
 """
 
 from collections.abc import Iterator

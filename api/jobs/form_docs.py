@@ -32,7 +32,9 @@ _WORDS = {
     "negative_prompt": "Default: the LoRA's own.",
     "seed": "The same seed and parameters give the same picture; default: drawn, and shown.",
     "max_side": "Longer side of the result, in pixels; at most the deployment's own limit.",
-    "upscale": "Enlarge by this factor before enhancing.",
+    "upscale": "How many times larger the result is; `auto`: 1 for a photo whose long side is "
+    "1,024 or more, else the smaller of 2 and 4 that brings it there.",
+    "upscaler": "Name of an enlarger from GET /v1/upscalers, `lanczos` for a plain filter, `auto`.",
     "quality": "For jpeg and webp.",
     "fidelity": "What of the photo's own detail is kept: none, low (its colours), residual (all "
     "that the autoencoder loses); default: the LoRA's own.",

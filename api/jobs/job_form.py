@@ -20,7 +20,10 @@ from shared.params import MAX_LORAS, JobParams, LoraMode, LoraRef
 from shared.settings import Settings
 
 # Settled by the gateway or the worker, never sent.
-_INTERNAL = {"lora_mode", "loras", "lora_reason", "lora_reason_zh"}
+_INTERNAL = {
+    "lora_mode", "loras", "lora_reason", "lora_reason_zh",
+    "upscale_reason", "upscale_reason_zh", "upscaler_sha256",
+}  # fmt: skip
 PARAM_FIELDS = tuple(name for name in JobParams.model_fields if name not in _INTERNAL)
 AUTO, NONE = "auto", "none"
 # May be given again and again, or once with commas.
@@ -61,7 +64,6 @@ def read_job_form(
     loras = [value for name, value in fields if name == "lora"] or [default_lora]
     mode, refs, unscaled, lora_problems = _read_loras(loras, language)
     problems += lora_problems
-    values.setdefault("max_side", str(min(768, settings.max_side)))
     try:
         params = JobParams.model_validate({**values, "lora_mode": mode, "loras": refs})
     except ValidationError as error:
@@ -105,7 +107,7 @@ def _check_deployment(
     params: JobParams, settings: Settings, language: Language
 ) -> list[FieldProblem]:
     problems = []
-    if params.max_side > settings.max_side:
+    if params.max_side is not None and params.max_side > settings.max_side:
         at_most = {
             "type": "less_than_equal",
             "loc": ("max_side",),

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import structlog
 
+from api.jobs.enlarging import settle_size, settle_upscaler
 from api.jobs.job_form import JobForm, repeated_lora
 from api.wire.errors import InvalidFields
 from api.wire.sentence import Sentence
@@ -29,6 +30,7 @@ from shared.loras.entry import LoraEntry
 from shared.messages import Language
 from shared.params import JobParams, LoraMode, LoraRef
 from shared.settings import Settings
+from shared.upscalers.catalog import UpscalerCatalog
 
 logger = structlog.get_logger(__name__)
 
@@ -45,25 +47,33 @@ class Submissions:
     """Turns requests into jobs. Called from threads."""
 
     def __init__(
-        self, store: JobStore, hints: Hints, catalog: Catalog, base: Base, settings: Settings
+        self,
+        store: JobStore,
+        hints: Hints,
+        catalog: Catalog,
+        upscalers: UpscalerCatalog,
+        base: Base,
+        settings: Settings,
     ) -> None:
         self._store = store
         self._hints = hints
         self._catalog = catalog
+        self._upscalers = upscalers
+        self._settings = settings
         self._base = base
-        self._queue_limit = settings.queue_limit
 
     def check_queue(self) -> None:
         """Raises QueueFull or StoreUnavailable before any work is spent on a request."""
-        if self._store.queue_size(self._base.id) >= self._queue_limit:
+        if self._store.queue_size(self._base.id) >= self._settings.queue_limit:
             raise QueueFull()
 
     def settle(self, form: JobForm, language: Language) -> JobParams:
         """Complete parameters, but for what only a look at the picture can tell.
 
-        Raises LoraNotFound, LoraBaseMismatch, LoraQuarantined, InvalidFields.
+        Raises LoraNotFound, LoraBaseMismatch, LoraQuarantined, InvalidFields, UpscalerNotFound,
+        UpscalerUnusable.
         """
-        params = form.params.with_seed()
+        params = settle_upscaler(form.params.with_seed(), self._upscalers)
         if params.lora_mode is LoraMode.AUTO:
             return params
         entries = [self._resolve(ref.name) for ref in params.loras]
@@ -86,8 +96,11 @@ class Submissions:
     ) -> Submitted:
         """Record the job and hint a worker.
 
-        Raises QueueFull, RateLimited, IdempotencyKeyReuse, StoreUnavailable, StorageFull.
+        Raises QueueFull, RateLimited, IdempotencyKeyReuse, StoreUnavailable, StorageFull, and
+        ImageTooLarge where the result would be.
         """
+        size = source.width, source.height
+        params = settle_size(params, size, self._settings, self._upscalers)
         spec = JobSpec(
             id=uuid4().hex,
             client=client,

@@ -28,6 +28,7 @@ TAGS = [
     {"name": "events", "description": "Follow a job as it happens."},
     {"name": "pictures", "description": "Uploads, previews, results."},
     {"name": "loras", "description": "What a job can apply."},
+    {"name": "upscalers", "description": "What makes a result larger."},
     {"name": "fleet", "description": "What this deployment is and how it does."},
 ]
 SIGNED_HEADERS = {

@@ -17,6 +17,7 @@ from api.wire.schemas import (
     ProgressView,
     QueueView,
     ResultView,
+    UpscalerView,
     WebhookView,
 )
 from shared.errors import ERRORS
@@ -32,6 +33,7 @@ from shared.messages import (
     webhook_message,
 )
 from shared.params import JobParams
+from shared.upscalers.entry import UpscalerEntry
 
 
 def job_view(job: Job, language: Language) -> JobView:
@@ -76,10 +78,12 @@ def progress_view(progress: Progress, state: JobState, language: Language) -> Pr
 
 
 def params_view(params: JobParams, language: Language) -> ParamsView:
-    """The parameters, the steps that will really run, and why a LoRA was chosen."""
-    fields = params.model_dump(exclude={"lora_reason_zh"})
-    if language == "zh" and params.lora_reason_zh:
-        fields["lora_reason"] = params.lora_reason_zh
+    """The parameters, the steps that will really run, and why LoRA and factor were chosen."""
+    hidden = {"lora_reason_zh", "upscale_reason_zh", "upscaler_sha256"}
+    fields = params.model_dump(exclude=hidden)
+    if language == "zh":
+        fields["lora_reason"] = params.lora_reason_zh or params.lora_reason
+        fields["upscale_reason"] = params.upscale_reason_zh or params.upscale_reason
     return ParamsView(**fields, executed_steps=params.executed_steps)
 
 
@@ -167,6 +171,16 @@ def lora_view(entry: LoraEntry, language: Language) -> LoraView:
         title=entry.title.get(language) or entry.title.get("en") or entry.short_name,
         reason=entry.reason_zh if language == "zh" else entry.reason,
         sample_url=sample,
+    )
+
+
+def upscaler_view(entry: UpscalerEntry, language: Language) -> UpscalerView:
+    """A catalogue entry without where its file lies."""
+    shown = entry.model_dump(include=set(UpscalerView.model_fields) - {"title", "reason"})
+    return UpscalerView(
+        **shown,
+        title=entry.title.get(language) or entry.title.get("en") or entry.name,
+        reason=entry.reason_zh if language == "zh" else entry.reason,
     )
 
 

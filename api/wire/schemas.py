@@ -9,7 +9,15 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.jobs import DeliveryState, JobState, Safety, Stage, Timings
-from shared.params import Fidelity, ImageFormat, LoraMode, LoraRef, Priority, WebhookEvent
+from shared.params import (
+    Fidelity,
+    ImageFormat,
+    LoraMode,
+    LoraRef,
+    Priority,
+    Upscale,
+    WebhookEvent,
+)
 
 
 class _View(BaseModel):
@@ -46,8 +54,10 @@ class ParamsView(_View):
     prompt: str | None
     negative_prompt: str | None
     seed: int | None
-    max_side: int
-    upscale: float
+    max_side: int | None
+    upscale: Upscale
+    upscale_reason: str | None
+    upscaler: str
     format: ImageFormat
     quality: int
     fidelity: Fidelity | None
@@ -75,6 +85,11 @@ class ResultView(_View):
     format: ImageFormat
     size_bytes: int
     sha256: str
+    upscale: int = Field(description="How many times larger than the photo.", examples=[2])
+    upscaler: str | None = Field(
+        description="What enlarged it: an enlarger's name, or lanczos, a filter.",
+        examples=["retouch"],
+    )
     safety: Safety
     ran_by: dict[str, str] = Field(
         description="By part of the base, what computed it: torch, or the compiler of an engine.",
@@ -203,6 +218,26 @@ class LoraList(_View):
     """The catalogue, by name."""
 
     items: list[LoraView]
+
+
+class UpscalerView(_View):
+    """One enlarger of the catalogue; `reason` says why it is not available."""
+
+    name: str = Field(examples=["retouch"])
+    title: str
+    kind: str = Field(examples=["rrdbnet"])
+    factors: list[int] = Field(description="What it was made for; others follow from these.")
+    state: str
+    reason: str | None
+    size_bytes: int
+    sha256: str
+    licence: str | None
+
+
+class UpscalerList(_View):
+    """The enlargers, by name."""
+
+    items: list[UpscalerView]
 
 
 class WorkerView(_View):

@@ -6,6 +6,7 @@ is the very memory whose digest was compared, so nothing can slip in between.
 
 import hashlib
 import os
+from pathlib import Path
 
 from shared.errors import LoraChanged
 from shared.loras.entry import LoraEntry
@@ -17,18 +18,19 @@ def read_checked(entry: LoraEntry) -> bytes:
 
     Raises LoraChanged when the file is gone or is no longer the one that was checked.
     """
-    try:
-        data = _read_exactly(entry)
-    except OSError as error:
-        raise LoraChanged(f"The LoRA '{entry.name}' was removed or cannot be read.") from error
-    if data is None or hashlib.sha256(data).hexdigest() != entry.sha256:
-        raise LoraChanged(f"The LoRA '{entry.name}' was replaced after it was checked.")
+    data = read_exactly_as_checked(entry.path, entry.size_bytes, entry.sha256)
+    if data is None:
+        raise LoraChanged(f"The LoRA '{entry.name}' was replaced or removed after it was checked.")
     return data
 
 
-def _read_exactly(entry: LoraEntry) -> bytes | None:
-    """The file's bytes; None at once when its size is not the entry's."""
-    with open_file(entry.path) as file:
-        if os.fstat(file.fileno()).st_size != entry.size_bytes:
-            return None
-        return file.read()
+def read_exactly_as_checked(path: Path, size_bytes: int, sha256: str) -> bytes | None:
+    """A file's bytes; None where it is gone, or no longer the one of this size and digest."""
+    try:
+        with open_file(path) as file:
+            if os.fstat(file.fileno()).st_size != size_bytes:
+                return None
+            data = file.read()
+    except OSError:
+        return None
+    return data if hashlib.sha256(data).hexdigest() == sha256 else None

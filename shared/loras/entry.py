@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.params import Fidelity
+from shared.params import Fidelity, WorkAt
 
 Damage = Literal["noise", "blur", "jpeg", "lowres", "phone"]
 
@@ -43,8 +43,9 @@ class LoraEntry(BaseModel):
 
     `identity` is (device, inode, size, mtime_ns). `rank` is the largest one in the file. `bases`
     has more than one id where neither shapes, metadata nor name decide; `base` is then `unknown`.
-    `reason_code` names the sentence in `reason` and `reason_zh`. `scheme` says how the tensors
-    are named: `diffusers`, `peft`, `kohya`, `comfy`, `xlabs` or `unknown`.
+    `work_at` says whether it works on the photo before it is enlarged or after, where the base's
+    habit does not suit it. `reason_code` names the sentence in `reason` and `reason_zh`. `scheme`
+    says how the tensors are named: `diffusers`, `peft`, `kohya`, `comfy`, `xlabs` or `unknown`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,6 +67,7 @@ class LoraEntry(BaseModel):
     default_scale: float
     strength: float | None
     fidelity: Fidelity | None
+    work_at: WorkAt | None = None
     treats: list[Damage]
     trigger_words: list[str]
     prompt: str | None

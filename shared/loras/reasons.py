@@ -45,6 +45,11 @@ class Reason(StrEnum):
     RANK_TOO_HIGH = "rank_too_high"
     FACTORS_DISAGREE = "factors_disagree"
     UNUSABLE_NAME = "unusable_name"
+    # Of enlargers alone.
+    UNUSABLE_UPSCALER_NAME = "unusable_upscaler_name"
+    UNSAFE_PICKLE = "unsafe_pickle"
+    NOT_A_CHECKPOINT = "not_a_checkpoint"
+    STORAGE_MISSING = "storage_missing"
     # Content, name and conduct: held back until a person releases the file by its sha256.
     MARKUP = "markup"
     ADDRESS = "address"
@@ -62,6 +67,11 @@ class Reason(StrEnum):
     UNKNOWN_NAMING = "unknown_naming"
     UNREAD_NAMING = "unread_naming"
     FOREIGN_TENSORS = "foreign_tensors"
+    UNKNOWN_NETWORK = "unknown_network"
+    MISSING_TENSOR = "missing_tensor"
+    WRONG_SHAPE = "wrong_shape"
+    FOREIGN_TENSORS_HERE = "foreign_tensors_here"
+    SAME_NAME = "same_name"
 
 
 _UNFIT = frozenset(
@@ -74,6 +84,11 @@ _UNFIT = frozenset(
         Reason.UNKNOWN_NAMING,
         Reason.UNREAD_NAMING,
         Reason.FOREIGN_TENSORS,
+        Reason.UNKNOWN_NETWORK,
+        Reason.MISSING_TENSOR,
+        Reason.WRONG_SHAPE,
+        Reason.FOREIGN_TENSORS_HERE,
+        Reason.SAME_NAME,
     }
 )
 _RELEASABLE = frozenset(

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from shared.loras.entry import Damage
 from shared.loras.reasons import clean
-from shared.params import Fidelity
+from shared.params import Fidelity, WorkAt
 
 MAX_SIDECAR_BYTES = 64 * 1024
 
@@ -31,6 +31,7 @@ class Sidecar(BaseModel):
     default_scale: Annotated[float, Field(ge=-2, le=2)] = 1.0
     strength: Annotated[float, Field(ge=0.05, le=1)] | None = None
     fidelity: Fidelity | None = None
+    work_at: WorkAt | None = None
     treats: Annotated[list[Damage], Field(max_length=8)] = []
     trigger_words: Annotated[list[_Word], Field(max_length=32)] = []
     prompt: _Prompt | None = None

@@ -23,6 +23,7 @@ from worker.engine.fidelity import apply_fidelity, crop_to, pad_to_multiple
 from worker.engine.interface import (
     EngineJob,
     EngineResult,
+    EnlargeJob,
     OnEvent,
     Pixels,
     PreviewReady,
@@ -38,7 +39,9 @@ from worker.engine.pixels import (
     to_tensor,
 )
 from worker.engine.preview_job import as_preview
-from worker.engine.thread import EngineThread
+from worker.engine.thread import EngineThread, Order
+from worker.engine.upscale.alone import enlarge
+from worker.engine.upscale.upscalers import Upscalers
 
 OnStep = Callable[[int], None]
 
@@ -56,13 +59,21 @@ class DiffusersEngine:
         self._loaded = loaded
         self._pipeline = loaded.pipeline
         self._adapters = AdapterPool(loaded.pipeline, lora_slots)
+        self._upscalers = Upscalers(loaded.device)
         self._thread = EngineThread(self._run)
 
     def submit(self, job: EngineJob, on_event: OnEvent) -> "Future[EngineResult]":
         return self._thread.submit(job, on_event)
 
+    def enlarge(self, job: EnlargeJob, on_event: OnEvent) -> "Future[EngineResult]":
+        return self._thread.submit(job, on_event)
+
     def residency(self) -> dict[str, Any]:
-        return {"base": "on_device", "loras": self._adapters.residents()}
+        return {
+            "base": "on_device",
+            "loras": self._adapters.residents(),
+            "upscalers": self._upscalers.names(),
+        }
 
     def complaint(self) -> DeviceLost | None:
         return None
@@ -70,8 +81,10 @@ class DiffusersEngine:
     def close(self) -> None:
         self._thread.close()
 
-    def _run(self, job: EngineJob, on_event: OnEvent) -> EngineResult:
+    def _run(self, job: Order, on_event: OnEvent) -> EngineResult:
         with _device_errors(), torch.inference_mode():
+            if isinstance(job, EnlargeJob):
+                return enlarge(job, on_event, self._upscalers)
             return _Run(self._loaded, self._adapters, job, on_event).result()
 
 

@@ -19,6 +19,7 @@ from shared.errors import JobCanceled, LeaseLost
 from shared.jobs import Stage
 from shared.loras.entry import LoraEntry
 from shared.params import Fidelity
+from shared.upscalers.entry import UpscalerEntry
 from worker.engine.base.device_lost import DeviceLost
 
 Pixels = npt.NDArray[np.uint8]
@@ -87,6 +88,17 @@ class EngineJob:
 
 
 @dataclass(frozen=True)
+class EnlargeJob:
+    """One picture to make `factor` times as large, by a network of the catalogue."""
+
+    pixels: Pixels
+    factor: int
+    upscaler: UpscalerEntry
+    urgency: Urgency = Urgency.INTERACTIVE
+    stop: StopFlag = field(default_factory=StopFlag)
+
+
+@dataclass(frozen=True)
 class StageStarted:
     """The job has entered a stage."""
 
@@ -102,13 +114,21 @@ class StepDone:
 
 
 @dataclass(frozen=True)
+class TileDone:
+    """One tile of an enlargement is done, of `total`."""
+
+    tile: int
+    total: int
+
+
+@dataclass(frozen=True)
 class PreviewReady:
     """A small first result."""
 
     pixels: Pixels
 
 
-EngineEvent = StageStarted | StepDone | PreviewReady
+EngineEvent = StageStarted | StepDone | TileDone | PreviewReady
 OnEvent = Callable[[EngineEvent], None]
 
 
@@ -140,6 +160,9 @@ class Engine(Protocol):
 
         The future fails with a RetouchError, or with the StopFlag's reason.
         """
+
+    def enlarge(self, job: EnlargeJob, on_event: OnEvent) -> "Future[EngineResult]":
+        """Queue an enlargement, as `submit` does a job: the same order, events and failures."""
 
     def residency(self) -> dict[str, Any]:
         """What is loaded where, for people to read."""

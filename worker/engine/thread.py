@@ -9,9 +9,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from shared.errors import LeaseLost
-from worker.engine.interface import EngineJob, EngineResult, OnEvent
+from worker.engine.interface import EngineJob, EngineResult, EnlargeJob, OnEvent
 
-Work = Callable[[EngineJob, OnEvent], EngineResult]
+Order = EngineJob | EnlargeJob
+Work = Callable[[Order, OnEvent], EngineResult]
 
 
 class EngineThread:
@@ -19,7 +20,7 @@ class EngineThread:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._line: queue.SimpleQueue[tuple[EngineJob, OnEvent, Future[EngineResult]] | None] = (
+        self._line: queue.SimpleQueue[tuple[Order, OnEvent, Future[EngineResult]] | None] = (
             queue.SimpleQueue()
         )
         self._is_open = True
@@ -27,7 +28,7 @@ class EngineThread:
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._thread.start()
 
-    def submit(self, job: EngineJob, on_event: OnEvent) -> "Future[EngineResult]":
+    def submit(self, job: Order, on_event: OnEvent) -> "Future[EngineResult]":
         """The future fails with LeaseLost after `close`."""
         future: Future[EngineResult] = Future()
         with self._door:

@@ -7,12 +7,22 @@ raising why not; worker/job/runner.py turns that into a state.
 import queue
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import replace
 from hashlib import sha256
 from typing import TypeVar
 
 import structlog
 
-from shared.errors import JobCanceled, LeaseLost, RetouchError, StorageFull, StoreUnavailable
+from shared.errors import (
+    JobCanceled,
+    LeaseLost,
+    RetouchError,
+    StorageFull,
+    StoreUnavailable,
+    UpscalerChanged,
+    UpscalerCorrupt,
+)
 from shared.jobs import (
     Claim,
     Degraded,
@@ -31,23 +41,30 @@ from shared.ledger.leftovers import (
     result_blob,
 )
 from shared.params import JobParams
+from shared.upscalers.choice import AUTO
+from shared.upscalers.entry import FILTER
+from shared.upscalers.factor import settle_factor
 from worker.engine.interface import (
     EngineEvent,
     EngineJob,
     EngineResult,
+    EnlargeJob,
+    OnEvent,
     Pixels,
     PreviewReady,
     StageStarted,
     StopFlag,
+    TileDone,
     Urgency,
 )
 from worker.guards.panel import Verdict
 from worker.job.attempt_parts import AttemptParts
+from worker.job.enlarging import Plan, fitted
 from worker.job.history import StageCosts
 from worker.job.leases import obey
 from worker.job.lora_choice import Chosen
 from worker.job.outputs import encode_preview, encode_result
-from worker.job.progress import ProgressThrottle, ProgressTracker
+from worker.job.progress import EnlargingCost, ProgressThrottle, ProgressTracker
 from worker.job.sources import load_source
 
 Answer = TypeVar("Answer")
@@ -70,6 +87,7 @@ class Attempt:
         self._seconds: dict[str, float] = {}
         self.params = claim.spec.params
         self.verdict = Verdict()
+        self._enlarger: Plan | None = None
 
     @property
     def timings(self) -> Timings:
@@ -88,24 +106,72 @@ class Attempt:
         pixels = load_source(data, spec.params)
         self._parts.guards.check_input(pixels)
         params, chosen = self._parts.chooser.settle(spec.params, pixels)
+        params = settle_factor(params, (spec.source.width, spec.source.height))
         if params != spec.params:
             # Unlike progress, what the picture was made with must not be missing from the record.
             store = self._parts.store
             signal = patiently(lambda: store.report_params(self._claim, params), self._stop)
             obey(signal, self._stop)
         self.params = params
-        megapixels = pixels.shape[0] * pixels.shape[1] / 1e6
-        costs = self._costs()
-        tracker = ProgressTracker(costs, megapixels, params.executed_steps)
-        result = self._follow(engine_job(pixels, params, chosen, self._stop), tracker)
+        plan = self._parts.enlargements.plan(params, pixels, chosen)
+        area = plan.size[0] * plan.size[1] if plan.first else pixels.shape[0] * pixels.shape[1]
+        megapixels = area / 1e6
+        tracker = self._tracker(plan, megapixels, pixels, params.executed_steps)
+        result = self._make(pixels, params, chosen, plan, tracker)
         checking = tracker.enter(Stage.CHECKING)
         if self._parts.guards.look_at_results:
             self._report(checking)
         safety = self._check(pixels, result.pixels)
-        self._save(result, safety, tracker)
+        self._save(result, safety, tracker, plan)
         self._learn(tracker, megapixels, params.executed_steps)
 
-    def _follow(self, job: EngineJob, tracker: ProgressTracker) -> EngineResult:
+    def _make(
+        self,
+        pixels: Pixels,
+        params: JobParams,
+        chosen: Chosen,
+        plan: Plan,
+        tracker: ProgressTracker,
+    ) -> EngineResult:
+        """The finished picture: enlarged first and then enhanced, or the other way round."""
+        before: tuple[str, ...] = ()
+        given = pixels
+        if plan.first and plan.enlarges:
+            larger = self._enlarged(pixels, plan, tracker)
+            before, given = larger.degraded, larger.pixels
+        job = engine_job(given, params, chosen, self._stop)
+        made = self._follow(lambda told: self._parts.engine.submit(job, told), tracker)
+        if plan.enlarges and not plan.first:
+            larger = self._enlarged(made.pixels, plan, tracker)
+            made = replace(made, pixels=larger.pixels, degraded=made.degraded + larger.degraded)
+        return replace(made, degraded=before + made.degraded)
+
+    def _enlarged(self, pixels: Pixels, plan: Plan, tracker: ProgressTracker) -> EngineResult:
+        """The picture at the plan's size. A network that fails where nobody named it is replaced
+        by the filter.
+        """
+        try:
+            made = self._by_network(pixels, plan, tracker)
+        except (UpscalerCorrupt, UpscalerChanged) as error:
+            if self.params.upscaler != AUTO:
+                raise
+            logger.warning("enlarged by the filter", reason=str(error))
+            self._enlarger = plan.by_filter()
+            made = EngineResult(pixels, self._enlarger.degraded, {})
+        return replace(made, pixels=fitted(made.pixels, plan.size))
+
+    def _by_network(self, pixels: Pixels, plan: Plan, tracker: ProgressTracker) -> EngineResult:
+        if plan.entry is None:
+            return EngineResult(pixels, plan.degraded, {})
+        urgency = Urgency.BATCH if self.params.priority == "batch" else Urgency.INTERACTIVE
+        job = EnlargeJob(pixels, plan.factor, plan.entry, urgency, self._stop)
+        made = self._follow(lambda told: self._parts.engine.enlarge(job, told), tracker)
+        self._learn_enlarging(plan.entry.name, made.seconds, pixels)
+        return made
+
+    def _follow(
+        self, begin: Callable[[OnEvent], "Future[EngineResult]"], tracker: ProgressTracker
+    ) -> EngineResult:
         events: queue.SimpleQueue[EngineEvent | None] = queue.SimpleQueue()
         throttle = ProgressThrottle(self._report)
 
@@ -114,7 +180,7 @@ class Attempt:
             events.put(event)
 
         with self._parts.pulse.expected():
-            future = self._parts.engine.submit(job, on_event)
+            future = begin(on_event)
             future.add_done_callback(lambda _: events.put(None))
             while (event := next_event(events, throttle)) is not None:
                 self._on_event(event, tracker, throttle)
@@ -129,6 +195,8 @@ class Attempt:
             self._show(event.pixels)
         elif isinstance(event, StageStarted):
             throttle.report(tracker.enter(event.stage))
+        elif isinstance(event, TileDone):
+            throttle.report(tracker.tile(event.tile, event.total))
         else:
             throttle.report(tracker.step(event.step))
 
@@ -161,7 +229,9 @@ class Attempt:
         patiently(lambda: strikes.count(loras, job_id, why), self._stop)
         raise found.error("; ".join(found.details))
 
-    def _save(self, result: EngineResult, safety: Safety, tracker: ProgressTracker) -> None:
+    def _save(
+        self, result: EngineResult, safety: Safety, tracker: ProgressTracker, plan: Plan
+    ) -> None:
         self._report(tracker.enter(Stage.SAVING))
         params = self.params
         since = time.monotonic()
@@ -171,7 +241,9 @@ class Attempt:
         patiently(lambda: self._parts.blobs.put(blob, data), self._stop)
         self._seconds["saving"] = time.monotonic() - since
         self._parts.probe.reached("stored", self._claim)
+        plan = self._enlarger or plan
         record = described(result, params, data, blob, safety)
+        record = record.model_copy(update={"upscale": plan.factor, "upscaler": plan.name})
         self._commit(record, result, tracker.finish())
 
     def _commit(self, result: Result, made: EngineResult, progress: Progress) -> None:
@@ -184,6 +256,30 @@ class Attempt:
         if outcome != "committed":
             self._parts.blobs.delete(result.blob)
             raise JobCanceled if outcome == "canceled" else LeaseLost
+
+    def _tracker(
+        self, plan: Plan, megapixels: float, pixels: Pixels, steps: int
+    ) -> ProgressTracker:
+        cost = EnlargingCost()
+        if plan.enlarges:
+            seconds = self._enlarging_seconds(plan) * pixels.shape[0] * pixels.shape[1] / 1e6
+            cost = EnlargingCost(seconds, Stage.LOADING if plan.first else Stage.DECODING)
+        return ProgressTracker(self._costs(), megapixels, steps, enlarging=cost)
+
+    def _enlarging_seconds(self, plan: Plan) -> float:
+        """For a megapixel."""
+        try:
+            return self._parts.history.enlarging(plan.name or FILTER, plan.guess)
+        except RetouchError as error:
+            logger.warning("history not read", reason=str(error))
+            return plan.guess
+
+    def _learn_enlarging(self, name: str, seconds: Mapping[str, float], pixels: Pixels) -> None:
+        megapixels = pixels.shape[0] * pixels.shape[1] / 1e6
+        try:
+            self._parts.history.learn_enlarging(name, seconds.get("enlarging", 0.0), megapixels)
+        except RetouchError as error:
+            logger.warning("history not kept", reason=str(error))
 
     def _costs(self) -> StageCosts:
         try:

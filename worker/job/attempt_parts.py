@@ -7,6 +7,7 @@ from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
 from worker.engine.interface import Engine
 from worker.guards.panel import Guards
+from worker.job.enlarging import Enlargements
 from worker.job.history import History
 from worker.job.lora_choice import Chooser
 from worker.job.probe import Probe
@@ -23,6 +24,7 @@ class AttemptParts:
     blobs: BlobStore
     history: History
     chooser: Chooser
+    enlargements: Enlargements
     guards: Guards
     strikes: Strikes
     pulse: Pulse

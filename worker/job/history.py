@@ -1,7 +1,8 @@
 """What stages have cost on this deployment, so that a percentage and a remaining time are true.
 
 Owns `history:{base}:{device}`: moving averages of seconds per unit of work. A unit is one megapixel
-for everything that touches pixels (per step while denoising), one job for loading and checking.
+for everything that touches pixels (per step while denoising), one job for loading and checking; and
+`history:enlarging:{device}`, by enlarger, where it is one megapixel of what is enlarged.
 """
 
 from collections.abc import Mapping
@@ -59,6 +60,7 @@ class History:
     def __init__(self, client: redis.Redis, base: str, device: str) -> None:
         self._redis = client
         self._key = f"history:{base}:{device}"
+        self._enlarging = f"history:enlarging:{device}"
 
     def costs(self) -> StageCosts:
         """The averages, with first guesses for what has not been seen."""
@@ -75,6 +77,22 @@ class History:
         with translated_errors(), self._redis.pipeline() as pipe:
             pipe.hset(self._key, mapping=after)
             pipe.expire(self._key, KEEP_SECONDS)
+            pipe.execute()
+
+    def enlarging(self, name: str, guess: float) -> float:
+        """Seconds that this enlarger takes for a megapixel; `guess` before the first job."""
+        with translated_errors():
+            known = self._redis.hget(self._enlarging, name)
+        return guess if known is None else float(known)
+
+    def learn_enlarging(self, name: str, seconds: float, megapixels: float) -> None:
+        """Mix what one enlargement took into the average; the first one sets it."""
+        observed = seconds / megapixels
+        known = self.enlarging(name, observed)
+        average = known + FRESHNESS * (observed - known)
+        with translated_errors(), self._redis.pipeline() as pipe:
+            pipe.hset(self._enlarging, name, average)
+            pipe.expire(self._enlarging, KEEP_SECONDS)
             pipe.execute()
 
     def _known(self) -> dict[Stage, float]:

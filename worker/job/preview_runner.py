@@ -87,7 +87,7 @@ class PreviewServer:
 
     def _begin(self, request: PreviewRequest) -> None:
         stop = self._stop_flag(request)
-        small = request.params.model_copy(update={"max_side": PREVIEW_SIDE, "upscale": 1.0})
+        small = request.params.model_copy(update={"max_side": PREVIEW_SIDE, "upscale": 1})
         pixels = self._pixels(request.source.blob, small)
         params, chosen = self._chooser.settle(small, pixels)
         job = as_preview(engine_job(pixels, params, chosen, stop), self._engine.device)

@@ -6,6 +6,7 @@ or shown.
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from shared.jobs import Progress, Stage
 from worker.job.history import StageCosts
@@ -17,8 +18,16 @@ LAST_PERCENT = 99.0
 GAP_SECONDS = 0.03
 
 
+@dataclass(frozen=True)
+class EnlargingCost:
+    """Seconds that an enlargement should take, and the stage in which it falls."""
+
+    seconds: float = 0.0
+    stage: Stage = Stage.DECODING
+
+
 class ProgressTracker:
-    """Turns stages and steps into a percentage that never goes back."""
+    """Turns stages, steps and tiles into a percentage that never goes back."""
 
     def __init__(
         self,
@@ -26,9 +35,12 @@ class ProgressTracker:
         megapixels: float,
         steps: int,
         clock: Callable[[], float] = time.monotonic,
+        enlarging: EnlargingCost | None = None,
     ) -> None:
         self._planned = costs.planned(megapixels, steps)
-        self._whole = sum(self._planned.values())
+        self._enlarging = enlarging or EnlargingCost()
+        self._enlarged = 0.0
+        self._whole = sum(self._planned.values()) + self._enlarging.seconds
         self._steps = steps
         self._clock = clock
         self._stage = Stage.LOADING
@@ -46,6 +58,11 @@ class ProgressTracker:
     def step(self, step: int) -> Progress:
         """The job has executed its `step`-th step."""
         self._step = step
+        return self._progress()
+
+    def tile(self, tile: int, total: int) -> Progress:
+        """So many of the enlargement's tiles are done."""
+        self._enlarged = max(self._enlarged, tile / total)
         return self._progress()
 
     def finish(self) -> Progress:
@@ -76,7 +93,16 @@ class ProgressTracker:
         done = sum(self._planned[stage] for stage in before)
         if self._stage is Stage.DENOISING:
             done += self._planned[Stage.DENOISING] * self._step / self._steps
-        return done
+        return done + self._enlarging_done()
+
+    def _enlarging_done(self) -> float:
+        """Seconds' worth of the enlargement, and of the decoding that went before it."""
+        cost, stages = self._enlarging, list(Stage)
+        if stages.index(self._stage) > stages.index(cost.stage):
+            return cost.seconds
+        decoded = self._enlarged > 0 and self._stage is Stage.DECODING
+        before = self._planned[Stage.DECODING] if decoded else 0.0
+        return before + cost.seconds * self._enlarged
 
 
 class ProgressThrottle:

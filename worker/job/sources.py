@@ -1,6 +1,6 @@
 """From stored bytes to the pixels that a job works on.
 
-Owns sizes: the aspect is kept, nothing is blown up unless it was asked for. The bytes are our own
+Owns sizes: the aspect is kept, nothing is blown up here. The bytes are our own
 re-encode (the gateway normalised them), so decoding them here is safe.
 """
 
@@ -13,21 +13,24 @@ from shared.errors import InvalidImage
 from shared.params import JobParams
 from worker.engine.interface import Pixels
 
+# Larger photos are shrunk where their caller says nothing.
+WORKING_SIDE = 768
+
 
 def load_source(data: bytes, params: JobParams) -> Pixels:
-    """Decode and scale to the job's size. Raises InvalidImage."""
+    """Decode, and scale down where the job's result is to be smaller. Raises InvalidImage."""
     try:
         image = Image.open(io.BytesIO(data), formats=("PPM", "WEBP", "PNG", "JPEG")).convert("RGB")
     except (OSError, ValueError) as error:
         raise InvalidImage("the stored picture cannot be read") from error
-    size = target_size(image.size, params)
+    size = working_size(image.size, params)
     if size != image.size:
         image = image.resize(size, Image.Resampling.LANCZOS)
     return np.asarray(image)
 
 
-def target_size(size: tuple[int, int], params: JobParams) -> tuple[int, int]:
-    """Width and height of the result: `upscale` first, then at most `max_side`."""
+def working_size(size: tuple[int, int], params: JobParams) -> tuple[int, int]:
+    """Width and height of what the job works on, before it is enlarged."""
     width, height = size
-    factor = min(params.upscale, params.max_side / max(width, height))
+    factor = min(1.0, (params.max_side or WORKING_SIDE) / max(width, height))
     return max(1, round(width * factor)), max(1, round(height * factor))

@@ -26,9 +26,11 @@ from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
 from shared.settings import Settings
+from shared.upscalers.catalog import UpscalerCatalog
 from worker.engine.interface import Engine
 from worker.engine.make_engine import make_engine
 from worker.guards.guard_loading import load_guards
+from worker.job.enlarging import Enlargements
 from worker.job.history import History
 from worker.job.leases import LeaseKeeper
 from worker.job.lora_choice import Chooser
@@ -73,6 +75,10 @@ class WorkerProcess:
             digests=settings.data_dir / f"lora-digests-{socket.gethostname()}.json",
             suspended=strikes.suspended,
         )
+        self._upscalers = UpscalerCatalog(
+            settings.upscalers_dir,
+            digests=settings.data_dir / f"upscaler-digests-{socket.gethostname()}.json",
+        )
         chooser = Chooser(self._catalog, self._engine.base)
         line = open_line(settings.redis_url, self._engine.base)
         self._previews = PreviewServer(line, blobs, chooser, self._engine, self._guards)
@@ -98,6 +104,7 @@ class WorkerProcess:
             blobs=blobs,
             history=History(client, self._engine.base, self._engine.device),
             chooser=chooser,
+            enlargements=Enlargements(self._upscalers, self._engine.base, self._engine.device),
             guards=self._guards,
             strikes=strikes,
             leases=self._leases,
@@ -112,6 +119,8 @@ class WorkerProcess:
     def __enter__(self) -> "WorkerProcess":
         self._catalog.scan()
         self._catalog.watch()
+        self._upscalers.scan()
+        self._upscalers.watch()
         self._device.start()
         self._leases.start()
         self._previews.start()
@@ -142,6 +151,7 @@ class WorkerProcess:
         self._leases.stop()
         self._device.stop()
         self._catalog.close()
+        self._upscalers.close()
 
     def consume(self) -> None:
         """Take hints until told to stop; the Celery worker's main loop."""

@@ -18,9 +18,13 @@ class Interruption:
         self._between = between
         self._inside = False
         for module in modules:
-            for layer in module.modules():
-                if isinstance(layer, torch.nn.Conv2d):
-                    layer.register_forward_pre_hook(self._pause)
+            self.watch(module)
+
+    def watch(self, module: torch.nn.Module) -> None:
+        """Pause before the convolutions of this module, too."""
+        for layer in module.modules():
+            if isinstance(layer, torch.nn.Conv2d):
+                layer.register_forward_pre_hook(self._pause)
 
     def _pause(self, _layer: torch.nn.Module, _args: Any) -> None:
         if self._inside:

@@ -4,25 +4,34 @@ from worker.engine.base.profiles import OFFLOADING, TILING
 from worker.engine.lora.lora_file import AdapterWeights
 from worker.engine.lora.residency import Residency
 from worker.engine.step.units import Units
+from worker.engine.upscale.upscalers import Upscalers
 
 
 class MemoryRecovery:
     """The rungs of the ladder for one pipeline."""
 
-    def __init__(self, units: Units, adapters: Residency[AdapterWeights], profile: str) -> None:
+    def __init__(
+        self,
+        units: Units,
+        adapters: Residency[AdapterWeights],
+        upscalers: Upscalers,
+        profile: str,
+    ) -> None:
         self._units = units
         self._adapters = adapters
+        self._upscalers = upscalers
         self._tiles = profile in TILING
         self._offloads = profile in OFFLOADING
         self.restore()
 
     def evict_adapters(self) -> bool:
-        """Drop every merged LoRA, cached source, recording and built part that no job holds, and on
-        a CPU, whose memory they are in, the LoRAs that were read.
+        """Drop every merged LoRA, enlarger, cached source, recording and built part that no job
+        holds, and on a CPU, whose memory they are in, the LoRAs that were read.
         """
         graphs = self._units.denoiser.graphs
         caches = [
             self._units.merger.drop_unused,
+            self._upscalers.residency.drop_unused,
             self._units.codec.forget,
             graphs.forget if graphs is not None else lambda: 0,
             self._units.parts.forget,

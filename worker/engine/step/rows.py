@@ -26,11 +26,12 @@ from worker.engine.step.schedule import StepPlan
 
 
 class Unit(IntEnum):
-    """What a row needs next, in the order of its life."""
+    """What a row needs next, in the order of its life; an enlargement is a row of its own."""
 
     ENCODE = auto()
     STEP = auto()
     DECODE = auto()
+    ENLARGE = auto()
 
 
 @dataclass(eq=False)
@@ -103,6 +104,10 @@ class Row:
         if self.unit is Unit.DECODE or self.pooled or not self.adapter_set:
             return common
         return (*common, self.adapter_set)
+
+    def check_ready(self) -> None:
+        """Raises why what the row needs could not be loaded."""
+        self.adapters.result()
 
     def most_together(self, limit: int) -> int:
         """How many may step together, this row included, where the engine allows `limit`."""

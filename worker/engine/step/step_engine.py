@@ -8,7 +8,7 @@ and LoRA. Owns the device's thread; everything that touches the device runs ther
 
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -29,6 +29,7 @@ from worker.engine.built.engine_cache import EngineCache
 from worker.engine.interface import (
     EngineJob,
     EngineResult,
+    EnlargeJob,
     OnEvent,
     Pixels,
     PreviewReady,
@@ -40,12 +41,14 @@ from worker.engine.lora.lora_file import AdapterWeights, read_adapter
 from worker.engine.lora.residency import Residency
 from worker.engine.pixels import PREVIEW_SIDE, scaled_to_side
 from worker.engine.preview_job import as_preview
+from worker.engine.step.enlarge_row import EnlargeRow, enlarge_row
 from worker.engine.step.interruption import Interruption
 from worker.engine.step.ladder import DoesNotFit, Ladder
 from worker.engine.step.memory_recovery import MemoryRecovery
 from worker.engine.step.policy import batch_mates, next_row
 from worker.engine.step.rows import Row, Unit
 from worker.engine.step.units import Units
+from worker.engine.upscale.upscalers import Upscalers
 
 logger = structlog.get_logger(__name__)
 
@@ -70,12 +73,15 @@ class StepEngine:
         self.adapters: Residency[AdapterWeights] = Residency(limits.adapter_bytes)
         self._units = Units(loaded, limits, engine_cache)
         self._may_code_together = engine_cache is None  # built parts are for one picture
-        self._ladder = Ladder(MemoryRecovery(self._units, self.adapters, limits.profile))
         self._guard = WeightsGuard(self._pipeline, self._units.merger.pristine)
         self._complaint: DeviceLost | None = None
+        watch = None
         if loaded.device.type == "cpu":
             networks = (loaded.pipeline.unet, loaded.pipeline.vae)
-            self._interruption = Interruption(networks, self._let_previews_through)
+            watch = Interruption(networks, self._let_previews_through).watch
+        self.upscalers = Upscalers(loaded.device, watch)
+        recovery = MemoryRecovery(self._units, self.adapters, self.upscalers, limits.profile)
+        self._ladder = Ladder(recovery)
         self._rows: list[Row] = []
         self._at_work: list[Row] = []
         self._inbox: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
@@ -101,6 +107,17 @@ class StepEngine:
         reading.add_done_callback(lambda _: self._inbox.put(None))
         return future
 
+    def enlarge(self, job: EnlargeJob, on_event: OnEvent) -> "Future[EngineResult]":
+        future: Future[EngineResult] = Future()
+        with self._door:
+            if self._closing:
+                future.set_exception(LeaseLost())
+                return future
+            network = self._readers.submit(self.upscalers.hold, job.upscaler)
+            self._inbox.put(enlarge_row(job, on_event, future, network))
+        network.add_done_callback(lambda _: self._inbox.put(None))
+        return future
+
     def residency(self) -> dict[str, Any]:
         """What is loaded where."""
         counts = self.adapters.counts
@@ -113,6 +130,7 @@ class StepEngine:
             "evictions": counts.evictions,
             "load_seconds": round(counts.load_seconds, 4),
             **self._units.loras_on_device(),
+            "upscalers": self.upscalers.names(),
             "weight_checks": self._guard.rounds,
         }
 
@@ -282,7 +300,7 @@ class StepEngine:
     def _begins(self, row: Row) -> bool:
         """Tell the row's owner what begins; a row that cannot go on or be heard of leaves."""
         try:
-            row.adapters.result()
+            row.check_ready()
             self._tell_stage(row)
         except BaseException as error:
             self._leave(row, error)
@@ -314,7 +332,10 @@ class StepEngine:
 
     def _unit(self, rows: list[Row]) -> None:
         unit = rows[0].unit
-        if unit is Unit.ENCODE:
+        if isinstance(rows[0], EnlargeRow):
+            self._units.enlarge(rows[0])
+            self._tell_progress(rows[0], rows[0].tell_tile)
+        elif unit is Unit.ENCODE:
             for row in rows:
                 row.is_among_its_like = self._is_among_its_like(row)
             self._units.encode(rows)
@@ -330,7 +351,8 @@ class StepEngine:
         """Whether all jobs in flight have the LoRAs of this one, and none has them in slotns.
         Previews come and go.
         """
-        jobs = [each for each in self._rows if each.urgency is not Urgency.PREVIEW]
+        coming = (each for each in self._rows if each.unit is not Unit.ENLARGE)
+        jobs = [each for each in coming if each.urgency is not Urgency.PREVIEW]
         others = [each for each in jobs if each.adapter_set != row.adapter_set or each.pooled]
         return row in jobs and others in ([], [row])
 
@@ -338,10 +360,13 @@ class StepEngine:
         if row.step <= row.steps_reported:
             return  # done again in a smaller size
         row.steps_reported = row.step
+        self._tell_progress(row, lambda: row.tell(StepDone(row.step, row.total_steps)))
+
+    def _tell_progress(self, row: Row, tell: Callable[[], None]) -> None:
         try:
-            row.tell(StepDone(row.step, row.total_steps))
+            tell()
         except BaseException as error:
-            # The step is done, for its company too: whoever cannot hear leaves before the next.
+            # The unit is done, for its company too: whoever cannot hear leaves before the next.
             row.job.stop.stop(error)
 
     def _tell_stage(self, row: Row) -> None:
@@ -374,11 +399,15 @@ class StepEngine:
         if row.owns_adapters and row.adapters.done() and row.adapters.exception() is None:
             for entry, _ in row.job.loras:
                 self.adapters.unpin(entry.sha256)
+        if isinstance(row, EnlargeRow) and row.holds_network:
+            self.upscalers.release(row.order.upscaler)
 
     def _shrink(self, row: Row) -> None:
-        """Above the ladder: a smaller picture rather than none."""
+        """Above the ladder: smaller tiles, or a smaller picture rather than none."""
+        if isinstance(row, EnlargeRow) and row.shrink():
+            return
         side = round(max(row.pixels.shape[:2]) * SHRINK)
-        if side < LEAST_SIDE:
+        if side < LEAST_SIDE or isinstance(row, EnlargeRow):
             self._leave(row, OutOfMemory("the device cannot hold this picture"))
             return
         logger.warning("out of memory", gave_up="smaller_side", side=side)

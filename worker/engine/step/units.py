@@ -25,6 +25,7 @@ from worker.engine.lora.slots import SlotPool
 from worker.engine.pixels import SIDE_MULTIPLE, to_pixels, to_tensor
 from worker.engine.step.codec import Codec, source_key
 from worker.engine.step.denoiser import ADDED, Denoiser
+from worker.engine.step.enlarge_row import EnlargeRow
 from worker.engine.step.graphs import cuda_capture
 from worker.engine.step.prompts import Condition, PromptEncoder
 from worker.engine.step.rows import Row, Unit
@@ -144,6 +145,11 @@ class Units:
         with self._shared(rows, "decoding"):
             decoded = self.codec.decode(torch.cat([_required(row.latents) for row in rows]))
             return [_finished(row, decoded[i : i + 1]) for i, row in enumerate(rows)]
+
+    def enlarge(self, row: EnlargeRow) -> None:
+        """One tile of an enlargement."""
+        with self._shared([row], "enlarging"):
+            row.next_tile()
 
     def _now(self) -> float:
         """A clock that stands still for a unit while another interrupts it."""

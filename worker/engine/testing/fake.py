@@ -17,14 +17,18 @@ from worker.engine.base.device_lost import DeviceLost
 from worker.engine.interface import (
     EngineJob,
     EngineResult,
+    EnlargeJob,
     OnEvent,
     Pixels,
     PreviewReady,
     StageStarted,
     StepDone,
+    TileDone,
 )
 from worker.engine.testing.faults import Faults
-from worker.engine.thread import EngineThread
+from worker.engine.thread import EngineThread, Order
+
+FAKE_TILES = 2
 
 
 class FakeEngine:
@@ -45,6 +49,9 @@ class FakeEngine:
     def submit(self, job: EngineJob, on_event: OnEvent) -> "Future[EngineResult]":
         return self._thread.submit(job, on_event)
 
+    def enlarge(self, job: EnlargeJob, on_event: OnEvent) -> "Future[EngineResult]":
+        return self._thread.submit(job, on_event)
+
     def residency(self) -> dict[str, Any]:
         return {"loras": []}
 
@@ -54,7 +61,9 @@ class FakeEngine:
     def close(self) -> None:
         self._thread.close()
 
-    def _run(self, job: EngineJob, on_event: OnEvent) -> EngineResult:
+    def _run(self, job: Order, on_event: OnEvent) -> EngineResult:
+        if isinstance(job, EnlargeJob):
+            return self._enlarge(job, on_event)
         started = time.perf_counter()
         on_event(StageStarted(Stage.LOADING))
         if job.preview:
@@ -72,6 +81,19 @@ class FakeEngine:
         on_event(StageStarted(Stage.DECODING))
         seconds = {"denoising": time.perf_counter() - started}
         return EngineResult(fake_picture(job), (), seconds)
+
+    def _enlarge(self, job: EnlargeJob, on_event: OnEvent) -> EngineResult:
+        for tile in range(1, FAKE_TILES + 1):
+            job.stop.check()
+            time.sleep(self._step_seconds)
+            on_event(TileDone(tile, FAKE_TILES))
+        seconds = {"enlarging": FAKE_TILES * self._step_seconds}
+        return EngineResult(fake_enlarged(job.pixels, job.factor), (), seconds)
+
+
+def fake_enlarged(pixels: Pixels, factor: int) -> Pixels:
+    """The one right answer of the fake engine for an enlargement: every pixel a square."""
+    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def fake_picture(job: EngineJob) -> Pixels:

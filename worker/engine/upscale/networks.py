@@ -88,8 +88,8 @@ class RRDBNet(nn.Module):
         for number in range(self._ups):
             x = functional.interpolate(x, scale_factor=2, mode="nearest")
             x = functional.leaky_relu(getattr(self, f"conv_up{number + 1}")(x), RRDB_SLOPE)
-        x = self.conv_last(functional.leaky_relu(self.conv_hr(x), RRDB_SLOPE))
-        return x[..., :height, :width]
+        drawn: torch.Tensor = self.conv_last(functional.leaky_relu(self.conv_hr(x), RRDB_SLOPE))
+        return drawn[..., :height, :width]
 
 
 class SRVGGNetCompact(nn.Module):

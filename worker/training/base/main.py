@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 import torch
-from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from worker.training.base.make import make_base
 from worker.training.base.recipe import read_recipe
 from worker.training.errors import TrainingError
-from worker.training.loop import Progress
+from worker.training.progress_bars import Teller
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,23 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with Bar(*columns, speed_estimate_period=60) as bar:
             start = make_base(
-                read_recipe(options.recipe), options.work, options.output, _Teller(bar)
+                read_recipe(options.recipe), options.work, options.output, Teller(bar)
             )
     except TrainingError as error:
         print(error, file=sys.stderr)
         return 1
     print(f"base: {options.output}\nLoRA to begin others from: {start}")
     return 0
-
-
-class _Teller:
-    """One line of the progress display per stage."""
-
-    def __init__(self, bar: Bar) -> None:
-        self._bar = bar
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, stage: str, progress: Progress) -> None:
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bar.add_task(stage, total=progress.steps)
-        self._bar.update(self._tasks[stage], completed=progress.step)

@@ -30,14 +30,16 @@ def make_upscaler(
     recipe: UpscalerRecipe,
     base: BaseRecipe,
     teacher: Enlarger | None,
+    photo_folder: Path,
     work: Path,
     tell: Tell,
 ) -> FoldedNet:
-    """The trained network. `work` holds photos, answers, checkpoints and curves.
+    """The trained network. `photo_folder` holds packages and photos, `work` answers, checkpoints
+    and curves.
 
     Raises TrainingError where a stage wants a teacher and there is none.
     """
-    photos = gather_photos(base, work)
+    photos = gather_photos(base, photo_folder)
     answers = answers_for(recipe, photos, teacher, work / TEACHER, tell)
     torch.manual_seed(recipe.seed)
     network = build(recipe)
@@ -55,7 +57,8 @@ def build(recipe: UpscalerRecipe) -> FoldedNet:
     for tail in network.tails.values():
         torch.nn.init.zeros_(tail.weight)  # type: ignore[arg-type]
         torch.nn.init.zeros_(tail.bias)  # type: ignore[arg-type]
-    return network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def answers_for(

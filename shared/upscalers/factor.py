@@ -1,0 +1,55 @@
+"""How many times larger a result is: settles `auto` from the photo's size, and says why.
+
+Owns the sizes. Which enlarger does it is choice.py's business.
+"""
+
+from shared.params import JobParams
+
+# A photo that is this long needs no enlarging; below it, the smallest factor that brings it there.
+LONG_ENOUGH = 1024
+FACTORS = (2, 4)
+_WORDS = {
+    "large": (
+        "The photo's long side is {side} pixels, {enough} or more: it keeps its size.",
+        "照片长边为 {side} 像素，不小于 {enough}，保持原尺寸。",
+    ),
+    "capped": (
+        "max_side asks for {cap} pixels, no more than the photo's {side}: it is not enlarged.",
+        "max_side 要求 {cap} 像素，不超过照片的 {side} 像素，因此不放大。",
+    ),
+    "small": (
+        "The photo's long side is {side} pixels; {factor} times makes {larger}.",
+        "照片长边为 {side} 像素，放大 {factor} 倍为 {larger} 像素。",
+    ),
+}
+
+
+def settle_factor(params: JobParams, size: tuple[int, int]) -> JobParams:
+    """The same parameters with a number for `auto`, by the photo's width and height."""
+    if params.upscale != "auto":
+        return params
+    side = max(size)
+    factor, why = _factor(side, params.max_side)
+    facts = {"side": side, "enough": f"{LONG_ENOUGH:,}", "cap": params.max_side}
+    facts |= {"factor": factor, "larger": side * factor}
+    english, chinese = (words.format_map(facts) for words in _WORDS[why])
+    said = {"upscale_reason": english, "upscale_reason_zh": chinese}
+    return params.model_copy(update={"upscale": factor, **said})
+
+
+def _factor(side: int, max_side: int | None) -> tuple[int, str]:
+    if side >= LONG_ENOUGH:
+        return 1, "large"
+    if max_side is not None and max_side <= side:
+        return 1, "capped"
+    reaching = (factor for factor in FACTORS if side * factor >= LONG_ENOUGH)
+    return next(reaching, FACTORS[-1]), "small"
+
+
+def target_size(size: tuple[int, int], params: JobParams) -> tuple[int, int]:
+    """Width and height of the result: the photo's, times the factor, then at most `max_side`."""
+    width, height = size
+    factor: float = params.factor
+    if params.max_side is not None:
+        factor = min(factor, params.max_side / max(width, height))
+    return max(1, round(width * factor)), max(1, round(height * factor))

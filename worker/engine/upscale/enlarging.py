@@ -1,0 +1,123 @@
+"""One picture on its way through an enlarger, a tile at a time.
+
+Owns the canvas and what is left to do. Each call of `step` is one unit of the device's work, so
+whoever calls it may stop or let others go first in between. Belongs to the engine's thread.
+"""
+
+import numpy as np
+import torch
+from PIL import Image
+
+from shared.errors import UpscalerCorrupt
+from shared.upscalers.choice import passes
+from worker.engine.interface import Pixels
+from worker.engine.upscale.loading import LoadedUpscaler
+from worker.engine.upscale.tiling import Tile, tiles
+
+# Of the source, in pixels. A tile is the unit in which a job can be stopped.
+SIDE = 512
+LEAST_SIDE = 64
+# Arithmetic of a tile: a second or a few.
+TILE_OPERATIONS = {"cpu": 0.3e12, "cuda": 30e12}
+COSTLY_SIDE = 128
+# Farther than this a pixel changes hardly anything that eight bits can show (docs/upscalers.md).
+MARGIN = 32
+
+
+class Enlarging:
+    """Makes `pixels` `factor` times as large. `done` of `total` tiles are finished."""
+
+    def __init__(self, pixels: Pixels, factor: int, loaded: LoadedUpscaler) -> None:
+        self._loaded = loaded
+        self._target = (pixels.shape[0] * factor, pixels.shape[1] * factor)
+        self._passes = passes(loaded.factors, factor)
+        self._side = tile_side(loaded)
+        self._waiting: list[Tile] = []
+        self.done = 0
+        self._begin(pixels)
+
+    @property
+    def total(self) -> int:
+        """Tiles in all, those of passes to come included."""
+        (height, width), later = self._shape, 0
+        for factor in [self._made_factor, *self._passes][:-1]:
+            height, width = height * factor, width * factor
+            later += len(tiles(height, width, self._side, MARGIN))
+        return self.done + len(self._waiting) + later
+
+    @property
+    def result(self) -> Pixels | None:
+        """The finished picture."""
+        return None if self._waiting else self._canvas
+
+    def step(self) -> None:
+        """Do one tile. Raises UpscalerCorrupt, torch.OutOfMemoryError with nothing changed."""
+        tile = self._waiting[0]
+        drawn = self._drawn(self._source[tile.seen])
+        self._canvas[tile.kept_of_whole(self._scale)] = drawn[tile.kept_of_seen(self._scale)]
+        del self._waiting[0]
+        self.done += 1
+        if not self._waiting and self._passes:
+            self._begin(self._canvas)
+
+    def shrink(self) -> bool:
+        """Go on in tiles of half the side; False where they are as small as they may be."""
+        if self._side // 2 < LEAST_SIDE:
+            return False
+        self._side //= 2
+        self._waiting = [
+            piece for tile in self._waiting for piece in _pieces(tile, self._side, self._shape)
+        ]
+        return True
+
+    def _begin(self, source: Pixels) -> None:
+        """The next pass. What is made too large in the last one shrinks as it is made."""
+        height, width = source.shape[:2]
+        self._made_factor = self._passes.pop(0)
+        is_last = not self._passes
+        self._scale = self._target[0] // height if is_last else self._made_factor
+        self._source, self._shape = source, (height, width)
+        self._canvas = np.empty((height * self._scale, width * self._scale, 3), np.uint8)
+        self._waiting = tiles(height, width, self._side, MARGIN)
+
+    def _drawn(self, seen: Pixels) -> Pixels:
+        loaded = self._loaded
+        tensor = torch.from_numpy(np.ascontiguousarray(seen)).permute(2, 0, 1)[None]
+        pictures = tensor.to(loaded.device, loaded.dtype) / 255
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        drawn = loaded.network(pictures, self._made_factor)[0].float()
+        if not bool(drawn.isfinite().all()):
+            raise UpscalerCorrupt(f"'{loaded.name}' makes values that are no numbers")
+        pixels = drawn.clamp_(0, 1).mul_(255).round_().to(torch.uint8).permute(1, 2, 0)
+        return self._fitted(np.asarray(pixels.cpu().numpy()), seen)
+
+    def _fitted(self, drawn: Pixels, seen: Pixels) -> Pixels:
+        if self._scale == self._made_factor:
+            return drawn
+        size = (seen.shape[1] * self._scale, seen.shape[0] * self._scale)
+        return np.asarray(Image.fromarray(drawn).resize(size, Image.Resampling.LANCZOS))
+
+
+def tile_side(loaded: LoadedUpscaler) -> int:
+    """How large tiles may be, margin not counted, so that none takes long."""
+    device = "cpu" if loaded.device.type == "cpu" else "cuda"
+    seen = (TILE_OPERATIONS[device] / loaded.operations) ** 0.5
+    return min(SIDE, max(COSTLY_SIDE, int(seen) - 2 * MARGIN) // 4 * 4)
+
+
+def _pieces(tile: Tile, side: int, shape: tuple[int, int]) -> list[Tile]:
+    rows, columns = tile.kept
+    inner = tiles(rows.stop - rows.start, columns.stop - columns.start, side, 0)
+    return [_moved(piece, rows.start, columns.start, shape) for piece in inner]
+
+
+def _moved(piece: Tile, top: int, left: int, shape: tuple[int, int]) -> Tile:
+    rows, columns = (
+        slice(part.start + begin, part.stop + begin)
+        for part, begin in zip(piece.kept, (top, left), strict=True)
+    )
+    seen = tuple(
+        slice(max(0, part.start - MARGIN), min(length, part.stop + MARGIN))
+        for part, length in zip((rows, columns), shape, strict=True)
+    )
+    return Tile((rows, columns), (seen[0], seen[1]))

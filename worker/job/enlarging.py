@@ -1,0 +1,121 @@
+"""Decides how a job's picture becomes larger: by what, and before or after the LoRA.
+
+Owns that decision and the filter that stands in where there is no enlarger. The networks run on the
+engine's device; knows nothing of tiles.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from shared.bases import TINY
+from shared.errors import UpscalerChanged, UpscalerNotFound, UpscalerUnusable
+from shared.params import JobParams
+from shared.upscalers.architecture import operations
+from shared.upscalers.catalog import UpscalerCatalog
+from shared.upscalers.choice import AUTO, choose
+from shared.upscalers.entry import FILTER, UpscalerEntry
+from shared.upscalers.factor import target_size
+from worker.engine.interface import Pixels
+from worker.job.lora_choice import Chosen
+
+# Operations a second, for a first guess at what an enlarger takes; history knows better.
+SPEED_ON_CPU, SPEED_ON_GPU = 1e11, 2e13
+FILTER_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`size` is the result's width and height. Without an entry the filter does it.
+
+    `first` says that the picture is enlarged before the base sees it. `guess` is in seconds for a
+    megapixel.
+    """
+
+    factor: int
+    size: tuple[int, int]
+    entry: UpscalerEntry | None
+    first: bool
+    guess: float
+    degraded: tuple[str, ...] = ()
+
+    @property
+    def enlarges(self) -> bool:
+        """Whether there is anything to do."""
+        return self.factor > 1 or self.entry is not None
+
+    @property
+    def name(self) -> str | None:
+        """What enlarges it, as the record has it."""
+        if not self.enlarges:
+            return None
+        return self.entry.name if self.entry else FILTER
+
+    def by_filter(self) -> "Plan":
+        """The same without the network, which has turned out not to work."""
+        return Plan(self.factor, self.size, None, self.first, FILTER_SECONDS, ("no_upscaler",))
+
+
+class Enlargements:
+    """Plans for one worker's base and device."""
+
+    def __init__(self, catalog: UpscalerCatalog, base: str, device: str) -> None:
+        self._catalog = catalog
+        self._base = base
+        self._device = "cpu" if device in ("cpu", "fake") else "gpu"
+
+    def plan(self, params: JobParams, pixels: Pixels, chosen: Chosen) -> Plan:
+        """What is to be done with a job's pixels. Raises UpscalerChanged, UpscalerUnusable."""
+        factor = params.factor
+        entry = self._entry(params, factor)
+        missing = factor > 1 and entry is None and params.upscaler != FILTER
+        height, width = pixels.shape[:2]
+        return Plan(
+            factor=factor,
+            size=target_size((width, height), params),
+            entry=entry,
+            first=self._works_at(chosen) == "target",
+            guess=self._guess(entry),
+            degraded=("no_upscaler",) if missing else (),
+        )
+
+    def _entry(self, params: JobParams, factor: int) -> UpscalerEntry | None:
+        if params.upscaler == FILTER:
+            return None
+        if params.upscaler == AUTO:
+            entries = self._catalog.entries()
+            return choose(entries, factor, self._device) if factor > 1 else None
+        entry = self._pinned(params)
+        if factor > 1 and not entry.serves(factor):
+            raise UpscalerUnusable(f"'{entry.name}' cannot enlarge {factor} times")
+        return entry if factor > 1 or 1 in entry.factors else None
+
+    def _pinned(self, params: JobParams) -> UpscalerEntry:
+        try:
+            entry = self._catalog.resolve(params.upscaler)
+        except UpscalerNotFound as error:
+            raise UpscalerChanged(
+                f"'{params.upscaler}' was removed while the job waited"
+            ) from error
+        if params.upscaler_sha256 not in (None, entry.sha256):
+            raise UpscalerChanged(f"'{params.upscaler}' was replaced while the job waited")
+        return entry
+
+    def _works_at(self, chosen: Chosen) -> str:
+        """The embedded base repairs what is there; others draw detail where it will be seen."""
+        habit = "source" if self._base == TINY.id else "target"
+        return next((lora.work_at for lora, _ in chosen if lora.work_at), habit)
+
+    def _guess(self, entry: UpscalerEntry | None) -> float:
+        if entry is None or entry.architecture is None:
+            return FILTER_SECONDS
+        speed = SPEED_ON_CPU if self._device == "cpu" else SPEED_ON_GPU
+        return operations(entry.architecture) * 1e6 / speed
+
+
+def fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """The picture at exactly this width and height, by the filter where it has another."""
+    if (pixels.shape[1], pixels.shape[0]) == size:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
