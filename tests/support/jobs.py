@@ -7,9 +7,9 @@ from shared.params import JobParams
 
 
 def make_spec(client: str = "anonymous", base: str = "tiny", **params: object) -> JobSpec:
-    """A job that nobody else has."""
+    """A job that nobody else has; its result is as large as its source."""
     source = Source(image_id="0" * 64, blob="sources/x", width=8, height=8, size_bytes=1)
-    settled: dict[str, object] = {"seed": 7, "strength": 0.4} | params
+    settled: dict[str, object] = {"seed": 7, "strength": 0.4, "upscale": 1} | params
     return JobSpec(
         id=uuid4().hex,
         client=client,

@@ -15,7 +15,9 @@ from PIL import Image
 
 from shared.blobs import BlobStore
 from shared.jobs import JobSpec, Source
+from shared.upscalers.catalog import UpscalerCatalog
 from tests.support.jobs import make_spec
+from worker.job.enlarging import Enlargements
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -50,6 +52,11 @@ def picture(width: int = 64, height: int = 48, seed: int = 0) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "WEBP", lossless=True, method=0)
     return buffer.getvalue()
+
+
+def without_upscalers(base: str = "tiny") -> Enlargements:
+    """What a worker has that finds no enlarger."""
+    return Enlargements(UpscalerCatalog(Path("/nowhere")), base, "fake")
 
 
 def spec_with_picture(blobs: BlobStore, data: bytes, **params: object) -> JobSpec:

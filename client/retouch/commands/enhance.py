@@ -29,7 +29,12 @@ def enhance(
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same picture.")] = None,
     prompt: Annotated[str | None, typer.Option(help="What the picture should be like.")] = None,
     max_side: Annotated[int | None, typer.Option(help="Longest side, pixels.")] = None,
-    upscale: Annotated[float | None, typer.Option(help="Enlarge first, 1 to 4 times.")] = None,
+    upscale: Annotated[
+        str | None, typer.Option(help="How many times larger: auto, 1, 2, 3 or 4.")
+    ] = None,
+    upscaler: Annotated[
+        str | None, typer.Option(help="Which enlarger; `retouch upscalers list` shows them.")
+    ] = None,
     picture_format: Annotated[
         Format | None, typer.Option("--format", help="By default OUT's own, else png.")
     ] = None,
@@ -53,6 +58,7 @@ def enhance(
         "prompt": prompt,
         "max_side": max_side,
         "upscale": upscale,
+        "upscaler": upscaler,
         "format": chosen,
         "force": force or None,
     }

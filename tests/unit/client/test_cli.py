@@ -79,7 +79,7 @@ def test_the_options_become_the_jobs_parameters(photos: list[str], run: Any) -> 
     (sent,) = server.requests("POST /v1/jobs")
     text = sent.body.decode("latin-1")
     for name, value in [("lora", "a:0.5"), ("lora", "b"), ("strength", "0.3"), ("steps", "12"),
-                        ("seed", "7"), ("max_side", "512"), ("upscale", "2.0"),
+                        ("seed", "7"), ("max_side", "512"), ("upscale", "2"),
                         ("prompt", "sharp"), ("force", "true"), ("format", "webp")]:  # fmt: skip
         assert f'name="{name}"\r\n\r\n{value}\r\n' in text
 

@@ -17,7 +17,7 @@ from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
 from shared.params import JobParams, Priority
 from shared.settings import Settings
-from tests.support.workers import picture, spec_with_picture
+from tests.support.workers import picture, spec_with_picture, without_upscalers
 from worker.engine.interface import EngineJob, EngineResult, OnEvent, StopFlag, Urgency
 from worker.engine.testing.fake import FakeEngine
 from worker.guards.panel import Guards
@@ -67,6 +67,7 @@ def run(
             "blobs": blobs,
             "history": History(redis_client, "tiny", "fake"),
             "chooser": Chooser(Catalog(settings.data_dir / "none", "tiny"), "tiny"),
+            "enlargements": without_upscalers(),
             "guards": Guards(),
             "strikes": Strikes(redis_client, settings),
             "leases": LeaseKeeper(store, 60.0, 60.0),

@@ -19,7 +19,7 @@ from shared.loras.release import LOCK_NAME
 from shared.params import LoraRef
 from shared.settings import Settings
 from tests.support.marked import QR_TEXT, Fixed, with_code
-from tests.support.workers import picture, spec_with_picture
+from tests.support.workers import picture, spec_with_picture, without_upscalers
 from tests.unit.loras.lora_files import tiny_specs, write_lora
 from worker.engine.interface import EngineJob, EngineResult, Pixels, PreviewReady
 from worker.engine.testing.fake import FakeEngine
@@ -108,6 +108,7 @@ def run(
             blobs=blobs,
             history=History(redis_client, "tiny", "fake"),
             chooser=Chooser(catalog, "tiny"),
+            enlargements=without_upscalers(),
             guards=guards,
             strikes=strikes,
             leases=leases,
