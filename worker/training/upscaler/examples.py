@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from worker.training.degradations import Pixels, add_noise, blur, compress
+from worker.training.damage.blurring import gaussian
+from worker.training.damage.compression import jpeg
+from worker.training.damage.noise import correlated, white
+from worker.training.damage.pixels import Pixels
 from worker.training.photos import Photo, random_crop
 from worker.training.restoration import to_tensor
 
@@ -22,6 +25,7 @@ FILTERS = (
     Image.Resampling.BILINEAR,
 )
 CLEAN_SHARE, SOFT_SHARE, NOISY_SHARE, COMPRESSED_SHARE = 0.3, 0.5, 0.4, 0.5
+WHITE_SHARE = 0.4
 SOFTEST, NOISIEST = 0.9, 6.0
 QUALITIES = (55, 96)
 
@@ -54,7 +58,7 @@ def halved(pixels: Pixels) -> Pixels:
 def shrunk(pixels: Pixels, factor: float, random: np.random.Generator) -> Pixels:
     """By a filter that is drawn, after a slight blur now and then."""
     if random.random() < SOFT_SHARE:
-        pixels = blur(pixels, float(random.uniform(0.2, SOFTEST)) * factor / 2)
+        pixels = gaussian(pixels, float(random.uniform(0.2, SOFTEST)) * factor / 2)
     height, width = pixels.shape[:2]
     chosen = FILTERS[int(random.integers(len(FILTERS)))]
     return _resized(pixels, round(width / factor), round(height / factor), chosen)
@@ -65,9 +69,10 @@ def damaged(pixels: Pixels, random: np.random.Generator) -> Pixels:
     if random.random() < CLEAN_SHARE:
         return pixels
     if random.random() < NOISY_SHARE:
-        pixels = add_noise(pixels, float(random.uniform(1, NOISIEST)), random)
+        noise = white if random.random() < WHITE_SHARE else correlated
+        pixels = noise(pixels, float(random.uniform(1, NOISIEST)), random)
     if random.random() < COMPRESSED_SHARE:
-        pixels = compress(pixels, float(random.uniform(*QUALITIES)))
+        pixels = jpeg(pixels, float(random.uniform(*QUALITIES)))
     return pixels
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from worker.engine.upscale.networks import Enlarger
-from worker.training.degradations import Pixels
+from worker.training.damage.pixels import Pixels
 from worker.training.photos import Photo, random_crop
 from worker.training.restoration import to_tensor
 from worker.training.upscaler.examples import LARGEST, Batch, damaged, shrunk, targets_of
