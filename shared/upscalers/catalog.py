@@ -171,7 +171,7 @@ class UpscalerCatalog:
             return Inspection(key, unreadable(error))
 
     def _publish(self, records: dict[str, _Record]) -> None:
-        before = set(self._entries)
+        before = self._entries
         self._records = records
         self._entries = tuple(_without_doubles(r.entry for r in records.values() if r.entry))
         for entry in self._entries:

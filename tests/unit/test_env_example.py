@@ -65,6 +65,6 @@ def test_the_example_with_every_line_in_force_gives_the_defaults(
 def resolved(settings: Settings) -> dict[str, object]:
     """The values with folders as absolute ones."""
     values = settings.model_dump()
-    for name in ("base_model", "loras_dir", "data_dir"):
+    for name in ("base_model", "loras_dir", "upscalers_dir", "data_dir"):
         values[name] = Path(values[name]).resolve()
     return values

@@ -52,6 +52,7 @@ def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
         "GET /v1/loras",
         "GET /v1/loras/{name}",
         "GET /v1/loras/{name}/sample",
+        "GET /v1/upscalers",
         "GET /v1/capabilities",
         "GET /v1/workers",
         "GET /healthz",
@@ -96,7 +97,7 @@ def test_the_form_of_a_job_is_documented_with_its_ranges(document: dict[str, Any
 
     assert set(form["properties"]) == {
         "image", "image_id", "lora", "strength", "steps", "guidance_scale", "prompt",
-        "negative_prompt", "seed", "max_side", "upscale", "format", "quality", "fidelity",
+        "negative_prompt", "seed", "max_side", "upscale", "upscaler", "format", "quality", "fidelity",
         "preview", "priority", "webhook_url", "webhook_events", "embed_metadata", "force",
         "deterministic",
     }  # fmt: skip
