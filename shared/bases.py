@@ -1,11 +1,14 @@
 """The base families that a checkpoint or a LoRA can belong to, and how to tell a checkpoint's.
 
-Owns the family names and their defaults. Reads configuration files only, never weights.
+Owns the family names and their defaults. What a checkpoint is, is read by shared/checkpoints.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+
+from shared.checkpoints.facts import BadCheckpoint, CheckpointFacts
+from shared.checkpoints.judgement import read_facts
+from shared.checkpoints.places import find_checkpoint
 
 
 @dataclass(frozen=True)
@@ -35,36 +38,35 @@ _WORDS = (
     ("stablediffusion3", SD3),
     ("xl", SDXL),
     ("stable-diffusion-2", SD21),
+    ("sd-turbo", SD21),
     ("stable-diffusion-v1", SD15),
     ("v1-5", SD15),
 )
 
 
 def identify_base(base_model: str) -> Base:
-    """The family of a checkpoint folder, by its configuration, or of a hub id, by its words."""
-    folder = Path(base_model).expanduser()
-    if folder.is_dir():
-        return _by_config(folder)
-    return _by_words(base_model)
+    """The family of a folder, a file or a cached hub id by its facts, else by the id's words."""
+    try:
+        place = find_checkpoint(base_model)
+        return identify_place(place) if place is not None else _by_words(base_model)
+    except BadCheckpoint:
+        return UNKNOWN
 
 
-def _by_config(folder: Path) -> Base:
-    unet = _read(folder / "unet" / "config.json")
-    width = unet.get("cross_attention_dim")
-    for base in BASES.values():
-        if width is not None and width == base.cross_attention_width:
-            return base
-    return _by_words(str(_read(folder / "model_index.json").get("_class_name", "")))
+def identify_place(place: Path) -> Base:
+    """The family of a checkpoint's folder or file. Raises BadCheckpoint."""
+    return family_of(read_facts(place))
+
+
+def family_of(facts: CheckpointFacts) -> Base:
+    """The family that a UNet's width, else the pipeline's class, names."""
+    width = facts.cross_attention_width
+    if width is not None:
+        known = (base for base in BASES.values() if base.cross_attention_width == width)
+        return next(known, _by_words(facts.pipeline))
+    return _by_words(facts.pipeline)
 
 
 def _by_words(text: str) -> Base:
     lowered = text.lower()
     return next((base for word, base in _WORDS if word in lowered), UNKNOWN)
-
-
-def _read(path: Path) -> dict[str, object]:
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return loaded if isinstance(loaded, dict) else {}

@@ -111,7 +111,19 @@ class _Run:
             self._enter(Stage.ENCODING)
             pixels = self._picture(self._job, self._report_step)
         self._close_part()
-        return EngineResult(pixels, (), self._seconds)
+        return EngineResult(pixels, self._degraded, self._seconds)
+
+    @property
+    def _degraded(self) -> tuple[str, ...]:
+        """What of the job's wishes the pipeline has no argument for."""
+        return () if "strength" in self._known else ("strength_ignored",)
+
+    @property
+    def _executed_steps(self) -> int:
+        """All steps where the pipeline has no strength, and begins with noise alone."""
+        if "strength" not in self._known:
+            return self._job.steps
+        return executed_steps(self._job.steps, self._job.strength)
 
     def _preview(self) -> None:
         self._close_part("preview")
@@ -121,7 +133,7 @@ class _Run:
         self._on_event(PreviewReady(pixels))
 
     def _report_step(self, step: int) -> None:
-        self._on_event(StepDone(step, executed_steps(self._job.steps, self._job.strength)))
+        self._on_event(StepDone(step, self._executed_steps))
         self._job.stop.check()
 
     def _picture(self, job: EngineJob, on_step: OnStep) -> Pixels:
@@ -142,25 +154,27 @@ class _Run:
         # diffusers runs no step at all where int(steps * strength) is 0; we run one.
         strength = max(job.strength, 1 / job.steps + 1e-9)
         height, width = padded.shape[-2:]
-        # What one family does not know by name, another makes its own size or words of.
+        # Each family gets the arguments that its pipeline has.
         wishes = {
+            "prompt": job.prompt,
             "negative_prompt": job.negative_prompt or None,
+            "image": (padded + 1) / 2,
+            "strength": min(strength, 1.0),
+            "num_inference_steps": job.steps,
+            "guidance_scale": job.guidance_scale,
             "height": height,
             "width": width,
+            # FLUX Kontext would choose a size of its own.
+            "_auto_resize": False,
+            "generator": torch.Generator("cpu").manual_seed(job.seed),
+            "output_type": "latent" if self._has_latents else "pt",
+            "callback_on_step_end": after_step,
         }
         answer = self._pipeline(
-            **{name: wish for name, wish in wishes.items() if name in self._known},
-            prompt=job.prompt,
-            image=(padded + 1) / 2,
-            strength=min(strength, 1.0),
-            num_inference_steps=job.steps,
-            guidance_scale=job.guidance_scale,
-            generator=torch.Generator("cpu").manual_seed(job.seed),
-            output_type="latent" if self._has_latents else "pt",
-            callback_on_step_end=after_step,
+            **{name: wish for name, wish in wishes.items() if name in self._known}
         )
         images: torch.Tensor = answer.images
-        return images
+        return images if self._has_latents else _in_size(images, height, width)
 
     @property
     def _has_latents(self) -> bool:
@@ -173,14 +187,18 @@ class _Run:
 
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:
         vae = self._pipeline.vae
-        decoded: torch.Tensor = vae.decode(latents / vae.config.scaling_factor).sample
-        return decoded
+        with _upcast(vae):
+            scaled = latents.to(vae.dtype) / vae.config.scaling_factor
+            decoded: torch.Tensor = vae.decode(scaled).sample
+        return decoded.to(latents.dtype)
 
     def _reconstructed(self, padded: torch.Tensor) -> torch.Tensor:
-        encoded = self._pipeline.vae.encode(padded)
-        latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
-        decoded: torch.Tensor = self._pipeline.vae.decode(latents).sample
-        return decoded
+        vae = self._pipeline.vae
+        with _upcast(vae):
+            encoded = vae.encode(padded.to(vae.dtype))
+            latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
+            decoded: torch.Tensor = vae.decode(latents).sample
+        return decoded.to(padded.dtype)
 
     def _faithful(self, padded: torch.Tensor, decoded: torch.Tensor) -> torch.Tensor:
         mode = self._job.fidelity
@@ -206,6 +224,33 @@ def _offload(loaded: LoadedBase) -> None:
         loaded.pipeline.enable_model_cpu_offload(device=loaded.device)
     elif loaded.profile == "sequential_offload":
         loaded.pipeline.enable_sequential_cpu_offload(device=loaded.device)
+
+
+def _in_size(images: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """The pictures [N, 3, H, W] in the size that was asked for; some families make their own."""
+    if images.shape[-2:] == (height, width):
+        return images
+    return torch.nn.functional.interpolate(
+        images, (height, width), mode="bicubic", align_corners=False, antialias=True
+    )
+
+
+@contextmanager
+def _upcast(vae: torch.nn.Module) -> Iterator[None]:
+    """Compute in float32 inside the block where the autoencoder asks for it.
+
+    SDXL's overflows in float16 (`force_upcast` in its configuration) and gives black pictures.
+    """
+    dtype = next(vae.parameters()).dtype
+    config: Any = vae.config
+    if dtype != torch.float16 or not getattr(config, "force_upcast", False):
+        yield
+        return
+    vae.to(torch.float32)
+    try:
+        yield
+    finally:
+        vae.to(dtype)
 
 
 def _ignore(_stage: Stage) -> None:

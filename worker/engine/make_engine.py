@@ -27,9 +27,16 @@ def _make_real(settings: Settings) -> Engine:
 
     from worker.engine.base.base_loading import choose_device, load_base
     from worker.engine.engine_choice import warm_engine
+    from worker.engine.trial_job import try_engine
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = choose_device(settings.device)
     loaded = load_base(settings.base_model, device, settings.precision, settings.profile)
-    return warm_engine(loaded, settings)
+    engine = warm_engine(loaded, settings)
+    try:
+        try_engine(engine)
+    except BaseException:
+        engine.close()
+        raise
+    return engine

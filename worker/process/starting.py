@@ -8,6 +8,7 @@ import time
 import redis
 import structlog
 
+from shared.checkpoints.facts import BadCheckpoint
 from shared.errors import RetouchError
 from shared.ledger.redis_client import connect, translated_errors
 from shared.settings import Settings
@@ -32,6 +33,9 @@ def start_worker(settings: Settings, worker_id: str) -> int:
 
     try:
         worker = WorkerProcess(held.applied_to(settings), worker_id, held)
+    except BadCheckpoint as error:
+        logger.critical("the base cannot be served", reason=str(error), next_step="retouch doctor")
+        return exits.CANNOT_START
     except GuardUnavailable as error:
         logger.critical("the worker does not start without its guards", reason=str(error))
         return exits.CANNOT_START

@@ -1,10 +1,11 @@
-"""Loads a base checkpoint, from a folder or a hub id, by the classes that diffusers has for it.
+"""Loads a base checkpoint (a folder, one file or a hub id) by the classes that diffusers has.
 
 Owns dtype, scheduler and memory layout. The embedded base, SD 1.x, SD 2.x and SDXL all take this
 way; other families load through diffusers' own choice of class.
 """
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -18,10 +19,14 @@ from diffusers import (
     StableDiffusionXLImg2ImgPipeline,
 )
 
-from shared.bases import SDXL, Base, identify_base
+from shared.bases import SDXL, Base, identify_place
+from shared.checkpoints.judgement import check_checkpoint
+from shared.checkpoints.places import find_checkpoint
+from worker.engine.base.folder_loading import download, load_folder
 from worker.engine.base.loaded_base import STABLE_DIFFUSION, STEP_FAMILIES, LoadedBase
 from worker.engine.base.precision import allow_fp16_accumulation, choose_autocast
 from worker.engine.base.profiles import OFFLOADING, settled_profile
+from worker.engine.base.single_file import load_single_file
 
 logger = structlog.get_logger(__name__)
 
@@ -43,11 +48,13 @@ def load_base(
     """Load the checkpoint once, ready for image to image, as much of it on the device as `profile`
     says; `auto` goes by the device's memory.
 
-    Raises OSError where a folder or hub id has no checkpoint that diffusers can read.
+    Raises BadCheckpoint where it cannot be had, or cannot be served.
     """
-    base = identify_base(base_model)
+    check_checkpoint(base_model)
+    place = find_checkpoint(base_model) or download(base_model)
+    base = identify_place(place)
     dtype = _weights_dtype(base, device)
-    pipeline = _from_pretrained(base, base_model, dtype)
+    pipeline = _load_pipeline(base, place, dtype)
     if base.id in STEP_FAMILIES:
         pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
@@ -95,17 +102,28 @@ def _be_quiet() -> None:
         library.disable_progress_bar()
 
 
-def _from_pretrained(base: Base, base_model: str, dtype: torch.dtype) -> Any:
-    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True}
-    kind: Any = AutoPipelineForImage2Image
-    if base is SDXL:
-        kind = StableDiffusionXLImg2ImgPipeline
-    elif base.id in STABLE_DIFFUSION:
-        kind = StableDiffusionImg2ImgPipeline
-        # Outputs pass this service's own guards; the checkpoint's is a second, weaker one.
-        options |= {"safety_checker": None, "requires_safety_checker": False}
+def _load_pipeline(base: Base, place: Path, dtype: torch.dtype) -> Any:
+    kind, options = _class_of(base), {**_options(base), "dtype": dtype}
     _be_quiet()
     with warnings.catch_warnings():
         # AutoencoderTiny is a valid decoder for these pipelines; the type hint names only one.
         warnings.simplefilter("ignore")
-        return kind.from_pretrained(base_model, **options)
+        if place.is_file():
+            options["torch_dtype"] = options.pop("dtype")
+            return load_single_file(place, kind, options)
+        return load_folder(place, kind, options)
+
+
+def _class_of(base: Base) -> Any:
+    if base is SDXL:
+        return StableDiffusionXLImg2ImgPipeline
+    if base.id in STABLE_DIFFUSION:
+        return StableDiffusionImg2ImgPipeline
+    return AutoPipelineForImage2Image
+
+
+def _options(base: Base) -> dict[str, Any]:
+    if base.id not in STABLE_DIFFUSION:
+        return {}
+    # Outputs pass this service's own guards; the checkpoint's is a second, weaker one.
+    return {"safety_checker": None, "requires_safety_checker": False}

@@ -1,0 +1,27 @@
+"""What is known of a checkpoint before its weights are read."""
+
+from dataclasses import dataclass
+
+
+class BadCheckpoint(ValueError):
+    """Raised when a checkpoint cannot be served; the text says why and what to do next."""
+
+
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """What decides a checkpoint's family and whether it can be served.
+
+    `pipeline` is the class that its index names ("" for a single file). Channels and widths are
+    those of the UNet: `in_channels` of its first convolution, `cross_attention_width` of the text
+    embeddings that it reads; None where the checkpoint has no UNet. `has_guidance_embedding` is
+    whether guidance is an input of the network (latent consistency models). `has_latent_mean` is
+    whether latents are shifted by a mean (EDM models). `is_lora` is whether it is no base at all.
+    """
+
+    pipeline: str = ""
+    in_channels: int | None = None
+    cross_attention_width: int | None = None
+    has_guidance_embedding: bool = False
+    has_latent_mean: bool = False
+    is_lora: bool = False
+    missing: tuple[str, ...] = ()

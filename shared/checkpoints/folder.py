@@ -1,0 +1,60 @@
+"""The facts of a checkpoint folder in diffusers' layout, from its configuration files."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from shared.checkpoints.facts import BadCheckpoint, CheckpointFacts
+
+# Parts that a pipeline works without here: outputs pass this service's own guards.
+DISPENSABLE = frozenset({"safety_checker", "feature_extractor", "image_encoder", "watermark"})
+
+
+def folder_facts(folder: Path) -> CheckpointFacts:
+    """Raises BadCheckpoint where the folder has no index that can be read."""
+    index = read_index(folder)
+    unet = _config(folder / "unet" / "config.json")
+    autoencoder = _config(folder / "vae" / "config.json")
+    width = unet.get("cross_attention_dim")
+    return CheckpointFacts(
+        pipeline=str(index.get("_class_name", "")),
+        in_channels=unet.get("in_channels"),
+        cross_attention_width=width if isinstance(width, int) else None,
+        has_guidance_embedding=unet.get("time_cond_proj_dim") is not None,
+        has_latent_mean=autoencoder.get("latents_mean") is not None,
+        missing=tuple(sorted(missing_parts(folder, index) - DISPENSABLE)),
+    )
+
+
+def read_index(folder: Path) -> Mapping[str, Any]:
+    """The folder's model_index.json. Raises BadCheckpoint."""
+    if (folder / "adapter_config.json").is_file():
+        raise BadCheckpoint(
+            f"'{folder.name}' is a LoRA in PEFT's layout; put it into the LoRA folder"
+        )
+    index = _config(folder / "model_index.json")
+    if not index:
+        raise BadCheckpoint(
+            f"'{folder}' has no model_index.json that can be read: a base is a folder in "
+            "diffusers' layout (model_index.json, unet/, vae/, ...) or one .safetensors file"
+        )
+    return index
+
+
+def missing_parts(folder: Path, index: Mapping[str, Any]) -> set[str]:
+    """Parts that the index names and the folder does not have."""
+    named = {
+        part
+        for part, kind in index.items()
+        if isinstance(kind, list) and len(kind) == 2 and None not in kind
+    }
+    return {part for part in named if not (folder / part).is_dir()}
+
+
+def _config(path: Path) -> Mapping[str, Any]:
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return loaded if isinstance(loaded, dict) else {}

@@ -1,0 +1,100 @@
+"""Checkpoints in one file: their configuration from shapes, their weights, and what is refused."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, StableDiffusionImg2ImgPipeline, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from shared.checkpoints.facts import BadCheckpoint
+from tests.support.single_files import names_and_shapes, sd15_file, small_unet
+from worker.engine.base.clip_tokenizer import VOCABULARY, write_tokenizer
+from worker.engine.base.single_file import load_single_file
+from worker.engine.base.single_file_layout import configurations
+
+
+def published(family: str) -> dict[str, Any]:
+    text = files("worker.engine.base").joinpath("published", f"{family}.json").read_text("utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def on_meta(family: str) -> dict[str, torch.nn.Module]:
+    """The family's networks in their real size, without memory."""
+    config = published(family)
+    with torch.device("meta"):
+        parts: dict[str, torch.nn.Module] = {
+            "unet": UNet2DConditionModel.from_config(config["unet"]),
+            "vae": AutoencoderKL.from_config(config["vae"]),
+        }
+        for part in ("text_encoder", "text_encoder_2"):
+            if part in config:
+                parts[part] = CLIPTextModel(CLIPTextConfig(**config[part]))
+    return parts
+
+
+@pytest.mark.parametrize("family", ["sd15", "sd21", "sdxl"])
+def test_the_shapes_of_a_real_checkpoint_give_the_configuration_that_its_family_publishes(
+    family: str,
+) -> None:
+    shapes = names_and_shapes(on_meta(family), family)
+    found, expected = configurations(family, shapes), published(family)
+    for part, config in expected.items():
+        for key, value in config.items():
+            if key in ("projection_dim",) and family == "sd21":
+                continue  # SD 2.x does not use it
+            assert widened(part, key, found[part][key]) == widened(part, key, value), (part, key)
+
+
+def widened(part: str, key: str, value: Any) -> Any:
+    """A level without transformers has none of any depth."""
+    return value[1:] if (part, key) == ("unet", "transformer_layers_per_block") else value
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sd15_file(tmp_path_factory.mktemp("files") / "dreams v8 (final).safetensors")
+
+
+def test_a_single_file_loads_with_its_own_weights_and_asks_no_hub(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    pipeline = load_single_file(
+        checkpoint, StableDiffusionImg2ImgPipeline, {"torch_dtype": torch.float32}
+    )
+    expected = small_unet(768, attention_head_dim=8).state_dict()
+    loaded = pipeline.unet.state_dict()
+    assert loaded.keys() == expected.keys()
+    for name, value in loaded.items():
+        torch.testing.assert_close(value, expected[name].half().float())
+
+
+def test_a_network_of_another_build_is_refused_and_not_loaded_in_part(tmp_path: Path) -> None:
+    more = {"model.diffusion_model.middle_block.3.weight": torch.zeros(8)}
+    odd = sd15_file(tmp_path / "odd.safetensors", more)
+    with pytest.raises(BadCheckpoint, match="another build"):
+        load_single_file(odd, StableDiffusionImg2ImgPipeline, {"torch_dtype": torch.float32})
+
+
+def test_a_pickle_with_code_in_it_runs_none_of_it(tmp_path: Path) -> None:
+    class Harm:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "harm",))
+
+    torch.save({"state_dict": Harm()}, tmp_path / "bad.ckpt")
+    with pytest.raises(BadCheckpoint, match="without running code"):
+        load_single_file(tmp_path / "bad.ckpt", StableDiffusionImg2ImgPipeline, {})
+    assert not (tmp_path / "harm").exists()
+
+
+def test_the_tokenizer_is_clips(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path / "tokenizer", "<|endoftext|>")
+    tokenizer = CLIPTokenizer.from_pretrained(tmp_path / "tokenizer")
+    # Ids as openai/clip-vit-large-patch14 publishes them: "a photo of a cat".
+    assert tokenizer("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]
+    assert len(tokenizer) == VOCABULARY
