@@ -24,7 +24,7 @@ def try_engine(engine: Engine) -> None:
         raise BadCheckpoint(f"its first picture failed: {error}") from error
     except Exception as error:  # whatever a foreign checkpoint's network raises
         raise BadCheckpoint(
-            f"its first picture failed ({type(error).__name__}: {error}). The checkpoint's parts do "
+            f"its first picture failed ({type(error).__name__}: {error}). Its parts do "
             "not belong together, or its kind is not supported"
         ) from error
     complaint = complaint_about(pixels, made)
