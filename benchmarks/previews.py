@@ -122,7 +122,7 @@ def keep_busy(url: str, data: bytes, done: threading.Event, finished: list[float
         while not done.is_set():
             started = time.perf_counter()
             files = {"image": ("photo.jpg", data, "image/jpeg")}
-            posted = client.post("/v1/jobs", data=form, files=files, headers={"Prefer": "wait=60"})
+            posted = client.post("/v1/jobs", data=form, files=files, headers={"Prefer": "wait=50"})
             assert posted.json()["state"] == "succeeded", posted.text
             finished.append(time.perf_counter() - started)
 

@@ -175,7 +175,7 @@ class Service:
             "/v1/jobs",
             data={**self.form, "lora": wish.lora, "seed": str(wish.seed), "preview": str(preview)},
             files={"image": ("photo.jpg", wish.image, "image/jpeg")},
-            headers={} if preview else {"Prefer": "wait=60"},
+            headers={} if preview else {"Prefer": "wait=50"},
         )
         answer.raise_for_status()
         job: dict[str, Any] = answer.json()

@@ -5,66 +5,62 @@ wording (shared/messages.py has the sentences). The message is the only construc
 that an error survives any serializer.
 """
 
+import re
+from typing import ClassVar
+
+_CAPITAL = re.compile("(?<!^)(?=[A-Z])")
+
 
 class RetouchError(Exception):
-    """Base class for every failure that retouch reports on purpose."""
+    """Base class for every failure that retouch reports on purpose.
 
-    code = "internal_error"
-    retryable = False
+    `code` is the class's name in snake case, unless the class says otherwise; a subclass of one of
+    the tree's classes has its parent's code.
+    """
+
+    code: ClassVar[str] = "internal_error"
+    retryable: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if RetouchError in cls.__bases__ and "code" not in cls.__dict__:
+            cls.code = _CAPITAL.sub("_", cls.__name__).lower()
 
 
 class MalformedMultipart(RetouchError):
     """Raised when a request body is not the multipart form that it claims to be."""
 
-    code = "malformed_multipart"
-
 
 class MalformedRequest(RetouchError):
     """Raised when what came in is not HTTP, or a body came too slowly or in crumbs."""
-
-    code = "malformed_request"
 
 
 class LoraBaseMismatch(RetouchError):
     """Raised when a LoRA was made for another base than the one that this service runs."""
 
-    code = "lora_base_mismatch"
-
 
 class Unauthenticated(RetouchError):
     """Raised when a request carries no key, or one that is not known."""
-
-    code = "unauthenticated"
 
 
 class Forbidden(RetouchError):
     """Raised when a known key lacks the scope that a route asks for."""
 
-    code = "forbidden"
-
 
 class NotFound(RetouchError):
     """Raised when no route, problem page or worker has the name that was asked for."""
-
-    code = "not_found"
 
 
 class MethodNotAllowed(RetouchError):
     """Raised when an address exists but does not take the request's method."""
 
-    code = "method_not_allowed"
-
 
 class JobNotFound(RetouchError):
     """Raised when no job of the caller has this id."""
 
-    code = "job_not_found"
-
 
 class LoraNotFound(RetouchError):
     """Raised when the catalogue has no LoRA of this name."""
-
-    code = "lora_not_found"
 
 
 class UpscalerNotFound(RetouchError):
@@ -76,57 +72,41 @@ class UpscalerNotFound(RetouchError):
 class ImageNotFound(RetouchError):
     """Raised when no uploaded picture has this id, or it has expired."""
 
-    code = "image_not_found"
-
 
 class NotFinished(RetouchError):
     """Raised when a result is asked for before the job has one."""
 
-    code = "not_finished"
     retryable = True
 
 
 class AlreadyFinished(RetouchError):
     """Raised when a job that is done is asked to stop."""
 
-    code = "already_finished"
-
 
 class Superseded(RetouchError):
     """Raised when a newer preview of the same session makes this one pointless."""
-
-    code = "superseded"
 
 
 class IdempotencyInFlight(RetouchError):
     """Raised when the first request with this idempotency key is still being received."""
 
-    code = "idempotency_in_flight"
     retryable = True
 
 
 class ResultExpired(RetouchError):
     """Raised when a job's picture has passed its time to live."""
 
-    code = "result_expired"
-
 
 class PayloadTooLarge(RetouchError):
     """Raised when an upload has more bytes than the service takes."""
-
-    code = "payload_too_large"
 
 
 class UnsupportedMediaType(RetouchError):
     """Raised when an upload is not a PNG, JPEG or WebP picture."""
 
-    code = "unsupported_media_type"
-
 
 class AnimatedImage(RetouchError):
     """Raised when an upload has more than one frame."""
-
-    code = "animated_image"
 
 
 class ValidationFailed(RetouchError):
@@ -138,49 +118,33 @@ class ValidationFailed(RetouchError):
 class InvalidImage(RetouchError):
     """Raised when a picture cannot be decoded."""
 
-    code = "invalid_image"
-
 
 class ImageTruncated(RetouchError):
     """Raised when a picture's data ends before the picture does."""
-
-    code = "image_truncated"
 
 
 class ImageTooLarge(RetouchError):
     """Raised when a picture has more pixels than the service takes."""
 
-    code = "image_too_large"
-
 
 class ImageTooSmall(RetouchError):
     """Raised when a picture's side is below what any model can use."""
-
-    code = "image_too_small"
 
 
 class ImageTooBlurry(RetouchError):
     """Raised when a picture holds too little detail for the model to work from."""
 
-    code = "image_too_blurry"
-
 
 class ImageTooDark(RetouchError):
     """Raised when a picture is too dark for anything to be made out in it."""
-
-    code = "image_too_dark"
 
 
 class ImageBlank(RetouchError):
     """Raised when a picture is one colour."""
 
-    code = "image_blank"
-
 
 class LoraQuarantined(RetouchError):
     """Raised when a LoRA is held back because of its structure or its content."""
-
-    code = "lora_quarantined"
 
 
 class UpscalerUnusable(RetouchError):
@@ -192,87 +156,75 @@ class UpscalerUnusable(RetouchError):
 class IdempotencyKeyReuse(RetouchError):
     """Raised when an idempotency key comes again with another request."""
 
-    code = "idempotency_key_reuse"
-
 
 class RateLimited(RetouchError):
     """Raised when a caller sends more than its rate."""
 
-    code = "rate_limited"
     retryable = True
 
 
 class Overloaded(RetouchError):
     """Raised when a gateway has as many connections, uploads or followers as it can hold."""
 
-    code = "overloaded"
     retryable = True
 
 
 class QueueFull(RetouchError):
     """Raised when as many jobs wait as the service is willing to hold."""
 
-    code = "queue_full"
     retryable = True
 
 
 class StorageFull(RetouchError):
     """Raised when the disk or the store has no room for another job."""
 
-    code = "storage_full"
     retryable = True
 
 
 class StoreUnavailable(RetouchError):
     """Raised when Redis cannot be reached or does not answer in time."""
 
-    code = "store_unavailable"
     retryable = True
+
+
+class StoreRefuses(StoreUnavailable):
+    """Raised when Redis answers, and will not do what is asked whenever it is asked: its user may
+    not, or it is a cluster. A process that meets this at its start does not begin.
+    """
 
 
 class NoWorker(RetouchError):
     """Raised when something needs a live worker and none has a fresh heartbeat."""
 
-    code = "no_worker"
     retryable = True
 
 
 class OutOfMemory(RetouchError):
     """Raised when the device cannot hold a job, even after every rung of the ladder."""
 
-    code = "out_of_memory"
     retryable = True
 
 
 class UnsafeOutput(RetouchError):
     """Raised when the finished picture is unsafe to show."""
 
-    code = "unsafe_output"
-
 
 class UnsafeInput(RetouchError):
     """Raised when the uploaded picture is unsafe to work on."""
-
-    code = "unsafe_input"
 
 
 class WatermarkInOutput(RetouchError):
     """Raised when the model put a code, an address or a watermark into the picture."""
 
-    code = "watermark_in_output"
-
 
 class LoraChanged(RetouchError):
     """Raised when a LoRA file is no longer the one that was checked."""
 
-    code = "lora_changed"
     retryable = True
 
 
 class LoraCorrupt(RetouchError):
     """Raised when a LoRA file's weights cannot be loaded into the base."""
-
-    code = "lora_corrupt"
 
 
 class UpscalerChanged(RetouchError):
@@ -291,20 +243,16 @@ class UpscalerCorrupt(RetouchError):
 class StepTimeout(RetouchError):
     """Raised when a denoising step does not end within the watchdog's patience."""
 
-    code = "step_timeout"
     retryable = True
 
 
 class CrashedTooOften(RetouchError):
     """Raised when a job took its worker down as often as a job may."""
 
-    code = "crashed_too_often"
-
 
 class InternalError(RetouchError):
     """Raised for what nobody foresaw; the details are in the log, never in the answer."""
 
-    code = "internal_error"
     retryable = True
 
 

@@ -5,8 +5,7 @@ Each gateway counts its own. Used on the event loop only.
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from api.access.keys import ANONYMOUS
 from api.wire.sentence import Sentence
@@ -22,8 +21,19 @@ class Places:
         self._what = what
         self._taken: Counter[str] = Counter()
 
-    def check(self, client: str) -> None:
-        """Raises Overloaded, RateLimited."""
+    def take(self, client: str) -> "Place":
+        """A place from now on: looking and taking are one step. Raises Overloaded, RateLimited."""
+        self._check(client)
+        self._taken[client] += 1
+        return Place(self, client)
+
+    def give_back(self, client: str) -> None:
+        """One place of this client's is free again."""
+        self._taken[client] -= 1
+        if not self._taken[client]:
+            del self._taken[client]
+
+    def _check(self, client: str) -> None:
         if self._taken.total() >= self._in_all:
             raise Overloaded(
                 Sentence(
@@ -39,13 +49,27 @@ class Places:
                 )
             )
 
-    @contextmanager
-    def taken(self, client: str) -> Iterator[None]:
-        """One place, left again at the end."""
-        self._taken[client] += 1
-        try:
-            yield
-        finally:
-            self._taken[client] -= 1
-            if not self._taken[client]:
-                del self._taken[client]
+
+class Place:
+    """One taken place: leave it, once or more often, or use it in a `with` block."""
+
+    def __init__(self, places: Places, client: str) -> None:
+        self._places = places
+        self._client = client
+        self._is_taken = True
+
+    def leave(self) -> None:
+        if self._is_taken:
+            self._is_taken = False
+            self._places.give_back(self._client)
+
+    def __enter__(self) -> "Place":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.leave()

@@ -5,6 +5,7 @@ child that crashes, hangs or runs out of memory fails the one upload that did it
 """
 
 import json
+import signal
 import struct
 import subprocess
 import sys
@@ -18,11 +19,17 @@ import structlog
 from api.intake.quality import Quality
 from api.wire.sentence import Sentence
 from shared.blobs import KeptAs
-from shared.errors import ERRORS, InvalidImage
+from shared.errors import ERRORS, InvalidImage, Overloaded
 
 CHILD = Path(__file__).with_name("decoder_child.py")
 TIMEOUT_SECONDS = 25.0
 USES_EACH = 200
+# A process that was killed while nobody used it is found out by the next picture.
+TRIES = 2
+# How long the end of a process may take after its pipes have closed.
+LAST_WORDS_SECONDS = 1.0
+# What an operator or the kernel short of memory sends, and no picture.
+KILLS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 # The interpreter with Pillow, and for the largest picture four bytes a pixel in five copies.
 BASE_MEMORY_BYTES = 384 * 2**20
 BYTES_PER_PIXEL = 20
@@ -59,17 +66,12 @@ class Decoders:
         self._closed = False
 
     def normalise(self, data: bytes) -> Normalised:
-        """Decode one upload. Raises InvalidImage, ImageTruncated, ImageTooLarge."""
-        decoder = self._take()
-        try:
-            header, body = decoder.ask(self._order, data, self._timeout)
-        except (OSError, EOFError, ValueError) as error:
-            decoder.close()
-            logger.warning("decoder died", reason=type(error).__name__, exit=decoder.exit_status)
-            raise InvalidImage(
-                Sentence("the picture broke the decoder", "图片导致解码器出错")
-            ) from error
-        self._give_back(decoder)
+        """Decode one upload.
+
+        Raises InvalidImage, ImageTruncated, ImageTooLarge, and Overloaded where this machine lets
+        no decoder run, which is not the picture's fault.
+        """
+        header, body = self._answer(data)
         if "error" in header:
             logger.info("upload refused", code=header["error"], reason=header["reason"][:200])
             raise ERRORS[header["error"]]()
@@ -81,6 +83,28 @@ class Decoders:
             Quality(**header["quality"]),
         )
 
+    def _answer(self, data: bytes) -> tuple[dict[str, Any], bytes]:
+        for _ in range(TRIES):
+            decoder = self._take()
+            try:
+                answer = decoder.ask(self._order, data, self._timeout)
+            except (OSError, EOFError, ValueError) as error:
+                self._bury(decoder, error)
+                continue
+            self._give_back(decoder)
+            return answer
+        raise Overloaded(Sentence("the picture could not be decoded now", "现在无法解码图片"))
+
+    def _bury(self, decoder: "Decoder", error: Exception) -> None:
+        """Raises InvalidImage where the picture is what ended the process."""
+        is_to_blame = decoder.blames_the_picture()
+        decoder.close()
+        logger.warning("decoder died", reason=type(error).__name__, exit=decoder.exit_status)
+        if is_to_blame:
+            raise InvalidImage(
+                Sentence("the picture broke the decoder", "图片导致解码器出错")
+            ) from error
+
     def close(self) -> None:
         """End every idle process; one that is in use ends when it is given back."""
         with self._lock:
@@ -91,9 +115,18 @@ class Decoders:
 
     def _take(self) -> "Decoder":
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        return Decoder(self._memory)
+            while self._idle:
+                decoder = self._idle.pop()
+                if decoder.is_alive:
+                    return decoder
+                decoder.close()
+        try:
+            return Decoder(self._memory)
+        except OSError as error:
+            logger.error("no decoder can be started", reason=str(error))
+            raise Overloaded(
+                Sentence("no decoder can be started now", "现在无法启动解码器")
+            ) from error
 
     def _give_back(self, decoder: "Decoder") -> None:
         with self._lock:
@@ -118,6 +151,11 @@ class Decoder:
             start_new_session=True,
         )
         self.uses = 0
+        self._timed_out = False
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
 
     @property
     def exit_status(self) -> int | None:
@@ -128,12 +166,26 @@ class Decoder:
     ) -> tuple[dict[str, Any], bytes]:
         """One order and its answer. Raises OSError or EOFError when the process ends instead."""
         self.uses += 1
-        watchdog = threading.Timer(timeout_seconds, self._process.kill)
+        watchdog = threading.Timer(timeout_seconds, self._give_up)
         watchdog.start()
         try:
             return self._exchange(order, data)
         finally:
             watchdog.cancel()
+
+    def blames_the_picture(self) -> bool:
+        """Whether the picture is why there was no answer.
+
+        A picture ends the process by a crash's signal or the limits on time and file sizes, or
+        makes it hang or talk nonsense. One that had served others may have ended before.
+        """
+        if self._timed_out or self.uses > 1:
+            return self._timed_out
+        try:
+            status = self._process.wait(LAST_WORDS_SECONDS)
+        except subprocess.TimeoutExpired:
+            return True
+        return status < 0 and -status not in KILLS
 
     def close(self) -> None:
         """End the process and reap it."""
@@ -141,6 +193,10 @@ class Decoder:
         for stream in (self._process.stdin, self._process.stdout):
             _close_quietly(stream)
         self._process.wait()
+
+    def _give_up(self) -> None:
+        self._timed_out = True
+        self._process.kill()
 
     def _exchange(self, order: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         stdin, stdout = self._process.stdin, self._process.stdout

@@ -17,7 +17,8 @@ import structlog
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
-from api.access.places import Places
+from api.access.places import Place, Places
+from api.jobs.ownership import checked_id, owned
 from shared.errors import JobNotFound, Overloaded, RateLimited, StoreUnavailable
 from shared.jobs import Event, Job
 from shared.ledger.records import read_event
@@ -72,23 +73,26 @@ class Followers:
     async def close(self) -> None:
         await self._redis.aclose()
 
-    async def start(self, job_id: str, last_event_id: str | None) -> "Start":
-        """Where a follower begins.
+    async def start(self, client: str, job_id: str, last_event_id: str | None) -> "Start":
+        """Where a follower of this client's job begins. It has a place from now on, which `follow`
+        leaves at its end; whoever does not follow leaves it himself.
 
-        Raises JobNotFound, Overloaded, RateLimited, StoreUnavailable.
+        Raises JobNotFound for a job that is not the client's as for one that never was,
+        ResultExpired, Overloaded, RateLimited, StoreUnavailable.
         """
-        job, newest = await run_in_threadpool(self._store.snapshot, job_id)
-        self._places.check(job.spec.client)
+        job, newest = await run_in_threadpool(self._store.snapshot, checked_id(job_id))
+        owned(job, client)
         # The last event of a finished job is repeated, since it has to arrive whatever happens.
         reflected = just_before(newest) if job.state.is_terminal else newest
         if last_event_id and await self._can_resume(job_id, last_event_id, newest):
             is_over = job.state.is_terminal and last_event_id == newest
-            return Start(job, None, last_event_id, is_over)
-        return Start(job, Snapshot(reflected, job), reflected, is_over=False)
+            return Start(job, None, last_event_id, is_over, self._places.take(client))
+        snapshot, place = Snapshot(reflected, job), self._places.take(client)
+        return Start(job, snapshot, reflected, is_over=False, place=place)
 
     async def follow(self, start: "Start") -> AsyncIterator[Followed]:
         """What `start` promised: its snapshot, then events up to the last one, with heartbeats."""
-        with self._places.taken(start.job.spec.client):
+        with start.place:
             async for item in self._follow(start):
                 yield item
 
@@ -116,11 +120,9 @@ class Followers:
         """Return when the job has ended, after `seconds` at the latest, or at once when too many
         wait already.
         """
-        with suppress(TimeoutError, Overloaded, RateLimited):
-            self._places.check(client)
+        with suppress(TimeoutError, Overloaded, RateLimited), self._places.take(client):
             async with asyncio.timeout(seconds):
-                with self._places.taken(client):
-                    await self._see_the_end(job_id)
+                await self._see_the_end(job_id)
 
     async def _see_the_end(self, job_id: str) -> None:
         position = FIRST_ID
@@ -174,6 +176,7 @@ class Start:
     snapshot: Snapshot | None
     position: str
     is_over: bool
+    place: Place
 
 
 def order(event_id: str) -> tuple[int, int]:

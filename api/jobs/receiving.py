@@ -96,8 +96,7 @@ async def _decoded(services: Services, caller: Caller, form: Form) -> Accepted:
 @asynccontextmanager
 async def _form(request: Request, services: Services, caller: Caller) -> AsyncIterator[Form]:
     await run_in_threadpool(_check_capacity, services, caller)
-    services.uploads.check(caller.name)
-    with services.uploads.taken(caller.name):
+    with services.uploads.take(caller.name):
         async with received_form(request, services.settings.max_upload_bytes) as form:
             yield form
 

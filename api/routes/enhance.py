@@ -10,9 +10,11 @@ from api.jobs.receiving import receive_job
 from api.routes.jobs import JOB_PROBLEMS, LONGEST_WAIT_SECONDS
 from api.routes.pictures import PICTURE, image_response
 from api.wire.errors import problem_of_failure
-from api.wire.presenter import job_view
+from api.wire.presenter import later_view
 from api.wire.problems import problems
-from api.wire.schemas import JobView
+from api.wire.schemas import LaterView
+from shared.jobs import Job
+from shared.messages import Language
 
 DEFAULT_LORA = "face_restore"
 
@@ -26,7 +28,7 @@ router = APIRouter(tags=["jobs"])
     response_class=Response,
     responses={
         200: PICTURE,
-        202: {"model": JobView, "description": "Not finished within a minute; follow the job"},
+        202: {"model": LaterView, "description": "Not finished within 50 s: where to fetch it"},
         **problems(*JOB_PROBLEMS, "internal_error"),
     },
     openapi_extra={"requestBody": ENHANCE_FORM},
@@ -43,7 +45,12 @@ async def enhance(
     if job.state.is_terminal:
         answer = await run_in_threadpool(image_response, request, services, job)
     else:
-        answer = JSONResponse(job_view(job, language).model_dump(mode="json"), status_code=202)
-        answer.headers["Retry-After"] = "1"
+        answer = _later(job, language)
     answer.headers["Location"] = f"/v1/jobs/{job.id}"
     return answer
+
+
+def _later(job: Job, language: Language) -> Response:
+    view = later_view(job, LONGEST_WAIT_SECONDS, language)
+    headers = {"Retry-After": "1", "Content-Language": language}
+    return JSONResponse(view.model_dump(mode="json"), status_code=202, headers=headers)

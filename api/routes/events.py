@@ -13,12 +13,13 @@ from fastapi import APIRouter, Header, Query, Request, WebSocket
 from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from api.access.guard import LanguageDep, ServicesDep, admit, check_origin
 from api.access.keys import Scope
 from api.jobs.follow import Followed, Heartbeat, Snapshot, Start
-from api.jobs.ownership import checked_id, owned
 from api.routes.jobs import READ_PROBLEMS
 from api.services import Services
 from api.wire.errors import language_of, refusal
@@ -70,15 +71,11 @@ async def get_events(
     ticket: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
     client = await _client_of(request, services, job_id, ticket)
-    start = await services.followers.start(checked_id(job_id), last_event_id)
-    owned(start.job, client)
+    start = await services.followers.start(client, job_id, last_event_id)
     if start.is_over:
+        start.place.leave()
         return Response(status_code=204)  # tells an EventSource not to come back
-    return StreamingResponse(
-        _frames(services, start, language),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
+    return EventStream(services, start, language)
 
 
 @router.websocket("/{job_id}/socket")
@@ -92,17 +89,34 @@ async def get_socket(
     try:
         check_origin(websocket, services)
         client = await _client_of(websocket, services, job_id, ticket)
-        start = await services.followers.start(checked_id(job_id), last_event_id)
-        owned(start.job, client)
+        start = await services.followers.start(client, job_id, last_event_id)
     except RetouchError as error:
         await websocket.send_denial_response(refusal(websocket, error))
         return
-    await websocket.accept()
-    await _until_either_ends(_send_all(websocket, services, start), _until_disconnected(websocket))
+    with start.place:
+        await websocket.accept()
+        sending, listening = _send_all(websocket, services, start), _until_disconnected(websocket)
+        await _until_either_ends(sending, listening)
     if websocket.client_state is WebSocketState.CONNECTED:
         code = GOING_AWAY if services.stopping.is_set() else 1000
         with suppress(RuntimeError, WebSocketDisconnect):
             await websocket.close(code)
+
+
+class EventStream(StreamingResponse):
+    """A follower's events. It leaves its place even where a client goes before the first one."""
+
+    def __init__(self, services: Services, start: Start, language: Language) -> None:
+        super().__init__(
+            _frames(services, start, language),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+        self._place = start.place
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        with self._place:
+            await super().__call__(scope, receive, send)
 
 
 def frame(item: Followed, job_id: str, language: Language) -> tuple[str, EventKind, object] | None:

@@ -23,7 +23,8 @@ from shared.errors import AlreadyFinished, Unauthenticated
 from shared.jobs import Job, JobState
 from shared.messages import Language
 
-LONGEST_WAIT_SECONDS = 60
+# Proxies give a request up after 60 s, and with it the job's id.
+LONGEST_WAIT_SECONDS = 50
 WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})")
 
 UPLOAD_PROBLEMS = (
@@ -86,7 +87,7 @@ async def create_job(
     caller: Submitter,
     language: LanguageDep,
     prefer: Annotated[
-        str | None, Header(description="`wait=N`: answer when done, N <= 60 s.")
+        str | None, Header(description="`wait=N`: answer when done, N <= 50 s.")
     ] = None,
     idempotency_key: Annotated[
         str | None, Header(description="The same key and request never make two jobs.")
@@ -199,6 +200,6 @@ def job_response(
 
 
 def wait_seconds(prefer: str | None) -> int:
-    """The N of `Prefer: wait=N`, at most a minute; 0 without one (RFC 7240)."""
+    """The N of `Prefer: wait=N`, at most 50; 0 without one (RFC 7240)."""
     found = WAIT.search(prefer or "")
     return min(int(found[1]), LONGEST_WAIT_SECONDS) if found else 0

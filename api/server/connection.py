@@ -81,6 +81,10 @@ class BoundedHttp(H11Protocol):
         if not self._is_between_requests():
             self._stop_timer()
 
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self._stop_timer()  # another protocol has the connection from here on
+        super().handle_websocket_upgrade(event)
+
     def on_response_complete(self) -> None:
         if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
             self._stop_reading()

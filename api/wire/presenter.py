@@ -10,6 +10,7 @@ from typing import Any
 from api.wire.schemas import (
     ErrorView,
     JobView,
+    LaterView,
     LinksView,
     LoraView,
     NoticeView,
@@ -63,6 +64,22 @@ def job_view(job: Job, language: Language) -> JobView:
         expires_at=job.expires_at,
         links=links_of(job.id),
     )
+
+
+def later_view(job: Job, waited_seconds: int, language: Language) -> LaterView:
+    """A job for whoever waited for its picture, and has to come back for it."""
+    links = links_of(job.id)
+    if language == "zh":
+        said = (
+            f"等待 {waited_seconds} 秒后图片仍未完成；请查看 {links.self}，"
+            f"完成后到 {links.image} 获取。"
+        )
+    else:
+        said = (
+            f"The picture is not finished after {waited_seconds} s. Look at {links.self}; once the "
+            f"job has succeeded, fetch the picture at {links.image}."
+        )
+    return LaterView(**dict(job_view(job, language)), message=said)
 
 
 def progress_view(progress: Progress, state: JobState, language: Language) -> ProgressView:

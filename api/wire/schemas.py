@@ -152,6 +152,12 @@ class JobView(_View):
     links: LinksView
 
 
+class LaterView(JobView):
+    """A job that is not finished yet, and in words where its picture will be."""
+
+    message: str = Field(examples=["The picture is not finished yet. Fetch it at …"])
+
+
 class JobPage(_View):
     """Some of the caller's jobs, newest first; `next_cursor` is null on the last page."""
 

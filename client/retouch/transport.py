@@ -17,7 +17,7 @@ WORTH_ANOTHER_TRY = (429, 502, 503, 504)
 NO_CONTENT = 204
 # The gateway sends a comment line at least every 15 s; silence for longer is a dead connection.
 SILENCE_SECONDS = 45.0
-# `Prefer: wait` may hold an answer back for 60 s.
+# `Prefer: wait` may hold an answer back for 50 s.
 TIMEOUT = httpx2.Timeout(75.0, connect=5.0)
 
 

@@ -3,16 +3,17 @@
 Owns timeouts and error translation. Knows nothing of jobs.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import DataError, LockError, RedisError, ResponseError
 from redis.retry import Retry
 
-from shared.errors import StorageFull, StoreUnavailable
+from shared.errors import RetouchError, StorageFull, StoreRefuses, StoreUnavailable
 
 # A caller hears "store unavailable" within two seconds, a retry included.
 ANSWER_SECONDS = 1.5
@@ -36,18 +37,71 @@ def connect(url: str, answer_seconds: float = ANSWER_SECONDS) -> redis.Redis:
     )
 
 
+# What a server says, by the first word of its error.
+FULL = frozenset({"OOM", "MISCONF"})
+AWAY = frozenset(
+    {
+        *("LOADING", "BUSY", "MASTERDOWN", "READONLY", "NOREPLICAS", "NOSCRIPT"),
+        *("TRYAGAIN", "UNBLOCKED", "CLUSTERDOWN"),
+    }
+)
+REFUSED = frozenset({"NOPERM", "NOAUTH", "WRONGPASS", "MOVED", "ASK", "CROSSSLOT"})
+_WORD = re.compile(r"\b[A-Z]{3,}\b")
+_PIPELINE = " of pipeline caused error: "
+# redis-py makes classes of some first words, and takes the word off the message.
+_WORDS_BY_CLASS: dict[type[Exception], str] = {
+    redis.exceptions.OutOfMemoryError: "OOM",
+    redis.exceptions.BusyLoadingError: "LOADING",
+    redis.exceptions.ReadOnlyError: "READONLY",
+    redis.exceptions.MasterDownError: "MASTERDOWN",
+    redis.exceptions.NoScriptError: "NOSCRIPT",
+    redis.exceptions.TryAgainError: "TRYAGAIN",
+    redis.exceptions.ClusterDownError: "CLUSTERDOWN",
+    redis.exceptions.NoPermissionError: "NOPERM",
+    redis.exceptions.AuthenticationError: "NOAUTH",
+    redis.exceptions.AuthenticationWrongNumberOfArgsError: "NOAUTH",
+    redis.exceptions.AuthorizationError: "NOPERM",
+    redis.exceptions.MovedError: "MOVED",
+    redis.exceptions.AskError: "ASK",
+    redis.exceptions.ClusterCrossSlotError: "CROSSSLOT",
+}
+
+
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turn redis-py's errors into StoreUnavailable or StorageFull."""
+    """Turn redis-py's errors into StoreUnavailable, StoreRefuses or StorageFull.
+
+    An error that none of the three explains is a mistake of ours, and stays as it is.
+    """
     try:
         yield
-    except OutOfMemoryError as error:
-        raise StorageFull("the store has no memory left") from error
-    except ResponseError as error:
-        if "OOM" in str(error) or "MISCONF" in str(error):
-            raise StorageFull("the store refuses writes") from error
-        if str(error).startswith(("LOADING", "BUSY", "MASTERDOWN", "READONLY")):
-            raise StoreUnavailable(f"the store is not ready: {error}") from error
-        raise
     except (RedisError, OSError) as error:
-        raise StoreUnavailable(f"the store does not answer ({type(error).__name__})") from error
+        ours = translated(error)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def translated(error: RedisError | OSError) -> RetouchError | None:
+    """What an error of the store means to us; None for a mistake of ours."""
+    words = _words_of(error)
+    if words & FULL:
+        return StorageFull("the store has no room left")
+    if words & REFUSED:
+        return StoreRefuses(f"the store refuses ({', '.join(sorted(words & REFUSED))})")
+    if words & AWAY:
+        return StoreUnavailable(f"the store is not ready ({', '.join(sorted(words & AWAY))})")
+    if isinstance(error, ResponseError | DataError | LockError):
+        return None
+    return StoreUnavailable(f"the store does not answer ({type(error).__name__})")
+
+
+def _words_of(error: Exception) -> set[str]:
+    """Every word in capitals of the message, and the one that redis-py took off.
+
+    A script puts its own words before the error, and EXECABORT names in its middle what it was
+    aborted for. What a pipeline puts before is the command, which may hold any word.
+    """
+    message = str(error).rpartition(_PIPELINE)[2]
+    by_class = (word for kind, word in _WORDS_BY_CLASS.items() if type(error) is kind)
+    return {*_WORD.findall(message), *by_class}

@@ -188,7 +188,7 @@ class Rig:
             self.gateway.kill()
             self.gateway.wait()
         for worker in self.workers:
-            if worker.process.engine_process.poll() is None:
+            if worker.process.poll() is None:
                 worker.kill_tree()
         self.client.close()
 

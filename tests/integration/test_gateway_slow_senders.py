@@ -14,8 +14,10 @@ from websockets.sync.client import connect as open_socket
 
 import api.intake.upload
 import api.server.connection
+from shared.ledger.store import JobStore
 from shared.settings import Settings
 from tests.support.gateways import serving_thread
+from tests.support.jobs import make_spec
 from tests.support.pictures import photo
 from tests.support.raw_http import read_answer
 
@@ -141,6 +143,19 @@ def test_one_connection_too_many_is_told_when_to_come_again(
         assert (answer.status, answer.code) == (503, "overloaded")
         assert int(answer.headers["retry-after"]) > 0
         assert read_answer(second).status == 200
+
+
+def test_a_quiet_socket_outlives_the_patience_for_headers(
+    address: tuple[str, int], store: JobStore
+) -> None:
+    spec = make_spec()
+    store.submit(spec)
+    with open_socket(f"ws://{address[0]}:{address[1]}/v1/jobs/{spec.id}/socket") as socket:
+        socket.recv(timeout=10)
+        with pytest.raises(TimeoutError):
+            socket.recv(timeout=2.5)  # two and a half times as long as headers may take
+        store.cancel(spec.id)
+        assert '"canceled"' in str(socket.recv(timeout=10))
 
 
 def test_a_talkative_socket_is_let_go(address: tuple[str, int]) -> None:

@@ -15,7 +15,7 @@ const quoted = (/** @type {string} */ text) => `'${text.replaceAll("'", `'\\''`)
 /** @param {string} file @param {[string, string][]} fields */
 function curl(file, fields) {
   const parts = fields.map(([name, value]) => `  --form-string ${quoted(`${name}=${value}`)} \\\n`).join("");
-  return `job=$(curl -s ${location.origin}/v1/jobs -H 'Prefer: wait=60' \\\n${parts}  -F image=@${quoted(file)} | jq -r .id)\n`
+  return `job=$(curl -s ${location.origin}/v1/jobs -H 'Prefer: wait=50' \\\n${parts}  -F image=@${quoted(file)} | jq -r .id)\n`
     + `curl -s ${location.origin}/v1/jobs/$job/image -o better.png`;
 }
 
@@ -25,7 +25,7 @@ function python(file, fields) {
   return `import requests\n\nroot = ${JSON.stringify(location.origin)}\nfields = [\n${body}]\n`
     + `with open(${JSON.stringify(file)}, "rb") as photo:\n`
     + `    job = requests.post(f"{root}/v1/jobs", data=fields, files={"image": photo},\n`
-    + `                        headers={"Prefer": "wait=60"}).json()\n`
+    + `                        headers={"Prefer": "wait=50"}).json()\n`
     + `with open("better.png", "wb") as better:\n    better.write(requests.get(root + job["links"]["image"]).content)`;
 }
 
@@ -33,6 +33,6 @@ function python(file, fields) {
 function javascript(_, fields) {
   const body = fields.map((pair) => `form.append(${pair.map((text) => JSON.stringify(text)).join(", ")});\n`).join("");
   return `const root = ${JSON.stringify(location.origin)};\nconst form = new FormData();\nform.append("image", file);\n${body}`
-    + `const job = await (await fetch(root + "/v1/jobs", {\n  method: "POST", body: form, headers: { Prefer: "wait=60" },\n})).json();\n`
+    + `const job = await (await fetch(root + "/v1/jobs", {\n  method: "POST", body: form, headers: { Prefer: "wait=50" },\n})).json();\n`
     + `const better = await (await fetch(root + job.links.image)).blob();`;
 }

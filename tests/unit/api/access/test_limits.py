@@ -3,14 +3,17 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 import redis
 from httpx2 import Response
+from starlette.testclient import WebSocketDenialResponse
 
 from api.access.keys import Keyring
 from api.access.places import Places
-from api.jobs.follow import Followers
+from api.jobs.follow import Followers, Start
+from api.routes.events import EventStream
 from api.wire.sentence import Sentence
 from shared.blobs import open_blobs
 from shared.errors import Overloaded, RateLimited
@@ -185,27 +188,37 @@ def test_what_is_kept_is_forgotten_with_the_pictures(
 
 def test_places_are_for_one_caller_and_for_all() -> None:
     places = Places(in_all=3, each=2, what=SEATS)
-    with places.taken("ada"), places.taken("ada"):
+    with places.take("ada"), places.take("ada"):
         with pytest.raises(RateLimited, match="2 seats"):
-            places.check("ada")
-        places.check("bob")
-        with places.taken("bob"), pytest.raises(Overloaded) as refused:
-            places.check("cal")
+            places.take("ada")
+        with places.take("bob"), pytest.raises(Overloaded) as refused:
+            places.take("cal")
         assert "座位" in refused.value.args[0].zh
-        places.check("bob")
-    places.check("ada")
+        places.take("bob").leave()
+    places.take("ada").leave()
+
+
+def test_a_place_that_is_left_twice_is_free_once() -> None:
+    places = Places(in_all=2, each=2, what=SEATS)
+    with places.take("ada") as first:
+        first.leave()
+        places.take("ada")
+        first.leave()
+        places.take("bob")
+        with pytest.raises(Overloaded):
+            places.take("cal")
 
 
 def test_callers_without_a_key_share_the_common_places() -> None:
     places = Places(in_all=3, each=1, what=SEATS)
-    with places.taken("anonymous"), places.taken("anonymous"):
-        places.check("anonymous")
+    with places.take("anonymous"), places.take("anonymous"):
+        places.take("anonymous").leave()
 
 
 def test_uploads_at_a_time_are_limited(gateway: Gateway) -> None:
     client = gateway(api_keys=KEYS, uploads_limit=1)
     services = client.app.state.services  # type: ignore[attr-defined]
-    with services.uploads.taken("bob"):
+    with services.uploads.take("bob"):
         check(submit(client, key("ada")), 503, "overloaded")
     assert submit(client, key("ada")).status_code == 202
 
@@ -216,9 +229,9 @@ def test_followers_are_limited_and_their_places_freed(gateway: Gateway) -> None:
     job = submit(one, key("ada")).json()
     places = services.followers._places
 
-    with places.taken("ada"):
+    with places.take("ada"):
         check(one.get(job["links"]["events"], headers=key("ada")), 429, "rate_limited")
-        with places.taken("bob"):
+        with places.take("bob"):
             check(one.get(job["links"]["events"], headers=key("ada")), 503, "overloaded")
             waited = submit(one, key("ada") | {"Prefer": "wait=30"})
             assert waited.status_code == 202  # it does not wait, and the job is taken
@@ -236,13 +249,78 @@ def test_a_follower_that_leaves_early_frees_its_place(settings: Settings, store:
         followers = Followers(settings.redis_url, store, threading.Event(), places)
         try:
             for _ in range(3):
-                start = await followers.start(spec.id, None)
+                start = await followers.start("ada", spec.id, None)
                 stream = followers.follow(start)
                 await anext(stream)
                 with pytest.raises((RateLimited, Overloaded)):
-                    await followers.start(spec.id, None)
+                    await followers.start("ada", spec.id, None)
                 await stream.aclose()
         finally:
             await followers.close()
 
     asyncio.run(come_and_go())
+
+
+def test_followers_who_come_at_once_get_no_more_places_than_there_are(
+    settings: Settings, store: JobStore
+) -> None:
+    spec = make_spec("ada")
+    store.submit(spec)
+    places = Places(in_all=10, each=1, what=SEATS)
+
+    async def come_together() -> list[object]:
+        followers = Followers(settings.redis_url, store, threading.Event(), places)
+        try:
+            coming = [followers.start("ada", spec.id, None) for _ in range(5)]
+            return list(await asyncio.gather(*coming, return_exceptions=True))
+        finally:
+            await followers.close()
+
+    came = asyncio.run(come_together())
+    assert sum(isinstance(one, Start) for one in came) == 1
+    assert sum(isinstance(one, RateLimited) for one in came) == 4
+
+
+def test_a_follower_who_goes_before_the_first_event_frees_its_place(
+    gateway: Gateway,
+) -> None:
+    client = gateway(api_keys=KEYS, followers_per_key=1)
+    services = client.app.state.services  # type: ignore[attr-defined]
+    job = submit(client, key("ada")).json()
+
+    async def come_and_vanish() -> None:
+        start = await services.followers.start("ada", job["id"], None)
+        stream = EventStream(services, start, "en")
+
+        async def gone(_: object) -> None:
+            raise OSError("the connection is gone")
+
+        with suppress(BaseException):
+            await stream({"type": "http", "asgi": {"spec_version": "2.4"}}, gone, gone)  # type: ignore[arg-type]
+        services.followers._places.take("ada").leave()
+
+    assert client.portal is not None
+    client.portal.call(come_and_vanish)
+
+
+@pytest.mark.parametrize("place", ["events", "socket"])
+def test_another_s_job_and_no_job_are_refused_alike_however_full_it_is(
+    gateway: Gateway, place: str
+) -> None:
+    client = gateway(api_keys=KEYS, followers_limit=1, followers_per_key=1)
+    services = client.app.state.services  # type: ignore[attr-defined]
+    job = submit(client, key("ada")).json()
+
+    def ask(job_id: str) -> tuple[int, str]:
+        path = f"/v1/jobs/{job_id}/{place}"
+        if place == "events":
+            answer = client.get(path, headers=key("bob"))
+            return answer.status_code, answer.text.replace(job_id, "")
+        with pytest.raises(WebSocketDenialResponse) as denied:
+            client.websocket_connect(path, headers=key("bob")).__enter__()
+        return denied.value.status_code, denied.value.text.replace(job_id, "")
+
+    with services.followers._places.take("ada"):
+        foreign, unknown = ask(job["id"]), ask("0" * 32)
+    assert foreign == unknown
+    assert foreign[0] == 404

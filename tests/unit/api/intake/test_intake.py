@@ -20,6 +20,7 @@ from shared.errors import (
     ImageTooLarge,
     ImageTruncated,
     InvalidImage,
+    Overloaded,
     RetouchError,
     UnsupportedMediaType,
 )
@@ -27,6 +28,13 @@ from tests.support.pictures import PIECES, colours, is_like, photo
 
 MAX_SIDE = 256
 ORIENTATION = 0x0112
+
+
+@pytest.fixture
+def fresh() -> Iterator[Decoders]:
+    """Decoders that have served nobody yet."""
+    with closing(Decoders(MAX_SIDE, max_pixels=1_000_000)) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -251,20 +259,61 @@ def test_a_picture_larger_than_its_header_said_is_refused(decoders: Decoders) ->
         decoders.normalise(png_claiming(40_000, 40_000))
 
 
-def test_a_decoder_that_dies_fails_one_upload_and_is_replaced() -> None:
-    # Given a pool whose one child has been stopped for good
-    decoders = Decoders(MAX_SIDE, max_pixels=1_000_000)
-    decoders.normalise(photo())
-    (child,) = decoders._idle
-    os.kill(child._process.pid, signal.SIGSEGV)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+def test_a_decoder_that_died_idle_costs_nobody_an_upload(
+    fresh: Decoders, number: signal.Signals
+) -> None:
+    fresh.normalise(photo())
+    (child,) = fresh._idle
+    os.kill(child._process.pid, number)
 
-    # When the next picture meets it
+    assert fresh.normalise(photo()).width == 64
+
+
+def program(tmp_path: Path, text: str) -> Path:
+    """A program in the decoder's place."""
+    path = tmp_path / "decoder.py"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    "death", ["sys.exit(1)", "os.kill(os.getpid(), 9)", "sys.stdin.buffer.read(4); os._exit(0)"]
+)
+def test_decoders_that_this_machine_ends_are_tried_twice_and_are_no_fault_of_the_picture(
+    fresh: Decoders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, death: str
+) -> None:
+    tries = tmp_path / "tries"
+    note = f"open({str(tries)!r}, 'a').write('x')"
+    child = program(tmp_path, f"import os, sys; {note}; {death}")
+    monkeypatch.setattr("api.intake.decoder.CHILD", child)
+
+    with pytest.raises(Overloaded):
+        fresh.normalise(photo())
+
+    assert tries.read_text() == "xx"
+
+
+def test_a_picture_that_crashes_a_fresh_decoder_is_refused(
+    fresh: Decoders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "import os, sys; sys.stdin.buffer.read(4); os.kill(os.getpid(), 11)"
+    monkeypatch.setattr("api.intake.decoder.CHILD", program(tmp_path, text))
+
     with pytest.raises(InvalidImage):
-        decoders.normalise(photo())
+        fresh.normalise(photo())
 
-    # Then the one after that is served by another
-    assert decoders.normalise(photo()).width == 64
-    decoders.close()
+
+def test_a_machine_that_starts_no_process_is_busy_and_the_picture_is_not_bad(
+    fresh: Decoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_fork(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("api.intake.decoder.subprocess.Popen", no_fork)
+
+    with pytest.raises(Overloaded):
+        fresh.normalise(photo())
 
 
 def test_a_decoder_that_hangs_is_ended() -> None:

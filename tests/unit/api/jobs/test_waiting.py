@@ -13,6 +13,7 @@ from PIL import Image
 
 from api.access.places import Places
 from api.jobs.follow import Followers
+from api.routes.jobs import wait_seconds
 from shared.blobs import BlobStore
 from shared.errors import Overloaded
 from shared.jobs import JobSpec
@@ -75,6 +76,36 @@ def test_enhance_answers_the_picture_itself(
     assert job["params"]["loras"][0]["name"] == "face_restore_tiny"
 
 
+def test_no_wait_is_longer_than_a_proxy_s_patience() -> None:
+    assert wait_seconds("wait=60") == wait_seconds("wait=999999") == 50
+
+
+def test_a_wait_that_was_too_short_leaves_the_job_s_address(client: TestClient) -> None:
+    response = submit(client, headers={"Prefer": "wait=1"})
+
+    assert response.status_code == 202
+    assert response.headers["location"] == f"/v1/jobs/{response.json()['id']}"
+    assert response.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "not finished"), ("zh", "未完成")])
+def test_enhance_says_where_the_picture_will_be_when_it_takes_too_long(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, language: str, words: str
+) -> None:
+    monkeypatch.setattr("api.routes.enhance.LONGEST_WAIT_SECONDS", 0.2)
+
+    response = client.post(
+        "/enhance", files={"image": ("p.jpg", photo())}, headers={"Accept-Language": language}
+    )
+
+    job = response.json()
+    assert (response.status_code, job["state"]) == (202, "queued")
+    assert response.headers["location"] == job["links"]["self"]
+    assert response.headers["retry-after"] == "1"
+    assert words in job["message"]
+    assert job["links"]["image"] in job["message"]
+
+
 def test_enhance_refuses_a_lora_of_another_base(client: TestClient) -> None:
     response = client.post(
         "/enhance", files={"image": ("p.jpg", photo())}, data={"lora": "product_lighting_sdxl"}
@@ -107,7 +138,7 @@ def test_whoever_finds_no_place_to_wait_is_answered_at_once(
     def full(*_: object) -> None:
         raise Overloaded
 
-    monkeypatch.setattr(Places, "check", full)
+    monkeypatch.setattr(Places, "take", full)
     followers: Followers = client.app.state.services.followers  # type: ignore[attr-defined]
 
     async def wait() -> None:
