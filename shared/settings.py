@@ -285,12 +285,6 @@ class Settings(BaseSettings):
             return GUARDS if identify_base(self.base_model) == TINY else GUARDS - {"marks"}
         return _listed(self.guards) - {"off"}
 
-    @property
-    def base_folder(self) -> Path | None:
-        """The base checkpoint's folder, or None when `base_model` is a hub id."""
-        path = Path(self.base_model).expanduser()
-        return path if path.is_dir() else None
-
 
 def _listed(text: str) -> frozenset[str]:
     return frozenset(word for part in text.split(",") if (word := part.strip()))

@@ -1,20 +1,22 @@
 """The base checkpoint and the LoRA folder."""
 
-import re
-
 from retouch.diagnosis.finding import Finding
+from shared.bases import family_of
+from shared.checkpoints.facts import BadCheckpoint
+from shared.checkpoints.judgement import check_checkpoint
 from shared.settings import Settings
 
 
 def base(settings: Settings) -> Finding:
-    folder, name = settings.base_folder, settings.base_model
-    if folder and (folder / "model_index.json").is_file():
-        return Finding("base model", "ok", str(folder))
-    if folder is None and re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        mend = "The first start downloads it; a folder in RETOUCH_BASE_MODEL needs no network."
-        return Finding("base model", "warning", f"{name} comes from the Hugging Face hub", mend)
-    mend = "Set RETOUCH_BASE_MODEL to a folder in diffusers' layout, or to a hub id."
-    return Finding("base model", "missing", f"no model_index.json in {name}", mend)
+    name = settings.base_model
+    try:
+        facts = check_checkpoint(name)
+    except BadCheckpoint as error:
+        return Finding("base model", "missing", str(error), "docs/bases.md says what fits.")
+    if facts is None:
+        mend = f"The first start fetches it, or: retouch models pull {name}"
+        return Finding("base model", "warning", f"{name} is not on this machine yet", mend)
+    return Finding("base model", "ok", f"{name}: {family_of(facts).label}")
 
 
 def loras(settings: Settings) -> Finding:

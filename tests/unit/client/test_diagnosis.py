@@ -103,7 +103,7 @@ def test_a_base_that_is_not_here_is_told_from_one_of_the_hub(name: str, state: s
 
 def test_a_folder_in_diffusers_layout_is_a_base(tmp_path: Path) -> None:
     assert models.base(settings(base_model=str(tmp_path))).state == "missing"
-    (tmp_path / "model_index.json").write_text("{}")
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     assert models.base(settings(base_model=str(tmp_path))).state == "ok"
 
 
