@@ -1,16 +1,53 @@
-"""Python client and command line of retouch. Speaks HTTP only."""
+"""Python client and command line of retouch. Speaks HTTP only.
 
+Read in this order: `client.py` (what a caller sees), `core.py` (the operations, once for both
+clients), `connection.py` and `patience.py` (what is tried again, and when), `transport.py`,
+`events.py`, `answers.py`, `problems.py`, `records.py`. The command line is `cli.py` with a file for
+each command in `commands/`.
+
+`stack/` (all processes of a service on one machine) and `diagnosis/` (`retouch doctor`) need the
+server's packages. They come with the client, are imported inside the commands that use them, and
+`server_packages.py` says what to install where those packages are absent.
+"""
+
+from retouch.async_client import AsyncClient
 from retouch.client import Client
-from retouch.problems import RetouchProblem, Unreachable
+from retouch.job_fields import JobFields
+from retouch.problems import (
+    JobCanceled,
+    NotFound,
+    RateLimited,
+    RetouchProblem,
+    ServerError,
+    Unauthenticated,
+    Unavailable,
+    UnexpectedAnswer,
+    Unprocessable,
+    Unreachable,
+    WaitTimeout,
+)
 from retouch.records import Event, Job, Lora, Progress, Worker
+from retouch.version import __version__
 
 __all__ = [
+    "AsyncClient",
     "Client",
     "Event",
     "Job",
+    "JobCanceled",
+    "JobFields",
     "Lora",
+    "NotFound",
     "Progress",
+    "RateLimited",
     "RetouchProblem",
+    "ServerError",
+    "Unauthenticated",
+    "Unavailable",
+    "UnexpectedAnswer",
+    "Unprocessable",
     "Unreachable",
+    "WaitTimeout",
     "Worker",
+    "__version__",
 ]

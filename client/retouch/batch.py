@@ -7,17 +7,16 @@ and an interruption cancels what runs.
 import queue
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from retouch.client import Client
-from retouch.compare import before_after
 from retouch.files import comparison_path, write_whole
-from retouch.form import Param
 from retouch.interrupts import Interrupts
-from retouch.problems import RetouchProblem
+from retouch.job_fields import JobFields
+from retouch.problems import JobCanceled, RetouchProblem
 from retouch.progress_view import ProgressView
 from retouch.records import Job
 
@@ -33,7 +32,7 @@ class Order:
 
     photo: Path
     output: Path
-    params: Mapping[str, Param]
+    fields: JobFields
     comparison: bool = False
 
 
@@ -98,7 +97,7 @@ class Batch:
         return Outcome(order, job, time.monotonic() - started, problem)
 
     def _submit(self, order: Order) -> Job:
-        job = self._client.submit(order.photo, idempotency_key=None, **order.params)
+        job = self._client.submit(order.photo, idempotency_key=None, **order.fields)
         self._running[job.id] = job
         if self._interrupts.requested:
             self._client.cancel(job)
@@ -108,6 +107,8 @@ class Batch:
         order.output.parent.mkdir(parents=True, exist_ok=True)
         write_whole(order.output, picture)
         if order.comparison:
+            from retouch.compare import before_after  # needs Pillow, which no other command does
+
             sheet = before_after(order.photo.read_bytes(), picture)
             write_whole(comparison_path(order.output), sheet)
 
@@ -126,7 +127,7 @@ class Batch:
 
 
 def _canceled(order: Order) -> Outcome:
-    return Outcome(order, None, 0.0, RetouchProblem("canceled", "Canceled."))
+    return Outcome(order, None, 0.0, JobCanceled("Canceled."))
 
 
 def _disk_problem(order: Order, error: OSError) -> RetouchProblem:

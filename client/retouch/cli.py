@@ -4,7 +4,6 @@ Owns the names of the subcommands and the exit codes: 0 all done, 1 something fa
 usage, 130 interrupted.
 """
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -13,8 +12,9 @@ from retouch.commands import doctor, enhance, loras, models, processes, up
 from retouch.console import complain, out, say
 from retouch.files import BadOutput
 from retouch.problems import RetouchProblem
-from retouch.stack.refusal import StackRefused
-from retouch.stack.stack import Interrupted
+from retouch.server_packages import ServerPackagesMissing
+from retouch.stack.refusal import Interrupted, StackRefused
+from retouch.version import __version__
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
@@ -36,7 +36,7 @@ for name, command in processes.COMMANDS.items():
 
 def _show_version(asked: bool) -> None:
     if asked:
-        out.print(f"retouch {version('retouch')}")
+        out.print(f"retouch {__version__}")
         raise typer.Exit
 
 
@@ -60,7 +60,7 @@ def main() -> None:
     except BadOutput as error:
         say(str(error))
         raise SystemExit(WRONG_USAGE) from error
-    except StackRefused as error:
+    except (StackRefused, ServerPackagesMissing) as error:
         say(str(error))
         raise SystemExit(FAILED) from error
     except Interrupted as error:

@@ -7,12 +7,13 @@ import json
 import locale
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 
 from retouch.problems import RetouchProblem
-from shared.messages import Language
+
+Language = Literal["en", "zh"]
 
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)

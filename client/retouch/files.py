@@ -8,8 +8,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from uuid import uuid4
 
-EXTENSIONS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
-FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+from retouch.job_fields import PictureFormat
+
+EXTENSIONS: dict[PictureFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+FORMATS: dict[str, PictureFormat] = {
+    ".png": "png",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".webp": "webp",
+}
 
 
 class BadOutput(Exception):
@@ -26,7 +33,7 @@ def write_whole(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def format_of(out: Path | None) -> str | None:
+def format_of(out: Path | None) -> PictureFormat | None:
     """The picture format that a file's name asks for, if it asks for one."""
     return FORMATS.get(out.suffix.lower()) if out else None
 

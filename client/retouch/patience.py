@@ -1,30 +1,49 @@
 """How long, and in what rhythm, the client tries again.
 
-Owns the waits between attempts. Knows nothing of HTTP beyond the Retry-After header's text.
+Owns the waits between attempts. Knows nothing of HTTP beyond the Retry-After header's text, and
+never sleeps itself: the blocking and the asynchronous client sleep in different ways.
 """
 
+import math
 import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 
 FIRST_WAIT_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 8.0
 
 
+class Deadline:
+    """A moment in the future; without `seconds` it never comes."""
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self._end = math.inf if seconds is None else time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds until then, at least 0; infinite without a limit."""
+        return max(0.0, self._end - time.monotonic())
+
+    @property
+    def has_passed(self) -> bool:
+        return self.left == 0.0
+
+
 @dataclass
 class Patience:
-    """One bounded series of attempts. `wait` sleeps before the next one, or says that it is over.
+    """One bounded series of attempts: `pause` says how long to wait before the next one.
 
     Waits double from 0.2 s to 8 s with up to a quarter taken off at random, so that many clients
-    do not come back in step. The whole series lasts at most `seconds`.
+    do not come back in step. The series lasts at most `seconds`, and never beyond the `deadline`.
     """
 
     seconds: float
-    sleep: Callable[[float], None] = time.sleep
+    deadline: Deadline = field(default_factory=Deadline)
     clock: Callable[[], float] = time.monotonic
     _tries: int = 0
-    _deadline: float = field(init=False)
+    _end: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.renew()
@@ -32,25 +51,27 @@ class Patience:
     def renew(self) -> None:
         """Begin the series anew, after something worked."""
         self._tries = 0
-        self._deadline = self.clock() + self.seconds
+        self._end = self.clock() + self.seconds
 
-    def wait(self, retry_after: str | None = None) -> bool:
-        """Sleep until the next attempt is due; False, at once, when that is past the limit."""
-        pause = max(self._backoff(), _seconds(retry_after))
-        if self.clock() + pause > self._deadline:
-            return False
+    def pause(self, retry_after: str | None = None) -> float | None:
+        """Seconds until the next attempt; None when there is to be none."""
+        pause = max(self._backoff(), seconds_of(retry_after))
+        if self.deadline.has_passed or self.clock() + pause > self._end:
+            return None
         self._tries += 1
-        self.sleep(pause)
-        return True
+        return min(pause, self.deadline.left)
 
     def _backoff(self) -> float:
         longest: float = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0**self._tries)
         return longest * random.uniform(0.75, 1.0)
 
 
-def _seconds(retry_after: str | None) -> float:
-    """The header's number of seconds. Its other form, a date, is left to the backoff."""
+def seconds_of(retry_after: str | None) -> float:
+    """The header as seconds from now, in either of its two forms; 0 when it is neither."""
+    text = (retry_after or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
     try:
-        return float(retry_after) if retry_after else 0.0
-    except ValueError:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, OverflowError):
         return 0.0

@@ -1,13 +1,10 @@
-"""What can go wrong when talking to the service, as exceptions with a code and a next step.
+"""What can go wrong with a request: exceptions by HTTP status and by the service's own code.
 
-Owns reading `application/problem+json`. Wording comes from the service; where it could not be
-reached at all, the words are here.
+Owns the tree. `errors.py` of the service has the same codes; the sentences come from the service,
+and only what never reached it is worded here. Reading a refusal is `answers.py`'s.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
-import httpx2
+from typing import ClassVar
 
 
 class RetouchProblem(Exception):
@@ -17,6 +14,15 @@ class RetouchProblem(Exception):
     is none, `detail` what happened, `advice` what to do next, `retryable` whether the same request
     may succeed later, `retry_after` the service's own word on when.
     """
+
+    of_code: ClassVar[dict[str, type["RetouchProblem"]]] = {}
+    of_status: ClassVar[dict[int, type["RetouchProblem"]]] = {}
+
+    def __init_subclass__(cls, *, code: str | None = None, status: int | None = None) -> None:
+        if code is not None:
+            cls.of_code[code] = cls
+        if status is not None:
+            cls.of_status[status] = cls
 
     def __init__(
         self,
@@ -52,6 +58,18 @@ class Unreachable(RetouchProblem):
         )
 
 
+class UnexpectedAnswer(RetouchProblem):
+    """Raised when the answer is none of retouch's: another server, or a proxy in between."""
+
+    def __init__(self, url: str, status: int, what: str) -> None:
+        super().__init__(
+            "unexpected_answer",
+            f"{url} answered {status} {what}.",
+            advice="Is this address a retouch server? A proxy in between may be answering.",
+            status=status,
+        )
+
+
 class Damaged(RetouchProblem):
     """Raised when the bytes of a picture are not the ones that the service vouched for."""
 
@@ -64,52 +82,222 @@ class Damaged(RetouchProblem):
         )
 
 
-def problem_from_response(response: httpx2.Response) -> RetouchProblem:
-    """The problem that a refusal describes; a plain one when it is not problem+json."""
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
-    if not isinstance(body, dict) or "code" not in body:
-        return _unexplained(response)
-    return _problem(body, response.status_code, response.headers.get("Retry-After"))
+class WaitTimeout(RetouchProblem, TimeoutError):
+    """Raised when a job has not ended within the time that `wait` was given. The job goes on."""
+
+    def __init__(self, job_id: str, seconds: float) -> None:
+        super().__init__(
+            "wait_timeout",
+            f"Job {job_id} has not ended within {seconds:g} s.",
+            advice="It goes on: wait for it again, or cancel it.",
+            retryable=True,
+        )
 
 
-def problem_from_error(error: Mapping[str, Any]) -> RetouchProblem:
-    """The problem that a failed job's `error` describes."""
-    return _problem(error, 0, None)
+class JobCanceled(RetouchProblem):
+    """Raised when the job that was waited for was canceled."""
+
+    def __init__(self, detail: str = "The job was canceled.") -> None:
+        super().__init__("canceled", detail)
 
 
-def _problem(body: Mapping[str, Any], status: int, retry_after: str | None) -> RetouchProblem:
-    detail = body.get("detail") or body.get("message") or body.get("title") or body["code"]
-    return RetouchProblem(
-        str(body["code"]),
-        _with_fields(str(detail), body.get("errors")),
-        advice=str(body.get("advice") or ""),
-        status=status,
-        retryable=bool(body.get("retryable", False)),
-        retry_after=retry_after,
-    )
+# By status. A code that this version does not know has the class of its status.
 
 
-def _with_fields(detail: str, errors: object) -> str:
-    """The detail with the fields that a 422 complains about, where it does not name them yet."""
-    if not isinstance(errors, list):
-        return detail
-    named = [
-        f"{str(item.get('pointer', '')).strip('#/')}: {item.get('detail', '')}"
-        for item in errors
-        if isinstance(item, dict) and str(item.get("detail", "")) not in detail
-    ]
-    return " ".join([detail, *(f"({line})" for line in named)])
+class BadRequest(RetouchProblem, status=400):
+    """The request is malformed."""
 
 
-def _unexplained(response: httpx2.Response) -> RetouchProblem:
-    return RetouchProblem(
-        "unexpected_answer",
-        f"{response.request.url} answered {response.status_code} without an explanation.",
-        advice="Is this address a retouch server? A proxy in between may be answering.",
-        status=response.status_code,
-        retryable=response.status_code >= 500,
-        retry_after=response.headers.get("Retry-After"),
-    )
+class Unauthenticated(RetouchProblem, status=401, code="unauthenticated"):
+    """The request carries no key, or one that the service does not know."""
+
+
+class Forbidden(RetouchProblem, status=403, code="forbidden"):
+    """The key is known, but may not do this."""
+
+
+class NotFound(RetouchProblem, status=404, code="not_found"):
+    """Nothing has this name or address."""
+
+
+class MethodNotAllowed(RetouchProblem, status=405, code="method_not_allowed"):
+    """The address does not take this method."""
+
+
+class Conflict(RetouchProblem, status=409):
+    """The state of the job or of another request is in the way."""
+
+
+class Gone(RetouchProblem, status=410):
+    """It was there and has passed its time to live."""
+
+
+class PayloadTooLarge(RetouchProblem, status=413, code="payload_too_large"):
+    """The upload has more bytes than the service takes."""
+
+
+class UnsupportedMediaType(RetouchProblem, status=415, code="unsupported_media_type"):
+    """The upload is not a PNG, JPEG or WebP picture."""
+
+
+class Unprocessable(RetouchProblem, status=422):
+    """The request is well formed, but its picture or its fields cannot be used."""
+
+
+class RateLimited(RetouchProblem, status=429, code="rate_limited"):
+    """The caller has sent more than its rate, or has too much at once."""
+
+
+class ServerError(RetouchProblem, status=500):
+    """The service, or a proxy before it, failed."""
+
+
+class Unavailable(ServerError, status=503):
+    """The service cannot do it now; the same request may succeed later."""
+
+
+# By code.
+
+
+class MalformedMultipart(BadRequest, code="malformed_multipart"):
+    """The body is not the form that it claims to be."""
+
+
+class MalformedRequest(BadRequest, code="malformed_request"):
+    """What came in is not HTTP, or came too slowly."""
+
+
+class LoraBaseMismatch(BadRequest, code="lora_base_mismatch"):
+    """The LoRA was made for another base model."""
+
+
+class JobNotFound(NotFound, code="job_not_found"):
+    """No job of this caller has this id."""
+
+
+class LoraNotFound(NotFound, code="lora_not_found"):
+    """No LoRA has this name."""
+
+
+class ImageNotFound(NotFound, code="image_not_found"):
+    """No uploaded picture has this id, or it has expired."""
+
+
+class NotFinished(Conflict, code="not_finished"):
+    """The job has no result yet."""
+
+
+class AlreadyFinished(Conflict, code="already_finished"):
+    """The job is over and cannot be canceled."""
+
+
+class Superseded(Conflict, code="superseded"):
+    """A newer preview of the same session took this one's place."""
+
+
+class IdempotencyInFlight(Conflict, code="idempotency_in_flight"):
+    """The first request with this idempotency key is still being received."""
+
+
+class LoraChanged(Conflict, code="lora_changed"):
+    """The LoRA's file is no longer the one that was checked."""
+
+
+class ResultExpired(Gone, code="result_expired"):
+    """The job's picture has passed its time to live."""
+
+
+class AnimatedImage(UnsupportedMediaType, code="animated_image"):
+    """The upload has more than one frame."""
+
+
+class ValidationFailed(Unprocessable, code="validation_error"):
+    """Fields are unknown, outside their range, or do not go together."""
+
+
+class InvalidImage(Unprocessable, code="invalid_image"):
+    """The picture cannot be decoded."""
+
+
+class ImageTruncated(Unprocessable, code="image_truncated"):
+    """The picture's data ends before the picture does."""
+
+
+class ImageTooLarge(Unprocessable, code="image_too_large"):
+    """The picture has more pixels than the service takes."""
+
+
+class ImageTooSmall(Unprocessable, code="image_too_small"):
+    """The picture's side is too small; `force=True` may help."""
+
+
+class ImageTooBlurry(Unprocessable, code="image_too_blurry"):
+    """The picture holds too little detail; `force=True` sends it all the same."""
+
+
+class ImageTooDark(Unprocessable, code="image_too_dark"):
+    """The picture is too dark; `force=True` sends it all the same."""
+
+
+class ImageBlank(Unprocessable, code="image_blank"):
+    """The picture is one colour."""
+
+
+class LoraQuarantined(Unprocessable, code="lora_quarantined"):
+    """The LoRA is held back because of its structure or its content."""
+
+
+class LoraCorrupt(Unprocessable, code="lora_corrupt"):
+    """The LoRA's weights cannot be loaded into the base."""
+
+
+class IdempotencyKeyReuse(Unprocessable, code="idempotency_key_reuse"):
+    """The idempotency key belongs to another request."""
+
+
+class UnsafeInput(Unprocessable, code="unsafe_input"):
+    """The photo is unsafe to work on."""
+
+
+class UnsafeOutput(Unprocessable, code="unsafe_output"):
+    """The finished picture is unsafe to show."""
+
+
+class WatermarkInOutput(Unprocessable, code="watermark_in_output"):
+    """The model put a code, an address or a watermark into the picture."""
+
+
+class CrashedTooOften(ServerError, code="crashed_too_often"):
+    """The job took its worker down as often as a job may."""
+
+
+class InternalError(ServerError, code="internal_error"):
+    """Something that the service did not foresee; its log has the details."""
+
+
+class Overloaded(Unavailable, code="overloaded"):
+    """The gateway has as many connections, uploads or followers as it can hold."""
+
+
+class QueueFull(Unavailable, code="queue_full"):
+    """As many jobs wait as the service is willing to hold."""
+
+
+class StorageFull(Unavailable, code="storage_full"):
+    """The service has no room for another job."""
+
+
+class StoreUnavailable(Unavailable, code="store_unavailable"):
+    """The service's store does not answer."""
+
+
+class NoWorker(Unavailable, code="no_worker"):
+    """No worker is alive."""
+
+
+class OutOfMemory(Unavailable, code="out_of_memory"):
+    """The worker's device cannot hold the job."""
+
+
+class StepTimeout(Unavailable, code="step_timeout"):
+    """A step of the job did not end in time."""

@@ -4,7 +4,6 @@ Owns what a person sees while waiting. Rows come and go with their photos, so th
 photos do not fill the screen.
 """
 
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -12,9 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
-from retouch.console import language
+from retouch.console import Language, language
 from retouch.records import Progress
-from shared.messages import stage_message
+
+# The service words all other stages; until it has the photo, nobody but us can.
+SENDING: dict[Language, str] = {"en": "sending", "zh": "正在发送"}
 
 
 class ProgressView:
@@ -45,7 +46,7 @@ class ProgressView:
 
     def row(self, photo: str) -> "Row":
         """A new row. Close it when its photo is done."""
-        task = self._bars.add_task(stage_message("queued", language()), total=100, photo=photo)
+        task = self._bars.add_task(SENDING[language()], total=100, photo=photo)
         return Row(self._bars, task)
 
 
@@ -67,11 +68,7 @@ class Row:
 
 
 def _description(progress: Progress) -> str:
-    text = progress.message or ""
-    if not text and progress.stage:
-        text = progress.stage
-        with suppress(KeyError):
-            text = stage_message(progress.stage, language())
+    text = progress.message or progress.stage or ""
     if progress.stage == "denoising" and progress.total_steps:
         text = f"{text} {progress.step}/{progress.total_steps}"
     return text

@@ -1,98 +1,184 @@
-"""One HTTP request to the service, tried again where that is safe and promises something.
+"""Two ways to carry requests, blocking and asynchronous, with the same methods.
 
-Owns connection reuse, headers, time-outs and retries. Knows nothing of jobs.
+Owns connections, headers and time-outs. The blocking transport's methods are `async` in form only:
+they do their work before they return and never suspend, so that one core drives both. Knows
+nothing of jobs and tries nothing twice.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+import asyncio
+import math
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
+from typing import Any, Protocol, TypeVar
 
 import httpx2
 
-from retouch.patience import Patience
-from retouch.problems import RetouchProblem, Unreachable, problem_from_response
+from retouch.patience import Deadline
+from retouch.version import __version__
 
-# "Too many", "not now", and what a proxy says while the gateway behind it restarts.
-WORTH_ANOTHER_TRY = (429, 502, 503, 504)
-NO_CONTENT = 204
 # The gateway sends a comment line at least every 15 s; silence for longer is a dead connection.
 SILENCE_SECONDS = 45.0
-# `Prefer: wait` may hold an answer back for 50 s.
-TIMEOUT = httpx2.Timeout(75.0, connect=5.0)
+CONNECT_SECONDS = 5.0
+
+Value = TypeVar("Value")
+Events = AsyncIterator[httpx2.ServerSentEvent]
+# The head of the answer, and its events. A refusal's body has been read already.
+Stream = tuple[httpx2.Response, Events]
 
 
-class StreamOver(Exception):
-    """Raised when the service says that every event of a stream has been seen."""
+class Transport(Protocol):
+    """What the core needs of a connection. Requests raise httpx2.TransportError."""
+
+    async def send(
+        self, method: str, path: str, seconds: float, **arguments: Any
+    ) -> httpx2.Response:
+        """One request's answer, which may take `seconds`."""
+
+    def stream(
+        self, path: str, headers: dict[str, str], seconds: float
+    ) -> AbstractAsyncContextManager[Stream]:
+        """A stream of events, cut off after `seconds`."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+    async def offload(self, work: Callable[[], Value]) -> Value:
+        """Do something that blocks, such as reading a file."""
+
+    async def close(self) -> None:
+        """Close every connection."""
 
 
-class Transport:
-    """A pool of connections to one service. Safe to use from several threads."""
+class BlockingTransport:
+    """Blocks the thread that calls. Safe to use from several threads."""
 
-    def __init__(
-        self, url: str, *, api_key: str | None, language: str | None, patience_seconds: float
-    ) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise ValueError(f"{url!r} is not an http:// or https:// address")
-        self.url = url.rstrip("/")
-        self._patience_seconds = patience_seconds
-        headers = {"User-Agent": "retouch-client"}
-        if api_key:
-            headers["Authorization"] = f"Bearer {api_key}"
-        if language:
-            headers["Accept-Language"] = language
-        self._http = httpx2.Client(
-            base_url=self.url, headers=headers, timeout=TIMEOUT, follow_redirects=False
-        )
+    def __init__(self, url: str, headers: dict[str, str]) -> None:
+        self._http = httpx2.Client(base_url=url, headers=headers, follow_redirects=False)
 
-    def close(self) -> None:
-        self._http.close()
+    async def send(
+        self, method: str, path: str, seconds: float, **arguments: Any
+    ) -> httpx2.Response:
+        return self._http.request(method, path, timeout=_timeout(seconds), **arguments)
 
-    def patience(self) -> Patience:
-        """A fresh series of attempts."""
-        return Patience(self._patience_seconds)
-
-    def request(self, method: str, path: str, **arguments: Any) -> httpx2.Response:
-        """The answer, when it is a good one.
-
-        Every request that comes through here may be sent twice without harm: reads, cancels, and
-        submissions with an idempotency key. Raises RetouchProblem, Unreachable.
-        """
-        patience = self.patience()
-        while True:
-            try:
-                response = self._http.request(method, path, **arguments)
-            except httpx2.TransportError as error:
-                if patience.wait():
-                    continue
-                raise Unreachable(self.url, _cause(error)) from error
-            if response.is_success:
-                return response
-            problem = problem_from_response(response)
-            if not (_passes(problem) and patience.wait(problem.retry_after)):
-                raise problem
-
-    @contextmanager
-    def event_stream(self, path: str, last_event_id: str | None) -> Iterator[httpx2.EventSource]:
-        """One connection to a stream of events.
-
-        Raises StreamOver, RetouchProblem, httpx2.TransportError.
-        """
-        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
-        if last_event_id:
-            headers["Last-Event-ID"] = last_event_id
-        timeout = httpx2.Timeout(SILENCE_SECONDS, connect=5.0)
-        with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
+    @asynccontextmanager
+    async def stream(
+        self, path: str, headers: dict[str, str], seconds: float
+    ) -> AsyncIterator[Stream]:
+        timeout = _timeout(min(seconds, SILENCE_SECONDS))
+        with (
+            self._http.stream("GET", path, headers=headers, timeout=timeout) as response,
+            _cut_off(response, seconds),
+        ):
             if not response.is_success:
                 response.read()
-                raise problem_from_response(response)
-            if response.status_code == NO_CONTENT:
-                raise StreamOver
-            yield httpx2.EventSource(response)
+            yield response, _each(response)
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    async def offload(self, work: Callable[[], Value]) -> Value:
+        return work()
+
+    async def close(self) -> None:
+        self._http.close()
 
 
-def _passes(problem: RetouchProblem) -> bool:
-    return problem.status in WORTH_ANOTHER_TRY or problem.code == "idempotency_in_flight"
+class AsyncTransport:
+    """Suspends the asyncio task that calls."""
+
+    def __init__(self, url: str, headers: dict[str, str]) -> None:
+        self._http = httpx2.AsyncClient(base_url=url, headers=headers, follow_redirects=False)
+
+    async def send(
+        self, method: str, path: str, seconds: float, **arguments: Any
+    ) -> httpx2.Response:
+        return await self._http.request(method, path, timeout=_timeout(seconds), **arguments)
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, headers: dict[str, str], seconds: float
+    ) -> AsyncIterator[Stream]:
+        timeout = _timeout(min(seconds, SILENCE_SECONDS))
+        deadline = Deadline(seconds)
+        async with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
+            if not response.is_success:
+                await response.aread()
+            yield response, _each_until(response, deadline)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def offload(self, work: Callable[[], Value]) -> Value:
+        return await asyncio.to_thread(work)
+
+    async def close(self) -> None:
+        await self._http.aclose()
 
 
-def _cause(error: httpx2.TransportError) -> str:
-    return str(error) or type(error).__name__
+def checked_url(url: str) -> str:
+    """The address without a slash at its end. Raises ValueError when it is none of HTTP's."""
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"{url!r} is not an http:// or https:// address")
+    return url.rstrip("/")
+
+
+def headers_for(api_key: str | None, language: str | None) -> dict[str, str]:
+    """What every request of a client carries."""
+    headers = {"User-Agent": f"retouch-client/{__version__}"}
+    if api_key:
+        headers["Authorization"] = f"Bearer {api_key}"
+    if language:
+        headers["Accept-Language"] = language
+    return headers
+
+
+def _timeout(seconds: float) -> httpx2.Timeout:
+    return httpx2.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds))
+
+
+async def _each(response: httpx2.Response) -> Events:
+    for sent in httpx2.EventSource(response):
+        yield sent
+
+
+async def _each_until(response: httpx2.Response, deadline: Deadline) -> Events:
+    events = aiter(httpx2.EventSource(response))
+    while True:
+        try:
+            async with asyncio.timeout(None if math.isinf(deadline.left) else deadline.left):
+                sent = await anext(events)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            raise httpx2.ReadTimeout("the time to wait is over") from error
+        yield sent
+
+
+@contextmanager
+def _cut_off(response: httpx2.Response, seconds: float) -> Iterator[None]:
+    """End a blocked read after `seconds`: the gateway's comments keep its own time-out off."""
+    if math.isinf(seconds):
+        yield
+        return
+    connection = response.extensions["network_stream"].get_extra_info("socket")
+    timer = threading.Timer(seconds, _shut, [connection])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _shut(connection: socket.socket) -> None:
+    # Not a TLS socket's own method, which takes its state from under the thread that reads.
+    with suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)

@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 
 from retouch.console import out, print_json
-from retouch.diagnosis.examine import examine
 from retouch.diagnosis.finding import Finding
-from shared.settings import load_settings
+from retouch.server_packages import server_packages
 
 COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
 
@@ -17,6 +16,9 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
 ) -> None:
     """Look at everything retouch needs. Exit 0 unless something is missing."""
+    with server_packages("`retouch doctor`"):
+        from retouch.diagnosis.examine import examine
+        from shared.settings import load_settings
     findings = []
     for finding in examine(load_settings()):
         findings.append(finding)

@@ -1,7 +1,7 @@
 """`retouch enhance`: photos in, better pictures out."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -9,11 +9,10 @@ from retouch.batch import Batch, Order, Outcome
 from retouch.console import complain, err, out, print_json
 from retouch.files import EXTENSIONS, comparison_path, format_of, output_paths
 from retouch.interrupts import Interrupts
+from retouch.job_fields import JobFields, PictureFormat
 from retouch.progress_view import ProgressView
+from retouch.server_packages import server_packages
 from retouch.service import service
-from shared.settings import load_settings
-
-Format = Literal["png", "jpeg", "webp"]
 
 
 def enhance(
@@ -36,7 +35,7 @@ def enhance(
         str | None, typer.Option(help="Which enlarger; `retouch upscalers list` shows them.")
     ] = None,
     picture_format: Annotated[
-        Format | None, typer.Option("--format", help="By default OUT's own, else png.")
+        PictureFormat | None, typer.Option("--format", help="By default OUT's own, else png.")
     ] = None,
     force: Annotated[bool, typer.Option(help="Go on with a blurry, tiny or dark photo.")] = False,
     output: Annotated[
@@ -49,8 +48,11 @@ def enhance(
     as_json: Annotated[bool, typer.Option("--json", help="Tell the outcome as JSON.")] = False,
 ) -> None:
     """Enhance photos with the server at RETOUCH_URL, or with one that is started for this call."""
+    if before_after:
+        with server_packages("`--before-after`"):
+            import PIL  # noqa: F401
     chosen = picture_format or format_of(Path(output) if output else None) or "png"
-    params = {
+    fields: JobFields = {
         "lora": lora,
         "strength": strength,
         "steps": steps,
@@ -64,7 +66,7 @@ def enhance(
     }
     paths = output_paths(photos, output, EXTENSIONS[chosen])
     orders = [
-        Order(photo, path, params, comparison=before_after)
+        Order(photo, path, fields, comparison=before_after)
         for photo, path in zip(photos, paths, strict=True)
     ]
     interrupted = _run(orders, as_json)
@@ -76,7 +78,7 @@ def _run(orders: list[Order], as_json: bool) -> bool:
     """Do it, tell it; whether the user stopped it. Exits with 1 when a picture is missing."""
     with Interrupts() as interrupts:
         with (
-            service(load_settings(), interrupts) as client,
+            service(interrupts) as client,
             ProgressView(err) as view,
         ):
             outcomes = Batch(client, view, interrupts).run(orders)

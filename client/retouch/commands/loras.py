@@ -9,10 +9,8 @@ from rich.table import Table
 from retouch.console import language, out, print_json
 from retouch.interrupts import Interrupts
 from retouch.records import Lora
+from retouch.server_packages import server_packages
 from retouch.service import service
-from shared.loras.check import check_file
-from shared.loras.entry import LoraState
-from shared.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="List LoRAs, or check LoRA files.")
 
@@ -23,7 +21,7 @@ COLOURS = {"available": "green", "quarantined": "red", "incompatible": "yellow"}
 @app.command("list")
 def list_loras(as_json: AsJson = False) -> None:
     """The LoRAs of the server at RETOUCH_URL, or of the folder RETOUCH_LORAS_DIR."""
-    with Interrupts() as interrupts, service(load_settings(), interrupts, workers=0) as client:
+    with Interrupts() as interrupts, service(interrupts, workers=0) as client:
         items = client.loras()
     if as_json:
         print_json([item.model_dump() for item in items])
@@ -47,11 +45,13 @@ def check(
     else:
         for verdict in verdicts:
             _tell(verdict)
-    if any(verdict["state"] != LoraState.AVAILABLE for verdict in verdicts):
+    if any(verdict["state"] != "available" for verdict in verdicts):
         raise typer.Exit(1)
 
 
 def _verdict(file: Path) -> dict[str, Any]:
+    with server_packages("`retouch loras check`"):
+        from shared.loras.check import check_file
     entry = check_file(file)
     reason = entry.reason_zh if language() == "zh" else entry.reason
     return {

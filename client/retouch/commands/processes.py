@@ -7,17 +7,17 @@ own, and options go through untouched.
 import os
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 
 import typer
 
-from retouch.console import say
+from retouch.server_packages import require_packages
 
 PASS_THROUGH = {
     "allow_extra_args": True,
     "ignore_unknown_options": True,
     "help_option_names": [],
 }
+OF_WORKER = ("worker", "torch", "diffusers")
 
 
 def _become(module: str, arguments: list[str]) -> None:
@@ -25,38 +25,33 @@ def _become(module: str, arguments: list[str]) -> None:
     os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])
 
 
-def _require_torch(name: str) -> None:
-    if find_spec("torch") is None:
-        say(f"`retouch {name}` needs torch and diffusers: pip install 'retouch[worker]'")
-        raise typer.Exit(1)
-
-
 def worker(context: typer.Context) -> None:
     """Run one worker, attached to the store at RETOUCH_REDIS_URL."""
-    _require_torch("worker")
+    require_packages("`retouch worker`", *OF_WORKER)
     _become("worker", context.args)
 
 
 def api(context: typer.Context) -> None:
     """Run the gateway alone, attached to the store at RETOUCH_REDIS_URL."""
+    require_packages("`retouch api`", "api", "fastapi")
     _become("api", context.args)
 
 
 def train(context: typer.Context) -> None:
     """Train a LoRA from a folder of pictures; `retouch train --help` lists its options."""
-    _require_torch("train")
+    require_packages("`retouch train`", *OF_WORKER)
     _become("worker.training", context.args)
 
 
 def train_base(context: typer.Context) -> None:
     """Train the embedded base model; `retouch train-base --help` lists its options."""
-    _require_torch("train-base")
+    require_packages("`retouch train-base`", *OF_WORKER)
     _become("worker.training.base", context.args)
 
 
 def build_engine(context: typer.Context) -> None:
     """Build TensorRT engines of the base; `retouch build-engine --help` lists its options."""
-    _require_torch("build-engine")
+    require_packages("`retouch build-engine`", *OF_WORKER)
     _become("worker.engine.built", context.args)
 
 

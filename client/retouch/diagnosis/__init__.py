@@ -1,4 +1,5 @@
-"""What retouch needs from this machine, looked at one by one.
+"""What retouch needs from this machine, checked one by one.
 
-Each look gives a finding that says how to mend what is missing. `examine.py` has their order.
+Each check gives a finding that says how to mend what is missing. Read `finding.py` first;
+`examine.py` has the order of the checks. Needs the server's packages, all but torch.
 """

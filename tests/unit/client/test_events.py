@@ -5,6 +5,8 @@ import pytest
 from retouch import RetouchProblem, Unreachable
 from tests.unit.client.scripted_server import Answer, event, problem, served, stream
 
+pytestmark = pytest.mark.usefixtures("each_client")
+
 EVENTS = "GET /v1/jobs/j1/events"
 FIRST = event(1, "state", state="queued")
 SECOND = event(2, "progress", percent=50.0)

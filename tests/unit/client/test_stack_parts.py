@@ -11,10 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from retouch.address import reachable_url
 from retouch.stack.child_process import Child, ChildSpec
 from retouch.stack.lock import FolderLock
 from retouch.stack.plan import StackPlan, plan_parts
-from retouch.stack.ports import free_port, reachable_url, require_free
+from retouch.stack.ports import free_port, require_free
 from retouch.stack.refusal import ChildFailed, FolderRefused, PortTaken
 from retouch.stack.supervisor import Supervisor
 from shared.settings import Settings

@@ -1,0 +1,61 @@
+"""The fields of a job as keywords of `submit`, and how their values are spelled in a form.
+
+Owns the names, which are those of `POST /v1/jobs`; their ranges are the service's to check. A field
+that is absent or None is left to the service.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal, TypedDict
+
+Photo = bytes | str | os.PathLike[str]
+PictureFormat = Literal["png", "jpeg", "webp"]
+WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled"]
+
+
+class JobFields(TypedDict, total=False):
+    """What one job may be asked for; docs/api.md and `/docs` of a service have the ranges."""
+
+    image_id: str | None
+    lora: str | Iterable[str] | None
+    strength: float | None
+    steps: int | None
+    guidance_scale: float | None
+    prompt: str | None
+    negative_prompt: str | None
+    seed: int | None
+    max_side: int | None
+    upscale: float | Literal["auto"] | None
+    upscaler: str | None
+    format: PictureFormat | None
+    quality: int | None
+    fidelity: Literal["none", "low", "residual"] | None
+    preview: bool | None
+    priority: Literal["interactive", "batch"] | None
+    webhook_url: str | None
+    webhook_events: Iterable[WebhookEvent] | None
+    embed_metadata: bool | None
+    force: bool | None
+    deterministic: bool | None
+
+
+def named_bytes(photo: Photo) -> tuple[str, bytes]:
+    """A file name for the form, and the photo's bytes. Raises OSError."""
+    if isinstance(photo, bytes):
+        return "photo", photo
+    path = Path(photo)
+    return path.name, path.read_bytes()
+
+
+def form_fields(fields: Mapping[str, object]) -> dict[str, str | list[str]]:
+    """The fields that are given, in a form's spelling."""
+    return {name: _spelled(value) for name, value in fields.items() if value is not None}
+
+
+def _spelled(value: object) -> str | list[str]:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [str(item) for item in value]
+    return str(value)
