@@ -183,6 +183,10 @@ class ImageNotFound(NotFound, code="image_not_found"):
     """No uploaded picture has this id, or it has expired."""
 
 
+class UpscalerNotFound(NotFound, code="upscaler_not_found"):
+    """No enlarger has this name."""
+
+
 class NotFinished(Conflict, code="not_finished"):
     """The job has no result yet."""
 
@@ -201,6 +205,10 @@ class IdempotencyInFlight(Conflict, code="idempotency_in_flight"):
 
 class LoraChanged(Conflict, code="lora_changed"):
     """The LoRA's file is no longer the one that was checked."""
+
+
+class UpscalerChanged(Conflict, code="upscaler_changed"):
+    """The enlarger's file was replaced or removed while the job waited."""
 
 
 class ResultExpired(Gone, code="result_expired"):
@@ -249,6 +257,14 @@ class LoraQuarantined(Unprocessable, code="lora_quarantined"):
 
 class LoraCorrupt(Unprocessable, code="lora_corrupt"):
     """The LoRA's weights cannot be loaded into the base."""
+
+
+class UpscalerUnusable(Unprocessable, code="upscaler_unusable"):
+    """The file of that name is no enlarger that can be used here, or cannot do that."""
+
+
+class UpscalerCorrupt(Unprocessable, code="upscaler_corrupt"):
+    """The enlarger's weights cannot be loaded, or make no picture."""
 
 
 class IdempotencyKeyReuse(Unprocessable, code="idempotency_key_reuse"):
