@@ -26,7 +26,7 @@ class JobFields(TypedDict, total=False):
     negative_prompt: str | None
     seed: int | None
     max_side: int | None
-    upscale: float | Literal["auto"] | None
+    upscale: float | str | None  # 1 to 4, or "auto"
     upscaler: str | None
     format: PictureFormat | None
     quality: int | None
