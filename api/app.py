@@ -13,6 +13,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from api.access.guard import allowed_origins
 from api.access.keys import Keyring
 from api.access.rate import deployment_rate
+from api.faces.choice import face_routers, face_tags
 from api.metrics.metrics import Metrics
 from api.routes import (
     enhance,
@@ -55,8 +56,17 @@ REQUEST_HEADERS = [
     "Prefer",
     "Last-Event-ID",
     "If-None-Match",
+    "X-Request-ID",
+    "traceparent",
 ]
-EXPOSED_HEADERS = ["ETag", "Location", "Retry-After", "Idempotency-Replayed", "Preference-Applied"]
+EXPOSED_HEADERS = [
+    "ETag",
+    "Location",
+    "Retry-After",
+    "Content-Disposition",
+    "Idempotency-Replayed",
+    "Preference-Applied",
+]
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -73,15 +83,16 @@ def create_app(settings: Settings) -> FastAPI:
         title="retouch",
         version=version("retouch"),
         description=DESCRIPTION,
-        openapi_tags=TAGS,
+        openapi_tags=[*TAGS, *face_tags(settings)],
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
     )
     app.state.metrics = Metrics()
-    heads = head_router(module.router for module in ROUTERS if module is not events)
-    routers = [*(module.router for module in ROUTERS), heads]
+    faces = face_routers(settings)
+    heads = head_router([*(module.router for module in ROUTERS if module is not events), *faces])
+    routers = [*(module.router for module in ROUTERS), *faces, heads]
     app.state.routes = [route for router in routers for route in router.routes]
     for router in routers:
         app.include_router(router)

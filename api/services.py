@@ -21,6 +21,7 @@ from api.intake.images import Images
 from api.intake.quality_check import QualityGate
 from api.jobs.follow import Followers
 from api.jobs.idempotency import Gate
+from api.jobs.notes import Notes
 from api.jobs.submission import Submissions
 from api.webhooks.courier import Courier, make_courier
 from api.wire.sentence import Sentence
@@ -65,6 +66,7 @@ class Services:
     previews: PreviewLine
     followers: Followers
     gate: Gate
+    notes: Notes
     keys: Keyring
     tickets: Tickets
     rate: RateLimit
@@ -115,6 +117,7 @@ async def running_services(
         previews=line,
         followers=followers,
         gate=Gate(client),
+        notes=Notes(client),
         keys=keys,
         tickets=Tickets(client),
         rate=RateLimit(rate, settings),

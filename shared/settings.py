@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 GATES = frozenset({"small", "dark", "blank", "blurry"})
 AUTO_GUARDS = "auto"
 GUARDS = frozenset({"unsafe", "codes", "text", "marks"})
+FACES = ("openai", "sdapi", "mcp")
 
 
 class Settings(BaseSettings):
@@ -61,6 +62,10 @@ class Settings(BaseSettings):
     rate_limit: str = Field("off", description="Requests per caller, such as 60/minute, or off.")
     cors_origins: str = Field(
         "", description="Comma-separated origins that may call; none if empty."
+    )
+    faces: str = Field(
+        "openai sdapi mcp",
+        description="Other programs' dialects that are spoken: some of openai, sdapi, mcp; or off.",
     )
     max_upload_bytes: int = Field(20 * 2**20, ge=1024, description="Largest upload, in bytes.")
     max_pixels: int = Field(40_000_000, ge=4096, description="Largest upload, in pixels.")
@@ -244,6 +249,14 @@ class Settings(BaseSettings):
             raise ValueError(f"must be {either}, or some of {', '.join(sorted(known))}")
         return value
 
+    @field_validator("faces")
+    @classmethod
+    def _are_faces(cls, value: str) -> str:
+        words = value.replace(",", " ").split()
+        if words != ["off"] and not set(words) <= set(FACES):
+            raise ValueError(f"must be off, or some of {' '.join(FACES)}")
+        return value
+
     @field_validator("blob_url")
     @classmethod
     def _is_a_blob_url(cls, value: str) -> str:
@@ -272,6 +285,12 @@ class Settings(BaseSettings):
     def blobs(self) -> str:
         """The blob store's URL."""
         return self.blob_url or f"file://{self.data_dir.resolve() / 'blobs'}"
+
+    @property
+    def face_names(self) -> list[str]:
+        """The dialects that are spoken, in a fixed order."""
+        words = self.faces.replace(",", " ").split()
+        return [name for name in FACES if name in words]
 
     @property
     def gate_names(self) -> frozenset[str]:

@@ -3,6 +3,7 @@
 Owns reading credentials from a request, scopes, the rate limit, and the check of `Origin`.
 """
 
+import base64
 import ipaddress
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
@@ -101,7 +102,7 @@ async def admit(
         # Whoever tries keys out is slowed down like any other.
         await run_in_threadpool(services.rate.check, f"unknown@{_address(connection)}", None, False)
         raise
-    await run_in_threadpool(services.rate.check, _who(connection, caller), caller.rate, makes_work)
+    await run_in_threadpool(services.rate.check, who(connection, caller), caller.rate, makes_work)
     check_scope(caller, scope)
     connection.state.caller = caller.name
     return caller
@@ -114,13 +115,24 @@ def check_scope(caller: Caller, scope: Scope) -> None:
 
 
 def _key_of(connection: HTTPConnection) -> bytes | None:
-    bearer, _, token = connection.headers.get("authorization", "").partition(" ")
-    text = token.strip() if bearer.lower() == "bearer" else connection.headers.get("x-api-key")
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        return _password(token)
+    text = token.strip() if scheme.lower() == "bearer" else connection.headers.get("x-api-key")
     # Starlette decodes headers as Latin-1; the sender's bytes are what was hashed.
     return text.encode("latin-1") if text else None
 
 
-def _who(connection: HTTPConnection, caller: Caller) -> str:
+def _password(token: str) -> bytes | None:
+    """The key of clients that know names and passwords only: the password; the name is theirs."""
+    try:
+        return base64.b64decode(token, validate=True).partition(b":")[2] or None
+    except ValueError:
+        return None
+
+
+def who(connection: HTTPConnection, caller: Caller) -> str:
+    """A name for the caller that those without a key do not share over all addresses."""
     return caller.name if caller.is_known else f"{ANONYMOUS}@{_address(connection)}"
 
 

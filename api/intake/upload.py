@@ -88,11 +88,33 @@ class Form:
         return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class Parts:
+    """Everything in a form, by name and in order."""
+
+    fields: tuple[tuple[str, str], ...]
+    files: tuple[tuple[str, UploadFile], ...]
+
+
 @asynccontextmanager
 async def received_form(request: Request, max_file_bytes: int) -> AsyncIterator[Form]:
     """The request's form, whose file is gone afterwards.
 
     Raises UnsupportedMediaType, MalformedMultipart, PayloadTooLarge, InvalidFields.
+    """
+    async with received_parts(request, max_file_bytes) as parts:
+        _refuse_misplaced(parts)
+        yield Form(parts.fields, parts.files[0][1] if parts.files else None)
+
+
+@asynccontextmanager
+async def received_parts(
+    request: Request, max_file_bytes: int, max_files: int = 4
+) -> AsyncIterator[Parts]:
+    """The parts of the request's form, whose files are gone afterwards. All of it together may
+    have the bytes of one file.
+
+    Raises UnsupportedMediaType, MalformedMultipart, PayloadTooLarge.
     """
     boundary = _boundary(request)
     bounds = _bounds_of_a_file(max_file_bytes, boundary)
@@ -100,7 +122,7 @@ async def received_form(request: Request, max_file_bytes: int) -> AsyncIterator[
     parser = MultiPartParser(
         _plain_headers(boundary),
         _limited(request, bounds),
-        max_files=4,
+        max_files=max_files,
         max_fields=MAX_FIELDS,
         max_part_size=MAX_FIELD_BYTES,
     )
@@ -184,27 +206,23 @@ async def _next_chunk(stream: AsyncIterator[bytes], seconds: float, bounds: Boun
 
 def _checked(
     items: list[tuple[str, str | UploadFile]], max_file_bytes: int, bounds: Bounds
-) -> Form:
-    files = [(name, item) for name, item in items if isinstance(item, UploadFile)]
+) -> Parts:
+    files = tuple((name, item) for name, item in items if isinstance(item, UploadFile))
     fields = tuple((name, item) for name, item in items if isinstance(item, str))
-    _refuse_misplaced(files, fields)
-    file = files[0][1] if files else None
-    if file is not None and (file.size or 0) > max_file_bytes:
+    if any((file.size or 0) > max_file_bytes for _, file in files):
         raise PayloadTooLarge(bounds.too_large)
-    return Form(fields, file)
+    return Parts(fields, files)
 
 
-def _refuse_misplaced(
-    files: list[tuple[str, UploadFile]], fields: tuple[tuple[str, str], ...]
-) -> None:
+def _refuse_misplaced(parts: Parts) -> None:
     problems = [
         FieldProblem(pointer=f"/{name[:100]}", detail="must not be a file")
-        for name, _ in files
+        for name, _ in parts.files
         if name != FILE_FIELD
     ]
-    if any(name == FILE_FIELD for name, _ in fields):
+    if any(name == FILE_FIELD for name, _ in parts.fields):
         problems.append(FieldProblem(pointer=f"/{FILE_FIELD}", detail="must be a file"))
-    if Counter(name for name, _ in files)[FILE_FIELD] > 1:
+    if Counter(name for name, _ in parts.files)[FILE_FIELD] > 1:
         problems.append(FieldProblem(pointer=f"/{FILE_FIELD}", detail="is given more than once"))
     if problems:
         raise InvalidFields(problems)

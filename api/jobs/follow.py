@@ -124,6 +124,14 @@ class Followers:
             async with asyncio.timeout(seconds):
                 await self._see_the_end(job_id)
 
+    async def end_of(self, client: str, job_id: str) -> None:
+        """Return when the job has ended, or this gateway is about to.
+
+        Raises Overloaded, RateLimited.
+        """
+        with self._places.take(client):
+            await self._see_the_end(job_id)
+
     async def _see_the_end(self, job_id: str) -> None:
         position = FIRST_ID
         while not self._stopping.is_set():

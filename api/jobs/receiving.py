@@ -7,13 +7,13 @@ would be refused anyway.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from anyio import to_thread
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from api.access.keys import Caller
 from api.intake.accepted import Accepted
 from api.intake.upload import FILE_FIELD, Form, received_form
+from api.jobs.entrance import accept_picture, entering
 from api.jobs.idempotency import checked_key
 from api.jobs.job_form import AUTO, JobForm, read_job_form
 from api.jobs.submission import Submitted
@@ -83,22 +83,16 @@ async def _picture(services: Services, caller: Caller, form: Form, asked: JobFor
 
 
 async def _decoded(services: Services, caller: Caller, form: Form) -> Accepted:
-    def decode() -> Accepted:
-        accepted = services.images.accept(form.read_file(), caller.name)
-        if accepted.is_new:
-            services.shares.keep(caller, accepted.source.size_bytes)
-        return accepted
-
-    # Its own few threads: waiting uploads must not take those that answer everyone else.
-    return await to_thread.run_sync(decode, limiter=services.decoding)
+    return await accept_picture(services, caller, form.read_file)
 
 
 @asynccontextmanager
 async def _form(request: Request, services: Services, caller: Caller) -> AsyncIterator[Form]:
-    await run_in_threadpool(_check_capacity, services, caller)
-    with services.uploads.take(caller.name):
-        async with received_form(request, services.settings.max_upload_bytes) as form:
-            yield form
+    async with (
+        entering(services, caller),
+        received_form(request, services.settings.max_upload_bytes) as form,
+    ):
+        yield form
 
 
 @asynccontextmanager
@@ -111,12 +105,6 @@ async def _alone(services: Services, caller: Caller, key: str | None) -> AsyncIt
         yield
     finally:
         await run_in_threadpool(services.gate.leave, caller.name, key, token)
-
-
-def _check_capacity(services: Services, caller: Caller) -> None:
-    services.submissions.check_queue()
-    services.images.check_room()
-    services.shares.check(caller)
 
 
 def _idempotency(key: str | None, form: Form, asked: JobForm) -> Idempotency | None:

@@ -15,7 +15,7 @@ from retouch.stack.ports import free_port
 from tests.support.wait import wait_until
 
 RETOUCH = str(Path(sys.executable).with_name("retouch"))
-START_SECONDS = 60.0
+START_SECONDS = 110.0
 
 
 @dataclass

@@ -1,0 +1,24 @@
+"""Which faces this deployment shows: RETOUCH_FACES.
+
+Owns the list of them all.
+"""
+
+from types import ModuleType
+from typing import Any
+
+from fastapi import APIRouter
+
+from api.faces.openai import routes as openai
+from shared.settings import Settings
+
+FACES: dict[str, ModuleType] = {"openai": openai}
+
+
+def face_routers(settings: Settings) -> list[APIRouter]:
+    """The routes of the faces that are on."""
+    return [FACES[name].router for name in settings.face_names if name in FACES]
+
+
+def face_tags(settings: Settings) -> list[dict[str, Any]]:
+    """How OpenAPI groups them."""
+    return [FACES[name].TAG for name in settings.face_names if name in FACES]

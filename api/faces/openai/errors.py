@@ -1,0 +1,100 @@
+"""Refusals as OpenAI's clients know them: `{"error": {message, type, param, code}}`.
+
+Owns the statuses that differ from ours, and the word to the clients' own retries whether another
+try is worth it. Sentences and codes are those of every other route.
+"""
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+
+from api.jobs.waiting import CallerLeft
+from api.wire.errors import InvalidFields, language_of, refusal
+from api.wire.presenter import error_view
+from api.wire.problems import RETRY_AFTER, STATUS
+from api.wire.wording import field_problems
+from shared.errors import ERRORS, NotFound, RetouchError
+from shared.jobs import Failure
+
+CLIENT_CLOSED_REQUEST = 499
+# OpenAI says 400 of everything that a request has wrong.
+_STATUS = {415: 400, 422: 400}
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+class ModelNotFound(NotFound):
+    """Raised when `model` names nothing that this service has."""
+
+
+class OpenAIRoute(APIRoute):
+    """A route whose refusals are in this dialect."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handled(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except CallerLeft:
+                return Response(status_code=CLIENT_CLOSED_REQUEST)
+            except RequestValidationError as error:
+                fields = field_problems(error.errors(), language_of(request), skip=1)
+                return error_response(request, InvalidFields(fields))
+            except RetouchError as error:
+                return error_response(request, error)
+
+        return handled
+
+
+def error_response(request: Request, error: RetouchError) -> JSONResponse:
+    """The answer to a request that ended in this error."""
+    ours = refusal(request, error)
+    param, code = None, error.code
+    if isinstance(error, InvalidFields) and error.problems:
+        param = error.problems[0].pointer.lstrip("/").partition("/")[0]
+    if isinstance(error, ModelNotFound):
+        param, code = "model", "model_not_found"
+    body = error_body(_message(ours), ours.status_code, param, code)
+    answer = JSONResponse(body, _STATUS.get(ours.status_code, ours.status_code))
+    for name in ("Retry-After", "WWW-Authenticate", "Content-Language", "Cache-Control"):
+        if name in ours.headers:
+            answer.headers[name] = ours.headers[name]
+    _advise_retry(answer, error.retryable)
+    return answer
+
+
+def failure_response(request: Request, failure: Failure) -> JSONResponse:
+    """The answer to a request whose job failed."""
+    status = STATUS.get(failure.code, 500)
+    answer = JSONResponse(failure_body(request, failure), _STATUS.get(status, status))
+    if failure.code in RETRY_AFTER:
+        answer.headers["Retry-After"] = str(RETRY_AFTER[failure.code])
+    _advise_retry(answer, failure.retryable)
+    return answer
+
+
+def failure_body(request: Request, failure: Failure) -> dict[str, Any]:
+    """A failed job's error, which a stream carries too."""
+    view = error_view(failure, language_of(request))
+    message = f"{view.message} {view.advice}"
+    code = failure.code if failure.code in ERRORS else "internal_error"
+    return error_body(message, STATUS.get(failure.code, 500), None, code)
+
+
+def error_body(message: str, status: int, param: str | None, code: str) -> dict[str, Any]:
+    kind = "server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _message(ours: JSONResponse) -> str:
+    problem = json.loads(bytes(ours.body))
+    return f"{problem['detail']} {problem['advice']}"
+
+
+def _advise_retry(answer: JSONResponse, is_worth_it: bool) -> None:
+    answer.headers["x-should-retry"] = "true" if is_worth_it else "false"

@@ -1,0 +1,49 @@
+"""What `model` may name: `retouch`, which chooses a LoRA by the damage it sees, `retouch/LORA` for
+one of the catalogue's, and the base's own id for the base without any.
+"""
+
+from typing import Any
+
+from api.faces.openai.errors import ModelNotFound
+from api.jobs.job_form import AUTO, NONE
+from api.services import Services
+from api.wire.sentence import Sentence
+from shared.loras.entry import LoraState
+
+RETOUCH = "retouch"
+# The protocol wants a moment of birth; these have none that means anything.
+CREATED = 1_767_225_600
+
+
+def model_ids(services: Services) -> list[str]:
+    """Every model that a request may name."""
+    usable = [entry for entry in services.catalog.entries() if entry.state is LoraState.AVAILABLE]
+    return [RETOUCH, services.base.id, *(f"{RETOUCH}/{entry.name}" for entry in usable)]
+
+
+def model_view(model_id: str) -> dict[str, Any]:
+    return {"id": model_id, "object": "model", "created": CREATED, "owned_by": RETOUCH}
+
+
+def lora_of(services: Services, model: str | None) -> str:
+    """The job's `lora` for this model; the catalogue judges the name. Raises ModelNotFound."""
+    if model in (None, "", RETOUCH):
+        return AUTO
+    assert model is not None
+    if model == services.base.id:
+        return NONE
+    family, _, name = model.partition("/")
+    if family == RETOUCH and name:
+        return name
+    raise no_model(model)
+
+
+def no_model(model: str) -> ModelNotFound:
+    """The refusal of a model that does not exist."""
+    return ModelNotFound(
+        Sentence(
+            f"there is no model '{model[:80]}'; GET /v1/models lists them, and 'retouch' chooses "
+            "by the picture",
+            f"没有名为“{model[:80]}”的模型；GET /v1/models 列出全部，retouch 会按图片自动选择",
+        )
+    )

@@ -1,0 +1,159 @@
+"""From a form with pictures to jobs: one for each picture and each of `n`.
+
+Owns their number, their seeds and sizes, and that either all of them are submitted or none.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+
+from api.access.keys import Caller
+from api.faces.fitting import size_fields
+from api.faces.openai.errors import ModelNotFound
+from api.faces.openai.form import MOST_IMAGES, ReadForm, read_form
+from api.faces.openai.models import lora_of, no_model
+from api.faces.openai.retries import Tries, tries_of
+from api.intake.accepted import Accepted
+from api.intake.upload import CHUNK_BYTES, Parts, received_parts
+from api.jobs.entrance import accept_picture, ask, entering, submit
+from api.jobs.submission import Submitted
+from api.services import Services
+from api.wire.errors import InvalidFields
+from api.wire.problems import FieldProblem
+from shared.errors import LoraNotFound, RetouchError
+from shared.jobs import JobState
+from shared.messages import Language
+
+MOST_TRIES = 8
+FILES = ("image", "image[]")
+REFUSED = {
+    "mask": (
+        "is not taken: retouch makes the whole photo better; send it without a mask",
+        "不支持：retouch 会处理整张照片，请不要发送蒙版",
+    ),
+    "markup": ("is not taken: retouch follows no drawn marks", "不支持：retouch 不识别涂画标记"),
+}
+
+
+@dataclass(frozen=True)
+class Order:
+    """What was asked for, and the jobs that do it, in the order of the answer."""
+
+    read: ReadForm
+    job_ids: list[str]
+    tries: Tries
+
+
+async def receive_order(
+    request: Request, services: Services, caller: Caller, language: Language
+) -> Order:
+    """Raises what any step raises; no job is left behind then."""
+    most = services.settings.max_upload_bytes
+    async with (
+        entering(services, caller),
+        received_parts(request, most, MOST_IMAGES + len(REFUSED)) as parts,
+    ):
+        read = read_form(parts.fields, language)
+        files = _pictures(parts, read, language)
+        lora = lora_of(services, read.form.model)
+        await _check(services, read, lora, language)
+        tries = await tries_of(request, services, caller, await run_in_threadpool(_digest, parts))
+        job_ids: list[str] = []
+        try:
+            for file in files:
+                picture = await accept_picture(services, caller, _reader(file))
+                for _ in range(read.form.n):
+                    place = len(job_ids)
+                    fields = read.fields(lora, place) + _sized(read, picture, services)
+                    asked = await ask(services, fields, language)
+                    for again in range(MOST_TRIES):
+                        key = tries.of(place, again)
+                        made = await submit(services, caller, asked, picture, language, key)
+                        if not await _was_in_vain(services, made, tries):
+                            break
+                    job_ids.append(made.job_id)
+        except RetouchError:
+            await run_in_threadpool(_cancel, services, job_ids)
+            raise
+    return Order(read, job_ids, tries)
+
+
+async def _check(services: Services, read: ReadForm, lora: str, language: Language) -> None:
+    """Refuse what cannot be made before a picture is decoded, in the words of the parameters."""
+    try:
+        await ask(services, read.fields(lora, 0), language)
+    except LoraNotFound as error:
+        raise ModelNotFound(*error.args) from error
+    except InvalidFields as error:
+        if any(problem.pointer.startswith("/lora") for problem in error.problems):
+            raise no_model(read.form.model or lora) from error
+        raise
+
+
+def _sized(read: ReadForm, picture: Accepted, services: Services) -> tuple[tuple[str, str], ...]:
+    given = {name for name, _ in read.own}
+    if read.form.wanted is None:
+        return ()
+    source = picture.source.width, picture.source.height
+    fields = size_fields(read.form.wanted, source, services.settings.max_side)
+    return tuple(pair for pair in fields if pair[0] not in given)
+
+
+async def _was_in_vain(services: Services, made: Submitted, tries: Tries) -> bool:
+    """Whether an earlier try's job has ended without a picture."""
+    if not made.replayed or not tries.may_begin_anew:
+        return False
+    job = await run_in_threadpool(services.store.get, made.job_id)
+    return job.state in (JobState.FAILED, JobState.CANCELED)
+
+
+def _cancel(services: Services, job_ids: list[str]) -> None:
+    for job_id in job_ids:
+        services.store.cancel(job_id)
+
+
+def _pictures(parts: Parts, read: ReadForm, language: Language) -> list[UploadFile]:
+    problems = []
+    for name, _ in parts.files:
+        if name in REFUSED:
+            problems.append(_problem(name, REFUSED[name], language))
+        elif name not in FILES:
+            problems.append(_problem(name, ("must not be a file", "不能是文件"), language))
+    files = [file for name, file in parts.files if name in FILES]
+    if not files:
+        problems.append(_problem("image", ("is missing: send a picture", "缺少图片"), language))
+    if len(files) * read.form.n > MOST_IMAGES:
+        said = (
+            f"times the number of images is more than {MOST_IMAGES}",
+            f"与图片数量的乘积超过 {MOST_IMAGES}",
+        )
+        problems.append(_problem("n", said, language))
+    if problems:
+        raise InvalidFields(problems)
+    return files
+
+
+def _problem(name: str, said: tuple[str, str], language: Language) -> FieldProblem:
+    return FieldProblem(pointer=f"/{name[:100]}", detail=said[language == "zh"])
+
+
+def _reader(file: UploadFile) -> Callable[[], bytes]:
+    def read() -> bytes:
+        file.file.seek(0)
+        return file.file.read()
+
+    return read
+
+
+def _digest(parts: Parts) -> str:
+    digest = hashlib.sha256(repr(sorted(parts.fields)).encode())
+    for _, file in parts.files:
+        file.file.seek(0)
+        while chunk := file.file.read(CHUNK_BYTES):
+            digest.update(chunk)
+        digest.update(b"\0")
+    return digest.hexdigest()

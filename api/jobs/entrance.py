@@ -1,0 +1,93 @@
+"""The way in that every request for a job takes, whatever dialect it speaks.
+
+Owns the order: capacity before anything is read, fields before the picture is decoded, the picture
+before the job. How fields and pictures lie in a request is not known here.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from anyio import to_thread
+from starlette.concurrency import run_in_threadpool
+
+from api.access.keys import Caller
+from api.intake.accepted import Accepted
+from api.jobs.job_form import JobForm, read_job_form
+from api.jobs.submission import Submitted
+from api.services import Services
+from shared.ledger.records import Idempotency
+from shared.messages import Language
+from shared.params import JobParams
+
+Fields = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A job's checked fields, and the parameters that they amount to."""
+
+    form: JobForm
+    params: JobParams
+
+
+@asynccontextmanager
+async def entering(services: Services, caller: Caller) -> AsyncIterator[None]:
+    """A place among the uploads, for a caller who may have another job.
+
+    Raises QueueFull, StorageFull, ShareTaken, Overloaded, RateLimited, StoreUnavailable.
+    """
+    await run_in_threadpool(_check_capacity, services, caller)
+    with services.uploads.take(caller.name):
+        yield
+
+
+async def ask(services: Services, fields: Fields, language: Language) -> Asked:
+    """What these fields ask for. Raises InvalidFields and what LoRAs are refused by."""
+    form = read_job_form(fields, has_file=True, settings=services.settings, language=language)
+    params = await run_in_threadpool(services.submissions.settle, form, language)
+    return Asked(form, params)
+
+
+async def accept_picture(services: Services, caller: Caller, read: Callable[[], bytes]) -> Accepted:
+    """The picture whose bytes `read` gives, checked and kept. Raises what refuses pictures."""
+
+    def decode() -> Accepted:
+        accepted = services.images.accept(read(), caller.name)
+        if accepted.is_new:
+            services.shares.keep(caller, accepted.source.size_bytes)
+        return accepted
+
+    # Its own few threads: waiting uploads must not take those that answer everyone else.
+    return await to_thread.run_sync(decode, limiter=services.decoding)
+
+
+async def submit(
+    services: Services,
+    caller: Caller,
+    asked: Asked,
+    picture: Accepted,
+    language: Language,
+    key: str | None = None,
+) -> Submitted:
+    """The job of this picture; with a key, the one that an equal request has made already."""
+    services.quality_gate.check(picture, asked.params.force)
+    idempotency = None
+    if key is not None:
+        idempotency = Idempotency(key, asked.form.fingerprint(picture.source.image_id))
+    most = services.shares.most_jobs(caller)
+    return await run_in_threadpool(
+        services.submissions.submit,
+        asked.params,
+        picture.source,
+        caller.name,
+        language,
+        idempotency,
+        most,
+    )
+
+
+def _check_capacity(services: Services, caller: Caller) -> None:
+    services.submissions.check_queue()
+    services.images.check_room()
+    services.shares.check(caller)

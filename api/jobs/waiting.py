@@ -1,0 +1,142 @@
+"""Requests that wait until their jobs have ended: on the event loop, without a thread each.
+
+Owns what becomes of the jobs of a caller who leaves: they are canceled, at once or, where a client
+is known to try again by itself, when nobody else has come to wait for them within `patience`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import structlog
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+
+from api.access.keys import Caller
+from api.services import Services
+from api.wire.sentence import Sentence
+from shared.errors import JobNotFound, Overloaded, RetouchError, StoreUnavailable
+from shared.jobs import Job
+
+# As long as a waiting client waits at the most by itself: ten minutes are usual.
+LONGEST_SECONDS = 600.0
+WAITING_SECONDS = 3600
+NOT_YET = Sentence(
+    "the job has not ended in ten minutes; POST /v1/jobs answers at once and lets it be followed",
+    "任务在十分钟内没有完成；POST /v1/jobs 会立即返回，并可跟踪进度",
+)
+
+logger = structlog.get_logger(__name__)
+_leaving: set[asyncio.Task[None]] = set()
+
+
+class CallerLeft(Exception):
+    """Raised when whoever waited has closed the connection: there is nobody to answer."""
+
+
+class Stopping(Overloaded):
+    """Raised when this gateway ends before the job does; another one can be asked for it."""
+
+
+@asynccontextmanager
+async def caller_present(request: Request) -> AsyncIterator[None]:
+    """What is inside goes on while the caller is there; the body has been read before.
+
+    Raises CallerLeft.
+    """
+    here, has_left = asyncio.current_task(), False
+    assert here is not None
+
+    def leave(done: asyncio.Task[None]) -> None:
+        nonlocal has_left
+        if not done.cancelled():
+            has_left = True
+            here.cancel()
+
+    watcher = asyncio.create_task(_until_left(request))
+    watcher.add_done_callback(leave)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if has_left and here.uncancel() == 0:
+            raise CallerLeft() from None
+        raise
+    finally:
+        watcher.remove_done_callback(leave)
+        watcher.cancel()
+
+
+@asynccontextmanager
+async def awaited(
+    services: Services, job_ids: Sequence[str], patience: float = 0.0
+) -> AsyncIterator[None]:
+    """While inside, somebody waits for these jobs; who leaves or is sent away cancels them."""
+    mark = await mark_awaited(services, job_ids)
+    try:
+        yield
+    except (Stopping, StoreUnavailable):
+        raise
+    except asyncio.CancelledError:
+        cancel_later(services, job_ids, mark, patience)
+        raise
+    except RetouchError:
+        cancel_later(services, job_ids, mark, 0.0)
+        raise
+
+
+async def mark_awaited(services: Services, job_ids: Sequence[str]) -> str:
+    """From now on the holder of the mark that this returns is who waits for these jobs."""
+    mark = uuid4().hex
+    for job_id in job_ids:
+        await run_in_threadpool(services.notes.write, f"awaited:{job_id}", mark, WAITING_SECONDS)
+    return mark
+
+
+async def ended_jobs(services: Services, caller: Caller, job_ids: Sequence[str]) -> list[Job]:
+    """The jobs, all of them ended. Raises Overloaded, RateLimited, StoreUnavailable."""
+    try:
+        async with asyncio.timeout(LONGEST_SECONDS):
+            return [await ended_job(services, caller, job_id) for job_id in job_ids]
+    except TimeoutError as error:
+        raise Overloaded(NOT_YET) from error
+
+
+async def ended_job(services: Services, caller: Caller, job_id: str) -> Job:
+    """The job, when it has ended. Raises Overloaded, RateLimited, StoreUnavailable."""
+    await services.followers.end_of(caller.name, job_id)
+    job = await run_in_threadpool(services.store.get, job_id)
+    if not job.state.is_terminal:
+        raise Stopping(Sentence("this gateway is about to end", "网关即将停止"))
+    return job
+
+
+def cancel_later(services: Services, job_ids: Sequence[str], mark: str, patience: float) -> None:
+    """Cancel these after `patience`, but for those that somebody else waits for by then."""
+    task = asyncio.create_task(_cancel_unawaited(services, job_ids, mark, patience))
+    _leaving.add(task)
+    task.add_done_callback(_leaving.discard)
+
+
+async def _cancel_unawaited(
+    services: Services, job_ids: Sequence[str], mark: str, patience: float
+) -> None:
+    await asyncio.sleep(patience)
+    for job_id in job_ids:
+        await run_in_threadpool(_cancel_if_unawaited, services, job_id, mark)
+
+
+def _cancel_if_unawaited(services: Services, job_id: str, mark: str) -> None:
+    try:
+        if services.notes.read(f"awaited:{job_id}") == mark:
+            services.store.cancel(job_id)
+    except JobNotFound:
+        pass
+    except RetouchError as error:
+        # Nobody is there to be told; the job ends by itself.
+        logger.warning("a left job was not canceled", job=job_id, reason=error.code)
+
+
+async def _until_left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
