@@ -6,20 +6,20 @@ import zxingcpp
 from worker.guards.mark_features import Pixels
 from worker.guards.sameness import CODE, bounding_box, fitted, is_new
 
-# Left out: ITF, Codabar, Code 39 and DataBar, whose few bars are found in any fence.
+# ITF, Codabar, Code 39 and DataBar are left out: their few bars are found in any fence.
 FORMATS = zxingcpp.barcode_formats_from_str(
     "QRCode,MicroQRCode,RMQRCode,DataMatrix,Aztec,PDF417,Code128,EAN13,EAN8,UPCA"
 )
 
 
 class CodeGuard:
-    """Needs no loading; there to have the form of the other guards."""
+    """The guard for codes. It loads nothing; the class has the interface of the other guards."""
 
     def __init__(self) -> None:
         self.added(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint8))
 
     def added(self, given: Pixels, output: Pixels) -> list[str]:
-        """What the codes say that only the output holds."""
+        """The contents of codes that are in the output and not in the input."""
         found = _read(output)
         if not found:
             return []

@@ -1,7 +1,7 @@
-"""Which lines of text in a picture are marks: addresses, accounts, numbers, agencies' wording.
+"""Which lines of text in a picture are advertising: addresses, accounts, numbers, agency names.
 
-Owns the patterns for text as optical recognition gives it: spaces lost, dots for commas. Those of
-addresses and messengers are shared with the check of LoRAs' metadata.
+Owns the patterns, which allow for the errors of optical recognition: lost spaces, dots for commas.
+Those of addresses and messengers are shared with the check of LoRA metadata.
 """
 
 import re
@@ -28,7 +28,7 @@ SAME = 0.7
 
 
 def mark_in(text: str) -> str | None:
-    """What makes a line a mark, or None."""
+    """What makes a line advertising, or None."""
     lowered = text.lower()
     found = next(addresses(lowered), None) or next(domains(lowered), None)
     if found is not None:
@@ -42,7 +42,7 @@ def mark_in(text: str) -> str | None:
 
 
 def is_known(text: str, others: list[str]) -> bool:
-    """Whether one of the other lines says the same, as far as two readings can."""
+    """Whether one of the other lines is the same text, as far as two readings agree."""
     letters = _letters(text)
     return any(_is_same(letters, _letters(other)) for other in others)
 

@@ -1,6 +1,6 @@
-"""From settings to guards that are loaded and warm, or a sentence that says which cannot be.
+"""Loads the guards that the settings name, or says which of them cannot be loaded.
 
-Owns the order of fail-closed: what is switched on and cannot load ends the start of the worker.
+Guards fail closed: a worker whose guard cannot be loaded does not start.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def _load(name: str, load: Callable[[], Guard]) -> Guard:
         ) from error
 
 
-# Imported only when wanted: together they take a second or two.
+# Imported only when needed: together they take a second or two.
 def _unsafe() -> Classifier:
     from worker.guards.unsafe import OpenNsfw
 

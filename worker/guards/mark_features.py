@@ -1,7 +1,7 @@
-"""What the watermark network sees of a picture, and what it makes of the network's answer.
+"""The watermark network's input channels, and the score that is computed from its output.
 
-Owns the channels, the working size and the score, which training and use must share. Knows nothing
-of the network.
+Owns the channels, the working size and the score, which training and inference must share. Knows
+nothing of the network itself.
 """
 
 from typing import Any
@@ -15,28 +15,28 @@ Pixels = NDArray[np.uint8]
 Plane = NDArray[np.float32]
 Planes = NDArray[np.float32]
 
-# Cells of the network's answer, in pixels; pictures are padded to whole ones.
+# The side of one output cell in pixels; pictures are padded to whole cells.
 CELL = 16
 MAX_SIDE = 640
 CHANNELS = 9
 LUMA = (np.float32(0.299), np.float32(0.587), np.float32(0.114))
-# Grey levels that are well told apart from more and from less.
+# Grey levels whose differences are well visible.
 DIFFERENCE_SCALE, FAINT_SCALE, BUSY_SCALE = 24.0, 6.0, 16.0
-# A change is as loud as the input's own detail there, and never quieter than this.
+# A change is measured relative to the input's own detail there, and at least to this.
 QUIETEST = 1.5
-# Pixels: what is smaller is the noise that was removed; what is wider is light and colour.
+# In pixels. Smaller structures are noise that was removed, larger ones are light and colour.
 STROKE_SIGMA, SLOW_SIDE, BUSY_SIDE = 1.3, 33, 15
-# A mark covers several cells; a single bright cell is an accident.
+# A mark covers several cells; a single bright cell is chance.
 TOP_CELLS = 3
 
 
 def channels(given: Pixels, output: Pixels) -> Planes:
-    """float32 [9, H, W]: the output's colours around 0, how they differ from the input's, and where
-    that is more than an enhancement does.
+    """float32 [9, H, W]: the output's colours around 0, their difference from the input's, and
+    where that difference exceeds what an enhancement does.
 
     Both are uint8 [H, W, 3] of one size. The last three planes are the change of lightness at the
-    width of strokes, how much detail the input has there, and the one divided by the other: an
-    enhancement changes what is there already, and a mark takes no notice of it.
+    width of strokes, the amount of detail that the input has there, and their quotient: an
+    enhancement changes existing detail, a mark ignores it.
     """
     planes = np.empty((CHANNELS, *output.shape[:2]), np.float32)
     for colour in range(3):
@@ -60,16 +60,16 @@ def _luma(red: NDArray[Any], green: NDArray[Any], blue: NDArray[Any]) -> Plane:
 
 
 def _strokes(change: Plane) -> Plane:
-    """The change between the sizes of noise and of light."""
+    """The change in structures larger than noise and smaller than lighting."""
     fine = cv2.GaussianBlur(change, (0, 0), STROKE_SIGMA)
     return np.asarray(fine - cv2.blur(change, (SLOW_SIDE, SLOW_SIDE)), np.float32)
 
 
 def _busy(luma: Plane) -> Plane:
-    """The deviation of the detail around each pixel."""
+    """The standard deviation of the detail around each pixel."""
     detail = luma - cv2.GaussianBlur(luma, (0, 0), 2 * STROKE_SIGMA)
     power = cv2.blur(detail * detail, (BUSY_SIDE, BUSY_SIDE))
-    # Its running sums may end a little below zero.
+    # Running sums may end slightly below zero.
     return np.asarray(np.sqrt(np.maximum(power, 0)), np.float32)
 
 
@@ -93,7 +93,7 @@ def _whole_cells(pixels: Pixels) -> Pixels:
 
 
 def score(logits: NDArray[np.float32]) -> float:
-    """How sure the network is of a mark anywhere, 0 to 1: the mean of its surest cells."""
+    """The score of a mark anywhere in the picture, 0 to 1: the mean of the highest cells."""
     flat = logits.ravel()
     count = min(TOP_CELLS, flat.size)
     surest = np.partition(flat, flat.size - count)[-count:]

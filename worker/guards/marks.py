@@ -1,6 +1,6 @@
 """Visible watermarks that the model added, found by a small network that sees input and output.
 
-How it was made, and how well it does: models/watermark/README.md.
+models/watermark/README.md says how it was trained and how well it works.
 """
 
 import json
@@ -18,9 +18,9 @@ FOLDER = REPOSITORY / "models" / "watermark"
 
 
 class MarkGuard:
-    """The network with its threshold, loaded and warm.
+    """The loaded network and its threshold.
 
-    Other bases than the embedded one change more of a photo, so that more is asked of a mark.
+    Bases other than the embedded one change more of a photo, so their threshold is higher.
     """
 
     def __init__(self, is_embedded: bool = True, folder: Path = FOLDER) -> None:
@@ -29,7 +29,7 @@ class MarkGuard:
         self.added(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64, 3), np.uint8))
 
     def added(self, given: Pixels, output: Pixels) -> list[str]:
-        """A line with the score where it says that a watermark was added."""
+        """One line with the score when it is above the threshold."""
         score = self._detector.score(given, output)
         return [f"a watermark, {score:.0%} sure"] if score >= self._threshold else []
 
@@ -47,9 +47,9 @@ class MarkDetector:
         self._last: tuple[Pixels, Pixels, float] | None = None
 
     def score(self, given: Pixels, output: Pixels) -> float:
-        """0 to 1: how sure it is that `output` holds a mark that `given` does not.
+        """The score, 0 to 1, of a mark that is in `output` and not in `given`.
 
-        Whoever asks for the same pair again, as the guard of text does, is told what is known.
+        The last pair's score is cached, because the text guard asks for the same pair.
         """
         with self._lock:
             if self._last is None or self._last[0] is not given or self._last[1] is not output:
@@ -69,7 +69,7 @@ def mark_detector(folder: Path = FOLDER) -> MarkDetector:
 
 
 def is_suspicious(given: Pixels, output: Pixels) -> bool:
-    """Whether it is worth while to read what the output says that the input did not."""
+    """Whether the score is high enough to read the output's text."""
     return mark_detector().score(given, output) >= threshold("suspicion")
 
 

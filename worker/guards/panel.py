@@ -1,7 +1,7 @@
-"""All guards together: what they find in a picture, and what that means.
+"""Runs all guards on a picture and decides what their findings mean.
 
-Owns the policy and the threads: guards look side by side on the CPU, never on the engine's thread.
-Knows nothing of jobs. What is switched off is not here at all.
+Owns the policy and the threads: guards run side by side on the CPU, never on the engine's thread.
+Knows nothing of jobs. A guard that is switched off is absent.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class Comparison(Protocol):
 
 @dataclass(frozen=True)
 class Policy:
-    """Up to `low` a picture passes, from `high` on it never does; in between `doubtful` decides."""
+    """Scores below `low` pass, from `high` on they are refused; in between `doubtful` decides."""
 
     low: float = 0.2
     high: float = 0.8
@@ -52,7 +52,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found, in words too; `error` is None for a picture that may be seen."""
+    """The findings, also in words; `error` is None for a picture that may be shown."""
 
     safety: Safety = field(default_factory=Safety)
     error: type[RetouchError] | None = None
@@ -60,7 +60,7 @@ class Verdict:
 
 
 class Guards:
-    """Safe to share between threads; whoever calls waits for its own picture only."""
+    """Safe to share between threads; a call waits for its own picture only."""
 
     def __init__(
         self,
@@ -75,20 +75,20 @@ class Guards:
 
     @property
     def look_at_results(self) -> bool:
-        """Whether anything is looked for in a finished picture."""
+        """Whether any guard looks at finished pictures."""
         return self._unsafe is not None or bool(self._marks)
 
     def check_input(self, given: Pixels) -> None:
-        """Raises UnsafeInput, and whatever a guard raises that cannot do its work."""
+        """Raises UnsafeInput, and whatever a guard raises that fails."""
         if self._judge(given)[1] == UNSAFE:
             raise UnsafeInput("the picture that was sent is unsafe")
 
     def is_preview_safe(self, output: Pixels) -> bool:
-        """Whether a small first result may be shown; marks cannot be read at its size."""
+        """Whether a preview may be shown; it is too small for marks to be read."""
         return self._judge(output)[1] != UNSAFE
 
     def check_output(self, given: Pixels, output: Pixels) -> Verdict:
-        """Look at a result, beside the input. Raises whatever a guard raises."""
+        """Check a result beside its input. Raises whatever a guard raises."""
         if not self.look_at_results:
             return Verdict()
         judging = self._pool.submit(self._judge, output)

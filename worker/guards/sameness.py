@@ -1,8 +1,8 @@
-"""Whether what stands somewhere in the output stood there in the input already.
+"""Whether something in the output was at the same place in the input already.
 
-An input may hold a code or a line of text that was too damaged to read until it was enhanced; that
-is no alarm. What was there can be told from what was added: blurred until it is as soft as the
-input, the output's strokes lie where the input's do.
+An input may hold a code or a line of text that could not be read before it was enhanced; that is no
+alarm. Such text is told from added text by its strokes: blurred until it is as soft as the input,
+the output has its strokes where the input has them.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from worker.guards.mark_features import Pixels
 
-# How soft the input may have been, in pixels; as soft as anything that is let in without force.
+# The largest blur of an input, in pixels; blurrier ones are refused at upload without `force`.
 BLURS = (0.0, 1.0, 1.8, 2.6, 3.5)
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # Below this deviation, in grey levels, a place is empty.
@@ -22,7 +22,7 @@ EMPTY = 0.5
 
 @dataclass(frozen=True)
 class Look:
-    """How closely to look: the place's shorter side in samples, and the strokes' width in them.
+    """The resolution of the comparison: samples on the shorter side, and stroke widths in samples.
 
     `new_share` is the share of the output's strokes that the input leaves unexplained, from which
     something is new. Measured on 120 lines over photos, each input blurred by 2.5 pixels, under
@@ -66,7 +66,7 @@ def fitted(given: Pixels, output: Pixels) -> Pixels:
 
 
 def is_new(given: Pixels, output: Pixels, box: Box, look: Look) -> bool:
-    """Whether the input, of the same size, leaves unexplained what the output shows in `box`."""
+    """Whether the output has strokes in `box` that the input (same size) does not explain."""
     before, after = _luma(given, box), _luma(output, box)
     likeness = max(_correlation(before, after, blur, look) for blur in BLURS)
     return 1 - likeness**2 > look.new_share
@@ -79,7 +79,7 @@ def _luma(pixels: Pixels, box: Box) -> NDArray[np.float32]:
 def _correlation(
     before: NDArray[np.float32], after: NDArray[np.float32], blur: float, look: Look
 ) -> float:
-    # The input is smoothed too, though less: it has noise that the output has lost.
+    # The input is smoothed too, but less: it has noise that the output no longer has.
     one, other = _strokes(before, blur / 2, look), _strokes(after, blur, look)
     if min(one.std(), other.std()) < EMPTY:
         return 0.0

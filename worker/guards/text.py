@@ -1,7 +1,7 @@
-"""Text that the model added and that advertises: read by RapidOCR, whose weights it brings.
+"""Advertising text that the model added, read by RapidOCR (its package contains the weights).
 
-Reading costs as much as all other guards together, so it is done only where the watermark network
-sees some change of that kind, at a score far below the one that is an alarm.
+Reading costs as much as all other guards together. It runs only where the watermark network sees a
+change of that kind, at a score far below its alarm threshold.
 """
 
 import threading
@@ -17,7 +17,7 @@ from worker.guards.mark_features import Pixels
 from worker.guards.marks import is_suspicious
 from worker.guards.sameness import TEXT, bounding_box, fitted, is_new
 
-# Larger pictures are read at this side: a mark is meant to be read by people.
+# Larger pictures are scaled to this side: a mark is large enough to be read by people.
 MAX_SIDE = 640
 MIN_CERTAINTY = 0.6
 SETTINGS = {
@@ -42,7 +42,7 @@ class Line:
 
 
 class TextGuard:
-    """The reader, loaded and warm; reads one picture at a time, whoever asks."""
+    """The loaded reader; it reads one picture at a time."""
 
     def __init__(self, is_suspicious: Compare = is_suspicious) -> None:
         self._lock = threading.Lock()
@@ -51,7 +51,7 @@ class TextGuard:
         self._warm()
 
     def added(self, given: Pixels, output: Pixels) -> list[str]:
-        """The marks that only the output holds, as they read."""
+        """The advertising lines that are in the output and not in the input."""
         if not self._is_suspicious(given, output):
             return []
         marks = [line for line in self.read(output) if mark_in(line.text)]
@@ -69,7 +69,7 @@ class TextGuard:
     def read(self, pixels: Pixels) -> list[Line]:
         """Every line of text."""
         with self._lock:
-            # Said every time: the reader remembers the options of its last call.
+            # Passed every time: the reader keeps the options of its last call.
             found = self._reader(np.ascontiguousarray(pixels[..., ::-1]), use_det=True)
         if found.boxes is None or found.txts is None:
             return []
@@ -79,7 +79,7 @@ class TextGuard:
         ]
 
     def _warm(self) -> None:
-        """Load all of it: the library itself waits for the first line that is to be read."""
+        """Load everything now: the library would load at the first line of text."""
         canvas = np.full((64, 256, 3), 255, np.uint8)
         canvas[24:40, 20:236:6] = 0
         self._reader(canvas[20:44, 16:240], use_det=False)

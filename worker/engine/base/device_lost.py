@@ -1,9 +1,9 @@
-"""The end of a device, as engines tell it."""
+"""Errors after which a device cannot be used by this process any more."""
 
 
 class DeviceLost(Exception):
-    """Raised when a device will not come back in this process, such as after a CUDA error that
-    leaves its context unusable. The job's attempt counts as a crash, since it may be the cause.
+    """Raised when a device is lost to this process, such as after a CUDA error that leaves its
+    context unusable. The job's attempt counts as a crash, since it may be the cause.
     """
 
 

@@ -1,4 +1,4 @@
-"""In which numbers a device computes, where a faster kind than its weights' own serves as well.
+"""The number format in which a device computes: a faster one than the weights' where it serves.
 
 Owns the choice by hardware and setting. Knows nothing of pipelines.
 """
@@ -12,10 +12,9 @@ _CONSUMER = ("GeForce", "TITAN")
 
 
 def choose_autocast(device: torch.device, precision: str) -> torch.dtype | None:
-    """bfloat16 for the UNet on processors that have instructions for it, or where it is asked for.
+    """bfloat16 for the UNet on processors with instructions for it, or where the setting says so.
 
-    With the embedded base a step takes a third of the time; `deblur` gains 0.02 dB less, `denoise`
-    as much.
+    With the embedded base a step takes a third of the time and costs at most 0.02 dB.
     """
     if device.type != "cpu" or precision == "float32":
         return None
@@ -24,9 +23,9 @@ def choose_autocast(device: torch.device, precision: str) -> torch.dtype | None:
 
 
 def allow_fp16_accumulation(device: torch.device, precision: str) -> bool:
-    """Let matrix products add in half precision where that is quicker; whether they do now.
+    """Accumulate matrix products in fp16 (GeForce cards run them twice as fast); True if it is on.
 
-    For the whole process, as torch has it. `precision` float32 keeps the longer sums.
+    torch has one switch for the whole process. `precision` float32 leaves it off.
     """
     if device.type != "cuda" or precision == "float32":
         return False

@@ -1,7 +1,7 @@
-"""What a device can hold, decided once at start.
+"""What fits into a device's memory, decided once at start.
 
-Owns the thresholds. Memory of the weights is counted, that of the work on them is estimated from
-SD 1.5 at 768 px in half precision.
+Owns the thresholds. Weights are counted; working memory is estimated from SD 1.5 at 768 px in half
+precision.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from worker.engine.base.loaded_base import LoadedBase
 
 GIB = 2**30
 
-# Beside the weights: whole decoding, decoding in tiles, one part of the model at a time.
+# Memory beside the weights for: decoding whole, decoding in tiles, one model part at a time.
 FULL_HEADROOM = int(3.5 * GIB)
 TILED_HEADROOM = 2 * GIB
 OFFLOAD_HEADROOM = int(1.2 * GIB)
@@ -24,22 +24,22 @@ OFFLOADING = ("model_offload", "sequential_offload")
 # Those in which the autoencoder works in tiles.
 TILING = ("vae_tiling", "model_offload")
 
-# What a job usually is, and the smallest picture.
+# The size of a usual job, and of the smallest picture.
 USUAL_PIXELS = 512 * 512
 SMALL_PIXELS = 128 * 128
 
-# How many usual pictures go through the autoencoder at once. On a device with room it makes four in
-# 1.4 to 1.6 times less time than one by one; on a CPU it gains nothing (docs/benchmarks.md).
+# How many usual pictures the autoencoder takes at once. Four together take 1.4 to 1.6 times less
+# time on a device with room; on a CPU batching gains nothing (docs/benchmarks.md).
 CODED_TOGETHER = 4
 
-# On a CPU a row of 256 px or more uses all cores: in company it would only wait for the others.
-# Smaller rows leave cores idle between layers; measured in docs/benchmarks.md.
+# On a CPU one row of 256 px or more uses all cores, so batching would only delay it. Smaller rows
+# leave cores idle between layers (measured in docs/benchmarks.md).
 CPU_ROWS = 4
 
 
 @dataclass(frozen=True)
 class EngineLimits:
-    """Bytes and rows that an engine may use at once; whether it records the UNet's kernels.
+    """Bytes and rows that an engine may use at once; `graphs` is whether it captures CUDA graphs.
 
     `pixels_per_step` bounds the pixels of all rows that share a step, 0 for any number, and
     `pixels_coded` those that are encoded or decoded together.

@@ -1,8 +1,8 @@
-"""Notices when the base's weights are no longer the ones that were loaded.
+"""Detects base weights that differ from those that were loaded.
 
-A LoRA that bleeds into the base, or a bit that flips, would spoil every later picture in silence.
-Each tensor's bits are summed as integers, once at the start and then again and again, a slice at a
-time: exact, and at the speed of memory. Belongs to the engine's thread.
+A LoRA that bleeds into the base, or a flipped bit, would spoil every later picture silently. Each
+tensor's bits are summed as integers, once at start and then repeatedly, a slice at a time: exact,
+and as fast as memory. Belongs to the engine's thread.
 """
 
 import time
@@ -14,9 +14,9 @@ import torch
 from worker.engine.lora.lora_file import PARTS
 from worker.engine.lora.merging import LayerName
 
-# What one look sums: about 20 ms on a CPU, less than a step of the smallest base's pictures.
+# The size of one slice: about 20 ms on a CPU, less than one step of the smallest base.
 SLICE_BYTES = 64 * 2**20
-# Pictures between two looks where the engine is never idle, and the least time between two rounds.
+# Pictures between two slices while the engine is busy; the shortest time between two rounds.
 PICTURES = 16
 ROUND_SECONDS = 60.0
 
@@ -26,7 +26,7 @@ Pristine = Callable[[LayerName], torch.Tensor | None]
 
 
 class WeightsGuard:
-    """Watches one pipeline. `pristine` gives a layer's own weight while LoRAs are merged in it."""
+    """Checks one pipeline. `pristine` returns a layer's own weight while LoRAs are merged."""
 
     def __init__(
         self, pipeline: Any, pristine: Pristine, clock: Callable[[], float] = time.monotonic
@@ -42,18 +42,18 @@ class WeightsGuard:
         self.rounds = 0
 
     def count_picture(self) -> None:
-        """A picture has been made with these weights."""
+        """Count a picture that was made with these weights."""
         self._pictures += 1
 
     def is_due(self, idle: bool) -> bool:
-        """Whether to look now: under load now and then, when idle until a round is complete."""
+        """Whether to check a slice now: rarely under load, else until the round is complete."""
         if not idle:
             return self._pictures >= PICTURES
         has_rested = self._clock() - self._round_ended >= ROUND_SECONDS
         return self._at > 0 or (self._pictures > 0 and has_rested)
 
     def look(self) -> str | None:
-        """Sum the next slice again; the first tensor of it that has changed."""
+        """Check the next slice; returns its first tensor that has changed."""
         names = list(self._next_slice())
         self._pictures = 0
         self._at += len(names)
@@ -91,7 +91,7 @@ def _devices(sums: list[torch.Tensor]) -> set[torch.device]:
 
 
 def _tensors_of(pipeline: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every parameter that is somewhere, as `part.layer.weight`."""
+    """Every parameter that has memory, as `part.layer.weight`."""
     for part in (*PARTS, "vae"):
         module = getattr(pipeline, part, None)
         if isinstance(module, torch.nn.Module):
@@ -101,7 +101,7 @@ def _tensors_of(pipeline: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def sum_of_bits(weight: torch.Tensor) -> torch.Tensor:
-    """The tensor's bytes, eight at a time, summed; one number on the tensor's device."""
+    """The sum of the tensor's bytes as 64-bit integers, on the tensor's device."""
     dense = weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)
     if dense and weight.nbytes % 8 == 0 and weight.data_ptr() % 8 == 0:
         return weight.as_strided((weight.numel(),), (1,)).view(torch.int64).sum()

@@ -1,5 +1,6 @@
-"""Parts of a base compiled ahead of time for one device (`retouch build-engine`), and their use.
+"""TensorRT engines: parts of a base compiled ahead of time for one device (`retouch build-engine`).
 
-A built part has its weights and shapes inside. So it serves batches without a LoRA whose shapes it
-was built for; whatever else comes goes the usual way.
+An engine contains its weights and shapes, so it serves batches without a LoRA of the shapes that it
+was built for; all other batches run eagerly. Read in this order: `parts`, `key`, `engine_cache`,
+`use`, `words`, `compiler`, `command`.
 """

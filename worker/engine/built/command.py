@@ -1,6 +1,6 @@
-"""`retouch build-engine`: builds a base's parts for the sizes that are asked for, once.
+"""`retouch build-engine`: builds engines of a base's parts for the requested sizes.
 
-Owns the options and what is built of a base. A part that is there already is kept.
+Owns the options and the list of what is built. An engine that exists is kept.
 """
 
 import argparse
@@ -53,13 +53,13 @@ def build(
     sizes: Sequence[Size],
     batches: Sequence[int],
 ) -> None:
-    """Build every part for these sizes, and the UNet for so many evaluations at a time."""
+    """Build every part for these sizes, and the UNet for these batch sizes."""
     engine_cache = EngineCache(folder, loaded, compiler)
     with torch.inference_mode():
         plan = list(planned(loaded, sizes, batches))
     for part, module, inputs in plan:
         started = time.perf_counter()
-        # Exported outside of inference mode, in which no program can be traced.
+        # Exported outside of inference mode, in which torch cannot trace a program.
         with torch.no_grad():
             is_new = engine_cache.build(part, module, [x.clone() for x in inputs])
         shapes = " ".join("x".join(map(str, x.shape)) for x in inputs)
@@ -68,7 +68,7 @@ def build(
 
 
 def planned(loaded: LoadedBase, sizes: Sequence[Size], batches: Sequence[int]) -> Iterator[Planned]:
-    """Each part with inputs as the engine hands them over."""
+    """Each part with inputs of the kind that the engine passes to it."""
     pipeline, device, dtype = loaded.pipeline, loaded.device, loaded.dtype
     encoder, decoder = parts.Encoder(pipeline.vae), parts.Decoder(pipeline.vae)
     prompts = PromptEncoder(pipeline, device, Parts())

@@ -1,6 +1,6 @@
-"""How a part becomes an engine: torch.export, then TensorRT by torch-tensorrt.
+"""Compiles a part: torch.export, then TensorRT by torch-tensorrt.
 
-Owns the one function that tests put another in place of. Loading is torch's own in any case.
+Tests replace the `build` function; loading is torch's own.
 Source: docs.pytorch.org/TensorRT, "Compiling Exported Programs" and "Saving models".
 """
 
@@ -22,7 +22,7 @@ class CannotBuild(Exception):
 
 @dataclass(frozen=True)
 class Compiler:
-    """`name` and `versions` are part of what a built engine is known by.
+    """Builds engines. `name` and `versions` are part of an engine's key.
 
     `build` compiles a module for inputs of these shapes and writes the file.
     """
@@ -32,7 +32,7 @@ class Compiler:
     build: Callable[[torch.nn.Module, Sequence[torch.Tensor], Path], None]
 
     def load(self, path: Path) -> Run:
-        """The built module, on the device that it was built for."""
+        """The built module on the device that it was built for."""
         module: Run = torch.export.load(path).module()
         return module
 

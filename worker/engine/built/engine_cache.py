@@ -1,9 +1,9 @@
-"""Built parts on disk, and their use at run time.
+"""TensorRT engines on disk, and their use at run time.
 
-A part lies in a folder of its own, named by its key, with the key beside it. It is written under
-another name and renamed, so that what is found is whole. One that is not for these weights, this
-device or these versions has another name and is never looked at; one that fails is given up for
-this process, with a line in the log, and the usual way is taken. Belongs to the engine's thread.
+Each engine has a folder named by its key, with the key in a file beside it. It is written under
+another name and renamed, so that an engine that is found is complete. Engines for other weights,
+devices or versions have other names and are never read. One that fails is disabled for this process
+with a line in the log, and the part runs eagerly. Belongs to the engine's thread.
 """
 
 import shutil
@@ -20,18 +20,18 @@ from worker.engine.built.compiler import Compiler, Run
 from worker.engine.built.key import BuildKey, Shape, device_name, fingerprint, shapes_of
 from worker.engine.built.parts import DECODER, ENCODER, TEXTS, UNET
 
-# Under the data folder; the service itself never clears it.
+# Below the data folder; the service never clears it.
 ENGINES = "engines"
 ENGINE, KEY = "engine.pt2", "key.json"
 
-# What is no fault of the built part: out of memory has its own ladder, a lost device its own end.
+# Errors that are not the engine's fault: the memory ladder and the loss of a device handle them.
 NOT_ITS_FAULT = (torch.OutOfMemoryError, torch.AcceleratorError)
 
 logger = structlog.get_logger(__name__)
 
 
 class EngineCache:
-    """The built parts of one loaded base. `name` says what computes where one of them is used."""
+    """The engines of one loaded base. `name` is what `ran_by` reports where one of them ran."""
 
     def __init__(self, folder: Path, loaded: LoadedBase, compiler: Compiler) -> None:
         self.name = compiler.name
@@ -39,12 +39,12 @@ class EngineCache:
         self._compiler = compiler
         self._base = loaded.base.id
         self._device = device_name(loaded.device)
-        # Now, while the weights are the base's own: later a LoRA may be merged into them.
+        # Computed now, while the weights are the base's own: later a LoRA may be merged into them.
         self._weights = {part: fingerprint(module) for part, module in _modules(loaded).items()}
         self._runs: dict[tuple[str, tuple[Shape, ...]], Run | None] = {}
 
     def build(self, part: str, module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> bool:
-        """Build a part for inputs of these shapes, unless it is there; whether it was built now."""
+        """Build a part for inputs of these shapes unless it exists; True when it was built now."""
         key = self._key(part, shapes_of(inputs))
         target = self._folder / key.digest
         if self._is_whole(target, key):
@@ -62,9 +62,9 @@ class EngineCache:
         return True
 
     def run(self, part: str, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...] | None:
-        """What the part makes of the inputs, each [N, ...]; None where no built one can.
+        """The part's outputs for the inputs, each [N, ...]; None where no engine fits.
 
-        A part that was built for a larger N is filled up with the last one's inputs.
+        For an engine with a larger batch size the last row is repeated.
         """
         count = inputs[0].shape[0]
         for size in _sizes(count):
@@ -75,7 +75,7 @@ class EngineCache:
         return None
 
     def forget(self) -> int:
-        """Drop what is loaded and its memory, until it is asked for again; how many parts."""
+        """Unload all engines until they are needed again; returns how many there were."""
         loaded = [held for held, run in self._runs.items() if run is not None]
         for held in loaded:
             del self._runs[held]

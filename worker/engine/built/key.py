@@ -1,4 +1,4 @@
-"""What a built part depends on: all of it must be equal for the part to be used."""
+"""The key of an engine: everything that must be equal for it to be used."""
 
 import json
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ class BuildKey:
 
     @property
     def text(self) -> str:
-        """All of it, as one line of JSON."""
+        """The key as one line of JSON."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @property
     def digest(self) -> str:
-        """A name for it that a folder can have."""
+        """The key's folder name."""
         return sha256(self.text.encode()).hexdigest()[:24]
 
 
@@ -40,7 +40,7 @@ def shapes_of(inputs: Sequence[torch.Tensor]) -> tuple[Shape, ...]:
 
 
 def fingerprint(module: torch.nn.Module) -> str:
-    """A name for a module's weights: every tensor's name, shape, type and sum of bits."""
+    """A digest of a module's weights: every tensor's name, shape, type and sum of bits."""
     weights = dict(module.named_parameters())
     with torch.inference_mode():
         sums = torch.stack([sum_of_bits(weight) for weight in weights.values()]).tolist()
@@ -51,7 +51,7 @@ def fingerprint(module: torch.nn.Module) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """The device's model: a part built for one GPU is not for another."""
+    """The device's model: an engine built for one GPU does not run on another."""
     if device.type != "cuda":
         return device.type
     major, minor = torch.cuda.get_device_capability(device)

@@ -1,7 +1,7 @@
-"""The parts of a pipeline that can be built, each as a module from tensors to tensors.
+"""The parts of a pipeline that can be compiled, each as a module from tensors to tensors.
 
-Owns what goes in and comes out, in which order. A part's inputs are what engine and prompt encoder
-hand to it at run time, so that building sees the very shapes and types that come later.
+Owns the order of inputs and outputs. Inputs are those that engine and prompt encoder pass at run
+time, so that an engine is built for the shapes and types that it will see.
 """
 
 from collections.abc import Sequence
@@ -70,7 +70,7 @@ class Decoder(torch.nn.Module):
 class Text(torch.nn.Module):
     """Token ids [1, tokens] to the encoder's first output and the hidden states before its last.
 
-    These two are all that diffusers' `encode_prompt` takes of it, for SD 1.x, 2.x and SDXL.
+    diffusers' `encode_prompt` uses only these two for SD 1.x, SD 2.x and SDXL.
     """
 
     def __init__(self, encoder: Any) -> None:

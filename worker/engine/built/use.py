@@ -1,4 +1,4 @@
-"""Whether a part is computed by a built engine or the usual way, and who is told which.
+"""Runs a part by its engine where there is one, and reports to listeners which way it ran.
 
 Belongs to the engine's thread.
 """
@@ -17,7 +17,7 @@ Told = dict[str, set[str]]
 
 
 class Parts:
-    """Asks the engine cache, where there is one."""
+    """Looks parts up in the engine cache, where there is one."""
 
     def __init__(self, engine_cache: EngineCache | None = None) -> None:
         self._engine_cache = engine_cache
@@ -26,7 +26,7 @@ class Parts:
     def built(
         self, part: str, inputs: Sequence[torch.Tensor], allowed: bool = True
     ) -> tuple[torch.Tensor, ...] | None:
-        """The outputs of a built part; None where it is to be computed the usual way."""
+        """The outputs of a part's engine; None where the part has to run eagerly."""
         output = None
         if self._engine_cache is not None and allowed:
             output = self._engine_cache.run(part, inputs)
@@ -40,12 +40,12 @@ class Parts:
         return output
 
     def forget(self) -> int:
-        """Drop the loaded parts and their memory; how many there were."""
+        """Unload all engines; returns how many there were."""
         return self._engine_cache.forget() if self._engine_cache is not None else 0
 
     @contextmanager
     def telling(self, listeners: Sequence[Told]) -> Iterator[None]:
-        """What the block computes is told to these; blocks may interrupt each other."""
+        """Report to these listeners what the block computes; blocks may be nested."""
         self._listeners.append(listeners)
         try:
             yield

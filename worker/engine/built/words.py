@@ -1,7 +1,7 @@
-"""Text encoders' built engines inside diffusers' own `encode_prompt`.
+"""Engines of text encoders inside diffusers' own `encode_prompt`.
 
-The pipeline calls its encoders by itself, so for the length of a block their `forward` asks for a
-built engine first.
+The pipeline calls its encoders by itself. Within a block their `forward` therefore tries an engine
+first.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from worker.engine.built.use import Parts
 
 
 class _Words:
-    """What `encode_prompt` takes of an encoder's output: see parts.Text."""
+    """What `encode_prompt` uses of an encoder's output: see parts.Text."""
 
     def __init__(self, first: torch.Tensor, before_last: torch.Tensor) -> None:
         self._first = first
@@ -27,8 +27,8 @@ class _Words:
 
 @contextmanager
 def built_words(pipeline: Any, parts: Parts, allowed: bool) -> Iterator[None]:
-    """In the block the pipeline's encoders are built ones, where there are; `allowed` is False
-    where a LoRA is in their weights.
+    """Within the block the pipeline's encoders run by engines where there are any. `allowed` is
+    False while a LoRA is merged into their weights.
     """
     with ExitStack() as stack:
         for name in TEXTS:
