@@ -9,7 +9,7 @@ RUN python3 -m venv /opt/venv \
  && useradd --uid 10001 --no-create-home --home-dir /tmp retouch \
  && mkdir /data && chown retouch:retouch /data
 WORKDIR /app
-COPY pyproject.toml constraints.txt README.md ./
+COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 
 # Super-resolution for the page. Where npm or its registry cannot be had, the page goes without.
 FROM common AS extras

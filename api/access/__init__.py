@@ -1,0 +1,8 @@
+"""Who may do what, how often, and how much at a time.
+
+Owns keys, scopes, rates, shares and short-lived tickets. Knows nothing of forms or pictures.
+
+Read in this order: `keys.py` (who a caller is), `guard.py` (the dependency before every route),
+`rate.py` (requests over time), `places.py` (how many at a time), `shares.py` (what one key may have
+in hand), `tickets.py` (permits for EventSource and WebSocket).
+"""

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from retouch.console import out, print_json, say
+from retouch.server_packages import server_packages
 
 app = typer.Typer(no_args_is_help=True, help="Base checkpoints: list them, or fetch one.")
 
@@ -18,7 +19,8 @@ def list_models(
     as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
 ) -> None:
     """Show every checkpoint in the models folder and in the hub's cache."""
-    from shared.checkpoints.inventory import inventory
+    with server_packages("`retouch models`"):
+        from shared.checkpoints.inventory import inventory
 
     held = inventory(models)
     if as_json:
@@ -40,9 +42,10 @@ def pull_model(
     precision: Annotated[str, typer.Option(help="fp16 or fp32.")] = "fp16",
 ) -> None:
     """Fetch a checkpoint; goes on where an earlier call was interrupted."""
-    from shared.checkpoints.facts import BadCheckpoint
-    from shared.checkpoints.judgement import complaint_about, read_facts
-    from shared.checkpoints.pulling import pull
+    with server_packages("`retouch models`"):
+        from shared.checkpoints.facts import BadCheckpoint
+        from shared.checkpoints.judgement import complaint_about, read_facts
+        from shared.checkpoints.pulling import pull
 
     try:
         place = pull(hub_id, precision)

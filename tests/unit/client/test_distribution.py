@@ -69,7 +69,8 @@ def test_both_distributions_take_their_version_from_one_place() -> None:
 
 def test_without_the_server_its_commands_say_what_to_install() -> None:
     commands = ("up", "doctor", "worker", "api", "train", "train-base", "build-engine",
-                "loras check a.safetensors", "enhance a.png --before-after")  # fmt: skip
+                "loras check a.safetensors", "models list", "models pull a/b",
+                "enhance a.png --before-after")  # fmt: skip
     said = without_server("--version", "enhance --help", *commands)
     assert said.pop("--version") == f"retouch {__version__}\nexit 0\n"
     assert "--strength" in said.pop("enhance --help")
