@@ -32,6 +32,8 @@ def _split(value: object) -> object:
 
 def _factor(value: object) -> object:
     """A form carries a number as text; `2.0` is 2."""
+    if isinstance(value, bool):
+        return None
     try:
         number = float(value) if isinstance(value, (str, float)) else value
     except ValueError:

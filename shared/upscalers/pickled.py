@@ -113,10 +113,11 @@ class _Stream:
     def operations(self) -> Iterator[tuple[str, Any]]:
         rest = self._data[self.position :]
         for name, argument, place in _walk(rest):
-            yield name, argument
             if name == "STOP":
                 self.position += place + 1
+                yield name, argument
                 return
+            yield name, argument
 
 
 def _operations(program: bytes) -> Iterator[tuple[str, Any]]:

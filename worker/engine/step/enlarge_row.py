@@ -29,6 +29,11 @@ class EnlargeRow(Row):
         self.network.result()
 
     @property
+    def steps_next(self) -> bool:
+        """A tile is like a step: rows that must be encoded or decoded for others go first."""
+        return True
+
+    @property
     def holds_network(self) -> bool:
         return self.network.done() and self.network.exception() is None
 

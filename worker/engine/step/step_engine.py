@@ -334,6 +334,8 @@ class StepEngine:
         unit = rows[0].unit
         if isinstance(rows[0], EnlargeRow):
             self._units.enlarge(rows[0])
+            # One tile in turn with whatever else has come: it may be one of thousands.
+            rows[0].arrived = self._clock
             self._tell_progress(rows[0], rows[0].tell_tile)
         elif unit is Unit.ENCODE:
             for row in rows:

@@ -48,7 +48,14 @@ class Enlarging:
     @property
     def result(self) -> Pixels | None:
         """The finished picture."""
-        return None if self._waiting else self._canvas
+        if self._waiting:
+            return None
+        height, width = self._target
+        if self._canvas.shape[:2] == self._target:
+            return self._canvas
+        # Twice two is not three.
+        larger = Image.fromarray(self._canvas)
+        return np.asarray(larger.resize((width, height), Image.Resampling.LANCZOS))
 
     def step(self) -> None:
         """Do one tile. Raises UpscalerCorrupt, torch.OutOfMemoryError with nothing changed."""
@@ -74,15 +81,15 @@ class Enlarging:
         """The next pass. What is made too large in the last one shrinks as it is made."""
         height, width = source.shape[:2]
         self._made_factor = self._passes.pop(0)
-        is_last = not self._passes
-        self._scale = self._target[0] // height if is_last else self._made_factor
+        shrinks_evenly = not self._passes and self._target[0] % height == 0
+        self._scale = self._target[0] // height if shrinks_evenly else self._made_factor
         self._source, self._shape = source, (height, width)
         self._canvas = np.empty((height * self._scale, width * self._scale, 3), np.uint8)
         self._waiting = tiles(height, width, self._side, MARGIN)
 
     def _drawn(self, seen: Pixels) -> Pixels:
         loaded = self._loaded
-        tensor = torch.from_numpy(np.ascontiguousarray(seen)).permute(2, 0, 1)[None]
+        tensor = torch.from_numpy(np.array(seen)).permute(2, 0, 1)[None]
         pictures = tensor.to(loaded.device, loaded.dtype) / 255
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         drawn = loaded.network(pictures, self._made_factor)[0].float()
