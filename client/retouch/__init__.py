@@ -26,7 +26,7 @@ from retouch.problems import (
     Unreachable,
     WaitTimeout,
 )
-from retouch.records import Event, Job, Lora, Progress, Worker
+from retouch.records import Event, Job, Lora, Progress, Upscaler, Worker
 from retouch.version import __version__
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "UnexpectedAnswer",
     "Unprocessable",
     "Unreachable",
+    "Upscaler",
     "WaitTimeout",
     "Worker",
     "__version__",

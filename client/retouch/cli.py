@@ -1,4 +1,4 @@
-"""The `retouch` command: `up`, `enhance`, `loras`, `models`, `train`, `worker`, `api`, `doctor`.
+"""The `retouch` command: `up`, `enhance`, `loras`, `upscalers`, `models`, `train` and the others.
 
 Owns the names of the subcommands and the exit codes: 0 all done, 1 something failed, 2 wrong
 usage, 130 interrupted.
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from retouch.commands import doctor, enhance, loras, models, processes, up
+from retouch.commands import doctor, enhance, loras, models, processes, up, upscalers
 from retouch.console import complain, out, say
 from retouch.files import BadOutput
 from retouch.problems import RetouchProblem
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command("up")(up.up)
 app.command("enhance")(enhance.enhance)
 app.add_typer(loras.app, name="loras")
+app.add_typer(upscalers.app, name="upscalers")
 app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.doctor)
 for name, command in processes.COMMANDS.items():

@@ -17,7 +17,7 @@ from retouch.connection import Connection
 from retouch.core import Core, OnProgress
 from retouch.job_fields import JobFields, Photo
 from retouch.problems import RetouchProblem
-from retouch.records import Event, Job, Lora, Worker
+from retouch.records import Event, Job, Lora, Upscaler, Worker
 from retouch.transport import BlockingTransport, checked_url, headers_for
 
 DEFAULT_PATIENCE_SECONDS = 60.0
@@ -123,6 +123,10 @@ class Client:
     def loras(self) -> list[Lora]:
         """Every LoRA that the service knows, the unusable ones with the reason."""
         return _done(self._core.loras())
+
+    def upscalers(self) -> list[Upscaler]:
+        """Every enlarger that the service knows, the unusable ones with the reason."""
+        return _done(self._core.upscalers())
 
     def workers(self) -> list[Worker]:
         """Every worker that is alive."""

@@ -18,7 +18,7 @@ from retouch.files import write_whole
 from retouch.job_fields import JobFields, Photo, form_fields, named_bytes
 from retouch.patience import Deadline
 from retouch.problems import JobCanceled, RetouchProblem, WaitTimeout
-from retouch.records import Event, Job, Lora, Progress, Worker
+from retouch.records import Event, Job, Lora, Progress, Upscaler, Worker
 
 PROBE_SECONDS = 3.0
 OnProgress = Callable[[Progress], None]
@@ -93,6 +93,10 @@ class Core:
     async def loras(self) -> list[Lora]:
         """Every LoRA that the service knows, the unusable ones with the reason."""
         return read_items(await self._connection.request("GET", "/v1/loras"), Lora)
+
+    async def upscalers(self) -> list[Upscaler]:
+        """Every enlarger that the service knows, the unusable ones with the reason."""
+        return read_items(await self._connection.request("GET", "/v1/upscalers"), Upscaler)
 
     async def workers(self) -> list[Worker]:
         """Every worker that is alive."""

@@ -51,6 +51,8 @@ class Params(_Record):
     steps: int | None = None
     seed: int | None = None
     format: str = "png"
+    upscale: int | str = 1
+    upscale_reason: str | None = None
 
 
 class Result(_Record):
@@ -61,6 +63,8 @@ class Result(_Record):
     format: str
     size_bytes: int
     sha256: str
+    upscale: int = 1
+    upscaler: str | None = None
 
 
 class Notice(_Record):
@@ -132,6 +136,20 @@ class Lora(_Record):
     rank: int | None = None
     size_bytes: int = 0
     sha256: str = ""
+
+
+class Upscaler(_Record):
+    """One enlarger that the service has, and whether it may be used."""
+
+    name: str
+    title: str | None = None
+    kind: str = "unknown"
+    factors: list[int] = []
+    state: str
+    reason: str | None = None
+    size_bytes: int = 0
+    sha256: str = ""
+    licence: str | None = None
 
 
 class Worker(_Record):

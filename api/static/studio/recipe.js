@@ -31,7 +31,7 @@ export function formFields(recipe) {
 /** What a finished job ran with, so that it can be had again. @param {any} params @returns {Recipe} */
 export function ofJob(params) {
   const recipe = of(params);
-  for (const name of ["max_side", "upscale", "format"]) recipe.fields[name] = String(params[name]);
+  for (const name of ["max_side", "upscale", "format"]) recipe.fields[name] = String(params[name] ?? "");
   recipe.fields.embed_metadata = Boolean(params.embed_metadata);
   return recipe;
 }

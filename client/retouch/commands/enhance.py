@@ -109,6 +109,9 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
         "job": job.id if job else None,
         "seed": job.params.seed if job else None,
         "loras": [lora.model_dump() for lora in job.params.loras] if job else [],
+        "upscale": job.result.upscale if job and job.result else None,
+        "upscaler": job.result.upscaler if job and job.result else None,
+        "upscale_reason": job.params.upscale_reason if job else None,
         "seconds": round(outcome.seconds, 3),
         "error": problem
         and {

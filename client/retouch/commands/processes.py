@@ -49,6 +49,12 @@ def train_base(context: typer.Context) -> None:
     _become("worker.training.base", context.args)
 
 
+def train_upscaler(context: typer.Context) -> None:
+    """Train the embedded enlarger; `retouch train-upscaler --help` lists its options."""
+    _require_torch("train-upscaler")
+    _become("worker.training.upscaler", context.args)
+
+
 def build_engine(context: typer.Context) -> None:
     """Build TensorRT engines of the base; `retouch build-engine --help` lists its options."""
     require_packages("`retouch build-engine`", *OF_WORKER)
@@ -60,5 +66,6 @@ COMMANDS: dict[str, Callable[[typer.Context], None]] = {
     "api": api,
     "train": train,
     "train-base": train_base,
+    "train-upscaler": train_upscaler,
     "build-engine": build_engine,
 }
