@@ -51,7 +51,7 @@ def train_base(context: typer.Context) -> None:
 
 def train_upscaler(context: typer.Context) -> None:
     """Train the embedded enlarger; `retouch train-upscaler --help` lists its options."""
-    _require_torch("train-upscaler")
+    require_packages("`retouch train-upscaler`", *OF_WORKER)
     _become("worker.training.upscaler", context.args)
 
 

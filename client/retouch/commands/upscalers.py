@@ -9,7 +9,6 @@ from retouch.console import out, print_json
 from retouch.interrupts import Interrupts
 from retouch.records import Upscaler
 from retouch.service import service
-from shared.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="List enlargers.")
 
@@ -26,7 +25,7 @@ def list_upscalers(
     as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
 ) -> None:
     """The enlargers of the server at RETOUCH_URL, or of the folder RETOUCH_UPSCALERS_DIR."""
-    with Interrupts() as interrupts, service(load_settings(), interrupts, workers=0) as client:
+    with Interrupts() as interrupts, service(interrupts, workers=0) as client:
         items = client.upscalers()
     if as_json:
         print_json([item.model_dump() for item in items])
