@@ -12,30 +12,29 @@ from PIL import Image
 from benchmarks.held_out import held_out_photos
 from benchmarks.pages import ROOT
 from benchmarks.quality import KEPT
-from benchmarks.quality_methods import LORA_OF
 from benchmarks.restorer import Restorer
-from worker.training.damage import KINDS, RANGES, Pixels, degrade
+from worker.training.damage import SORTS, Pixels
 
 SIDE, GAP = 224, 4
-# A photo, and where its piece begins (top, left).
+# The damage of a LoRA's sample, its photo, and where its piece begins (top, left).
 PIECES = {
-    "noise": ("chelsea", 40, 120),
-    "blur": ("coffee", 120, 150),
-    "jpeg": ("astronaut", 0, 64),
-    "lowres": ("motorcycle", 150, 150),
-    "phone": ("astronaut", 0, 64),
+    "denoise": ("white", "chelsea", 40, 120),
+    "deblur": ("gaussian", "coffee", 120, 150),
+    "dejpeg": ("jpeg", "astronaut", 0, 64),
+    "lowres": ("small", "motorcycle", 150, 150),
+    "face_restore": ("phone", "astronaut", 0, 64),
+    "restore": ("chat", "astronaut", 0, 64),
 }
 
 
 def main() -> None:
     photos = held_out_photos()
     restorer = Restorer(ROOT / "models" / "tiny", ROOT / "loras", KEPT / "pictures")
-    for kind in KINDS:
-        name, top, left = PIECES[kind]
+    for lora, (sort, name, top, left) in PIECES.items():
         clean = np.ascontiguousarray(photos[name][top : top + SIDE, left : left + SIDE])
-        damaged = degrade(clean, kind, RANGES[kind].middle, np.random.default_rng(0))
-        after = restorer.enhance(damaged, LORA_OF[kind])
-        path = ROOT / "loras" / f"{LORA_OF[kind]}_tiny.jpg"
+        damaged = SORTS[sort].make(clean, SORTS[sort].range.middle, np.random.default_rng(0))
+        after = restorer.enhance(damaged, lora)
+        path = ROOT / "loras" / f"{lora}_tiny.jpg"
         Image.fromarray(beside(damaged, after)).save(path, quality=90)
         print(path)
     restorer.close()

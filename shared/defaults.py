@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from shared.bases import Base
 from shared.loras.entry import LoraEntry
-from shared.params import DEFAULT_PROMPT, DEFAULT_STRENGTH, Fidelity, JobParams
+from shared.params import DEFAULT_PROMPT, DEFAULT_STEPS, DEFAULT_STRENGTH, Fidelity, JobParams
 
 Value = TypeVar("Value")
 
@@ -17,6 +17,7 @@ def with_defaults(params: JobParams, entries: Sequence[LoraEntry], base: Base) -
     """The same parameters with every gap filled but the seed's."""
     suggested = {
         "strength": _first(entry.strength for entry in entries) or DEFAULT_STRENGTH,
+        "steps": _first(entry.steps for entry in entries) or DEFAULT_STEPS,
         "guidance_scale": base.guidance_scale,
         "prompt": _first(entry.prompt for entry in entries) or DEFAULT_PROMPT,
         "negative_prompt": _first(entry.negative_prompt for entry in entries) or "",

@@ -74,7 +74,7 @@ class JobParams(BaseModel):
     lora_reason: str | None = None
     lora_reason_zh: str | None = None
     strength: Annotated[float, Field(ge=0.05, le=1, allow_inf_nan=False)] | None = None
-    steps: Annotated[int, Field(ge=1, le=50)] = DEFAULT_STEPS
+    steps: Annotated[int, Field(ge=1, le=50)] | None = None
     guidance_scale: Annotated[float, Field(ge=0, le=20, allow_inf_nan=False)] | None = None
     prompt: Annotated[str, Field(max_length=1000)] | None = None
     negative_prompt: Annotated[str, Field(max_length=1000)] | None = None
@@ -107,7 +107,8 @@ class JobParams(BaseModel):
     def executed_steps(self) -> int:
         """Denoising steps that really run, as diffusers' `get_timesteps` counts them."""
         return executed_steps(
-            self.steps, DEFAULT_STRENGTH if self.strength is None else self.strength
+            DEFAULT_STEPS if self.steps is None else self.steps,
+            DEFAULT_STRENGTH if self.strength is None else self.strength,
         )
 
     @property

@@ -33,7 +33,7 @@ from shared.messages import (
     warning_message,
     webhook_message,
 )
-from shared.params import JobParams
+from shared.params import DEFAULT_STEPS, JobParams
 from shared.upscalers.entry import UpscalerEntry
 
 
@@ -101,6 +101,7 @@ def params_view(params: JobParams, language: Language) -> ParamsView:
     if language == "zh":
         fields["lora_reason"] = params.lora_reason_zh or params.lora_reason
         fields["upscale_reason"] = params.upscale_reason_zh or params.upscale_reason
+    fields["steps"] = params.steps or DEFAULT_STEPS
     return ParamsView(**fields, executed_steps=params.executed_steps)
 
 

@@ -210,6 +210,7 @@ class LoraView(_View):
     reason: str | None
     default_scale: float
     strength: float | None
+    steps: int | None
     treats: list[str]
     trigger_words: list[str]
     rank: int | None

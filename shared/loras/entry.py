@@ -66,6 +66,7 @@ class LoraEntry(BaseModel):
     evidence: list[str]
     default_scale: float
     strength: float | None
+    steps: int | None = None
     fidelity: Fidelity | None
     work_at: WorkAt | None = None
     treats: list[Damage]

@@ -30,6 +30,7 @@ class Sidecar(BaseModel):
     title: dict[_Word, _Line] = {}
     default_scale: Annotated[float, Field(ge=-2, le=2)] = 1.0
     strength: Annotated[float, Field(ge=0.05, le=1)] | None = None
+    steps: Annotated[int, Field(ge=1, le=50)] | None = None
     fidelity: Fidelity | None = None
     work_at: WorkAt | None = None
     treats: Annotated[list[Damage], Field(max_length=8)] = []

@@ -34,6 +34,7 @@ from worker.engine.lora.peft_adapters import AdapterPool
 from worker.engine.pixels import (
     PREVIEW_SIDE,
     SIDE_MULTIPLE,
+    in_colours_of,
     scaled_to_side,
     to_pixels,
     to_tensor,
@@ -144,7 +145,8 @@ class _Run:
             output = self._denoise(job, padded, on_step)
         enter(Stage.DECODING)
         decoded = self._decode(output) if self._has_latents else output * 2 - 1
-        return to_pixels(crop_to(self._faithful(padded, decoded), source))
+        made = to_pixels(crop_to(self._faithful(padded, decoded), source))
+        return in_colours_of(job.pixels, made)
 
     def _denoise(self, job: EngineJob, padded: torch.Tensor, on_step: OnStep) -> torch.Tensor:
         def after_step(_pipe: Any, index: int, _t: Any, state: dict[str, Any]) -> dict[str, Any]:

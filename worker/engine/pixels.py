@@ -25,6 +25,19 @@ def to_pixels(tensor: torch.Tensor) -> Pixels:
     return np.asarray(scaled.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy())
 
 
+def in_colours_of(source: Pixels, made: Pixels) -> Pixels:
+    """A picture made of a grey one is grey: all three colours are the luma, to the bit."""
+    if not is_grey(source):
+        return made
+    luma = np.asarray(Image.fromarray(made).convert("L"))
+    return np.repeat(luma[..., None], 3, axis=2)
+
+
+def is_grey(pixels: Pixels) -> bool:
+    """Whether all three colours are equal in every pixel."""
+    return bool((pixels == pixels[..., :1]).all())
+
+
 def scaled_to_side(pixels: Pixels, side: int) -> Pixels:
     """The picture with its longer side at most `side`, aspect kept."""
     height, width = pixels.shape[:2]

@@ -334,6 +334,7 @@ def own_seconds(parts: Mapping[str, float]) -> dict[Stage, float]:
 def engine_job(pixels: Pixels, params: JobParams, chosen: Chosen, stop: StopFlag) -> EngineJob:
     """What the engine needs of settled parameters."""
     assert params.strength is not None
+    assert params.steps is not None
     assert params.guidance_scale is not None
     assert params.seed is not None
     return EngineJob(

@@ -42,6 +42,13 @@ _LARGE: dict[str, Any] = {
     "learning_rate": 1e-4,
     "gradient_checkpointing": True,
 }
+# Any strength in one step, from the base's first state to its last.
+_GRADED: dict[str, Any] = {
+    "sampler_steps": 1,
+    "strength": 0.05,
+    "judged_strengths": (0.4, 1.0),
+    "edges": 1.0,
+}
 _HUB_NAMES = {"sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
 
 
@@ -78,6 +85,7 @@ def read_options(options: argparse.Namespace) -> tuple[Recipe, Places]:
         recipe = replace(recipe, base=str(options.models / "tiny"))
     # A folder of the embedded base's kind has its settings, too.
     suited = _EMBEDDED if identify_base(recipe.base) is TINY else _LARGE
+    suited = suited | (_GRADED if recipe.graded else {})
     recipe = replace(recipe, **{key: value for key, value in suited.items() if key not in given})
     recipe = replace(recipe, base=_HUB_NAMES.get(recipe.base, recipe.base))
     run = options.run or Path("var") / "training" / recipe.name
@@ -143,6 +151,8 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{name}", type=float)
     parser.add_argument("--other-settings-share", type=float)
     parser.add_argument("--judged-strengths", type=float, nargs="+", help="judged besides its own")
+    parser.add_argument("--graded", action="store_true", default=None, help="strength is a degree")
+    parser.add_argument("--adversarial", type=float, help="how much an adversary counts")
     parser.add_argument("--compare-pixels", action="store_true", default=None)
     parser.add_argument("--start", type=Path, help="a LoRA of the same base and rank to begin from")
     parser.add_argument("--loras", type=Path, default=Path("loras"))

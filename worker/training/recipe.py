@@ -31,7 +31,9 @@ class Recipe:
     `other_settings_share` of the batches run at a strength and a number of steps that a person may
     choose instead. `structure` and `edges` are how much 1 - SSIM and GMSD weigh beside the squared
     error, where latents can be unfolded or pictures are decoded. `compare_pixels` measures the loss
-    on decoded pictures instead of on latents. The weights that are kept are the best at `strength`
+    on decoded pictures instead of on latents. A `graded` LoRA takes one step at any strength: it is
+    faithful at the lowest and vivid at the highest, where an adversary counts `adversarial` and the
+    newest weights are kept; of any other, the weights that are kept are the best at `strength`
     and at `judged_strengths`, in the mean.
     """
 
@@ -50,6 +52,8 @@ class Recipe:
     warmup: int = 50
     constant_share: float = 0.5
     horizon: int = 1
+    graded: bool = False
+    adversarial: float = 0.0
     whole_share: float = 0.3
     structure: float = 0.0
     edges: float = 0.0
@@ -68,6 +72,11 @@ class Recipe:
     @property
     def schedule(self) -> Schedule:
         return Schedule(self.steps, self.learning_rate, self.warmup, self.constant_share, self.seed)
+
+    @property
+    def judged(self) -> tuple[float, ...]:
+        """Every strength that a run is judged at, its own first."""
+        return tuple(dict.fromkeys((self.strength, *self.judged_strengths)))
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -93,6 +102,7 @@ class Recipe:
         strengths = (self.strength, *self.judged_strengths)
         yield all(0 < value <= 1 for value in strengths), "strength must be above 0 and at most 1"
         yield self.held_out >= 0, "held out must be 0 or more"
+        yield self.adversarial == 0 or self.graded, "adversarial is for graded LoRAs"
 
 
 _POSITIVE = ("rank", "steps", "batch", "crop", "horizon", "sampler_steps", "report_every")

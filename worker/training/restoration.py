@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from worker.training.damage import Pixels, degrade, draw_level
+from worker.training.damage import Pixels, draw_damage
 from worker.training.frozen_base import FrozenBase
 from worker.training.objective import (
     Stretch,
@@ -18,11 +18,12 @@ from worker.training.objective import (
     rollout_predictions,
     structure_loss,
 )
-from worker.training.photos import Photo, random_crop
+from worker.training.photos import Photo, random_crop, without_colour
 from worker.training.recipe import Recipe
 from worker.training.sampler import Step, executed_steps
 
 LAST_WEIGHS = 4.0
+GREY_SHARE = 0.08
 
 # Steps and strengths besides the recipe's own, so that moving a slider does no harm: every strength
 # with the usual steps, more steps, few where many would cost time, and a preview's only one.
@@ -51,13 +52,14 @@ class Pairs:
 
 
 def draw_pairs(photos: list[Photo], recipe: Recipe, random: np.random.Generator) -> Pairs:
-    """One batch: crops, each damaged in one of the recipe's ways at a level of its own."""
+    """One batch: crops, each damaged in one of the recipe's ways; a few of them grey."""
     clean, damaged, prompts = [], [], []
     for _ in range(recipe.batch):
         photo = random_crop(photos, recipe.crop, random)
-        kind = recipe.treats[int(random.integers(len(recipe.treats)))]
-        clean.append(photo.pixels)
-        damaged.append(degrade(photo.pixels, kind, draw_level(kind, random), random))
+        made = draw_damage(photo.pixels, recipe.treats, random)
+        is_grey = random.random() < GREY_SHARE
+        clean.append(without_colour(photo.pixels) if is_grey else photo.pixels)
+        damaged.append(without_colour(made) if is_grey else made)
         drawn = recipe.prompts[int(random.integers(len(recipe.prompts)))]
         prompts.append(photo.caption or drawn)
     return Pairs(to_tensor(damaged), to_tensor(clean), prompts)
@@ -140,7 +142,7 @@ class RestorationLoss:
         if self._base.folds:
             return self._weighed(self._base.unfold(x0), clean)
         unit = self._base.latent_unit
-        return picture_loss(x0 / unit, target / unit)
+        return picture_loss(x0 / unit, target / unit).mean()
 
     def _weighed(self, pixels: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
         loss = picture_loss(pixels, clean)
@@ -148,4 +150,4 @@ class RestorationLoss:
             loss = loss + weight * structure_loss(pixels, clean)
         if weight := self._recipe.edges:
             loss = loss + weight * edge_loss(pixels, clean)
-        return loss
+        return loss.mean()

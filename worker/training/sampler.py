@@ -25,12 +25,24 @@ class Step:
 
 
 def executed_steps(scheduler: Any, steps: int, strength: float) -> list[Step]:
-    """The steps that image to image really runs: the last `int(steps * strength)`, at least 1."""
+    """The steps that image to image really runs: the last `int(steps * strength)`.
+
+    Where that is none, one step from the strength's own place in the schedule.
+    """
+    count = min(int(steps * strength), steps)
+    if count == 0:
+        return [single_step(scheduler, strength)]
     scheduler.set_timesteps(steps)
-    count = min(max(int(steps * strength), 1), steps)
     timesteps = [int(t) for t in scheduler.timesteps[-count:]]
     sigmas = [float(s) for s in scheduler.sigmas[-count - 1 :]]
     return [_step(timesteps[index], sigmas, index) for index in range(count)]
+
+
+def single_step(scheduler: Any, strength: float) -> Step:
+    """One step from where `strength` is in the schedule to its end."""
+    timestep = round(strength * (len(scheduler.alphas_cumprod) - 1))
+    signal = float(scheduler.alphas_cumprod[timestep])
+    return _step(timestep, [((1 - signal) / signal) ** 0.5, 0.0], 0)
 
 
 def _step(timestep: int, sigmas: list[float], index: int) -> Step:

@@ -27,6 +27,8 @@ def write_sidecar(path: Path, recipe: Recipe) -> None:
         ("default_scale", 1.0),
         ("strength", recipe.strength),
     ]
+    if recipe.graded:
+        fields.append(("steps", 1))
     if recipe.task == "restore":
         fields.append(("treats", list(recipe.treats)))
         fields.append(("fidelity", fidelity_for(recipe.treats)))

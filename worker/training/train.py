@@ -19,19 +19,22 @@ from worker.training.adapter import (
     adapter_state,
     add_adapter,
     load_adapter_state,
+    merge_while_training,
     save_adapter,
 )
+from worker.training.adversary import Adversary
 from worker.training.checkpoint import load_checkpoint, room_for, save_checkpoint
 from worker.training.errors import Diverged, NameTaken, RunChanged, TrainingError
 from worker.training.frozen_base import FrozenBase, load_frozen
-from worker.training.loop import Group, Loop, Progress
+from worker.training.graded import GradedLoss
+from worker.training.loop import Group, Loop, Loss, Progress
 from worker.training.photos import PhotoSet, load_photos
 from worker.training.recipe import Recipe
 from worker.training.report import write_report
 from worker.training.restoration import RestorationLoss
 from worker.training.sidecar import write_sidecar
 from worker.training.style import StyleLoss
-from worker.training.validation import judge, make_samples, mean_gain
+from worker.training.validation import Verdict, judge, make_samples, mean_gain
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -103,9 +106,9 @@ class _Run:
         self._skipped = photos.skipped
         self._base = load_frozen(recipe.base, device, recipe.bfloat16)
         parameters = _adapted(self._base, recipe, places)
+        self._loss = _loss(self._base, photos, recipe)
+        self.loop = Loop([Group(parameters)], self._loss, recipe.schedule)
         restoring = recipe.task == "restore"
-        loss = (RestorationLoss if restoring else StyleLoss)(self._base, photos.training, recipe)
-        self.loop = Loop([Group(parameters)], loss, recipe.schedule)
         self._samples = make_samples(photos.held_out, recipe) if restoring else []
         self._best: dict[str, Any] = {"gain": float("-inf"), "adapter": {}}
         self._resume()
@@ -121,6 +124,8 @@ class _Run:
             )
         self.loop.restore(saved["loop"])
         self._best = saved["best"]
+        if (adversary := _adversary(self._loss)) is not None:
+            adversary.restore(saved["adversary"])
 
     def go_on(self, tell: Callable[[Progress], None], stop: list[int]) -> None:
         if self.loop.step == 0 and self._places.start is not None:
@@ -145,25 +150,34 @@ class _Run:
         try:
             verdicts = judge(self._base, self._samples, self._recipe)
             gain = mean_gain(verdicts, self._recipe.structure, self._recipe.edges)
-            if gain > self._best["gain"] or not self._samples:
+            # Vividness costs decibels: a graded LoRA's later weights are better to the eye.
+            newest = self._recipe.graded or not self._samples
+            if newest or gain > self._best["gain"]:
                 state = {
                     key: value.clone() for key, value in adapter_state(self._base.unet).items()
                 }
                 self._best = {"gain": gain, "step": self.loop.step, "adapter": state}
         finally:
             self.loop.swap_average()
-        self._log(gain)
+        self._log(gain, verdicts)
         self._save()
 
-    def _log(self, gain: float) -> None:
+    def _log(self, gain: float, verdicts: list[Verdict]) -> None:
+        of_each = (
+            mean_gain([v for v in verdicts if v.strength == strength])
+            for strength in self._recipe.judged
+        )
+        numbers = ",".join(f"{number:.4f}" for number in (gain, *of_each))
         path = self._places.run / "curve.csv"
         with room_for(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8") as curve:
-                curve.write(f"{self.loop.step},{gain:.4f}\n")
+                curve.write(f"{self.loop.step},{numbers}\n")
 
     def _save(self) -> None:
         state = {"recipe": _plain(self._recipe), "loop": self.loop.state(), "best": self._best}
+        if (adversary := _adversary(self._loss)) is not None:
+            state["adversary"] = adversary.state()
         save_checkpoint(self._places.run / CHECKPOINT, state)
 
     def finish(self, target: Path) -> Outcome:
@@ -192,19 +206,39 @@ def _adapted(base: FrozenBase, recipe: Recipe, places: Places) -> list[torch.nn.
     if recipe.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
         base.unet.train()
-    parameters = add_adapter(base.unet, recipe.rank, recipe.convolutions)
+    parameters = add_adapter(base.unet, recipe.rank, recipe.convolutions, timed=recipe.graded)
     if places.start is not None:
         load_start(base.unet, places.start)
+    if recipe.convolutions:
+        merge_while_training(base.unet)
     return parameters
 
 
+def _loss(base: FrozenBase, photos: PhotoSet, recipe: Recipe) -> Loss:
+    if recipe.task == "style":
+        return StyleLoss(base, photos.training, recipe)
+    kind = GradedLoss if recipe.graded else RestorationLoss
+    return kind(base, photos.training, recipe)
+
+
+def _adversary(loss: Loss) -> Adversary | None:
+    return loss.adversary if isinstance(loss, GradedLoss) else None
+
+
 def load_start(unet: Any, start: Path) -> None:
-    """Begin from another LoRA's weights, of the same rank and layers."""
+    """Begin from another LoRA's weights, of the same layers and at most the same rank.
+
+    Columns that it lacks stay as they were drawn, and layers too, with no effect as yet.
+    """
     from safetensors.torch import load_file
 
-    state = load_file(start)
-    bare = {key.removeprefix("unet."): value.float() for key, value in state.items()}
-    load_adapter_state(unet, bare)
+    fresh = adapter_state(unet)
+    for key, value in load_file(start).items():
+        known = fresh[key.removeprefix("unet.")]
+        if any(own > there for own, there in zip(value.shape, known.shape, strict=True)):
+            raise TrainingError(f"{start} does not fit: {key} is larger than this LoRA's.")
+        known[tuple(slice(side) for side in value.shape)] = value.float()
+    load_adapter_state(unet, fresh)
 
 
 def metadata(recipe: Recipe) -> dict[str, str]:

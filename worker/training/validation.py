@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from worker.training.damage import RANGES, Kind, Pixels, degrade
+from worker.training.damage import Kind, Pixels, sorts_of
 from worker.training.frozen_base import FrozenBase
 from worker.training.metrics import gmsd, psnr, ssim
 from worker.training.objective import Stretch, rollout_predictions
@@ -23,10 +23,11 @@ MULTIPLE = 16
 
 @dataclass(frozen=True)
 class Sample:
-    """A held-out part of a photo, and the same damaged in one way at the middle level."""
+    """A held-out part of a photo, and the same damaged by one sort at its middle level."""
 
     name: str
     kind: Kind
+    sort: str
     clean: Pixels
     damaged: Pixels
 
@@ -52,14 +53,15 @@ class Verdict:
 
 
 def make_samples(photos: list[Photo], recipe: Recipe) -> list[Sample]:
-    """Every held-out photo with every kind of damage that the recipe treats."""
+    """Every held-out photo with every kind of damage that the recipe treats, its sorts in turn."""
     random = np.random.default_rng(recipe.seed + 1)
     samples = []
-    for photo in photos:
+    for number, photo in enumerate(photos):
         clean = _middle(photo.pixels)
         for kind in recipe.treats:
-            damaged = degrade(clean, kind, RANGES[kind].middle, random)
-            samples.append(Sample(photo.name, kind, clean, damaged))
+            sort = sorts_of(kind)[number % len(sorts_of(kind))]
+            damaged = sort.make(clean, sort.range.middle, random)
+            samples.append(Sample(photo.name, kind, sort.name, clean, damaged))
     return samples
 
 
@@ -74,7 +76,7 @@ def judge(base: FrozenBase, samples: list[Sample], recipe: Recipe) -> list[Verdi
     embeddings = base.embed([recipe.prompts[0]])
     return [
         _judge_one(base, sample, replace(recipe, strength=strength), embeddings)
-        for strength in dict.fromkeys((recipe.strength, *recipe.judged_strengths))
+        for strength in recipe.judged
         for sample in samples
     ]
 

@@ -298,6 +298,7 @@ title = {en = "Face restore", zh = "人像修复"}
 treats = ["noise", "jpeg"]
 default_scale = 0.8
 strength = 0.35
+steps = 3
 fidelity = "low"
 prompt = "a sharp portrait"
 negative_prompt = "blur"
@@ -317,6 +318,7 @@ def test_a_sidecar_says_what_the_file_does_not(folder: Path) -> None:
 
     assert entry.title == {"en": "Face restore", "zh": "人像修复"}
     assert (entry.default_scale, entry.strength, entry.fidelity) == (0.8, 0.35, "low")
+    assert entry.steps == 3
     assert (entry.treats, entry.trigger_words) == (["noise", "jpeg"], ["fcrst"])
     assert (entry.prompt, entry.negative_prompt) == ("a sharp portrait", "blur")
     assert (entry.licence, entry.sample) == ("CC0-1.0", "a_tiny.png")
@@ -352,6 +354,7 @@ def test_a_changed_sidecar_is_seen_without_reading_the_weights(
     [
         ("title = ", "a_tiny.toml cannot be read"),
         ("default_scale = 9", "a_tiny.toml: default_scale"),
+        ("steps = 51", "a_tiny.toml: steps"),
         ('treats = ["rust"]', "a_tiny.toml: treats"),
         ('sample = "../../etc/passwd.png"', "a_tiny.toml: sample"),
         ("prompt = '" + "x" * 1001 + "'", "a_tiny.toml: prompt"),

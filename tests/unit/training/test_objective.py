@@ -15,7 +15,13 @@ from worker.training.damage.blurring import gaussian
 from worker.training.damage.noise import white
 from worker.training.frozen_base import load_frozen
 from worker.training.metrics import gmsd
-from worker.training.objective import edge_loss, structure_loss
+from worker.training.objective import (
+    detail_loss,
+    edge_loss,
+    picture_loss,
+    sharpened,
+    structure_loss,
+)
 from worker.training.precision import autocast
 from worker.training.recipe import Recipe
 from worker.training.restoration import to_tensor
@@ -52,8 +58,36 @@ def test_the_edge_loss_is_what_pictures_are_judged_by(pixels: Pixels) -> None:
     assert float(loss) == pytest.approx(gmsd(noisy, pixels), abs=1e-4)
 
 
+def test_detail_counts_by_its_size_and_not_by_its_place(pixels: Pixels) -> None:
+    # Given fine detail, the same a pixel aside, and the same smoothed away
+    grainy = white(pixels, 20, np.random.default_rng(4))
+    moved = np.roll(white(pixels, 20, np.random.default_rng(5)), 1, axis=1)
+    aside, smooth, clean = (to_tensor([one]) for one in (moved, gaussian(grainy, 1.2), grainy))
+    # Then the squared error likes the smooth one better, and the detail loss the other
+    assert picture_loss(smooth, clean) < picture_loss(aside, clean)
+    assert detail_loss(smooth, clean) > 3 * detail_loss(aside, clean)
+    assert float(detail_loss(clean, clean)) == 0
+
+
+def test_every_picture_of_a_batch_has_a_loss_of_its_own(pixels: Pixels) -> None:
+    clean = to_tensor([pixels, pixels])
+    found = to_tensor([pixels, white(pixels, 20, np.random.default_rng(0))])
+    for loss in (picture_loss, structure_loss, edge_loss, detail_loss):
+        first, second = loss(found, clean).tolist()
+        assert first < second
+        assert loss(found[1:], clean[1:]).item() == pytest.approx(second, abs=1e-5)
+
+
+def test_what_is_sharpened_has_more_detail_and_stays_in_range(pixels: Pixels) -> None:
+    clean = to_tensor([pixels, pixels])
+    same, more = sharpened(clean, torch.tensor([0.0, 1.0]))
+    assert torch.allclose(same, clean[0])
+    assert more.diff().abs().mean() > 1.1 * same.diff().abs().mean()
+    assert more.abs().max() <= 1
+
+
 def test_what_is_kept_is_judged_by_what_is_learnt(pixels: Pixels) -> None:
-    sample = Sample("photo", "noise", pixels, pixels)
+    sample = Sample("photo", "noise", "white", pixels, pixels)
     verdict = Verdict(sample, 0.1, pixels, Score(30.0, 0.80, 0.06), Score(31.0, 0.90, 0.03))
     decibels = 10 / np.log(10)
 
@@ -109,7 +143,9 @@ def test_what_was_begun_from_is_kept_unless_something_better_comes(
     first = train(recipe, Places(photo_folder, tmp_path, tmp_path / "run"), CPU, lambda _: None)
     assert first.lora is not None
     judgements = iter((2.0, 1.0, 0.0))
-    monkeypatch.setattr("worker.training.train.mean_gain", lambda *_: next(judgements))
+    monkeypatch.setattr(
+        "worker.training.train.mean_gain", lambda _, *weights: next(judgements) if weights else 0.0
+    )
     worse = replace(recipe, name="second", structure=0.5)
     places = Places(photo_folder, tmp_path, tmp_path / "other", start=first.lora)
 

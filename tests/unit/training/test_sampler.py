@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from worker.engine.step.schedule import Schedule
 from worker.training.base.network import build_scheduler
 from worker.training.sampler import advanced, executed_steps, noised, predicted
 
@@ -12,7 +13,7 @@ def guess(z: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("steps", "strength"), [(10, 0.4), (20, 0.4), (10, 0.2), (30, 0.7), (10, 1.0), (4, 0.1)]
+    ("steps", "strength"), [(10, 0.4), (20, 0.4), (10, 0.2), (30, 0.7), (10, 1.0), (4, 0.3)]
 )
 def test_it_takes_the_steps_of_diffusers(steps: int, strength: float) -> None:
     scheduler = build_scheduler()
@@ -41,5 +42,13 @@ def test_it_starts_where_diffusers_starts() -> None:
     torch.testing.assert_close(noised(latents, first, noise), theirs)
 
 
-def test_no_strength_is_too_small_for_one_step() -> None:
-    assert len(executed_steps(build_scheduler(), 10, 0.01)) == 1
+@pytest.mark.parametrize(("steps", "strength"), [(10, 0.05), (1, 0.4), (1, 0.73)])
+def test_below_one_step_it_takes_the_engine_s_single_one(steps: int, strength: float) -> None:
+    scheduler = build_scheduler()
+    (step,) = executed_steps(scheduler, steps, strength)
+    plan = Schedule(scheduler.config).plan(steps, strength)
+    p, q, a, b, c = plan.table[0]
+    assert (step.timestep,) == plan.timesteps
+    assert (step.alpha, step.sigma) == pytest.approx(plan.start)
+    assert (step.a, step.b, step.c) == pytest.approx((a, b, c))
+    assert (1 / step.alpha, -step.sigma / step.alpha) == pytest.approx((p, q))

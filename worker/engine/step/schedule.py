@@ -53,7 +53,13 @@ class Schedule:
         self.plan = lru_cache(maxsize=512)(self._plan)
 
     def _plan(self, steps: int, strength: float) -> StepPlan:
-        """The last `executed_steps(steps, strength)` of `steps` steps."""
+        """The last `executed_steps(steps, strength)` of `steps` steps.
+
+        Where `steps * strength` is below one, diffusers has no step: it is a single one, from the
+        strength's own place in the schedule.
+        """
+        if int(steps * strength) == 0:
+            return self._single(strength)
         self._scheduler.set_timesteps(steps)
         begin = steps - executed_steps(steps, strength)
         sigmas = self._scheduler.sigmas.double().numpy()
@@ -65,6 +71,13 @@ class Schedule:
             start=(float(alphas[begin]), float(scaled[begin])),
             table=np.array(rows),
         )
+
+    def _single(self, strength: float) -> StepPlan:
+        signals = self._scheduler.alphas_cumprod.double().numpy()
+        timestep = round(strength * (len(signals) - 1))
+        alpha, sigma = float(signals[timestep] ** 0.5), float((1 - signals[timestep]) ** 0.5)
+        p, q = _data_prediction(self._prediction, alpha, sigma)
+        return StepPlan((timestep,), (alpha, sigma), np.array([[p, q, 0.0, 1.0, 0.0]]))
 
     def _row(
         self, alphas: Floats, sigmas: Floats, step: int, begin: int, steps: int

@@ -22,7 +22,7 @@ from worker.engine.interface import Pixels
 from worker.engine.lora.lora_file import AdapterWeights
 from worker.engine.lora.merging import WeightMerger
 from worker.engine.lora.slots import SlotPool
-from worker.engine.pixels import SIDE_MULTIPLE, to_pixels, to_tensor
+from worker.engine.pixels import SIDE_MULTIPLE, in_colours_of, to_pixels, to_tensor
 from worker.engine.step.codec import Codec, source_key
 from worker.engine.step.denoiser import ADDED, Denoiser
 from worker.engine.step.enlarge_row import EnlargeRow
@@ -263,7 +263,7 @@ def _finished(row: Row, decoded: torch.Tensor) -> Pixels:
     if row.reconstruction is not None:
         lost = row.reconstruction.to(row.padded.dtype)
         decoded = apply_fidelity(row.job.fidelity, row.padded, decoded, lost)
-    return to_pixels(crop_to(decoded, row.source))
+    return in_colours_of(row.pixels, to_pixels(crop_to(decoded, row.source)))
 
 
 def _evaluations(rows: Sequence[Row]) -> tuple[list[int], list[int], list[int]]:

@@ -15,6 +15,8 @@ FIRST_PASS = (70, 96)
 # Phones and chat applications keep colour at half size; cameras and editors often all of it.
 _HALF, _WHOLE = 2, 0
 WHOLE_COLOUR_SHARE = 0.2
+# Most files are seen as they were saved; of one that was cut, the grid begins anywhere.
+CUT_SHARE = 0.25
 
 
 def jpeg(pixels: Pixels, quality: float) -> Pixels:
@@ -23,16 +25,14 @@ def jpeg(pixels: Pixels, quality: float) -> Pixels:
 
 
 def drawn_jpeg(pixels: Pixels, quality: float, random: Random) -> Pixels:
-    """Once, on a grid that begins anywhere; some files keep colour whole."""
-    colour = _WHOLE if random.random() < WHOLE_COLOUR_SHARE else _HALF
-    return _on_another_grid(
-        pixels, random, lambda p: _passed(p, "JPEG", quality=round(quality), subsampling=colour)
-    )
+    """Once; of some files the grid begins anywhere, and some keep colour whole."""
+    grid = _another_grid(random) if random.random() < CUT_SHARE else (0, 0)
+    return _on_grid(pixels, quality, grid, random)
 
 
 def jpeg_twice(pixels: Pixels, quality: float, random: Random) -> Pixels:
     """A camera's file, cut, and saved again at `quality`: two grids that do not meet."""
-    first = drawn_jpeg(pixels, random.uniform(*FIRST_PASS), random)
+    first = _on_grid(pixels, random.uniform(*FIRST_PASS), _another_grid(random), random)
     return drawn_jpeg(first, quality, random)
 
 
@@ -41,11 +41,18 @@ def webp(pixels: Pixels, quality: float) -> Pixels:
     return _passed(pixels, "WEBP", quality=round(quality), method=2)
 
 
-def _on_another_grid(pixels: Pixels, random: Random, encode: Any) -> Pixels:
-    """Encoded with up to 7 mirrored rows and columns before it, which are cut off again."""
-    above, left = (int(n) for n in random.integers(0, BLOCK, 2))
+def _another_grid(random: Random) -> tuple[int, int]:
+    above, left = random.integers(0, BLOCK, 2)
+    return int(above), int(left)
+
+
+def _on_grid(pixels: Pixels, quality: float, grid: tuple[int, int], random: Random) -> Pixels:
+    """Encoded with so many mirrored rows and columns before it, which are cut off again."""
+    above, left = grid
+    colour = _WHOLE if random.random() < WHOLE_COLOUR_SHARE else _HALF
     padded = np.pad(pixels, ((above, 0), (left, 0), (0, 0)), mode="symmetric")
-    return np.ascontiguousarray(encode(padded)[above:, left:])
+    made = _passed(padded, "JPEG", quality=round(quality), subsampling=colour)
+    return np.ascontiguousarray(made[above:, left:])
 
 
 def _passed(pixels: Pixels, kind: str, **options: Any) -> Pixels:

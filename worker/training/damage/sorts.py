@@ -18,9 +18,14 @@ Random = np.random.Generator
 Make = Callable[[Pixels, float, Random], Pixels]
 
 
+# Half of all levels lie in the mildest two fifths.
+MILDER = 1.2
+
+
 @dataclass(frozen=True)
 class Range:
-    """What a level means, the span it is measured on and the span it is trained on."""
+    """What a level means, the span it is measured on, and from the mildest to the worst what is
+    trained."""
 
     unit: str
     measured: tuple[float, float]
@@ -31,9 +36,12 @@ class Range:
         return sum(self.measured) / 2
 
     def draw(self, random: Random) -> float:
-        """A level from the trained span: even in the logarithm, as the eye sees steps of damage."""
-        low, high = self.trained
-        return float(np.exp(random.uniform(np.log(low), np.log(high))))
+        """A level from the trained span, in the logarithm, as the eye sees steps of damage.
+
+        Mild ones are commoner, as they are among photos.
+        """
+        mildest, worst = np.log(self.trained)
+        return float(np.exp(mildest + (worst - mildest) * random.random() ** MILDER))
 
 
 @dataclass(frozen=True)
@@ -65,10 +73,10 @@ _ALL = (
          lambda p, level, _: blurring.disk(p, level)),
     Sort("motion", "blur", Range("length, pixels", (3, 15), (3, 25)), blurring.motion),
     Sort("defocus", "blur", Range("radius, pixels", (0.7, 1.8), (0.5, 2.2)), blurring.defocus),
-    Sort("jpeg", "jpeg", Range(_QUALITY, (10, 40), (8, 80)),
+    Sort("jpeg", "jpeg", Range(_QUALITY, (10, 40), (90, 8)),
          lambda p, level, _: compression.jpeg(p, level)),
-    Sort("jpeg_twice", "jpeg", Range(_QUALITY, (15, 60), (10, 90)), compression.jpeg_twice),
-    Sort("webp", "jpeg", Range(_QUALITY, (10, 50), (5, 75)),
+    Sort("jpeg_twice", "jpeg", Range(_QUALITY, (15, 60), (92, 10)), compression.jpeg_twice),
+    Sort("webp", "jpeg", Range(_QUALITY, (10, 50), (85, 5)),
          lambda p, level, _: compression.webp(p, level)),
     Sort("small", "lowres", Range("times smaller", (2, 4), (1.3, 4.3)),
          lambda p, level, _: scaling.lower_resolution(p, level)),

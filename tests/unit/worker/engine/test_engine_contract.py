@@ -91,6 +91,15 @@ def test_the_same_seed_gives_the_same_picture_and_another_seed_another(
     assert not np.array_equal(first.pixels, other.pixels)
 
 
+def test_a_grey_photo_stays_grey_and_a_coloured_one_does_not(engine: Engine) -> None:
+    coloured = make_job(50, 37, prompt="red")
+    grey = replace(coloured, pixels=np.repeat(coloured.pixels[..., :1], 3, axis=2))
+    made, plain = (run(engine, job)[0].pixels for job in (grey, coloured))
+    assert (made == made[..., :1]).all()
+    assert not np.array_equal(made, grey.pixels)
+    assert not (plain == plain[..., :1]).all()
+
+
 def test_the_engine_gives_what_the_pipeline_alone_gives(engine: Engine, folder: Path) -> None:
     job = make_job(guidance_scale=3.0, negative_prompt="blurry")
     result, _ = run(engine, job)

@@ -1,0 +1,110 @@
+"""A LoRA whose strength says how far it goes: one step, faithful at the low end, vivid at the high.
+
+Owns how losses are weighed by strength. The timestep tells the network the strength, so one set of
+weights holds every degree, and moving a slider is no other model.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from worker.training.adversary import Adversary
+from worker.training.frozen_base import FrozenBase
+from worker.training.objective import (
+    detail_loss,
+    edge_loss,
+    picture_loss,
+    sharpened,
+    structure_loss,
+)
+from worker.training.photos import Photo
+from worker.training.recipe import Recipe
+from worker.training.restoration import draw_pairs
+from worker.training.sampler import single_step
+
+LOWEST, HIGHEST = 0.05, 1.0
+# So many strengths between them; neighbours differ by less than the eye sees.
+DEGREES = 96
+# At the highest strength: how much of its finest detail the target has besides its own, and how
+# much the squared error and the size of detail count.
+MOST_SHARPENED = 0.5
+LEAST_SQUARED, MOST_DETAIL = 0.2, 2.5
+# GMSD counts so much more at the highest strength than at the lowest.
+MORE_EDGES = 4.0
+
+
+@dataclass(frozen=True)
+class Degrees:
+    """Strength, timestep, alpha and sigma of every picture of a batch, each [N]."""
+
+    strength: torch.Tensor
+    timestep: torch.Tensor
+    alpha: torch.Tensor
+    sigma: torch.Tensor
+
+
+class GradedLoss:
+    """Draws batches at strengths of their own and measures them as suits each."""
+
+    def __init__(self, base: FrozenBase, photos: list[Photo], recipe: Recipe) -> None:
+        self._base = base
+        self._photos = photos
+        self._recipe = recipe
+        strengths = np.linspace(LOWEST, HIGHEST, DEGREES)
+        steps = [single_step(base.scheduler, float(strength)) for strength in strengths]
+        self._degrees = Degrees(
+            torch.tensor(strengths, dtype=torch.float32),
+            torch.tensor([step.timestep for step in steps]),
+            torch.tensor([step.alpha for step in steps]),
+            torch.tensor([step.sigma for step in steps]),
+        )
+        self.adversary = Adversary(recipe) if recipe.adversarial else None
+
+    def __call__(self, random: np.random.Generator, progress: float) -> torch.Tensor:
+        del progress
+        pairs = draw_pairs(self._photos, self._recipe, random)
+        degrees = self._draw(random)
+        clean = pairs.clean.to(self._base.device)
+        found = self._restored(self._base.encode(pairs.damaged), degrees, pairs.prompts)
+        loss = weighed(found, clean, degrees.strength, self._recipe)
+        if self.adversary is not None:
+            share = self._recipe.adversarial * degrees.strength.square()
+            loss = loss + share * self.adversary(found, clean)
+        return loss.mean()
+
+    def _draw(self, random: np.random.Generator) -> Degrees:
+        chosen = torch.from_numpy(random.integers(0, DEGREES, self._recipe.batch))
+        # Squared error teaches most, so the low end comes up more often.
+        lowest = torch.from_numpy(random.random(self._recipe.batch) < 0.2)
+        return _rows(self._degrees, torch.where(lowest, 0, chosen), self._base.device)
+
+    def _restored(self, source: torch.Tensor, degrees: Degrees, prompts: list[str]) -> torch.Tensor:
+        alpha, sigma = degrees.alpha.view(-1, 1, 1, 1), degrees.sigma.view(-1, 1, 1, 1)
+        z = alpha * source + sigma * torch.randn(source.shape).to(source.device)
+        noise = self._base.noise(z, degrees.timestep, self._base.embed(prompts))
+        x0 = (z - sigma * noise) / alpha
+        return self._base.unfold(x0) if self._base.folds else self._base.decode(x0)
+
+
+def weighed(
+    found: torch.Tensor, clean: torch.Tensor, strength: torch.Tensor, recipe: Recipe
+) -> torch.Tensor:
+    """The loss of each picture [N] against what its strength asks for."""
+    far = (strength - LOWEST) / (HIGHEST - LOWEST)
+    wanted = sharpened(clean, MOST_SHARPENED * far)
+    return (
+        (1 - (1 - LEAST_SQUARED) * far) * picture_loss(found, wanted)
+        + recipe.structure * structure_loss(found, wanted)
+        + (recipe.edges + MORE_EDGES * far) * edge_loss(found, wanted)
+        + MOST_DETAIL * far * detail_loss(found, wanted)
+    )
+
+
+def _rows(table: Degrees, rows: torch.Tensor, device: torch.device) -> Degrees:
+    return Degrees(
+        table.strength[rows].to(device),
+        table.timestep[rows].to(device),
+        table.alpha[rows].to(device),
+        table.sigma[rows].to(device),
+    )
