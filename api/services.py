@@ -95,7 +95,7 @@ async def running_services(
     upscalers = UpscalerCatalog(
         settings.upscalers_dir, digests=settings.data_dir / "gateway-upscaler-digests.json"
     )
-    decoders = Decoders(settings.max_side, settings.max_pixels, kept_as=blobs.kept_as)
+    decoders = Decoders(settings.max_pixels, kept_as=blobs.kept_as)
     reaper = Reaper(store, hints, blobs, base.id, settings)
     line = open_line(settings.redis_url, base.id)
     stopping = threading.Event()

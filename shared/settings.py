@@ -67,10 +67,13 @@ class Settings(BaseSettings):
         "openai sdapi mcp",
         description="Other programs' dialects that are spoken: some of openai, sdapi, mcp; or off.",
     )
-    max_upload_bytes: int = Field(20 * 2**20, ge=1024, description="Largest upload, in bytes.")
-    max_pixels: int = Field(40_000_000, ge=4096, description="Largest upload, in pixels.")
+    max_upload_bytes: int = Field(50 * 2**20, ge=1024, description="Largest upload, in bytes.")
+    max_pixels: int = Field(50_000_000, ge=4096, description="Largest upload, in pixels.")
+    max_result_pixels: int = Field(64_000_000, ge=4096, description="Largest result, in pixels.")
     min_side: int = Field(16, ge=1, description="Smallest side of an upload, in pixels.")
-    max_side: int = Field(2048, ge=64, le=8192, description="Longest side of a result, in pixels.")
+    max_side: int = Field(
+        65535, ge=64, le=65535, description="Longest side of a picture, in and out, in pixels."
+    )
     small_side: int = Field(
         32, ge=1, description="Smallest side that is taken without force=true, in pixels."
     )

@@ -53,12 +53,11 @@ class Decoders:
 
     def __init__(
         self,
-        max_side: int,
         max_pixels: int,
         timeout_seconds: float = TIMEOUT_SECONDS,
         kept_as: KeptAs = "ppm",
     ) -> None:
-        self._order = {"max_side": max_side, "max_pixels": max_pixels, "kept_as": kept_as}
+        self._order = {"max_pixels": max_pixels, "kept_as": kept_as}
         self._memory = BASE_MEMORY_BYTES + BYTES_PER_PIXEL * max_pixels
         self._timeout = timeout_seconds
         self._idle: list[Decoder] = []

@@ -64,9 +64,7 @@ def main(memory_bytes: int) -> None:
 
 def _answer(order: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
     try:
-        return normalise(
-            data, int(order["max_side"]), int(order["max_pixels"]), str(order["kept_as"])
-        )
+        return normalise(data, int(order["max_pixels"]), str(order["kept_as"]))
     except (EOFError, struct.error) as error:
         return {"error": "image_truncated", "reason": repr(error)}, b""
     except OSError as error:
@@ -77,10 +75,8 @@ def _answer(order: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         return {"error": "invalid_image", "reason": repr(error)}, b""
 
 
-def normalise(
-    data: bytes, max_side: int, max_pixels: int, kept_as: str
-) -> tuple[dict[str, Any], bytes]:
-    """Upright sRGB, at most `max_side` on its longer side, as PPM or lossless WebP.
+def normalise(data: bytes, max_pixels: int, kept_as: str) -> tuple[dict[str, Any], bytes]:
+    """Upright sRGB at the picture's own size, as PPM or lossless WebP.
 
     Raises whatever Pillow raises for what cannot be decoded.
     """
@@ -89,15 +85,8 @@ def normalise(
             return {"error": "image_too_large", "reason": "more pixels than the header said"}, b""
         warnings = []
         profile, orientation = image.info.get("icc_profile"), image.getexif().get(0x0112, 1)
-        size = _fitted(image.size, max_side)
-        if size != image.size:
-            warnings.append("scaled_down")
-        image.draft(None, size)  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that is enough
         image.load()
-        small = _eight_bit(image)
-        if small.size != size:
-            small = small.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-        flat, had_alpha = _flatten(_to_srgb(small, profile))
+        flat, had_alpha = _flatten(_to_srgb(_eight_bit(image), profile))
         if had_alpha:
             warnings.append("alpha_flattened")
     upright = _upright(flat, orientation)
@@ -161,11 +150,6 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode in ("L", "LA", "RGB", "RGBA", "CMYK"):
         return image
     return image.convert("RGB")
-
-
-def _fitted(size: tuple[int, int], max_side: int) -> tuple[int, int]:
-    scale = min(1.0, max_side / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

@@ -19,6 +19,7 @@ from shared.errors import ImageNotFound, ImageTooLarge, ImageTooSmall, StorageFu
 from shared.jobs import Source
 from shared.ledger.redis_client import translated_errors
 from shared.settings import Settings
+from shared.sizes import fitting, megapixels
 
 ID_LENGTH = 64
 
@@ -94,20 +95,23 @@ class Images:
 
     def _check_size(self, header: Header) -> None:
         most, least = self._settings.max_pixels, self._settings.min_side
-        claimed = f"{header.width}x{header.height}"
-        if header.width * header.height > most:
-            raise ImageTooLarge(
-                Sentence(
-                    f"{claimed} is more than the {most / 1e6:g} million pixels taken here",
-                    f"{claimed} 超过了 {most / 1e6:g} 百万像素的上限",
-                )
-            )
-        scale = min(1.0, self._settings.max_side / max(header.width, header.height, 1))
-        if min(header.width, header.height) * scale < least:
+        size = header.width, header.height
+        claimed, longest = f"{header.width}x{header.height}", self._settings.max_side
+        if min(size) < least:
             raise ImageTooSmall(
                 Sentence(
-                    f"{claimed} leaves a side of less than {least} pixels to work on",
+                    f"{claimed} has a side of less than {least} pixels",
                     f"{claimed} 的短边不足 {least} 像素",
+                )
+            )
+        if megapixels(size) * 1e6 > most or max(size) > longest:
+            width, height = fitting(size, most, longest)
+            raise ImageTooLarge(
+                Sentence(
+                    f"{claimed} is {megapixels(size):.1f} megapixels; at most {most / 1e6:g}, and "
+                    f"{longest} pixels a side, are taken here: {width}x{height} would be",
+                    f"{claimed} 为 {megapixels(size):.1f} 百万像素；这里最多接受 {most / 1e6:g} "
+                    f"百万像素，边长 {longest} 像素：缩小到 {width}x{height} 即可",
                 )
             )
 

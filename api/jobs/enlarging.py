@@ -1,16 +1,17 @@
 """Settles how much larger a job's result is, and by which enlarger, before any work is done.
 
-Owns the limits of the deployment on a result's size. Knows nothing of how pictures are enlarged.
+Knows nothing of how pictures are enlarged.
 """
 
+from api.jobs.result_limits import check_result_size
 from api.wire.sentence import Sentence
-from shared.errors import ImageTooLarge, UpscalerNotFound, UpscalerUnusable
+from shared.errors import UpscalerNotFound, UpscalerUnusable
 from shared.params import JobParams
 from shared.settings import Settings
 from shared.upscalers.catalog import UpscalerCatalog
 from shared.upscalers.choice import AUTO
 from shared.upscalers.entry import FILTER, UpscalerEntry
-from shared.upscalers.factor import settle_factor, target_size
+from shared.upscalers.factor import settle_factor
 
 
 def settle_upscaler(params: JobParams, catalog: UpscalerCatalog) -> JobParams:
@@ -34,25 +35,10 @@ def settle_size(
     Raises ImageTooLarge where the result would be larger than this deployment makes them.
     """
     settled = settle_factor(params, size)
+    check_result_size(settled, size, settings)
     if settled.factor > 1:
-        _check_limit(settled, size, settings.max_side)
         settle_upscaler(settled, catalog)
     return settled
-
-
-def _check_limit(params: JobParams, size: tuple[int, int], limit: int) -> None:
-    width, height = target_size(size, params)
-    if max(width, height) <= limit:
-        return
-    passing = max(1, limit // max(size))
-    raise ImageTooLarge(
-        Sentence(
-            f"{params.factor} times {size[0]}x{size[1]} is {width}x{height} pixels; the longest "
-            f"side may be {limit} here: choose upscale={passing}, or give max_side={limit}",
-            f"{size[0]}x{size[1]} 放大 {params.factor} 倍为 {width}x{height} 像素，"
-            f"这里的长边上限是 {limit}：请选择 upscale={passing}，或给出 max_side={limit}",
-        )
-    )
 
 
 def _resolve(catalog: UpscalerCatalog, name: str) -> UpscalerEntry:

@@ -11,7 +11,7 @@ from shared.params import MAX_LORAS, JobParams
 _FILE = {
     "type": "string",
     "format": "binary",
-    "description": "PNG, JPEG or WebP; 20 MiB and 40 megapixels by default.",
+    "description": "PNG, JPEG or WebP; 50 MiB and 50 megapixels by default.",
 }
 _LORA = {
     "type": "array",
@@ -31,7 +31,7 @@ _WORDS = {
     "prompt": "Default: the LoRA's own.",
     "negative_prompt": "Default: the LoRA's own.",
     "seed": "The same seed and parameters give the same picture; default: drawn, and shown.",
-    "max_side": "Longer side of the result, in pixels; at most the deployment's own limit.",
+    "max_side": "Longer side of the result, in pixels; default: the photo's own, enlarged.",
     "upscale": "How many times larger the result is; `auto`: 1 for a photo whose long side is "
     "1,024 or more, else the smaller of 2 and 4 that brings it there.",
     "upscaler": "Name of an enlarger from GET /v1/upscalers, `lanczos` for a plain filter, `auto`.",

@@ -125,6 +125,7 @@ def _limits(services: Services) -> LimitsView:
     return LimitsView(
         max_upload_bytes=settings.max_upload_bytes,
         max_pixels=settings.max_pixels,
+        max_result_pixels=settings.max_result_pixels,
         min_side=settings.min_side,
         max_side=settings.max_side,
         max_loras=MAX_LORAS,

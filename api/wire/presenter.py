@@ -18,6 +18,7 @@ from api.wire.schemas import (
     ProgressView,
     QueueView,
     ResultView,
+    SourceView,
     UpscalerView,
     WebhookView,
 )
@@ -54,6 +55,7 @@ def job_view(job: Job, language: Language) -> JobView:
             NoticeView(code=item.code, message=degraded_message(item.code, language))
             for item in job.degraded
         ],
+        source=SourceView(width=job.spec.source.width, height=job.spec.source.height),
         result=result_view(job.result) if job.result else None,
         timings=job.timings,
         error=error_view(job.failure, language) if job.failure else None,

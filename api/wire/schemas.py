@@ -77,6 +77,13 @@ class NoticeView(_View):
     message: str
 
 
+class SourceView(_View):
+    """The photo as it came, upright."""
+
+    width: int = Field(examples=[4000])
+    height: int = Field(examples=[3000])
+
+
 class ResultView(_View):
     """The finished picture. `sha256` is of the bytes that `links.image` serves."""
 
@@ -141,6 +148,7 @@ class JobView(_View):
     worker: str | None
     params: ParamsView
     degraded: list[NoticeView]
+    source: SourceView
     result: ResultView | None
     timings: Timings
     error: ErrorView | None
@@ -280,6 +288,7 @@ class LimitsView(_View):
 
     max_upload_bytes: int
     max_pixels: int
+    max_result_pixels: int
     min_side: int
     max_side: int
     max_loras: int

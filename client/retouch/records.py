@@ -55,6 +55,13 @@ class Params(_Record):
     upscale_reason: str | None = None
 
 
+class Source(_Record):
+    """The photo as the service has taken it: size in pixels, upright."""
+
+    width: int
+    height: int
+
+
 class Result(_Record):
     """A finished picture: size in pixels and bytes, and the checksum of its bytes."""
 
@@ -87,6 +94,7 @@ class Job(_Record):
     worker: str | None = None
     params: Params = Params()
     degraded: list[Notice] = []
+    source: Source | None = None
     result: Result | None = None
     timings: dict[str, float] = {}
     error: dict[str, Any] | None = None

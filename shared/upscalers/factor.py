@@ -44,12 +44,3 @@ def _factor(side: int, max_side: int | None) -> tuple[int, str]:
         return 1, "capped"
     reaching = (factor for factor in FACTORS if side * factor >= LONG_ENOUGH)
     return next(reaching, FACTORS[-1]), "small"
-
-
-def target_size(size: tuple[int, int], params: JobParams) -> tuple[int, int]:
-    """Width and height of the result: the photo's, times the factor, then at most `max_side`."""
-    width, height = size
-    factor: float = params.factor
-    if params.max_side is not None:
-        factor = min(factor, params.max_side / max(width, height))
-    return max(1, round(width * factor)), max(1, round(height * factor))

@@ -101,8 +101,8 @@ def test_a_slow_upload_shows_its_true_percentage(page: Page) -> None:
     assert len({percent for percent in seen if 0 < percent < 100}) >= 2
 
 
-def test_a_large_photo_is_turned_upright_and_scaled_down_before_it_is_sent(page: Page) -> None:
-    # Given a photo on its side, larger than the service works with
+def test_a_large_photo_is_turned_upright_and_keeps_its_size(page: Page) -> None:
+    # Given a photo on its side, of several megapixels
     exif = Image.Exif()
     exif[0x0112] = 6
     sideways = photo(3000, 1500, exif=exif)
@@ -114,7 +114,8 @@ def test_a_large_photo_is_turned_upright_and_scaled_down_before_it_is_sent(page:
     # Then
     shown = page.locator("compare-view .before img")
     size = shown.evaluate("image => [image.naturalWidth, image.naturalHeight]")
-    assert size == [1024, 2048]
+    assert size == [1500, 3000]
+    expect(page.locator("#facts")).to_contain_text("1500 × 3000 in, 1500 × 3000 out")
     assert len(sent) == 1
 
 

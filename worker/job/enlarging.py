@@ -12,11 +12,11 @@ from PIL import Image
 from shared.bases import TINY
 from shared.errors import UpscalerChanged, UpscalerNotFound, UpscalerUnusable
 from shared.params import JobParams
+from shared.sizes import result_size
 from shared.upscalers.architecture import operations
 from shared.upscalers.catalog import UpscalerCatalog
 from shared.upscalers.choice import AUTO, choose
 from shared.upscalers.entry import FILTER, UpscalerEntry
-from shared.upscalers.factor import target_size
 from worker.engine.interface import Pixels
 from worker.job.lora_choice import Chosen
 
@@ -73,7 +73,7 @@ class Enlargements:
         height, width = pixels.shape[:2]
         return Plan(
             factor=factor,
-            size=target_size((width, height), params),
+            size=result_size((width, height), params),
             entry=entry,
             first=self._works_at(chosen) == "target",
             guess=self._guess(entry),

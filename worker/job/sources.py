@@ -11,10 +11,8 @@ from PIL import Image
 
 from shared.errors import InvalidImage
 from shared.params import JobParams
+from shared.sizes import working_size
 from worker.engine.interface import Pixels
-
-# Larger photos are shrunk where their caller says nothing.
-WORKING_SIDE = 768
 
 
 def load_source(data: bytes, params: JobParams) -> Pixels:
@@ -27,10 +25,3 @@ def load_source(data: bytes, params: JobParams) -> Pixels:
     if size != image.size:
         image = image.resize(size, Image.Resampling.LANCZOS)
     return np.asarray(image)
-
-
-def working_size(size: tuple[int, int], params: JobParams) -> tuple[int, int]:
-    """Width and height of what the job works on, before it is enlarged."""
-    width, height = size
-    factor = min(1.0, (params.max_side or WORKING_SIDE) / max(width, height))
-    return max(1, round(width * factor)), max(1, round(height * factor))

@@ -6,7 +6,8 @@ import { isPassing, smallerSide } from "./remedy.js";
 import { ask } from "./service.js";
 import { Shot } from "./shot.js";
 
-const LONGEST_SIDE = 2048; // pixels; more is not sent whatever the service would take
+// What a service takes that has not said so yet.
+const USUAL_LIMITS = { max_pixels: 50_000_000, max_side: 65_535, max_upload_bytes: 50 * 2 ** 20 };
 const LONGEST_PAUSE_S = 60;
 
 /** Fires `list` when photos come or go, `selected` when another one is looked at, `finished` when it is done. */
@@ -17,7 +18,7 @@ export class Desk extends EventTarget {
     this.shots = [];
     /** @type {Shot | null} */
     this.selected = null;
-    this.limits = { max_side: LONGEST_SIDE, max_upload_bytes: 20 * 2 ** 20 };
+    this.limits = USUAL_LIMITS;
     // Photos are opened one after the other, and sent one after the other, each lane for itself.
     /** @type {Promise<void>} */
     this.reading = Promise.resolve();
@@ -31,8 +32,8 @@ export class Desk extends EventTarget {
     const limits = ask("/v1/capabilities").then((answer) => answer.json(), () => null).then((found) => {
       if (!found) return;
       this.dispatchEvent(new CustomEvent("bases", { detail: found.bases }));
-      this.limits.max_side = Math.min(LONGEST_SIDE, found.limits.max_side);
-      this.limits.max_upload_bytes = found.limits.max_upload_bytes;
+      const { max_pixels, max_side, max_upload_bytes } = found.limits;
+      this.limits = { max_pixels, max_side, max_upload_bytes };
     });
     for (const kept of await album.all()) this.add(new Shot(kept), "end");
     await limits;
@@ -107,16 +108,15 @@ export class Desk extends EventTarget {
   shrink(shot) {
     const side = this.sideAfter(shot);
     this.limits = { ...this.limits, max_side: Math.min(this.limits.max_side, Math.max(side, 64)) };
-    shot.kept.recipe.fields.max_side = String(Math.min(side, 1024));
+    shot.kept.recipe.fields.max_side = String(Math.max(side, 64));
     shot.kept.imageId = null;
     shot.isRead = false;
   }
 
   /** The longest side after `shrink`, pixels. @param {Shot} shot */
   sideAfter({ kept }) {
-    const isTooMuchForDevice = kept.problem?.code === "out_of_memory" || kept.problem?.code === "step_timeout";
     const longest = Math.max(kept.width, kept.height) || this.limits.max_side;
-    return smallerSide(isTooMuchForDevice ? Math.min(longest, Number(kept.job?.params.max_side ?? 768)) : longest);
+    return smallerSide(Math.min(longest, Number(kept.job?.params.max_side ?? longest)));
   }
 
   /** @param {Shot | null} shot */

@@ -1,4 +1,6 @@
-// A file as a photo: upright, no larger than needed, ready to be shown and sent.
+// A file as a photo: upright, no larger than the service takes, ready to be shown and sent.
+
+/** What the service takes. @typedef {{max_pixels: number, max_side: number, max_upload_bytes: number}} Limits */
 
 const SENT_AS_IS = ["image/png", "image/jpeg", "image/webp"];
 
@@ -9,14 +11,13 @@ export const open = (file) => createImageBitmap(file).catch(() => null);
  * What is sent of a file: itself, or scaled down and encoded again where that is needed.
  * @param {Blob} file
  * @param {ImageBitmap} bitmap the file, opened
- * @param {number} maxSide pixels
- * @param {number} maxBytes
+ * @param {Limits} limits
  * @returns {Promise<{blob: Blob, width: number, height: number}>}
  */
-export async function fitted(file, bitmap, maxSide, maxBytes) {
+export async function fitted(file, bitmap, { max_pixels, max_side, max_upload_bytes }) {
   const { width, height } = bitmap;
-  const factor = Math.min(1, maxSide / Math.max(width, height));
-  if (factor === 1 && file.size <= maxBytes && SENT_AS_IS.includes(file.type)) return { blob: file, width, height };
+  const factor = Math.min(1, max_side / Math.max(width, height), Math.sqrt(max_pixels / (width * height)));
+  if (factor === 1 && file.size <= max_upload_bytes && SENT_AS_IS.includes(file.type)) return { blob: file, width, height };
   return { blob: await encoded(bitmap, factor), ...scaled(bitmap, factor) };
 }
 

@@ -25,4 +25,4 @@ const PASSING = ["unreachable", "queue_full", "rate_limited", "store_unavailable
 export const isPassing = (code) => PASSING.includes(code);
 
 /** The next smaller side to try, pixels. @param {number} side the one that was too much */
-export const smallerSide = (side) => (side > 1024 ? 1024 : Math.max(64, Math.floor(side / 2)));
+export const smallerSide = (side) => Math.max(64, Math.floor(side / 2));

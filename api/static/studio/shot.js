@@ -11,7 +11,7 @@ import { firstLook } from "./sharpen.js";
 
 export const AT_REST = ["succeeded", "failed", "canceled"];
 
-/** @typedef {{max_side: number, max_upload_bytes: number}} Limits */
+/** @typedef {import("./photo.js").Limits} Limits */
 
 /** Fires `change` on every news; `look`, `fitted`, `preview` and `result` when there is something new to see. */
 export class Shot extends EventTarget {
@@ -83,12 +83,12 @@ export class Shot extends EventTarget {
   }
 
   /** @param {ImageBitmap} bitmap @param {Limits} limits */
-  async fit(bitmap, { max_side, max_upload_bytes }) {
+  async fit(bitmap, limits) {
     Object.assign(this.kept, { width: bitmap.width, height: bitmap.height });
     this.look = firstLook(bitmap);
     this.tell("look");
     await nextFrame(); // it is to be seen before anything else is done
-    Object.assign(this.kept, await fitted(this.kept.blob, bitmap, max_side, max_upload_bytes));
+    Object.assign(this.kept, await fitted(this.kept.blob, bitmap, limits));
     this.tell("fitted");
     if (!this.kept.thumb) thumbnail(bitmap).then((thumb) => this.note({ thumb })).finally(() => bitmap.close());
     else bitmap.close();

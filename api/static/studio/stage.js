@@ -174,9 +174,9 @@ function speed({ kept }) {
 
 /** What it ran with, and why. @param {Shot} shot */
 function facts({ kept }) {
-  const { params, result, degraded } = kept.job;
+  const { params, source, result, degraded } = kept.job;
   return listed([
-    say("fact_size", { w: result.width, h: result.height }),
+    say("fact_size", { before: size(source ?? result), after: size(result) }),
     params.strength !== null && say("fact_strength", { n: params.strength }),
     params.loras.map((/** @type {any} */ lora) => `${lora.name}:${lora.scale}`).join(", ") || say("none"),
     say("fact_seed", { n: params.seed }),
@@ -184,6 +184,9 @@ function facts({ kept }) {
     ...degraded.map((/** @type {{message: string}} */ item) => item.message),
   ]);
 }
+
+/** @param {{width: number, height: number}} picture */
+const size = ({ width, height }) => `${width} × ${height}`;
 
 /** @param {any[]} parts */
 const listed = (parts) => parts.filter(Boolean).join(" · ");

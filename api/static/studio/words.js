@@ -119,7 +119,7 @@ const WORDS = {
   fact_queue: ["of it {n} s in the queue", "其中排队 {n} 秒"],
   fact_seed: ["seed {n}", "种子 {n}"],
   fact_strength: ["strength {n}", "强度 {n}"],
-  fact_size: ["{w} × {h}", "{w} × {h}"],
+  fact_size: ["{before} in, {after} out", "原图 {before}，结果 {after}"],
   do_retry: ["Try again", "重试"],
   do_retry_in: ["Try again ({n} s)", "重试（{n} 秒）"],
   do_other: ["Choose another photo", "换一张照片"],

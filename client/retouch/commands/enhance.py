@@ -11,6 +11,7 @@ from retouch.files import EXTENSIONS, comparison_path, format_of, output_paths
 from retouch.interrupts import Interrupts
 from retouch.job_fields import JobFields, PictureFormat
 from retouch.progress_view import ProgressView
+from retouch.records import Job, Result, Source
 from retouch.server_packages import server_packages
 from retouch.service import service
 
@@ -97,8 +98,24 @@ def _tell(outcomes: list[Outcome]) -> None:
             complain(outcome.problem, about=str(outcome.order.photo))
             continue
         out.print(str(outcome.order.output), markup=False)
+        if outcome.job:
+            err.print(told(outcome.job), markup=False, highlight=False)
         if outcome.order.comparison:
             out.print(str(comparison_path(outcome.order.output)), markup=False)
+
+
+def told(job: Job) -> str:
+    """What was done, in a line for people: sizes, LoRAs and why, what was given up."""
+    sizes = [f"{each.width} x {each.height}" for each in (job.source, job.result) if each]
+    loras = ", ".join(f"{lora.name}:{lora.scale:g}" for lora in job.params.loras)
+    parts = [
+        " -> ".join(sizes),
+        loras,
+        job.params.lora_reason or "",
+        job.params.upscale_reason or "",
+    ]
+    parts += [notice.message or notice.code for notice in job.degraded]
+    return "  " + "; ".join(part for part in parts if part)
 
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:
@@ -109,9 +126,13 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
         "job": job.id if job else None,
         "seed": job.params.seed if job else None,
         "loras": [lora.model_dump() for lora in job.params.loras] if job else [],
+        "lora_reason": job.params.lora_reason if job else None,
         "upscale": job.result.upscale if job and job.result else None,
         "upscaler": job.result.upscaler if job and job.result else None,
         "upscale_reason": job.params.upscale_reason if job else None,
+        "source": _size(job.source) if job else None,
+        "result": _size(job.result) if job else None,
+        "degraded": [notice.model_dump() for notice in job.degraded] if job else [],
         "seconds": round(outcome.seconds, 3),
         "error": problem
         and {
@@ -121,3 +142,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
             "retryable": problem.retryable,
         },
     }
+
+
+def _size(picture: Source | Result | None) -> dict[str, int] | None:
+    return {"width": picture.width, "height": picture.height} if picture else None

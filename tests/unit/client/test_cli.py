@@ -84,6 +84,23 @@ def test_the_options_become_the_jobs_parameters(photos: list[str], run: Any) -> 
         assert f'name="{name}"\r\n\r\n{value}\r\n' in text
 
 
+def test_the_sizes_before_and_after_and_why_are_told(photos: list[str], run: Any) -> None:
+    sized = {"source": {"width": 4000, "height": 3000}}
+    done = {**DONE, **sized}
+    done["params"] = {**done.get("params", {}), "lora_reason": "The photo shows noise."}
+    answers = script() | {"GET /v1/jobs/j1": [as_json(job("succeeded", **done))] * 2}
+    with ScriptedServer(answers).running() as server:
+        told = run(server.url, "enhance", photos[0], "-o", "new.png")
+        (listed,) = json.loads(
+            run(server.url, "enhance", photos[0], "-o", "new.png", "--json").stdout
+        )
+    assert told.stderr.startswith("  4000 x 3000 -> ")
+    assert "The photo shows noise." in told.stderr
+    assert listed["source"] == {"width": 4000, "height": 3000}
+    assert listed["result"].keys() == {"width", "height"}
+    assert (listed["lora_reason"], listed["degraded"]) == ("The photo shows noise.", [])
+
+
 def test_options_that_are_not_given_are_left_to_the_service(photos: list[str], run: Any) -> None:
     with ScriptedServer(script()).running() as server:
         run(server.url, "enhance", photos[0], "-o", "new.png")

@@ -56,8 +56,8 @@ def test_text_under_a_picture_s_name_is_an_unsupported_media_type(client: TestCl
     check(submit(client, b"these are words"), 415, "unsupported_media_type")
 
 
-def test_fifty_mebibytes_are_too_large(client: TestClient) -> None:
-    check(submit(client, bytes(50 * 2**20)), 413, "payload_too_large")
+def test_more_than_fifty_mebibytes_are_too_large(client: TestClient) -> None:
+    check(submit(client, bytes(51 * 2**20)), 413, "payload_too_large")
 
 
 def test_the_limit_is_the_file_s_own_to_the_byte(gateway: Gateway) -> None:
@@ -75,16 +75,66 @@ def test_a_single_pixel_is_too_small(client: TestClient) -> None:
     check(submit(client, photo(1, 1, "PNG")), 422, "image_too_small")
 
 
-def test_a_ribbon_that_would_vanish_when_fitted_is_too_small(client: TestClient) -> None:
-    check(submit(client, photo(16_000, 20, "PNG")), 422, "image_too_small")
+@pytest.mark.parametrize("size", [(65_535, 1), (1, 65_535), (16_000, 15)])
+def test_a_thread_of_a_picture_is_too_small(client: TestClient, size: tuple[int, int]) -> None:
+    check(submit(client, photo(*size, "PNG")), 422, "image_too_small")
+
+
+def test_a_long_receipt_is_taken_at_its_own_size(client: TestClient) -> None:
+    job = submit(client, photo(60, 2_000, "PNG"), lora="none").json()
+
+    assert job["source"] == {"width": 60, "height": 2_000}
+    assert job["params"]["max_side"] is None
+
+
+def test_nine_hundred_megapixels_of_one_colour_in_two_kilobytes_are_too_large(
+    client: TestClient,
+) -> None:
+    problem = check(
+        submit(client, header_of_a_png(30_000, 30_000) + bytes(2000)), 422, "image_too_large"
+    )
+
+    assert "at most 50" in str(problem["detail"])
+    assert "7071x7071 would be" in str(problem["detail"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"upscale": 4}, "max_side=4000 gives 4000x1250"),
+        ({"upscale": 3, "format": "webp"}, "max_side=4000 gives 4000x1250"),
+    ],
+)
+def test_a_result_over_the_limit_is_refused_with_the_size_that_would_pass(
+    gateway: Gateway, store: JobStore, fields: dict[str, object], said: str
+) -> None:
+    client = gateway(max_result_pixels=5_000_000)
+
+    problem = check(submit(client, photo(1600, 500), **fields), 422, "image_too_large")
+
+    assert said in str(problem["detail"])
+    assert store.queue_size("tiny") == 0
+    assert submit(client, photo(1600, 500), **fields, max_side=4000).status_code == 202
+
+
+def test_a_side_that_the_format_cannot_hold_is_refused_before_the_work(client: TestClient) -> None:
+    panorama = photo(17_000, 40, "PNG")
+
+    problem = check(submit(client, panorama, format="webp"), 422, "image_too_large")
+
+    assert "16383 pixels a side as webp" in str(problem["detail"])
+    assert submit(client, panorama, format="png").status_code == 202
 
 
 def test_a_decompression_bomb_is_refused_by_its_header(client: TestClient) -> None:
-    ihdr = b"IHDR" + struct.pack("!IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack("!I", 13) + ihdr
-    bomb += struct.pack("!I", zlib.crc32(ihdr)) + struct.pack("!I", 9) + b"IDAT" + bytes(13)
+    check(submit(client, header_of_a_png(50_000, 50_000)), 422, "image_too_large")
 
-    check(submit(client, bomb), 422, "image_too_large")
+
+def header_of_a_png(width: int, height: int) -> bytes:
+    """A PNG that claims this size, with nothing in it."""
+    ihdr = b"IHDR" + struct.pack("!IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + struct.pack("!I", 13) + ihdr
+    return start + struct.pack("!I", zlib.crc32(ihdr)) + struct.pack("!I", 9) + b"IDAT" + bytes(13)
 
 
 def test_a_truncated_jpeg_is_said(client: TestClient) -> None:
@@ -143,7 +193,7 @@ def test_a_lora_s_name_is_never_a_path(client: TestClient, name: str) -> None:
         ("seed", "-1"),
         ("seed", "4294967296"),
         ("max_side", "63"),
-        ("max_side", "2049"),
+        ("max_side", "65536"),
         ("upscale", "5"),
         ("quality", "0"),
         ("format", "gif"),

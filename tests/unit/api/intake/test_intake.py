@@ -26,20 +26,19 @@ from shared.errors import (
 )
 from tests.support.pictures import PIECES, colours, is_like, photo
 
-MAX_SIDE = 256
 ORIENTATION = 0x0112
 
 
 @pytest.fixture
 def fresh() -> Iterator[Decoders]:
     """Decoders that have served nobody yet."""
-    with closing(Decoders(MAX_SIDE, max_pixels=1_000_000)) as made:
+    with closing(Decoders(max_pixels=1_000_000)) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def decoders() -> Iterator[Decoders]:
-    made = Decoders(MAX_SIDE, max_pixels=1_000_000)
+    made = Decoders(max_pixels=1_000_000)
     yield made
     made.close()
 
@@ -152,7 +151,7 @@ def test_every_mode_becomes_rgb(decoders: Decoders, mode: str) -> None:
 def test_both_forms_of_a_kept_upload_have_the_same_pixels() -> None:
     data, pixels = photo(120, 80), []
     for form in ("ppm", "webp"):
-        with closing(Decoders(MAX_SIDE, max_pixels=1_000_000, kept_as=form)) as decoders:
+        with closing(Decoders(max_pixels=1_000_000, kept_as=form)) as decoders:
             kept = decoders.normalise(data).data
         assert as_webp(kept)[8:12] == b"WEBP"
         for version in (kept, as_webp(kept)):
@@ -209,12 +208,12 @@ def test_no_metadata_survives(decoders: Decoders) -> None:
         assert not {"exif", "icc_profile", "xmp"} & set(image.info)
 
 
-def test_large_pictures_are_fitted_and_that_is_said(decoders: Decoders) -> None:
+def test_large_pictures_keep_their_size(decoders: Decoders) -> None:
     for kind in ("JPEG", "PNG"):
         normal = decoders.normalise(photo(900, 300, kind))
 
-        assert (normal.width, normal.height) == (256, 85)
-        assert normal.warnings == ["scaled_down"]
+        assert (normal.width, normal.height) == (900, 300)
+        assert normal.warnings == []
         assert all(is_like(*pair) for pair in zip(colours(normal.data), PIECES, strict=True))
 
 
@@ -317,7 +316,7 @@ def test_a_machine_that_starts_no_process_is_busy_and_the_picture_is_not_bad(
 
 
 def test_a_decoder_that_hangs_is_ended() -> None:
-    decoders = Decoders(MAX_SIDE, max_pixels=1_000_000, timeout_seconds=2.0)
+    decoders = Decoders(max_pixels=1_000_000, timeout_seconds=2.0)
     decoders.normalise(photo())
     (child,) = decoders._idle
     os.kill(child._process.pid, signal.SIGSTOP)
@@ -335,7 +334,7 @@ def test_a_picture_that_needs_too_much_memory_fails_alone(
     # Given children that may use little more than the interpreter itself
     monkeypatch.setattr("api.intake.decoder.BASE_MEMORY_BYTES", 160 * 2**20)
     monkeypatch.setattr("api.intake.decoder.BYTES_PER_PIXEL", 0)
-    decoders = Decoders(MAX_SIDE, max_pixels=100_000_000)
+    decoders = Decoders(max_pixels=100_000_000)
 
     # When one picture wants 300 MB
     with pytest.raises(InvalidImage):
@@ -350,7 +349,7 @@ def test_decoders_are_replaced_after_their_share_of_pictures(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("api.intake.decoder.USES_EACH", 2)
-    decoders = Decoders(MAX_SIDE, max_pixels=1_000_000)
+    decoders = Decoders(max_pixels=1_000_000)
     decoders.normalise(photo())
     (first,) = decoders._idle
 

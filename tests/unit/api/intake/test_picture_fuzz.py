@@ -24,14 +24,13 @@ REFUSALS = {
     "animated_image",
     "unsupported_media_type",
 }
-MAX_SIDE = 256
 # What a decoder's heap and ours may still settle into after the first thousand.
 SLACK_BYTES = 24 * 2**20
 
 
 @pytest.fixture
 def images(redis_client: redis.Redis, settings: Settings, tmp_path: Path) -> Iterator[Images]:
-    decoders = Decoders(MAX_SIDE, settings.max_pixels)
+    decoders = Decoders(settings.max_pixels)
     yield Images(redis_client, FolderBlobs(tmp_path / "blobs", 60), decoders, settings)
     decoders.close()
 

@@ -1,10 +1,12 @@
 """Lists, uploads, LoRAs, and what the deployment tells of itself."""
 
+import io
 from pathlib import Path
 
 import pytest
 import redis
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from shared.blobs import BlobStore
 from shared.errors import RetouchError, StoreUnavailable
@@ -75,12 +77,14 @@ def test_an_upload_is_kept_for_later_jobs(client: TestClient, store: JobStore) -
 
 
 def test_an_upload_s_changes_are_told(client: TestClient) -> None:
-    data = photo(2400, 300, "PNG", "RGBA")
+    clear = Image.new("RGBA", (2400, 300), (200, 40, 40, 0))
+    out = io.BytesIO()
+    clear.save(out, "PNG")
 
-    image = client.post("/v1/images", files={"image": ("p.png", data)}).json()
+    image = client.post("/v1/images", files={"image": ("p.png", out.getvalue())}).json()
 
-    assert (image["width"], image["height"]) == (2048, 256)
-    assert [warning["code"] for warning in image["warnings"]] == ["scaled_down"]
+    assert (image["width"], image["height"]) == (2400, 300)
+    assert [warning["code"] for warning in image["warnings"]][:1] == ["alpha_flattened"]
 
 
 def test_an_upload_of_fields_alone_is_refused(client: TestClient) -> None:

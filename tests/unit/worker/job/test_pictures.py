@@ -9,9 +9,10 @@ from PIL import Image
 
 from shared.errors import InvalidImage
 from shared.params import JobParams, LoraRef
+from shared.sizes import fitting, result_size, working_size
 from tests.support.workers import picture
 from worker.job.outputs import DIGITAL_SOURCE_TYPE, encode_preview, encode_result
-from worker.job.sources import load_source, working_size
+from worker.job.sources import load_source
 
 SETTLED = JobParams(seed=5, strength=0.4, prompt="a < b & c", loras=[LoraRef(name="denoise")])
 
@@ -20,15 +21,31 @@ SETTLED = JobParams(seed=5, strength=0.4, prompt="a < b & c", loras=[LoraRef(nam
     ("size", "params", "expected"),
     [
         ((400, 300), {}, (400, 300)),
-        ((1536, 1024), {}, (768, 512)),
-        ((100, 50), {"upscale": 2}, (100, 50)),
+        ((4000, 3000), {}, (4000, 3000)),
+        ((600, 9000), {}, (600, 9000)),
+        ((1536, 1024), {"max_side": 768}, (768, 512)),
+        ((100, 50), {"upscale": 2}, (200, 100)),
+        ((1000, 500), {"upscale": 4, "max_side": 1024}, (1024, 512)),
         ((5000, 16), {"max_side": 64}, (64, 1)),
     ],
 )
-def test_the_aspect_is_kept_and_nothing_grows_before_it_is_enlarged(
+def test_the_aspect_is_kept_and_nothing_grows_unasked(
     size: tuple[int, int], params: dict[str, object], expected: tuple[int, int]
 ) -> None:
-    assert working_size(size, JobParams.model_validate(params)) == expected
+    wished = JobParams.model_validate(params)
+    assert result_size(size, wished) == expected
+    assert working_size(size, wished) == (min(size[0], expected[0]), min(size[1], expected[1]))
+
+
+@pytest.mark.parametrize("size", [(9000, 8000), (65_535, 900), (1, 70_000_000), (7071, 7072)])
+def test_the_size_that_would_pass_is_the_largest_of_its_shape_that_does(
+    size: tuple[int, int],
+) -> None:
+    width, height = fitting(size, 50_000_000, 65_535)
+    assert width * height <= 50_000_000
+    assert max(width, height) <= 65_535
+    larger = max(width, height) + 2
+    assert larger > 65_535 or larger**2 * min(size) / max(size) > 50_000_000
 
 
 def test_a_stored_picture_comes_back_bit_for_bit() -> None:

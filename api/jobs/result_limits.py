@@ -1,0 +1,33 @@
+"""Refuses, before any work is done, a result that this deployment does not make.
+
+Owns the sentence, which names the limit and the size that would pass.
+"""
+
+from api.wire.sentence import Sentence
+from shared.errors import ImageTooLarge
+from shared.params import JobParams
+from shared.settings import Settings
+from shared.sizes import Size, fitting, megapixels, result_size
+
+# What the formats themselves can hold on a side.
+LONGEST_SIDE = {"webp": 16383, "jpeg": 65535}
+
+
+def check_result_size(params: JobParams, size: Size, settings: Settings) -> None:
+    """Raises ImageTooLarge where the result of a photo of this width and height would be."""
+    wanted, most = result_size(size, params), settings.max_result_pixels
+    side = min(settings.max_side, LONGEST_SIDE.get(params.format, settings.max_side))
+    if wanted[0] * wanted[1] <= most and max(wanted) <= side:
+        return
+    passing = fitting(wanted, most, side)
+    longest, passing_text = max(passing), f"{passing[0]}x{passing[1]}"
+    raise ImageTooLarge(
+        Sentence(
+            f"the result would be {wanted[0]}x{wanted[1]}, {megapixels(wanted):.1f} megapixels; at "
+            f"most {most / 1e6:g}, and {side} pixels a side as {params.format}, are made here: "
+            f"max_side={longest} gives {passing_text}",
+            f"结果将为 {wanted[0]}x{wanted[1]}（{megapixels(wanted):.1f} 百万像素）；这里最多生成 "
+            f"{most / 1e6:g} 百万像素，{params.format} 格式边长最多 {side} 像素："
+            f"设 max_side={longest} 可得 {passing_text}",
+        )
+    )
