@@ -122,13 +122,25 @@ class TileDone:
 
 
 @dataclass(frozen=True)
+class PartDone:
+    """So many equal parts of a stage are done, of `total`.
+
+    Told of a picture that is made of tiles, whose stages overlap.
+    """
+
+    stage: Stage
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class PreviewReady:
     """A small first result."""
 
     pixels: Pixels
 
 
-EngineEvent = StageStarted | StepDone | TileDone | PreviewReady
+EngineEvent = StageStarted | StepDone | TileDone | PartDone | PreviewReady
 OnEvent = Callable[[EngineEvent], None]
 
 

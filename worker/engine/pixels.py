@@ -1,6 +1,7 @@
 """Between 8-bit pictures and the tensors that models see."""
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 
@@ -21,8 +22,23 @@ def to_tensor(pixels: Pixels, device: torch.device, dtype: torch.dtype) -> torch
 
 def to_pixels(tensor: torch.Tensor) -> Pixels:
     """[1, 3, H, W] in -1..1 to uint8 HWC."""
-    scaled = (tensor[0].float().clamp(-1, 1) + 1) * 127.5
-    return np.asarray(scaled.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy())
+    return np.asarray(_levels(tensor).round().to(torch.uint8).cpu().numpy())
+
+
+def to_levels(tensor: torch.Tensor) -> npt.NDArray[np.float32]:
+    """The same before it is rounded, for what is still to be blended."""
+    return np.asarray(_levels(tensor).cpu().numpy())
+
+
+def _levels(tensor: torch.Tensor) -> torch.Tensor:
+    return ((tensor[0].float().clamp(-1, 1) + 1) * 127.5).permute(1, 2, 0)
+
+
+def sized(pixels: Pixels, height: int, width: int) -> Pixels:
+    """The picture at exactly this size."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def in_colours_of(source: Pixels, made: Pixels) -> Pixels:

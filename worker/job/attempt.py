@@ -50,6 +50,7 @@ from worker.engine.interface import (
     EngineResult,
     EnlargeJob,
     OnEvent,
+    PartDone,
     Pixels,
     PreviewReady,
     StageStarted,
@@ -102,8 +103,7 @@ class Attempt:
         spec = self._claim.spec
         self._parts.probe.reached("started", self._claim)
         discard_results_before(self._parts.blobs, spec.id, self._claim.epoch)
-        data = patiently(lambda: self._parts.blobs.get(spec.source.blob), self._stop)
-        pixels = load_source(data, spec.params)
+        pixels = load_source(self._source(), spec.params)
         self._parts.guards.check_input(pixels)
         params, chosen = self._parts.chooser.settle(spec.params, pixels)
         params = settle_factor(params, (spec.source.width, spec.source.height))
@@ -124,6 +124,10 @@ class Attempt:
         safety = self._check(pixels, result.pixels)
         self._save(result, safety, tracker, plan)
         self._learn(tracker, megapixels, params.executed_steps)
+
+    def _source(self) -> bytes:
+        blob = self._claim.spec.source.blob
+        return patiently(lambda: self._parts.blobs.get(blob), self._stop)
 
     def _make(
         self,
@@ -197,6 +201,8 @@ class Attempt:
             throttle.report(tracker.enter(event.stage))
         elif isinstance(event, TileDone):
             throttle.report(tracker.tile(event.tile, event.total))
+        elif isinstance(event, PartDone):
+            throttle.report(tracker.part(event.stage, event.done, event.total))
         else:
             throttle.report(tracker.step(event.step))
 

@@ -47,6 +47,7 @@ class ProgressTracker:
         self._since = clock()
         self._step = 0
         self._percent = 0.0
+        self._parts: dict[Stage, float] = {}
         self.spent: dict[Stage, float] = {}
 
     def enter(self, stage: Stage) -> Progress:
@@ -58,6 +59,11 @@ class ProgressTracker:
     def step(self, step: int) -> Progress:
         """The job has executed its `step`-th step."""
         self._step = step
+        return self._progress()
+
+    def part(self, stage: Stage, done: int, total: int) -> Progress:
+        """So much of a stage is done, whichever stage the job has entered last."""
+        self._parts[stage] = done / total
         return self._progress()
 
     def tile(self, tile: int, total: int) -> Progress:
@@ -88,19 +94,24 @@ class ProgressTracker:
         )
 
     def _done_seconds(self) -> float:
-        stages = list(Stage)
-        before = stages[: stages.index(self._stage)]
-        done = sum(self._planned[stage] for stage in before)
-        if self._stage is Stage.DENOISING:
-            done += self._planned[Stage.DENOISING] * self._step / self._steps
+        done = sum(seconds * self._share(stage) for stage, seconds in self._planned.items())
         return done + self._enlarging_done()
+
+    def _share(self, stage: Stage) -> float:
+        """How much of a stage is done, 0 to 1."""
+        if stage in self._parts:
+            return self._parts[stage]
+        if stage is self._stage is Stage.DENOISING:
+            return self._step / self._steps
+        stages = list(Stage)
+        return float(stages.index(stage) < stages.index(self._stage))
 
     def _enlarging_done(self) -> float:
         """Seconds' worth of the enlargement, and of the decoding that went before it."""
         cost, stages = self._enlarging, list(Stage)
         if stages.index(self._stage) > stages.index(cost.stage):
             return cost.seconds
-        decoded = self._enlarged > 0 and self._stage is Stage.DECODING
+        decoded = self._enlarged > 0 and self._share(Stage.DECODING) == 0
         before = self._planned[Stage.DECODING] if decoded else 0.0
         return before + cost.seconds * self._enlarged
 

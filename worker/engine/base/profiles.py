@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from worker.engine.base.loaded_base import LoadedBase
+from worker.engine.base.tile_size import WHOLE, TileSize, choose_tile_size
 
 GIB = 2**30
 
@@ -53,6 +54,7 @@ class EngineLimits:
     graphs: bool = False
     pixels_per_step: int = 0
     pixels_coded: int = 0
+    tile_size: TileSize = WHOLE
 
     def rows_for(self, pixels: int) -> int:
         """How many rows of so many pixels may share a step."""
@@ -67,9 +69,12 @@ class EngineLimits:
 
 def choose_limits(loaded: LoadedBase) -> EngineLimits:
     """The limits that fit this base, its profile and its device."""
+    tiles = choose_tile_size(loaded.base.id, has_room=loaded.profile == "full")
     if loaded.device.type != "cuda":
         small = CPU_ROWS * SMALL_PIXELS
-        return EngineLimits("cpu", CPU_ROWS, GIB, GIB, GIB // 2, pixels_per_step=small)
+        return EngineLimits(
+            "cpu", CPU_ROWS, GIB, GIB, GIB // 2, pixels_per_step=small, tile_size=tiles
+        )
     total, profile = _memory(loaded.device), loaded.profile
     spare = max(GIB // 2, total - _weights(loaded.pipeline)[0] - FULL_HEADROOM)
     rows = 8 if profile == "full" and spare > 8 * GIB else 2 if profile == "full" else 1
@@ -82,6 +87,7 @@ def choose_limits(loaded: LoadedBase) -> EngineLimits:
         spare // 8,
         graphs=profile == "full",
         pixels_coded=coded,
+        tile_size=tiles,
     )
 
 

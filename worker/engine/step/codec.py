@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderTiny
-from diffusers.utils.torch_utils import randn_tensor
 
 from worker.engine.base.base_loading import layout_of
 from worker.engine.base.offload_slot import OffloadSlot
@@ -35,13 +34,10 @@ class Moments:
         parts = (self.mean, self.deviation, self.reconstruction)
         return sum(part.nbytes for part in parts if part is not None)
 
-    def draw(self, generator: torch.Generator) -> torch.Tensor:
-        """One sample of the posterior, drawn as diffusers' `DiagonalGaussianDistribution` does."""
-        if self.deviation is None:
+    def sample(self, noise: torch.Tensor | None) -> torch.Tensor:
+        """One sample of the posterior, as diffusers' `DiagonalGaussianDistribution` takes it."""
+        if self.deviation is None or noise is None:
             return self.mean
-        noise: torch.Tensor = randn_tensor(
-            self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype
-        )
         return self.mean + self.deviation * noise
 
 
@@ -84,9 +80,14 @@ class Codec:
             batch = self._encode([sources[name] for name in new], faithful) if new else []
             return found | {name: hold(name, one) for name, one in zip(new, batch, strict=True)}
 
-    def latents(self, moments: Moments, generator: torch.Generator) -> torch.Tensor:
-        """Scaled latents, as the UNet sees them."""
-        return moments.draw(generator) * self._scaling
+    def unkept(self, sources: Mapping[str, torch.Tensor], faithful: bool) -> dict[str, Moments]:
+        """The same without the cache, for what would fill it and hardly comes again."""
+        encoded = self._encode(list(sources.values()), faithful)
+        return dict(zip(sources, encoded, strict=True))
+
+    def latents(self, moments: Moments, noise: torch.Tensor | None) -> torch.Tensor:
+        """Scaled latents, as the UNet sees them; `noise` draws them where the encoder samples."""
+        return moments.sample(noise) * self._scaling
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """[N, C, h, w] scaled latents to [N, 3, H, W] in -1..1."""

@@ -10,17 +10,19 @@ from typing import Any
 
 import torch
 
+from shared.jobs import Stage
 from worker.engine.interface import (
     EngineEvent,
     EngineJob,
     EngineResult,
     OnEvent,
     Pixels,
+    StageStarted,
     Urgency,
 )
 from worker.engine.lora.lora_file import AdapterWeights
 from worker.engine.lora.merging import AdapterSet
-from worker.engine.pixels import SIDE_MULTIPLE
+from worker.engine.pixels import SIDE_MULTIPLE, to_pixels
 from worker.engine.step.prompts import Condition
 from worker.engine.step.schedule import StepPlan
 
@@ -32,6 +34,13 @@ class Unit(IntEnum):
     STEP = auto()
     DECODE = auto()
     ENLARGE = auto()
+
+
+_STAGES = {
+    Unit.ENCODE: (Stage.LOADING, Stage.ENCODING),
+    Unit.STEP: (Stage.DENOISING,),
+    Unit.DECODE: (Stage.DECODING,),
+}
 
 
 @dataclass(eq=False)
@@ -112,6 +121,37 @@ class Row:
     def most_together(self, limit: int) -> int:
         """How many may step together, this row included, where the engine allows `limit`."""
         return limit if self.max_batch is None else min(limit, self.max_batch)
+
+    def encoded(self, latents: torch.Tensor) -> None:
+        """The picture is in latents, and can step."""
+        self.latents = latents
+        self.unit = Unit.STEP
+
+    def stepped(self, latents: torch.Tensor, data: torch.Tensor) -> None:
+        """A step is done, whose prediction of the data the next one may want."""
+        self.latents, self.previous = latents, data
+        self.step += 1
+        if self.step == self.total_steps:
+            self.unit = Unit.DECODE
+
+    def pictured(self, tensor: torch.Tensor) -> Any:
+        """What is kept of decoded pixels, [1, 3, H, W] in -1..1."""
+        return to_pixels(tensor)
+
+    def developed(self, picture: Any) -> None:
+        """The picture is there."""
+        self.finished = picture
+
+    def reports(self, unit: Unit) -> bool:
+        """Whether it is news that this unit begins."""
+        return self.reported is None or self.reported < unit
+
+    def tell_stage(self, unit: Unit) -> None:
+        """Tell the row's owner that a unit begins, once."""
+        if self.reports(unit):
+            self.reported = unit
+            for stage in _STAGES.get(unit, ()):
+                self.tell(StageStarted(stage))
 
     def tell(self, event: EngineEvent) -> None:
         """Tell the row's owner, if it wants to know."""

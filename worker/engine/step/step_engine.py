@@ -1,6 +1,7 @@
 """Many pictures on one device, one unit of work at a time.
 
-A unit encodes rows, executes one denoising step of several, or decodes some. Between units the
+A unit encodes rows, executes one denoising step of several, or decodes some; a picture larger than
+the base's comfortable size is made of tiles, which are rows like any others. Between units the
 engine looks at everything anew: arrivals, cancels, who goes first. So a preview waits for one unit
 at the most, on a CPU for one layer, and rows may differ in step index, strength, guidance, prompt
 and LoRA. Owns the device's thread; everything that touches the device runs there.
@@ -19,7 +20,6 @@ import structlog
 import torch
 
 from shared.errors import LeaseLost, OutOfMemory
-from shared.jobs import Stage
 from worker.engine.base.device_errors import translated
 from worker.engine.base.device_lost import DeviceLost, WeightsChanged
 from worker.engine.base.loaded_base import LoadedBase
@@ -33,20 +33,20 @@ from worker.engine.interface import (
     OnEvent,
     Pixels,
     PreviewReady,
-    StageStarted,
     StepDone,
     Urgency,
 )
 from worker.engine.lora.lora_file import AdapterWeights, read_adapter
 from worker.engine.lora.residency import Residency
-from worker.engine.pixels import PREVIEW_SIDE, scaled_to_side
+from worker.engine.pixels import PREVIEW_SIDE, scaled_to_side, sized
 from worker.engine.preview_job import as_preview
 from worker.engine.step.enlarge_row import EnlargeRow, enlarge_row
 from worker.engine.step.interruption import Interruption
 from worker.engine.step.ladder import DoesNotFit, Ladder
 from worker.engine.step.memory_recovery import MemoryRecovery
-from worker.engine.step.policy import batch_mates, next_row
+from worker.engine.step.policy import batch_mates, next_row, score
 from worker.engine.step.rows import Row, Unit
+from worker.engine.step.tiled_rows import TiledRow, TileRow
 from worker.engine.step.units import Units
 from worker.engine.upscale.upscalers import Upscalers
 
@@ -100,7 +100,7 @@ class StepEngine:
                 future.set_exception(LeaseLost())
                 return future
             reading = self._reading(job)
-            row = Row(job, job.pixels, on_event, future, reading, job.urgency)
+            row = self._row_of(job, on_event, future, reading)
             if job.preview:
                 self._inbox.put(_preview_of(row, self.device))
             self._inbox.put(row)
@@ -117,6 +117,18 @@ class StepEngine:
             self._inbox.put(enlarge_row(job, on_event, future, network))
         network.add_done_callback(lambda _: self._inbox.put(None))
         return future
+
+    def _row_of(
+        self,
+        job: EngineJob,
+        on_event: OnEvent,
+        future: "Future[EngineResult]",
+        reading: "Future[list[AdapterWeights]]",
+    ) -> Row:
+        """A row for the whole picture, or one that is made of tiles."""
+        whole = Row(job, job.pixels, on_event, future, reading, job.urgency)
+        size = self._limits.tile_size
+        return whole if size.fits(*job.pixels.shape[:2]) else TiledRow.instead_of(whole, size)
 
     def residency(self) -> dict[str, Any]:
         """What is loaded where."""
@@ -267,15 +279,35 @@ class StepEngine:
     def _take(self, row: Row | None) -> None:
         if row is None:
             return
-        row.arrived = self._clock
-        self._rows.append(row)
+        self._add(row)
+        self._open_pictures()
         if self._complaint is not None:
             self._forsake(row, self._complaint)
+
+    def _add(self, row: Row) -> None:
+        row.arrived = self._clock
+        self._rows.append(row)
+
+    def _open_pictures(self) -> None:
+        """Let tiles in, so many of each picture as may share a step. A tile comes later than jobs
+        that wait already, so that these overtake it; large pictures are made one after the other.
+        """
+        pictures = sorted((row for row in self._rows if isinstance(row, TiledRow)), key=score)
+        is_taken = any(picture.is_open and picture.is_large for picture in pictures)
+        for picture in pictures:
+            if not picture.is_open and picture.is_large and is_taken:
+                continue
+            picture.is_open = True
+            is_taken |= picture.is_large
+            for tile in picture.next_tiles(self._rows_with(picture.tiles[0])):
+                self._add(tile)
 
     def _drop_stopped(self, previews_only: bool = False) -> None:
         for row in list(self._rows):
             if previews_only and (row.urgency is not Urgency.PREVIEW or row in self._at_work):
                 continue
+            if row not in self._rows:
+                continue  # a tile that has left with its picture
             try:
                 row.job.stop.check()
             except BaseException as reason:
@@ -288,20 +320,36 @@ class StepEngine:
         rows = [each for each in self._company(row) if self._begins(each)]
         if not rows:
             return
+        before = [each.unit for each in rows]
         self._at_work += rows
         try:
             self._attempt(rows)
         finally:
             del self._at_work[-len(rows) :]
-        for each in rows:
-            if each.finished is not None:
+        for each, unit in zip(rows, before, strict=True):
+            if isinstance(each, TileRow):
+                self._move_on(each, unit)
+            elif each.finished is not None:
                 self._finish(each, each.finished)
+
+    def _move_on(self, tile: TileRow, unit: Unit) -> None:
+        """A tile may have done its unit: then so much more of its picture is done."""
+        picture, has_moved = tile.whole, tile.unit is not unit or tile.finished is not None
+        if tile not in self._rows or not (has_moved or tile.has_stepped):
+            return
+        picture.count(tile, unit)
+        if tile not in picture.out:
+            self._rows.remove(tile)
+        self._tell_progress(picture, lambda: picture.tell_parts(unit))
+        if picture.finished is not None:
+            self._finish(picture, picture.finished)
+        self._open_pictures()
 
     def _begins(self, row: Row) -> bool:
         """Tell the row's owner what begins; a row that cannot go on or be heard of leaves."""
         try:
             row.check_ready()
-            self._tell_stage(row)
+            row.tell_stage(row.unit)
         except BaseException as error:
             self._leave(row, error)
             return False
@@ -319,7 +367,8 @@ class StepEngine:
                 self._leave(rows[0], error)
                 return
             for row, unit, step in before:
-                if (row.unit, row.step) == (unit, step) and row.finished is None:
+                is_undone = (row.unit, row.step) == (unit, step) and row.finished is None
+                if is_undone and row in self._rows:
                     self._attempt([row])
 
     def _company(self, row: Row) -> list[Row]:
@@ -346,8 +395,8 @@ class StepEngine:
             for row in rows:
                 self._tell_step(row)
         else:
-            for row, pixels in zip(rows, self._units.decode(rows), strict=True):
-                row.finished = pixels
+            for row, picture in zip(rows, self._units.decode(rows), strict=True):
+                row.developed(picture)
 
     def _is_among_its_like(self, row: Row) -> bool:
         """Whether all jobs in flight have the LoRAs of this one, and none has them in slotns.
@@ -359,8 +408,8 @@ class StepEngine:
         return row in jobs and others in ([], [row])
 
     def _tell_step(self, row: Row) -> None:
-        if row.step <= row.steps_reported:
-            return  # done again in a smaller size
+        if isinstance(row, TileRow) or row.step <= row.steps_reported:
+            return  # a part of a picture's step, or done again in a smaller size
         row.steps_reported = row.step
         self._tell_progress(row, lambda: row.tell(StepDone(row.step, row.total_steps)))
 
@@ -371,25 +420,17 @@ class StepEngine:
             # The unit is done, for its company too: whoever cannot hear leaves before the next.
             row.job.stop.stop(error)
 
-    def _tell_stage(self, row: Row) -> None:
-        if row.reported is not None and row.reported >= row.unit:
-            return
-        row.reported = row.unit
-        if row.unit is Unit.ENCODE:
-            row.tell(StageStarted(Stage.LOADING))
-            row.tell(StageStarted(Stage.ENCODING))
-        elif row.unit is Unit.STEP:
-            row.tell(StageStarted(Stage.DENOISING))
-        elif row.unit is Unit.DECODE:
-            row.tell(StageStarted(Stage.DECODING))
-
     def _finish(self, row: Row, pixels: Pixels) -> None:
         self._release(row)
         self._guard.count_picture()
+        if "smaller_side" in row.degraded:
+            pixels = sized(pixels, *row.job.pixels.shape[:2])
         ran_by = {part: "+".join(sorted(ways)) for part, ways in row.ran_by.items()}
         row.future.set_result(EngineResult(pixels, tuple(row.degraded), row.seconds, ran_by))
 
     def _leave(self, row: Row, reason: BaseException) -> None:
+        if isinstance(row, TileRow):
+            row = row.whole
         try:
             self._release(row)
         finally:
@@ -397,6 +438,8 @@ class StepEngine:
 
     def _release(self, row: Row) -> None:
         self._rows.remove(row)
+        if isinstance(row, TiledRow):
+            self._withdraw_tiles(row)
         self._units.leave(row)
         if row.owns_adapters and row.adapters.done() and row.adapters.exception() is None:
             for entry, _ in row.job.loras:
@@ -405,16 +448,52 @@ class StepEngine:
             self.upscalers.release(row.order.upscaler)
 
     def _shrink(self, row: Row) -> None:
-        """Above the ladder: smaller tiles, or a smaller picture rather than none."""
-        if isinstance(row, EnlargeRow) and row.shrink():
+        """Above the ladder: smaller tiles, or a smaller picture rather than none, which gets its
+        size back in the end.
+        """
+        if isinstance(row, EnlargeRow):
+            if not row.shrink():
+                self._leave(row, OutOfMemory("the device cannot hold this picture"))
             return
+        if self._cut_smaller(row):
+            return
+        row = row.whole if isinstance(row, TileRow) else row
         side = round(max(row.pixels.shape[:2]) * SHRINK)
-        if side < LEAST_SIDE or isinstance(row, EnlargeRow):
+        if side < LEAST_SIDE:
             self._leave(row, OutOfMemory("the device cannot hold this picture"))
             return
         logger.warning("out of memory", gave_up="smaller_side", side=side)
+        if isinstance(row, TiledRow):
+            self._withdraw_tiles(row)
         row.restart(scaled_to_side(row.pixels, side))
         row.degrade("smaller_side")
+        self._open_pictures()
+
+    def _cut_smaller(self, row: Row) -> bool:
+        """Tiles that are smaller than this row; False where there are none."""
+        if isinstance(row, TileRow):
+            picture = row.whole
+            self._withdraw_tiles(picture)
+            if not picture.cut_smaller():
+                return False
+        else:
+            size = self._limits.tile_size.below(*row.pixels.shape[:2])
+            if size is None:
+                return False
+            picture = TiledRow.instead_of(row, size)
+            picture.degrade("smaller_tiles")
+            self._units.leave(row)
+            self._rows[self._rows.index(row)] = picture
+        logger.warning("out of memory", gave_up="smaller_tiles", side=picture.tile_size.side)
+        self._open_pictures()
+        return True
+
+    def _withdraw_tiles(self, picture: TiledRow) -> None:
+        """None of a picture's tiles is worked on any more."""
+        for tile in picture.tiles:
+            self._units.leave(tile)
+            if tile in self._rows:
+                self._rows.remove(tile)
 
 
 def _pixel_count(row: Row) -> int:

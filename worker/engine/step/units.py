@@ -8,6 +8,7 @@ thread.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,18 +19,18 @@ from worker.engine.base.profiles import USUAL_PIXELS, EngineLimits
 from worker.engine.built.engine_cache import EngineCache
 from worker.engine.built.use import Parts
 from worker.engine.fidelity import apply_fidelity, crop_to, pad_to_multiple
-from worker.engine.interface import Pixels
 from worker.engine.lora.lora_file import AdapterWeights
 from worker.engine.lora.merging import WeightMerger
 from worker.engine.lora.slots import SlotPool
-from worker.engine.pixels import SIDE_MULTIPLE, in_colours_of, to_pixels, to_tensor
-from worker.engine.step.codec import Codec, source_key
+from worker.engine.pixels import SIDE_MULTIPLE, to_tensor
+from worker.engine.step.codec import Codec, Moments, source_key
 from worker.engine.step.denoiser import ADDED, Denoiser
 from worker.engine.step.enlarge_row import EnlargeRow
 from worker.engine.step.graphs import cuda_capture
 from worker.engine.step.prompts import Condition, PromptEncoder
 from worker.engine.step.rows import Row, Unit
 from worker.engine.step.schedule import Schedule
+from worker.engine.step.tiled_rows import Draws, TileRow
 
 
 class Units:
@@ -85,7 +86,9 @@ class Units:
             padded = [pad_to_multiple(source, SIDE_MULTIPLE) for source in sources]
             names = [source_key(row.pixels) for row in rows]
             faithful = rows[0].job.fidelity != "none"
-            moments = self.codec.moments(dict(zip(names, padded, strict=True)), faithful)
+            # The latents of tiles may be larger than the picture; a slider asks for small ones.
+            encode = self.codec.unkept if isinstance(rows[0], TileRow) else self.codec.moments
+            moments = encode(dict(zip(names, padded, strict=True)), faithful)
         conditions = [self._condition(row, like) for row, like in zip(rows, padded, strict=True)]
         with self._shared(rows, "encoding"):
             plans = [self._schedule.plan(row.job.steps, row.job.strength) for row in rows]
@@ -94,10 +97,10 @@ class Units:
                 for row, name, plan in zip(rows, names, plans, strict=True)
             ]
         for i, row in enumerate(rows):
-            row.latents, row.plan, row.condition = latents[i], plans[i], conditions[i]
+            row.plan, row.condition = plans[i], conditions[i]
             row.source, row.padded = sources[i], padded[i]
             row.reconstruction = moments[names[i]].reconstruction
-            row.unit = Unit.STEP
+            row.encoded(latents[i])
 
     def _condition(self, row: Row, padded: torch.Tensor) -> Condition:
         with self._shared([row], "loading"):
@@ -119,11 +122,7 @@ class Units:
         with self._shared(rows, "denoising"):
             fresh = self._stepped(rows)
         for row, (latents, data) in zip(rows, fresh, strict=True):
-            assert row.plan is not None
-            row.latents, row.previous = latents, data
-            row.step += 1
-            if row.step == len(row.plan):
-                row.unit = Unit.DECODE
+            row.stepped(latents, data)
 
     def leave(self, row: Row) -> None:
         """The row is gone: its slots may go to others."""
@@ -140,11 +139,13 @@ class Units:
             yield
         self._seconds_aside += self._now() - started
 
-    def decode(self, rows: Sequence[Row]) -> list[Pixels]:
+    def decode(self, rows: Sequence[Row]) -> list[Any]:
         """The finished pictures, each exactly as large as its source. All must share a bucket."""
         with self._shared(rows, "decoding"):
             decoded = self.codec.decode(torch.cat([_required(row.latents) for row in rows]))
-            return [_finished(row, decoded[i : i + 1]) for i, row in enumerate(rows)]
+            return [
+                row.pictured(self._finished(row, decoded[i : i + 1])) for i, row in enumerate(rows)
+            ]
 
     def enlarge(self, row: EnlargeRow) -> None:
         """One tile of an enlargement."""
@@ -200,14 +201,30 @@ class Units:
         touches = [any(p != "unet" for p in weights.parts) for weights in row.adapters.result()]
         return tuple(one for one, yes in zip(row.adapter_set, touches, strict=True) if yes)
 
-    def _noised(self, row: Row, moments: Any, start: tuple[float, float]) -> torch.Tensor:
+    def _noised(self, row: Row, moments: Moments, start: tuple[float, float]) -> torch.Tensor:
+        draws = self._draws(row, moments)
+        latents = self.codec.latents(moments, draws.posterior).to(self._dtype)
+        noised = start[0] * latents + start[1] * draws.noise
+        return noised.contiguous(memory_format=torch.channels_last)
+
+    def _draws(self, row: Row, moments: Moments) -> Draws:
+        """What the seed gives; a tile has its part of what it gives the whole."""
+        shape = moments.mean.shape
+        if not isinstance(row, TileRow):
+            return self._drawn(row.job.seed, moments, shape)
+        whole, window = row.whole, row.window
+        scale = (window.bottom - window.top) // shape[-2]
+        if whole.draws is None:
+            sides = (whole.grid.height // scale, whole.grid.width // scale)
+            whole.draws = self._drawn(row.job.seed, moments, torch.Size((*shape[:2], *sides)))
+        return whole.draws.at(window.at(scale))
+
+    def _drawn(self, seed: int, moments: Moments, shape: torch.Size) -> Draws:
         # The order of draws is diffusers': the posterior's sample, then the noise.
-        generator = torch.Generator("cpu").manual_seed(row.job.seed)
-        latents = self.codec.latents(moments, generator).to(self._dtype)
-        noise: torch.Tensor = randn_tensor(
-            latents.shape, generator=generator, device=self._device, dtype=self._dtype
-        )
-        return (start[0] * latents + start[1] * noise).contiguous(memory_format=torch.channels_last)
+        generator = torch.Generator("cpu").manual_seed(seed)
+        draw = partial(randn_tensor, shape, generator=generator, device=self._device)
+        posterior = draw(dtype=moments.mean.dtype) if moments.deviation is not None else None
+        return Draws(posterior, draw(dtype=self._dtype))
 
     def _stepped(self, rows: Sequence[Row]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         latents = torch.cat([_required(row.latents) for row in rows])
@@ -218,6 +235,17 @@ class Units:
         data = p * sample + q * output
         stepped = (a * sample + b * data + c * previous).to(self._dtype)
         return [(stepped[i : i + 1], data[i : i + 1]) for i in range(len(rows))]
+
+    def _finished(self, row: Row, decoded: torch.Tensor) -> torch.Tensor:
+        source = row.source
+        if source is None:
+            source = to_tensor(row.pixels, self._device, self._dtype)
+        decoded = decoded.to(source.dtype)
+        if row.reconstruction is not None:
+            padded = pad_to_multiple(source, SIDE_MULTIPLE)
+            lost = row.reconstruction.to(source.dtype)
+            decoded = apply_fidelity(row.job.fidelity, padded, decoded, lost)
+        return crop_to(decoded, source)
 
     def _guided(self, rows: Sequence[Row], latents: torch.Tensor) -> torch.Tensor:
         """The model's output for every row, guidance applied: [rows, C, h, w]."""
@@ -254,16 +282,6 @@ class Units:
 
     def _column(self, values: list[float]) -> torch.Tensor:
         return torch.tensor(values, device=self._device).view(-1, 1, 1, 1)
-
-
-def _finished(row: Row, decoded: torch.Tensor) -> Pixels:
-    assert row.padded is not None
-    assert row.source is not None
-    decoded = decoded.to(row.padded.dtype)
-    if row.reconstruction is not None:
-        lost = row.reconstruction.to(row.padded.dtype)
-        decoded = apply_fidelity(row.job.fidelity, row.padded, decoded, lost)
-    return in_colours_of(row.pixels, to_pixels(crop_to(decoded, row.source)))
 
 
 def _evaluations(rows: Sequence[Row]) -> tuple[list[int], list[int], list[int]]:

@@ -113,3 +113,20 @@ def test_while_the_engine_is_silent_what_it_said_last_is_passed_on() -> None:
     assert next_event(events, throttle) == StepDone(1, 10)
     assert told == [10.0, 20.0]
     late.join()
+
+
+def test_the_percentage_counts_every_tile_although_their_stages_overlap() -> None:
+    # Given stages that cost the same, and three tiles that go through all of them one by one
+    tracker = ProgressTracker(EVEN, megapixels=1.0, steps=1)
+    stages = (Stage.ENCODING, Stage.DENOISING, Stage.DECODING)
+    whole = len(Stage)
+    tracker.enter(Stage.ENCODING)
+    percents = []
+    for done in (1, 2, 3):
+        for stage in stages:
+            if done == 1 and stage is Stage.DENOISING:
+                tracker.enter(stage)
+            percents.append(tracker.part(stage, done, 3).percent)
+    # Then each unit of work is as much of the whole
+    expected = [100 * (1 + count / 3) / whole for count in range(1, 10)]
+    assert percents == [pytest.approx(percent, abs=0.06) for percent in expected]

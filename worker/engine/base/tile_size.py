@@ -1,0 +1,69 @@
+"""How large a picture a base makes at once, and what is left of that when memory is short.
+
+Owns the numbers by family. How a picture is cut is worker/engine/step/tiles.py's business.
+"""
+
+from dataclasses import dataclass
+
+from shared.bases import SDXL, TINY
+from worker.engine.pixels import SIDE_MULTIPLE
+
+# A window may have this many times the pixels of a square of the comfortable side, and a side this
+# many times as long: a picture that is a little larger than comfortable is not worth a seam.
+AREA_SLACK = 1.27
+SIDE_SLACK = 1.5
+SMALLER = 0.75
+
+
+@dataclass(frozen=True)
+class TileSize:
+    """Sides in pixels: what suits the base, what two neighbours share, the least that is of use.
+
+    A side of 0 means that no picture is cut.
+    """
+
+    side: int = 0
+    overlap: int = 0
+    least: int = 0
+
+    def smaller(self) -> "TileSize | None":
+        """The next smaller size, where there is one."""
+        return self.of_side(int(self.side * SMALLER) // SIDE_MULTIPLE * SIDE_MULTIPLE)
+
+    def below(self, height: int, width: int) -> "TileSize | None":
+        """One that cuts a picture which was to be made whole, where there is one."""
+        side = min(self.side, (height * width) ** 0.5) * SMALLER
+        while (
+            smaller := self.of_side(int(side) // SIDE_MULTIPLE * SIDE_MULTIPLE)
+        ) and smaller.fits(height, width):
+            side *= SMALLER
+        return smaller
+
+    def of_side(self, side: int) -> "TileSize | None":
+        """The same with another side, where that is of use."""
+        if not self.side or side < max(self.least, SIDE_MULTIPLE):
+            return None
+        return TileSize(
+            side,
+            min(self.overlap, side // 4 // SIDE_MULTIPLE * SIDE_MULTIPLE or SIDE_MULTIPLE),
+            self.least,
+        )
+
+    def fits(self, height: int, width: int) -> bool:
+        """Whether a picture of this size is made whole."""
+        if not self.side:
+            return True
+        within = height * width <= AREA_SLACK * self.side**2
+        return within and max(height, width) <= SIDE_SLACK * self.side
+
+
+WHOLE = TileSize()
+
+
+def choose_tile_size(base_id: str, has_room: bool) -> TileSize:
+    """The size that suits a base; less where its device has little memory left."""
+    if base_id == TINY.id:
+        return TileSize(side=512, overlap=32, least=128)
+    if base_id == SDXL.id:
+        return TileSize(side=1024, overlap=128, least=512)
+    return TileSize(side=768 if has_room else 512, overlap=96, least=256)
