@@ -20,14 +20,14 @@ from benchmarks.machine import describe_machine
 from benchmarks.service import photo
 
 SIDES = (512, 1024, 3500)
-MAX_SIDE, MAX_PIXELS = 1024, 50_000_000
+MAX_PIXELS = 50_000_000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args()
-    decoders = Decoders(MAX_SIDE, MAX_PIXELS)
+    decoders = Decoders(MAX_PIXELS)
     print(describe_machine())
     print(
         "| JPEG | decoding, ms | all in this process, ms | in the child, ms | for the child, ms |"
@@ -46,7 +46,7 @@ def medians(data: bytes, decoders: Decoders, rounds: int) -> list[float]:
     """Seconds of each arm; the first round warms up and does not count."""
     arms: list[Callable[[], object]] = [
         lambda: Image.open(io.BytesIO(data)).convert("RGB"),
-        lambda: normalise(data, MAX_SIDE, MAX_PIXELS, "ppm"),
+        lambda: normalise(data, MAX_PIXELS, "ppm"),
         lambda: decoders.normalise(data),
     ]
     spans: list[list[float]] = [[] for _ in arms]

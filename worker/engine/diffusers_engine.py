@@ -19,6 +19,7 @@ from shared.params import executed_steps
 from worker.engine.base.device_errors import translated
 from worker.engine.base.device_lost import DeviceLost
 from worker.engine.base.loaded_base import STEP_FAMILIES, LoadedBase
+from worker.engine.base.tile_size import SIDE_MULTIPLE, choose_tile_size
 from worker.engine.fidelity import apply_fidelity, crop_to, pad_to_multiple
 from worker.engine.interface import (
     EngineJob,
@@ -33,9 +34,9 @@ from worker.engine.interface import (
 from worker.engine.lora.peft_adapters import AdapterPool
 from worker.engine.pixels import (
     PREVIEW_SIDE,
-    SIDE_MULTIPLE,
     in_colours_of,
     scaled_to_side,
+    sized,
     to_pixels,
     to_tensor,
 )
@@ -98,7 +99,8 @@ class _Run:
         self._loaded = loaded
         self._pipeline = loaded.pipeline
         self._adapters = adapters
-        self._job = job
+        self._wanted = job.pixels.shape[:2]
+        self._job = job = _made_whole(job, loaded)
         self._on_event = on_event
         self._seconds: dict[str, float] = {}
         self._part: tuple[str, float] | None = None
@@ -112,12 +114,13 @@ class _Run:
             self._enter(Stage.ENCODING)
             pixels = self._picture(self._job, self._report_step)
         self._close_part()
-        return EngineResult(pixels, self._degraded, self._seconds)
+        return EngineResult(sized(pixels, *self._wanted), self._degraded, self._seconds)
 
     @property
     def _degraded(self) -> tuple[str, ...]:
-        """What of the job's wishes the pipeline has no argument for."""
-        return () if "strength" in self._known else ("strength_ignored",)
+        """What the pipeline could not do: take a strength, or make the picture at its size."""
+        ignored = () if "strength" in self._known else ("strength_ignored",)
+        return ignored if self._job.pixels.shape[:2] == self._wanted else (*ignored, "smaller_side")
 
     @property
     def _executed_steps(self) -> int:
@@ -218,6 +221,14 @@ class _Run:
             name, since = self._part
             self._seconds[name] = self._seconds.get(name, 0.0) + now - since
         self._part = (following, now) if following else None
+
+
+def _made_whole(job: EngineJob, loaded: LoadedBase) -> EngineJob:
+    """The job at a size that the base makes at once: no tiles are made here."""
+    size, sides = choose_tile_size(loaded.base.id, has_room=True), job.pixels.shape[:2]
+    if size.fits(*sides):
+        return job
+    return replace(job, pixels=scaled_to_side(job.pixels, size.most(*sides)))
 
 
 def _offload(loaded: LoadedBase) -> None:

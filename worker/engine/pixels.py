@@ -10,9 +10,6 @@ from worker.engine.interface import Pixels
 # Of the small picture that is shown before the finished one.
 PREVIEW_SIDE = 128
 
-# Latents come in whole cells of the autoencoder and of the UNet's halvings.
-SIDE_MULTIPLE = 16
-
 
 def to_tensor(pixels: Pixels, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """uint8 HWC to [1, 3, H, W] in -1..1."""

@@ -85,7 +85,9 @@ def test_the_options_become_the_jobs_parameters(photos: list[str], run: Any) -> 
 
 
 def test_the_sizes_before_and_after_and_why_are_told(photos: list[str], run: Any) -> None:
-    sized = {"source": {"width": 4000, "height": 3000}}
+    size = {"width": 4000, "height": 3000}
+    result = size | {"format": "png", "size_bytes": len(PICTURE), "sha256": "0" * 64}
+    sized = {"source": size, "result": result}
     done = {**DONE, **sized}
     done["params"] = {**done.get("params", {}), "lora_reason": "The photo shows noise."}
     answers = script() | {"GET /v1/jobs/j1": [as_json(job("succeeded", **done))] * 2}
@@ -94,10 +96,10 @@ def test_the_sizes_before_and_after_and_why_are_told(photos: list[str], run: Any
         (listed,) = json.loads(
             run(server.url, "enhance", photos[0], "-o", "new.png", "--json").stdout
         )
-    assert told.stderr.startswith("  4000 x 3000 -> ")
+    assert told.stderr.startswith("  4000 x 3000 -> 4000 x 3000; ")
     assert "The photo shows noise." in told.stderr
     assert listed["source"] == {"width": 4000, "height": 3000}
-    assert listed["result"].keys() == {"width", "height"}
+    assert listed["result"] == {"width": 4000, "height": 3000}
     assert (listed["lora_reason"], listed["degraded"]) == ("The photo shows noise.", [])
 
 

@@ -5,8 +5,10 @@ Owns the numbers by family. How a picture is cut is worker/engine/step/tiles.py'
 
 from dataclasses import dataclass
 
-from shared.bases import SDXL, TINY
-from worker.engine.pixels import SIDE_MULTIPLE
+from shared.bases import SD15, SD21, TINY
+
+# Latents come in whole cells of the autoencoder and of the UNet's halvings.
+SIDE_MULTIPLE = 16
 
 # A window may have this many times the pixels of a square of the comfortable side, and a side this
 # many times as long: a picture that is a little larger than comfortable is not worth a seam.
@@ -25,6 +27,11 @@ class TileSize:
     side: int = 0
     overlap: int = 0
     least: int = 0
+
+    def most(self, height: int, width: int) -> int:
+        """The longest side of a picture of this shape that is made whole."""
+        slenderness = max(height, width) / min(height, width)
+        return int(self.side * min(SIDE_SLACK, (AREA_SLACK * slenderness) ** 0.5))
 
     def smaller(self) -> "TileSize | None":
         """The next smaller size, where there is one."""
@@ -64,6 +71,6 @@ def choose_tile_size(base_id: str, has_room: bool) -> TileSize:
     """The size that suits a base; less where its device has little memory left."""
     if base_id == TINY.id:
         return TileSize(side=512, overlap=32, least=128)
-    if base_id == SDXL.id:
-        return TileSize(side=1024, overlap=128, least=512)
-    return TileSize(side=768 if has_room else 512, overlap=96, least=256)
+    if base_id in (SD15.id, SD21.id):
+        return TileSize(side=768 if has_room else 512, overlap=96, least=256)
+    return TileSize(side=1024, overlap=128, least=512)

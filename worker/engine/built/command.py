@@ -15,12 +15,12 @@ from shared.log import configure_logging
 from shared.settings import load_settings
 from worker.engine.base.base_loading import choose_device, load_base
 from worker.engine.base.loaded_base import STEP_FAMILIES, LoadedBase
+from worker.engine.base.tile_size import SIDE_MULTIPLE
 from worker.engine.built import parts
 from worker.engine.built.compiler import CannotBuild, Compiler, tensorrt
 from worker.engine.built.engine_cache import ENGINES, EngineCache
 from worker.engine.built.use import Parts
 from worker.engine.fidelity import pad_to_multiple
-from worker.engine.pixels import SIDE_MULTIPLE
 from worker.engine.step.prompts import PromptEncoder
 
 Size = tuple[int, int]

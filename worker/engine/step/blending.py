@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from worker.engine.base.tile_size import SIDE_MULTIPLE as CELL
 from worker.engine.interface import Pixels
-from worker.engine.step.tiles import CELL, Axis, Grid, Window
+from worker.engine.step.tiles import Axis, Grid, Window
 
 Levels = npt.NDArray[np.float32]
 """A tile's pixels before they are rounded: height x width x 3, 0 to 255."""

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from shared.jobs import Stage
+from worker.engine.base.tile_size import SIDE_MULTIPLE
 from worker.engine.interface import (
     EngineEvent,
     EngineJob,
@@ -22,7 +23,7 @@ from worker.engine.interface import (
 )
 from worker.engine.lora.lora_file import AdapterWeights
 from worker.engine.lora.merging import AdapterSet
-from worker.engine.pixels import SIDE_MULTIPLE, to_pixels
+from worker.engine.pixels import in_colours_of, to_pixels
 from worker.engine.step.prompts import Condition
 from worker.engine.step.schedule import StepPlan
 
@@ -136,7 +137,7 @@ class Row:
 
     def pictured(self, tensor: torch.Tensor) -> Any:
         """What is kept of decoded pixels, [1, 3, H, W] in -1..1."""
-        return to_pixels(tensor)
+        return in_colours_of(self.pixels, to_pixels(tensor))
 
     def developed(self, picture: Any) -> None:
         """The picture is there."""

@@ -17,7 +17,7 @@ from shared.jobs import Stage
 from shared.params import executed_steps
 from worker.engine.base.tile_size import TileSize
 from worker.engine.interface import PartDone, Pixels, StepDone
-from worker.engine.pixels import to_levels
+from worker.engine.pixels import in_colours_of, to_levels
 from worker.engine.step.blending import LatentBlend, Levels, PictureBlend
 from worker.engine.step.rows import Row, Unit
 from worker.engine.step.tiles import Grid, Window, plan_tiles
@@ -92,7 +92,8 @@ class TiledRow(Row):
 
     @property
     def is_large(self) -> bool:
-        return self.pixels.shape[0] * self.pixels.shape[1] > LARGE_PIXELS
+        height, width = self.pixels.shape[:2]
+        return bool(height * width > LARGE_PIXELS)
 
     @property
     def steps(self) -> int:
@@ -166,7 +167,7 @@ class TiledRow(Row):
             self.picture = PictureBlend(self.grid, height, width)
         self.picture.add(window, levels)
         if self.picture.is_complete:
-            self.finished = self.picture.picture
+            self.finished = in_colours_of(self.pixels, self.picture.picture)
 
     def _cut(self) -> None:
         height, width = self.pixels.shape[:2]

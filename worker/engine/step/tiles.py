@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from worker.engine.base.tile_size import AREA_SLACK, SIDE_SLACK, TileSize
-from worker.engine.pixels import SIDE_MULTIPLE as CELL
+from worker.engine.base.tile_size import SIDE_MULTIPLE as CELL
 
 Ramp = npt.NDArray[np.float32]
 

@@ -16,13 +16,14 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.base.profiles import USUAL_PIXELS, EngineLimits
+from worker.engine.base.tile_size import SIDE_MULTIPLE
 from worker.engine.built.engine_cache import EngineCache
 from worker.engine.built.use import Parts
 from worker.engine.fidelity import apply_fidelity, crop_to, pad_to_multiple
 from worker.engine.lora.lora_file import AdapterWeights
 from worker.engine.lora.merging import WeightMerger
 from worker.engine.lora.slots import SlotPool
-from worker.engine.pixels import SIDE_MULTIPLE, to_tensor
+from worker.engine.pixels import to_tensor
 from worker.engine.step.codec import Codec, Moments, source_key
 from worker.engine.step.denoiser import ADDED, Denoiser
 from worker.engine.step.enlarge_row import EnlargeRow

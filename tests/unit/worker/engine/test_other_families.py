@@ -18,6 +18,7 @@ from shared.settings import Settings
 from tests.support.engine_jobs import CPU, by_pipeline, make_job, psnr, run_all
 from tests.support.transformer_checkpoints import make_flux, make_sd3
 from worker.engine.base.base_loading import load_base
+from worker.engine.base.tile_size import TileSize
 from worker.engine.engine_choice import warm_engine
 from worker.engine.interface import (
     Engine,
@@ -122,3 +123,15 @@ def alone(folder: Path, job: EngineJob) -> Pixels:
     pipeline = load_base(str(folder), CPU).pipeline
     image = by_pipeline(pipeline, padded, output_type="np", **size)[0]
     return np.asarray((image[:height, :width] * 255).round().astype(np.uint8))
+
+
+def test_a_picture_too_large_for_a_family_without_tiles_keeps_its_size_and_says_so(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "worker.engine.diffusers_engine.choose_tile_size",
+        lambda *_, **__: TileSize(side=32, overlap=16, least=16),
+    )
+    result = run_all(started.engine, [make_job(pixels=ODD)])[0]
+    assert result.pixels.shape == ODD.shape
+    assert result.degraded[-1] == "smaller_side"

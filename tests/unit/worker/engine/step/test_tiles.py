@@ -21,6 +21,7 @@ from tests.support.engine_jobs import (
     run_all,
     start_engine,
 )
+from worker.engine.base.tile_size import SIDE_MULTIPLE as CELL
 from worker.engine.base.tile_size import TileSize
 from worker.engine.interface import (
     EngineEvent,
@@ -33,7 +34,7 @@ from worker.engine.interface import (
 )
 from worker.engine.step.blending import PictureBlend
 from worker.engine.step.step_engine import StepEngine
-from worker.engine.step.tiles import CELL, plan_tiles
+from worker.engine.step.tiles import plan_tiles
 
 TINY = Path(__file__).parents[5] / "models" / "tiny"
 SMALL = TileSize(side=48, overlap=16, least=32)
