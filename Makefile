@@ -13,7 +13,8 @@ STAMP := $(VENV)/.installed
 EXTRAS := $(VENV)/.extras
 
 .DEFAULT_GOAL := help
-.PHONY: help install extras demo up test check bench browser chaos chaos-full reliability compose-test quality
+.PHONY: help install extras demo up test check bench browser chaos chaos-full reliability compose-test quality \
+  docs lock sbom
 export IMAGE
 
 help: ## Show the targets
@@ -48,8 +49,9 @@ up: install ## Start store, worker and gateway on this machine; Ctrl-C ends them
 
 # Threads that spin while they wait take the processor from the tests beside them.
 test: export OMP_WAIT_POLICY ?= PASSIVE
-test: install ## Run the tests that need no GPU, no Docker and no running service
-	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m "not gpu and not slow and not chaos and not compose and not browser"
+test: install ## Run the tests that need no GPU, no Docker and no running service; COVERAGE=1 measures branches
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m "not gpu and not slow and not chaos and not compose and not browser" \
+		$(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
 browser: install ## Walk through the page in Debian's Chromium
 	$(BIN)/pytest -m browser tests/browser
@@ -81,3 +83,23 @@ compose-test: install ## Build the images and run them with two workers (needs D
 
 quality: install ## Measure how much the embedded base and its LoRAs improve pictures
 	$(BIN)/python -m benchmarks.quality
+
+# The tools of these three are extras of their own, so that `make install` stays quick.
+docs: install ## Build the documentation's site into out/docs; nothing in it is fetched from elsewhere
+	@$(BIN)/python -c "import material" 2>/dev/null || $(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo "open out/docs/index.html"
+
+sbom: install ## Write the list of what is installed here, with licences, to out/sbom.cdx.json (CycloneDX)
+	@test -x $(BIN)/cyclonedx-py || $(BIN)/python -m pip install -q -c constraints.txt -e '.[release]'
+	@mkdir -p out
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o out/sbom.cdx.json $(BIN)/python
+
+# torch comes in a CPU and a CUDA build, so that one hash cannot stand for it: it stays in
+# constraints.txt, with what it alone brings. No address of a registry goes into the file.
+lock: install ## Write requirements.lock, every package with its hashes, from constraints.txt
+	@test -x $(BIN)/pip-compile || $(BIN)/python -m pip install -q -c constraints.txt -e '.[release]'
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-annotate \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --unsafe-package torch \
+		--constraint constraints.txt --extra worker --extra monitor --extra dev \
+		--output-file requirements.lock pyproject.toml

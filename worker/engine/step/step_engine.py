@@ -399,7 +399,7 @@ class StepEngine:
                 row.developed(picture)
 
     def _is_among_its_like(self, row: Row) -> bool:
-        """Whether all jobs in flight have the LoRAs of this one, and none has them in slotns.
+        """Whether all jobs in flight have the LoRAs of this one, and none holds LoRA slots.
         Previews come and go.
         """
         coming = (each for each in self._rows if each.unit is not Unit.ENLARGE)
