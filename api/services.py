@@ -35,11 +35,14 @@ from shared.ledger.redis_client import connect
 from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
+from shared.periodic import note_failure
 from shared.settings import Settings
 from shared.upscalers.catalog import UpscalerCatalog
 
 # Decoding is bounded by cores, not by requests; the second one covers the first one's pipes.
 DECODERS = 2
+# Previews that one gateway waits for at a time; each is a thread that sleeps.
+PREVIEWS = 128
 FIRST_SCAN_SECONDS = 1.0
 UPLOADS = Sentence("uploads on their way", "正在上传的图片")
 FOLLOWED = Sentence("followers of jobs", "任务订阅")
@@ -64,6 +67,7 @@ class Services:
     submissions: Submissions
     strikes: Strikes
     previews: PreviewLine
+    previewing: CapacityLimiter
     followers: Followers
     gate: Gate
     notes: Notes
@@ -115,6 +119,7 @@ async def running_services(
         submissions=Submissions(store, hints, catalog, upscalers, base, settings),
         strikes=strikes,
         previews=line,
+        previewing=CapacityLimiter(PREVIEWS),
         followers=followers,
         gate=Gate(client),
         notes=Notes(client),
@@ -153,7 +158,10 @@ def _scan_beside(*catalogs: Catalog | UpscalerCatalog) -> None:
 def _scan(*catalogs: Catalog | UpscalerCatalog) -> None:
     # The smaller one first: jobs with LoRAs wait for the other anyway.
     for catalog in reversed(catalogs):
-        catalog.scan()
+        try:
+            catalog.scan()
+        except Exception as error:
+            note_failure("first-scan", error)
         catalog.watch()
         logger.info(
             "catalogue scanned", kind=type(catalog).__name__, entries=len(catalog.entries())

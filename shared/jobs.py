@@ -8,13 +8,15 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from shared.messages import Language
 from shared.params import ImageFormat, JobParams
+from shared.record import OpenEnum, Record
+
+# What `JobSpec.needs` is compared with.
+RECORDS_VERSION = 1
 
 
-class JobState(StrEnum):
+class JobState(OpenEnum):
     """Where a job is in its life."""
 
     QUEUED = "queued"
@@ -25,10 +27,11 @@ class JobState(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        return self not in (JobState.QUEUED, JobState.RUNNING)
+        """A state that this version does not know may still change."""
+        return self.is_known and self not in (JobState.QUEUED, JobState.RUNNING)
 
 
-class Stage(StrEnum):
+class Stage(OpenEnum):
     """Where a running job is, in this order."""
 
     LOADING = "loading"
@@ -39,7 +42,7 @@ class Stage(StrEnum):
     SAVING = "saving"
 
 
-class EventKind(StrEnum):
+class EventKind(OpenEnum):
     """What an event on a job's stream tells."""
 
     STATE = "state"
@@ -49,11 +52,7 @@ class EventKind(StrEnum):
     ERROR = "error"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Progress(_Record):
+class Progress(Record):
     """How far a running job is. `percent` is 100 only when the picture can be fetched."""
 
     stage: Stage | None = None
@@ -63,7 +62,7 @@ class Progress(_Record):
     eta_seconds: float | None = None
 
 
-class Failure(_Record):
+class Failure(Record):
     """Why a job failed: an error's code and sentence. Exceptions do not leave their process.
 
     `flags` are the guards' findings, `loras` the files that were used when there are such.
@@ -76,13 +75,13 @@ class Failure(_Record):
     loras: list[str] = []
 
 
-class Degraded(_Record):
+class Degraded(Record):
     """Something that was given up so that the job fits its device."""
 
     code: str
 
 
-class Timings(_Record):
+class Timings(Record):
     """Seconds spent in each part of a job."""
 
     queued_seconds: float = 0.0
@@ -97,14 +96,14 @@ class Timings(_Record):
     total_seconds: float = 0.0
 
 
-class Safety(_Record):
+class Safety(Record):
     """What the output guards measured: a probability of unsafe content and named findings."""
 
     nsfw: float | None = None
     flags: list[str] = []
 
 
-class Result(_Record):
+class Result(Record):
     """A finished picture: where its bytes are and what they are; by part of the base, what
     computed it (`torch`, `tensorrt`, both where steps differed). `upscaler` is what enlarged it,
     None where it was not enlarged.
@@ -122,7 +121,7 @@ class Result(_Record):
     upscaler: str | None = None
 
 
-class Preview(_Record):
+class Preview(Record):
     """The latest preview: where its bytes are, and its size in pixels."""
 
     blob: str
@@ -131,7 +130,7 @@ class Preview(_Record):
     media_type: str = "image/webp"
 
 
-class Source(_Record):
+class Source(Record):
     """A normalised upload: upright RGB without metadata, named by the sha256 of its bytes."""
 
     image_id: str
@@ -141,7 +140,7 @@ class Source(_Record):
     size_bytes: int
 
 
-class DeliveryState(StrEnum):
+class DeliveryState(OpenEnum):
     """Where a webhook is in its life."""
 
     WAITING = "waiting"
@@ -149,7 +148,7 @@ class DeliveryState(StrEnum):
     GIVEN_UP = "given_up"
 
 
-class Delivery(_Record):
+class Delivery(Record):
     """What became of a finished job's webhook. `reason` is the code of the last try's failure."""
 
     state: DeliveryState
@@ -157,19 +156,23 @@ class Delivery(_Record):
     reason: str | None = None
 
 
-class JobSpec(_Record):
-    """What was asked for. Never changes after submission. `language` is its sender's."""
+class JobSpec(Record):
+    """What was asked for. Never changes after submission. `language` is its sender's.
+
+    `needs` is the RECORDS_VERSION from which on a worker can do the job: a version that adds what
+    must not be passed over raises its own, and gives that to the jobs that use it.
+    """
 
     id: str
     client: str
     base: str
     source: Source
     params: JobParams
-    expected_seconds: float | None = None
     language: Language = "en"
+    needs: int = 1
 
 
-class Event(_Record):
+class Event(Record):
     """One entry of a job's stream; `id` is the stream's own and orders events."""
 
     id: str
@@ -184,7 +187,7 @@ class Event(_Record):
         return self.kind is EventKind.STATE and self.data.get("state") == JobState.CANCELED
 
 
-class Claim(_Record):
+class Claim(Record):
     """A worker's hold on a job: fenced by `epoch`, lost when the lease runs out."""
 
     spec: JobSpec
@@ -194,8 +197,13 @@ class Claim(_Record):
     percent: float
     queued_seconds: float
 
+    @property
+    def is_understood(self) -> bool:
+        """Whether this version knows all that the job asks of a worker."""
+        return self.spec.needs <= RECORDS_VERSION and not self.spec.params.strange
 
-class Job(_Record):
+
+class Job(Record):
     """A job as the ledger has it now."""
 
     spec: JobSpec

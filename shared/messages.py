@@ -31,22 +31,27 @@ def advice(code: str, language: Language = "en") -> str:
 
 def stage_message(stage: str, language: Language = "en") -> str:
     """What a job is doing in this stage (or state), for a progress bar's label."""
-    return _catalogue()["stages"][stage][language]
+    return _of("stages", stage)[language]
 
 
 def degraded_message(code: str, language: Language = "en") -> str:
     """What was given up to fit the device."""
-    return _catalogue()["degraded"][code][language]
+    return _of("degraded", code)[language]
 
 
 def warning_message(code: str, language: Language = "en") -> str:
     """What was changed about an upload that its sender may want to know."""
-    return _catalogue()["warnings"][code][language]
+    return _of("warnings", code)[language]
 
 
 def webhook_message(code: str, language: Language = "en") -> str:
     """Why a webhook was not taken."""
-    return _catalogue()["webhooks"][code][language]
+    return _of("webhooks", code)[language]
+
+
+def _of(part: str, code: str) -> dict[str, str]:
+    """The sentence of a code; a code of a later version, in a record, stands for itself."""
+    return _catalogue()[part].get(code, dict.fromkeys(LANGUAGES, code))
 
 
 def choose_language(accept_language: str | None) -> Language:

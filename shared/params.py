@@ -7,7 +7,9 @@ import secrets
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from shared.record import Record
 
 LORA_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 MAX_LORAS = 4
@@ -54,20 +56,16 @@ class LoraMode(StrEnum):
     NAMED = "named"
 
 
-class LoraRef(BaseModel):
+class LoraRef(Record):
     """One LoRA of a job. `sha256` pins the file that the catalogue offered at submission."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(pattern=LORA_NAME)]
     scale: Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)] = 1.0
     sha256: str | None = None
 
 
-class JobParams(BaseModel):
+class JobParams(Record):
     """The parameters of one job, complete once `with_defaults` has filled the gaps."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     lora_mode: LoraMode = LoraMode.AUTO
     loras: Annotated[list[LoraRef], Field(max_length=MAX_LORAS)] = []
@@ -96,13 +94,6 @@ class JobParams(BaseModel):
     force: bool = False
     deterministic: bool = False
 
-    @model_validator(mode="after")
-    def _names_are_given_once(self) -> Self:
-        names = [lora.name for lora in self.loras]
-        if len(set(names)) != len(names):
-            raise ValueError("a LoRA is named twice")
-        return self
-
     @property
     def executed_steps(self) -> int:
         """Denoising steps that really run, as diffusers' `get_timesteps` counts them."""
@@ -121,6 +112,19 @@ class JobParams(BaseModel):
         if self.seed is not None:
             return self
         return self.model_copy(update={"seed": secrets.randbelow(MAX_SEED + 1)})
+
+
+class AskedParams(JobParams):
+    """The parameters as a caller gives them: nothing that this version does not know."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="after")
+    def _names_are_given_once(self) -> Self:
+        names = [lora.name for lora in self.loras]
+        if len(set(names)) != len(names):
+            raise ValueError("a LoRA is named twice")
+        return self
 
 
 def executed_steps(steps: int, strength: float) -> int:

@@ -16,7 +16,7 @@ from api.wire.problems import FieldProblem
 from api.wire.sentence import Sentence
 from api.wire.wording import field_problems, pointer
 from shared.messages import Language
-from shared.params import MAX_LORAS, JobParams, LoraMode, LoraRef
+from shared.params import MAX_LORAS, AskedParams, JobParams, LoraMode, LoraRef
 from shared.settings import Settings
 
 # Settled by the gateway or the worker, never sent.
@@ -65,7 +65,7 @@ def read_job_form(
     mode, refs, unscaled, lora_problems = _read_loras(loras, language)
     problems += lora_problems
     try:
-        params = JobParams.model_validate({**values, "lora_mode": mode, "loras": refs})
+        params = AskedParams.model_validate({**values, "lora_mode": mode, "loras": refs})
     except ValidationError as error:
         raise InvalidFields(problems + field_problems(error.errors(), language)) from error
     problems += _check_deployment(params, settings, language)

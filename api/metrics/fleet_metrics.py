@@ -16,7 +16,10 @@ from shared.ledger.store import JobStore
 RECOVERY_BUCKETS = ("1", "2", "5", "10", "15", "30", "60", "+Inf")
 
 # As in worker/process/exits.py.
-ENDS = ("crashed", "hung", "device_lost", "weights_changed", "cannot_start")
+ENDS = (
+    *("crashed", "hung", "device_lost", "weights_changed"),
+    *("loop_ended", "not_started", "cannot_start"),
+)
 
 Counts = Mapping[str, float]
 

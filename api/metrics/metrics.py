@@ -6,6 +6,7 @@ Owns the metrics' names. Labels are route templates and codes, never a caller's 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from api.metrics.fleet_metrics import FleetCounts
+from api.metrics.loop_metrics import LoopFailures
 from api.metrics.lora_metrics import WorkerLoras
 from shared.errors import StoreUnavailable
 from shared.ledger.fleet import Fleet
@@ -47,6 +48,8 @@ class Metrics:
         self._registry.register(self._fleet)
         self._loras = WorkerLoras()
         self._registry.register(self._loras)
+        self._loops = LoopFailures()
+        self._registry.register(self._loops)
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
@@ -62,6 +65,7 @@ class Metrics:
             for name in {base, *bases}:
                 self._workers.labels(name).set(bases.count(name))
             self._loras.read(workers)
+            self._loops.read(workers)
             self._fleet.read(store, base)
             self._store_up.set(1)
         except StoreUnavailable:

@@ -53,4 +53,4 @@ async def enhance(
 def _later(job: Job, language: Language) -> Response:
     view = later_view(job, LONGEST_WAIT_SECONDS, language)
     headers = {"Retry-After": "1", "Content-Language": language}
-    return JSONResponse(view.model_dump(mode="json"), status_code=202, headers=headers)
+    return JSONResponse(view.shown(), status_code=202, headers=headers)

@@ -120,11 +120,15 @@ class EventStream(StreamingResponse):
 
 
 def frame(item: Followed, job_id: str, language: Language) -> tuple[str, EventKind, object] | None:
-    """One item as id, kind and data; None for a heartbeat."""
-    if isinstance(item, Heartbeat):
+    """One item as id, kind and data; None for a heartbeat and for news of a later version."""
+    if isinstance(item, Heartbeat) or (isinstance(item, Event) and not item.kind.is_known):
         return None
     if isinstance(item, Snapshot):
-        return item.id, EventKind.STATE, job_view(item.job, language).model_dump(mode="json")
+        return (
+            item.id,
+            EventKind.STATE,
+            job_view(item.job, language).shown(),
+        )
     return item.id, item.kind, event_data(item, job_id, language)
 
 

@@ -185,7 +185,7 @@ def job_response(
     request: Request, job: Job, language: Language, status_code: int = 200
 ) -> Response:
     """A job as JSON with its entity tag, and when to ask again while it is not over."""
-    body = job_view(job, language).model_dump_json().encode()
+    body = job_view(job, language).model_dump_json(warnings=False).encode()
     headers = {
         "Cache-Control": ASK_AGAIN,
         "Content-Language": language,

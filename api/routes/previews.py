@@ -1,11 +1,10 @@
 """A preview now: what a strength or a LoRA would do to an uploaded picture, small and at once."""
 
-import time
 from uuid import uuid4
 
+from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from starlette.concurrency import run_in_threadpool
 
 from api.access.guard import LanguageDep, ServicesDep, Submitter
 from api.access.keys import Caller
@@ -55,7 +54,10 @@ async def create_preview(
     request: Request, services: ServicesDep, caller: Submitter, language: LanguageDep
 ) -> Response:
     body = checked_json(PreviewBody, await received_json(request), language)
-    return await run_in_threadpool(_preview, body, services, caller, language)
+    # Each waits for seconds: in threads of their own, so that they take nobody else's.
+    return await to_thread.run_sync(
+        _preview, body, services, caller, language, limiter=services.previewing
+    )
 
 
 def _preview(body: PreviewBody, services: Services, caller: Caller, language: Language) -> Response:
@@ -68,7 +70,6 @@ def _preview(body: PreviewBody, services: Services, caller: Caller, language: La
         source=source,
         params=services.submissions.settle(form, language),
         session=f"{caller.name}:{body.session}" if body.session else None,
-        asked_at=time.time(),
     )
     image = services.previews.ask(request)
     return Response(image, media_type="image/webp", headers={"Cache-Control": "no-store"})

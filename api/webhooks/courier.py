@@ -8,12 +8,10 @@ under the same id, and never misses one that it could have taken within a day.
 import asyncio
 import random
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 
 import redis
 import structlog
-from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
 from api.webhooks.addresses import AddressRefused, Allowed, Target, parse_target
@@ -21,9 +19,10 @@ from api.webhooks.message import message, message_id
 from api.webhooks.pinned import PinnedNetwork
 from api.webhooks.sender import SECONDS_EACH, Outcome, Sender
 from api.webhooks.signing import Signer, make_signer
-from shared.errors import JobNotFound, RetouchError
+from shared.errors import JobNotFound
 from shared.ledger.store import JobStore
 from shared.ledger.webhooks import Deliveries, Due
+from shared.periodic import note_failure, run_periodically
 from shared.settings import Settings
 
 LOOK_SECONDS = 1.0
@@ -59,7 +58,7 @@ class Courier:
         self._under_way: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        self._loop = asyncio.create_task(self._run())
+        self._loop = asyncio.create_task(run_periodically("webhooks", self._take, LOOK_SECONDS))
 
     async def stop(self) -> None:
         """What is under way is broken off; its lease runs out and it is sent again."""
@@ -67,12 +66,6 @@ class Courier:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _run(self) -> None:
-        while True:
-            with suppress(RetouchError, RedisError):  # without a store nothing is due
-                await self._take()
-            await asyncio.sleep(LOOK_SECONDS)
 
     async def _take(self) -> None:
         free = AT_ONCE - len(self._under_way)
@@ -84,9 +77,11 @@ class Courier:
             task.add_done_callback(self._under_way.discard)
 
     async def _deliver(self, due: Due) -> None:
-        with suppress(RetouchError):  # the store is away: the lease runs out and it is due again
+        try:
             outcome = await self._try(due)
             await run_in_threadpool(self._settle, due, outcome)
+        except Exception as error:
+            note_failure("webhooks", error)  # its lease runs out, and it is due again
 
     async def _try(self, due: Due) -> Outcome:
         try:

@@ -7,6 +7,7 @@ import json
 
 from api.wire.presenter import job_view
 from shared.jobs import Job
+from shared.messages import choose_language
 
 
 def message_id(job: Job) -> str:
@@ -22,6 +23,8 @@ def message(job: Job) -> str:
     body = {
         "type": f"job.{job.state}",
         "timestamp": job.finished_at.isoformat().replace("+00:00", "Z"),
-        "data": job_view(seen, job.spec.language).model_dump(mode="json"),
+        "data": job_view(seen, choose_language(job.spec.language)).model_dump(
+            mode="json", warnings=False
+        ),
     }
     return json.dumps(body, ensure_ascii=False)

@@ -99,7 +99,7 @@ def progress_view(progress: Progress, state: JobState, language: Language) -> Pr
 def params_view(params: JobParams, language: Language) -> ParamsView:
     """The parameters, the steps that will really run, and why LoRA and factor were chosen."""
     hidden = {"lora_reason_zh", "upscale_reason_zh", "upscaler_sha256"}
-    fields = params.model_dump(exclude=hidden)
+    fields = params.model_dump(exclude=hidden, warnings=False)
     if language == "zh":
         fields["lora_reason"] = params.lora_reason_zh or params.lora_reason
         fields["upscale_reason"] = params.upscale_reason_zh or params.upscale_reason
@@ -109,7 +109,7 @@ def params_view(params: JobParams, language: Language) -> ParamsView:
 
 def result_view(result: Result) -> ResultView:
     """A result without where its bytes are kept."""
-    return ResultView(**result.model_dump(exclude={"blob"}))
+    return ResultView(**result.model_dump(exclude={"blob"}, warnings=False))
 
 
 def error_view(failure: Failure, language: Language) -> ErrorView:
@@ -161,24 +161,26 @@ def event_data(event: Event, job_id: str, language: Language) -> dict[str, Any]:
     if event.kind is EventKind.STATE:
         return _state_data(data, language)
     if event.kind is EventKind.PROGRESS:
-        progress = Progress.model_validate(data)
+        progress = Progress.read_fields(data)
         running = JobState.SUCCEEDED if progress.percent >= 100 else JobState.RUNNING
         view = progress_view(progress, running, language)
-        return {"stage": progress.stage, **view.model_dump(mode="json")}
+        return {"stage": progress.stage, **view.shown()}
     if event.kind is EventKind.PREVIEW:
         shown = {name: data.get(name) for name in ("width", "height", "media_type")}
         return {**shown, "url": links_of(job_id).preview}
     if event.kind is EventKind.RESULT:
-        result = result_view(Result.model_validate(data))
-        return {**result.model_dump(mode="json"), "url": links_of(job_id).image}
-    return error_view(Failure.model_validate(data), language).model_dump(mode="json")
+        result = result_view(Result.read_fields(data))
+        return {**result.shown(), "url": links_of(job_id).image}
+    return error_view(Failure.read_fields(data), language).shown()
 
 
 def _state_data(data: dict[str, Any], language: Language) -> dict[str, Any]:
     if "state" in data:
         return {**data, "message": stage_message(data["state"], language)}
     # Parameters that a worker has settled are told as news of a running job.
-    params = params_view(JobParams.model_validate(data), language).model_dump(mode="json")
+    params = params_view(JobParams.read_fields(data), language).model_dump(
+        mode="json", warnings=False
+    )
     return {"state": JobState.RUNNING, "params": params}
 
 

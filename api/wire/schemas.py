@@ -4,9 +4,16 @@ Owns names and examples on the wire. How they are filled is presenter.py's busin
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 
 from shared.jobs import DeliveryState, JobState, Safety, Stage, Timings
 from shared.params import (
@@ -22,6 +29,22 @@ from shared.params import (
 
 class _View(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+    def shown(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return self.model_dump(mode="json", warnings=False)
+
+
+class _RecordView(_View):
+    """A view of a stored record: words of a later version are shown as they are."""
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _show_what_is_not_known(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return check(value)
+        except ValidationError:
+            return value
 
 
 class ProgressView(_View):
@@ -41,7 +64,7 @@ class QueueView(_View):
     size: int = Field(examples=[3])
 
 
-class ParamsView(_View):
+class ParamsView(_RecordView):
     """What the job runs with. With `lora_mode` auto, gaps are filled when a worker has looked."""
 
     lora_mode: LoraMode
@@ -84,7 +107,7 @@ class SourceView(_View):
     height: int = Field(examples=[3000])
 
 
-class ResultView(_View):
+class ResultView(_RecordView):
     """The finished picture. `sha256` is of the bytes that `links.image` serves."""
 
     width: int
@@ -127,7 +150,7 @@ class LinksView(_View):
     cancel: str
 
 
-class WebhookView(_View):
+class WebhookView(_RecordView):
     """What became of a finished job's webhook; `reason` is why the last try failed."""
 
     state: DeliveryState
@@ -135,7 +158,7 @@ class WebhookView(_View):
     reason: NoticeView | None
 
 
-class JobView(_View):
+class JobView(_RecordView):
     """A job as its owner sees it."""
 
     id: str = Field(examples=["0123456789abcdef0123456789abcdef"])

@@ -7,18 +7,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 import redis
-from pydantic import BaseModel, ConfigDict
+import structlog
 
 from shared.ledger.redis_client import translated_errors
+from shared.record import Record
+
+logger = structlog.get_logger(__name__)
 
 HEARTBEAT_SECONDS = 2.0
 FRESH_SECONDS = 10
 
 
-class WorkerInfo(BaseModel):
-    """What a worker says of itself with each heartbeat."""
-
-    model_config = ConfigDict(frozen=True)
+class WorkerInfo(Record):
+    """What a worker says of itself with each heartbeat. `loop_failures` counts the failed rounds of
+    its loops, by their names.
+    """
 
     id: str
     host: str
@@ -28,6 +31,7 @@ class WorkerInfo(BaseModel):
     profile: str
     residency: dict[str, Any] = {}
     in_flight: int = 0
+    loop_failures: dict[str, int] = {}
     last_heartbeat_at: datetime
 
 
@@ -40,7 +44,7 @@ class Fleet:
     def announce(self, worker: WorkerInfo) -> None:
         """Say that a worker is alive, for the next ten seconds."""
         with translated_errors(), self._redis.pipeline() as pipe:
-            pipe.set(f"worker:{worker.id}", worker.model_dump_json(), ex=FRESH_SECONDS)
+            pipe.set(f"worker:{worker.id}", worker.stored(), ex=FRESH_SECONDS)
             pipe.sadd("workers", worker.id)
             pipe.expire("workers", 86_400)
             pipe.execute()
@@ -62,7 +66,15 @@ class Fleet:
             stale = [worker_id for worker_id, row in zip(ids, rows, strict=True) if row is None]
             if stale:
                 self._redis.srem("workers", *stale)
-        return [WorkerInfo.model_validate_json(row) for row in rows if row is not None]
+        return [worker for row in rows if row is not None and (worker := _readable(row))]
+
+
+def _readable(row: Any) -> WorkerInfo | None:
+    try:
+        return WorkerInfo.read(row)
+    except ValueError as error:
+        logger.error("a heartbeat cannot be read", reason=str(error))
+        return None
 
 
 def now() -> datetime:

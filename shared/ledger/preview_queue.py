@@ -5,17 +5,19 @@ recorded, and every key lives for seconds. A newer request of the same session s
 one, which is answered at once with that.
 """
 
-import time
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import redis
-from pydantic import BaseModel, ConfigDict
+import structlog
 
-from shared.errors import ERRORS, NoWorker, RetouchError, Superseded
+from shared.errors import ERRORS, InternalError, NoWorker, RetouchError, Superseded
 from shared.jobs import Source
 from shared.ledger.redis_client import CONNECT_SECONDS, MAX_CONNECTIONS, translated_errors
 from shared.params import JobParams
+from shared.record import Record
+
+logger = structlog.get_logger(__name__)
 
 # Longer than any answer is worth waiting for; what is older is not even begun.
 PATIENCE_SECONDS = 5.0
@@ -25,16 +27,23 @@ _IMAGE = b"+"
 _ERROR = b"-"
 
 
-class PreviewRequest(BaseModel):
-    """One preview to make: of this source, with these settled parameters."""
-
-    model_config = ConfigDict(frozen=True)
+class PreviewRequest(Record):
+    """One preview to make: of this source, with these settled parameters. `asked_at` is the
+    store's time, in seconds; the line sets it.
+    """
 
     id: str
     source: Source
     params: JobParams
     session: str | None = None
-    asked_at: float
+    asked_at: float = 0.0
+
+
+class Pending(NamedTuple):
+    """A request, and how long its answer is still waited for."""
+
+    request: PreviewRequest
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -51,8 +60,9 @@ class PreviewLine:
         """
         with translated_errors():
             self._supersede(request)
+            asked = request.model_copy(update={"asked_at": self._now()})
             with self.client.pipeline() as pipe:
-                pipe.rpush(self._line, request.model_dump_json())
+                pipe.rpush(self._line, asked.stored())
                 pipe.expire(self._line, KEEP_SECONDS)
                 pipe.execute()
             answer = self.client.blpop([_reply_key(request.id)], timeout=PATIENCE_SECONDS)
@@ -60,15 +70,21 @@ class PreviewLine:
             raise NoWorker("no worker answered in time")
         return _unpacked(cast(bytes, answer[1]))
 
-    def next(self, wait_seconds: float) -> PreviewRequest | None:
+    def next(self, wait_seconds: float) -> Pending | None:
         """The next request that is still worth an answer; None when none came in time."""
         with translated_errors():
             popped = self.client.blpop([self._line], timeout=wait_seconds)
-        if popped is None:
+            request = _readable(popped[1]) if popped else None
+            if request is None:
+                return None
+            # By the store's clock alone: gateway's and worker's may be minutes apart.
+            seconds = PATIENCE_SECONDS - (self._now() - request.asked_at)
+        if seconds <= 0 or self.is_superseded(request):
             return None
-        request = PreviewRequest.model_validate_json(popped[1])
-        is_stale = time.time() - request.asked_at > PATIENCE_SECONDS
-        return None if is_stale or self.is_superseded(request) else request
+        if request.params.strange:
+            self.refuse(request, NoWorker("the worker that was asked is of an older version"))
+            return None
+        return Pending(request, seconds)
 
     def is_superseded(self, request: PreviewRequest) -> bool:
         """Whether its session has asked for something newer."""
@@ -102,6 +118,10 @@ class PreviewLine:
             pipe.expire(_reply_key(request_id), KEEP_SECONDS)
             pipe.execute()
 
+    def _now(self) -> float:
+        seconds, microseconds = self.client.time()
+        return seconds + microseconds / 1e6
+
     @property
     def _line(self) -> str:
         return f"previews:{self.base}"
@@ -119,11 +139,20 @@ def open_line(redis_url: str, base: str) -> PreviewLine:
     return PreviewLine(client, base)
 
 
+def _readable(text: bytes | str) -> PreviewRequest | None:
+    """None for what no version could answer: nobody waits longer for it than its patience."""
+    try:
+        return PreviewRequest.read(text)
+    except ValueError as error:
+        logger.error("a preview request cannot be read", reason=str(error))
+        return None
+
+
 def _unpacked(packed: bytes) -> bytes:
     if packed[:1] == _IMAGE:
         return packed[1:]
     code, _, message = packed[1:].decode().partition(":")
-    raise ERRORS[code](message)
+    raise ERRORS.get(code, InternalError)(message)
 
 
 def _reply_key(request_id: str) -> str:

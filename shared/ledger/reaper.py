@@ -4,7 +4,6 @@ Every gateway and worker runs one of these in a thread; the ledger elects which 
 the rhythm only: what may happen to a job is decided by the ledger's scripts.
 """
 
-import threading
 import time
 from collections.abc import Iterable
 from uuid import uuid4
@@ -16,6 +15,7 @@ from shared.errors import RetouchError, StoreUnavailable
 from shared.ledger.leftovers import discard_attempt
 from shared.ledger.queue import Hints
 from shared.ledger.store import JobStore
+from shared.periodic import Periodic
 from shared.settings import Settings
 
 TICK_SECONDS = 1.0
@@ -39,16 +39,13 @@ class Reaper:
         self._token = uuid4().hex
         self._quiet_until = 0.0
         self._next_sweep = time.monotonic() + SWEEP_SECONDS
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="reaper", daemon=True)
+        self._loop = Periodic("reaper", self._round, TICK_SECONDS)
 
     def start(self) -> None:
-        self._thread.start()
+        self._loop.start()
 
     def stop(self) -> None:
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5)
+        self._loop.stop()
 
     def tick(self) -> None:
         """One round, when this process is the elected one. Raises StoreUnavailable."""
@@ -95,10 +92,9 @@ class Reaper:
             self._blobs.touch(blob)
         self._blobs.sweep()
 
-    def _loop(self) -> None:
-        while not self._stopping.wait(TICK_SECONDS):
-            try:
-                self.tick()
-            except RetouchError as error:
-                self._quiet_until = time.monotonic() + self._lease_seconds
-                logger.warning("reaper waits for the store", reason=str(error))
+    def _round(self) -> None:
+        try:
+            self.tick()
+        except RetouchError:
+            self._quiet_until = time.monotonic() + self._lease_seconds
+            raise

@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TypeVar
 
-from pydantic import BaseModel
-
 from shared.jobs import (
+    Claim,
     Degraded,
     Delivery,
     Event,
@@ -27,8 +26,9 @@ from shared.jobs import (
     Timings,
 )
 from shared.params import JobParams
+from shared.record import Record
 
-Record = TypeVar("Record", bound=BaseModel)
+Kind = TypeVar("Kind", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,15 @@ def read_job(fields: Mapping[str, str], job_ttl: int, result_ttl: int) -> Job:
     assert created is not None
     life = result_ttl if finished else job_ttl
     return Job(
-        spec=JobSpec.model_validate_json(fields["spec"]),
-        params=JobParams.model_validate_json(fields["params"]),
+        spec=JobSpec.read(fields["spec"]),
+        params=JobParams.read(fields["params"]),
         state=JobState(fields["state"]),
         progress=_progress(fields),
         epoch=int(fields["epoch"]),
         attempt=int(fields["attempts"]),
         worker=fields.get("worker") or None,
         cancel_requested=fields["cancel"] == "1",
-        degraded=[Degraded(**item) for item in json.loads(fields.get("degraded", "[]"))],
+        degraded=[Degraded.read_fields(item) for item in json.loads(fields.get("degraded", "[]"))],
         preview=_parsed(Preview, fields.get("preview")),
         result=_parsed(Result, fields.get("result")),
         failure=_parsed(Failure, fields.get("failure")),
@@ -64,6 +64,26 @@ def read_job(fields: Mapping[str, str], job_ttl: int, result_ttl: int) -> Job:
         finished_at=finished,
         expires_at=datetime.fromtimestamp((finished or created).timestamp() + life, UTC),
     )
+
+
+def read_claim(
+    worker: str, _id: str, spec: str, params: str, epoch: int, attempt: int, *rest: str
+) -> Claim:
+    """Build a Claim from what the claim script returns. Raises ValueError."""
+    percent, queued_ms = rest[:2]
+    return Claim(
+        spec=JobSpec.read(spec).model_copy(update={"params": JobParams.read(params)}),
+        worker=worker,
+        epoch=epoch,
+        attempt=attempt,
+        percent=float(percent),
+        queued_seconds=float(queued_ms) / 1000,
+    )
+
+
+def source_blob(spec: str) -> str:
+    """Where the upload of a stored JobSpec is kept, whatever else the record says."""
+    return str(json.loads(spec)["source"]["blob"])
 
 
 def read_event(entry_id: str, fields: Mapping[str, str]) -> Event:
@@ -86,7 +106,7 @@ def webhook_states(params: JobParams) -> str:
 def _delivery(fields: Mapping[str, str]) -> Delivery | None:
     if "webhook_state" not in fields:
         return None
-    return Delivery.model_validate(
+    return Delivery.read_fields(
         {
             "state": fields["webhook_state"],
             "attempts": fields.get("webhook_attempts", 0),
@@ -100,8 +120,8 @@ def _progress(fields: Mapping[str, str]) -> Progress:
     return progress.model_copy(update={"percent": float(fields["percent"])})
 
 
-def _parsed(kind: type[Record], text: str | None) -> Record | None:
-    return kind.model_validate_json(text) if text else None
+def _parsed(kind: type[Kind], text: str | None) -> Kind | None:
+    return kind.read(text) if text else None
 
 
 def _time(milliseconds: str | None) -> datetime | None:
@@ -109,4 +129,4 @@ def _time(milliseconds: str | None) -> datetime | None:
 
 
 def dump_list(items: list[Degraded]) -> str:
-    return json.dumps([item.model_dump() for item in items])
+    return json.dumps([item.model_dump(warnings=False) for item in items])

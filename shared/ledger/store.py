@@ -11,7 +11,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 import redis
-from pydantic import BaseModel
+import structlog
 
 from shared.errors import (
     CrashedTooOften,
@@ -36,14 +36,25 @@ from shared.jobs import (
     StepSignal,
     Timings,
 )
-from shared.ledger.records import Idempotency, dump_list, idempotency_key, read_job, webhook_states
+from shared.ledger.records import (
+    Idempotency,
+    dump_list,
+    idempotency_key,
+    read_claim,
+    read_job,
+    source_blob,
+    webhook_states,
+)
 from shared.ledger.redis_client import translated_errors
 from shared.ledger.scripts import Scripts
 from shared.params import JobParams
+from shared.record import Record
 from shared.settings import Settings
 
 IDEMPOTENCY_SECONDS = 86_400
 COUNTS_SECONDS = 30 * 86_400
+
+logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -90,8 +101,8 @@ class JobStore:
         outcome = self._scripts.run(
             "submit",
             spec.id,
-            spec.model_dump_json(),
-            spec.params.model_dump_json(),
+            spec.stored(),
+            spec.params.stored(),
             spec.base,
             spec.params.priority,
             spec.client,
@@ -164,7 +175,7 @@ class JobStore:
                 for job_id in ids:
                     pipe.hgetall(f"job:{job_id!s}")
                 rows = pipe.execute()
-        return [self._read(fields) for fields in rows if fields]
+        return [job for fields in rows if fields and (job := self._readable(fields))]
 
     def queue_size(self, base: str) -> int:
         """Jobs of this base that wait for a worker."""
@@ -180,22 +191,23 @@ class JobStore:
         Raises MustRunAlone.
         """
         own = ticket or uuid4().hex
-        row = self._scripts.run("claim", base, worker, self._lease_ms, self._ttl, own)
-        if not row:
-            return None
-        if row[0] == "alone":
-            raise MustRunAlone
-        _, spec, params, epoch, attempt, percent, queued_ms = row
-        return Claim(
-            spec=JobSpec.model_validate_json(spec).model_copy(
-                update={"params": JobParams.model_validate_json(params)}
-            ),
-            worker=worker,
-            epoch=epoch,
-            attempt=attempt,
-            percent=float(percent),
-            queued_seconds=float(queued_ms) / 1000,
-        )
+        while row := self._scripts.run("claim", base, worker, self._lease_ms, self._ttl, own):
+            if row[0] == "alone":
+                raise MustRunAlone
+            try:
+                claim = read_claim(worker, *row)
+            except ValueError as error:
+                logger.error("a record cannot be read", job=row[0], reason=str(error))
+            else:
+                if claim.is_understood:
+                    return claim
+                logger.warning("a job is for newer workers", job=row[0])
+            self._scripts.run("refuse", row[0], worker, row[3], self._ttl)
+        return None
+
+    def waiting(self, base: str, worker: str) -> int:
+        """Queued jobs that this worker could be given."""
+        return int(self._scripts.run("waiting", base, worker))
 
     def renew(self, claim: Claim) -> StepSignal:
         """Prolong the claim's lease."""
@@ -228,9 +240,9 @@ class JobStore:
             "commit",
             *self._fence(claim),
             self._ttl,
-            result.model_dump_json(),
-            progress.model_dump_json(),
-            timings.model_dump_json(),
+            result.stored(),
+            progress.stored(),
+            timings.stored(),
             dump_list(degraded),
             self._result_ttl,
         )
@@ -238,10 +250,8 @@ class JobStore:
 
     def fail(self, claim: Claim, failure: Failure | None, timings: Timings) -> bool:
         """End the job without a picture, `failure=None` for a cancellation; False when stale."""
-        text = failure.model_dump_json() if failure else ""
-        answer = self._scripts.run(
-            "fail", *self._fence(claim), self._ttl, text, timings.model_dump_json()
-        )
+        text = failure.stored() if failure else ""
+        answer = self._scripts.run("fail", *self._fence(claim), self._ttl, text, timings.stored())
         return bool(answer == "committed")
 
     def release(self, claim: Claim) -> bool:
@@ -278,7 +288,7 @@ class JobStore:
                 for job_id in ids:
                     pipe.hget(f"job:{job_id!s}", "spec")
                 specs = pipe.execute()
-        return {JobSpec.model_validate_json(spec).source.blob for spec in specs if spec}
+        return {source_blob(spec) for spec in specs if spec}
 
     def counts(self) -> dict[str, float]:
         """What has happened to the whole fleet, by name; see api/metrics/fleet_metrics.py."""
@@ -338,7 +348,7 @@ class JobStore:
             "reap",
             self._ttl,
             self._max_crashes,
-            failure.model_dump_json(),
+            failure.stored(),
             worker,
             self._lease_ms,
             int(blame),
@@ -350,9 +360,9 @@ class JobStore:
         ]
 
     def _report(
-        self, claim: Claim, kind: EventKind, field: str, value: BaseModel, percent: float = 0.0
+        self, claim: Claim, kind: EventKind, field: str, value: Record, percent: float = 0.0
     ) -> StepSignal:
-        text = value.model_dump_json()
+        text = value.stored()
         answer = self._scripts.run(
             "report", *self._fence(claim), self._ttl, kind, field, text, percent
         )
@@ -368,6 +378,14 @@ class JobStore:
     def _with_place(self, job: Job) -> Job:
         position, size = self._scripts.run("place", job.id)
         return job.model_copy(update={"queue_position": position, "queue_size": size})
+
+    def _readable(self, fields: Mapping[str, str]) -> Job | None:
+        """One that cannot be read must not hide the others of its list."""
+        try:
+            return self._read(fields)
+        except (ValueError, KeyError) as error:
+            logger.error("a record cannot be read", reason=str(error))
+            return None
 
     def _read(self, fields: Mapping[str, str]) -> Job:
         return read_job(fields, self._ttl, self._result_ttl)

@@ -66,4 +66,9 @@ class Strikes:
             pipe.hgetall(_SUSPENDED)
             pipe.expire(_SUSPENDED, REMEMBERED_SECONDS)
             rows, _ = pipe.execute()
-        return {sha256: Suspension(**json.loads(text)) for sha256, text in rows.items()}
+        return {sha256: _read_suspension(text) for sha256, text in rows.items()}
+
+
+def _read_suspension(text: str) -> Suspension:
+    fields = json.loads(text)
+    return Suspension(fields["name"], fields["strikes"])

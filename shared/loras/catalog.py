@@ -36,7 +36,9 @@ _log = structlog.get_logger(__name__)
 
 
 class _Record(NamedTuple):
-    """What is remembered of one file; the entry is None while it is half-written."""
+    """What is remembered of one file. While it is half-written, the entry is that of the file that
+    it replaces, or None.
+    """
 
     seen: Inspection
     sidecar_key: FileKey | None
@@ -45,6 +47,7 @@ class _Record(NamedTuple):
     has_sample: bool
     suspension: Suspension | None
     entry: LoraEntry | None
+    is_half_written: bool = False
 
 
 class Catalog:
@@ -115,9 +118,13 @@ class Catalog:
             moving, self._moving = self._moving, {}
             ready = [c for c in listing.candidates if self._is_still(c, moving, settle_seconds)]
             records = {c.stem: self._record(c, listing, releases) for c in ready}
-            self._publish(records)
+            self._publish(records | self._unjudged())
             self._digests.save()
-            return bool(self._moving) or any(r.entry is None for r in records.values())
+            return bool(self._moving) or any(r.is_half_written for r in records.values())
+
+    def _unjudged(self) -> dict[str, _Record]:
+        """What was known of files that are being replaced: it stays until the new one is judged."""
+        return {stem: self._records[stem] for stem in self._moving if stem in self._records}
 
     def _still_suspended(self) -> Mapping[str, Suspension]:
         """The latest word; while nobody can be asked, the last one."""
@@ -152,10 +159,10 @@ class Catalog:
         has_sample = sidecar.sample in listing.plain_files
         suspension = self._suspended.get(seen.sha256)
         fresh = (seen, candidate.sidecar, sidecar, note, has_sample, suspension)
-        if old is not None and old.entry is not None and old[:-1] == fresh:
+        if old is not None and not old.is_half_written and old[:-2] == fresh:
             return old
         if _is_half_written(seen):
-            return _Record(*fresh, entry=None)
+            return _Record(*fresh, entry=old.entry if old else None, is_half_written=True)
         shown = sidecar if has_sample else sidecar.model_copy(update={"sample": None})
         path, stem = candidate.path, candidate.stem
         entry = make_entry(path, stem, seen, shown, note, self._base, suspension)

@@ -5,13 +5,14 @@ shares and when a folder is replaced, so the callback also runs every few second
 of LoRAs.
 """
 
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 from watchfiles import watch
+
+from shared.periodic import Periodic
 
 _STEP_MS = 50
 _DEBOUNCE_MS = 200
@@ -32,29 +33,27 @@ class FolderWatcher:
     def __init__(self, folder: Path, refresh: Callable[[], bool]) -> None:
         self._folder = folder
         self._refresh = refresh
-        self._stop = threading.Event()
         self._told = ""
-        self._thread = threading.Thread(target=self._run, name="lora-watch", daemon=True)
+        self._loop = Periodic("lora-watch", self._round, every=0.0)
 
     def start(self) -> None:
         """Begin to watch."""
-        self._thread.start()
+        self._loop.start()
 
     def close(self) -> None:
         """Stop watching and wait for the thread's end."""
-        self._stop.set()
-        self._thread.join()
+        self._loop.stop(timeout=None)
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self._follow()
-            except OSError as error:
-                # No inotify instance left, or the folder is gone: looking now and then will do.
-                self._tell(str(error))
-                self._refresh()
-                gone = isinstance(error, FileNotFoundError)
-                self._stop.wait(_MISSING_SECONDS if gone else _UNWATCHED_SECONDS)
+    def _round(self) -> float:
+        try:
+            self._follow()
+        except OSError as error:
+            # No inotify instance left, or the folder is gone: looking now and then will do.
+            self._tell(str(error))
+            self._refresh()
+            gone = isinstance(error, FileNotFoundError)
+            return _MISSING_SECONDS if gone else _UNWATCHED_SECONDS
+        return 0.0
 
     def _tell(self, reason: str) -> None:
         """Say it once, not at every look."""
@@ -73,7 +72,7 @@ class FolderWatcher:
             step=_STEP_MS,
             rust_timeout=_IDLE_MS,
             yield_on_timeout=True,
-            stop_event=self._stop,
+            stop_event=self._loop.stopping,
             raise_interrupt=False,
             recursive=False,
         )

@@ -56,11 +56,14 @@ _log = structlog.get_logger(__name__)
 
 
 class _Record(NamedTuple):
-    """What is remembered of one file; the entry is None while it is half-written."""
+    """What is remembered of one file. While it is half-written, the entry is that of the file that
+    it replaces, or None.
+    """
 
     seen: Inspection
     sidecar: Sidecar
     entry: UpscalerEntry | None
+    is_half_written: bool = False
 
 
 class UpscalerCatalog:
@@ -129,9 +132,11 @@ class UpscalerCatalog:
                 name for name in keys if self._is_still(name, keys[name], moving, settle_seconds)
             ]
             records = {name: self._record(name, keys[name]) for name in ready}
-            self._publish(records)
+            # What was known of files that are being replaced stays until the new one is judged.
+            unjudged = {n: self._records[n] for n in self._moving if n in self._records}
+            self._publish(records | unjudged)
             self._digests.save()
-            return bool(self._moving) or any(r.entry is None for r in records.values())
+            return bool(self._moving) or any(r.is_half_written for r in records.values())
 
     def _is_still(
         self,
@@ -158,10 +163,10 @@ class UpscalerCatalog:
         old = self._records.get(name)
         seen = old.seen if old and old.seen.key == key else self._inspect(path, key)
         sidecar = read_sidecar(self._folder / f"{stem}.toml")
-        if old is not None and old.entry is not None and (old.seen, old.sidecar) == (seen, sidecar):
+        if old and not old.is_half_written and (old.seen, old.sidecar) == (seen, sidecar):
             return old
         if seen.may_grow and abs(time.time() - key.mtime_ns / 1e9) < GRACE_SECONDS:
-            return _Record(seen, sidecar, None)
+            return _Record(seen, sidecar, old.entry if old else None, is_half_written=True)
         return _Record(seen, sidecar, make_entry(path, stem, seen, sidecar))
 
     def _inspect(self, path: Path, key: FileKey) -> Inspection:

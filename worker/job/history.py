@@ -98,4 +98,5 @@ class History:
     def _known(self) -> dict[Stage, float]:
         with translated_errors():
             fields = self._redis.hgetall(self._key)
-        return {Stage(str(stage)): float(value) for stage, value in fields.items()}
+        known = {Stage(str(stage)): float(value) for stage, value in fields.items()}
+        return {stage: seconds for stage, seconds in known.items() if stage.is_known}

@@ -14,6 +14,7 @@ import structlog
 from shared.errors import RetouchError
 from shared.jobs import Claim, StepSignal
 from shared.ledger.store import JobStore
+from shared.periodic import Periodic, note_failure
 from worker.engine.interface import StopFlag
 
 logger = structlog.get_logger(__name__)
@@ -56,20 +57,17 @@ class LeaseKeeper:
 
     def __init__(self, store: JobStore, every_seconds: float, lease_seconds: float) -> None:
         self._store = store
-        self._every = every_seconds
         self._lease_seconds = lease_seconds
         self._claims: dict[str, LeasedStop] = {}
         self._reason: BaseException | None = None
         self._change = threading.Condition()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="leases", daemon=True)
+        self._loop = Periodic("leases", self._renew_all, every_seconds)
 
     def start(self) -> None:
-        self._thread.start()
+        self._loop.start()
 
     def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join(timeout=5)
+        self._loop.stop()
 
     @contextmanager
     def keeping(self, claim: Claim) -> Iterator[StopFlag]:
@@ -97,7 +95,7 @@ class LeaseKeeper:
 
     def abandon(self) -> None:
         """Renew nothing any more: this process is about to end."""
-        self._stopping.set()
+        self._loop.stopping.set()
 
     def stop_all(self, reason: BaseException) -> None:
         """Ask every job in hand to stop, and those whose claim is just coming in."""
@@ -110,17 +108,16 @@ class LeaseKeeper:
         with self._change:
             return list(self._claims.values())
 
-    def _loop(self) -> None:
-        pause = self._every
-        while not self._stopping.wait(pause):
-            renewed = [self._renew(stop) for stop in self._held()]
-            pause = self._every if all(renewed) else RETRY_SECONDS
+    def _renew_all(self) -> float | None:
+        renewed = [self._renew(stop) for stop in self._held()]
+        return None if all(renewed) else RETRY_SECONDS
 
     def _renew(self, stop: LeasedStop) -> bool:
+        """Whatever befalls one lease, the others are renewed."""
         try:
             stop.confirm()
-        except RetouchError as error:
-            logger.warning("renewal failed", reason=str(error))
+        except Exception as error:
+            note_failure("leases", error)
             return False
         return True
 

@@ -4,8 +4,6 @@ Owns their size: the engine lets previews overtake jobs. Errors go back to whoev
 nothing is recorded.
 """
 
-import threading
-import time
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -13,8 +11,9 @@ import structlog
 
 from shared.blobs import BlobStore
 from shared.errors import InternalError, NoWorker, RetouchError, Superseded, UnsafeOutput
-from shared.ledger.preview_queue import PATIENCE_SECONDS, PreviewLine, PreviewRequest
+from shared.ledger.preview_queue import Pending, PreviewLine, PreviewRequest
 from shared.params import JobParams
+from shared.periodic import Periodic
 from worker.engine.interface import Engine, EngineEvent, EngineResult, Pixels, StopFlag
 from worker.engine.preview_job import as_preview
 from worker.guards.panel import Guards
@@ -32,7 +31,6 @@ SOURCES_KEPT = 32
 SESSIONS_KEPT = 256
 
 WAIT_SECONDS = 1.0
-PAUSE_SECONDS = 1.0
 
 
 class PreviewServer:
@@ -54,39 +52,31 @@ class PreviewServer:
         self._newest: OrderedDict[str, StopFlag] = OrderedDict()
         self._guards = guards
         self._delivery = ThreadPoolExecutor(1, thread_name_prefix="preview-delivery")
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="previews", daemon=True)
+        self._loop = Periodic("previews", self._serve_next, every=0.0)
 
     def start(self) -> None:
-        self._thread.start()
+        self._loop.start()
 
     def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join(timeout=5)
+        self._loop.stop()
         self._delivery.shutdown(wait=False, cancel_futures=True)
 
-    def _loop(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                request = self._line.next(WAIT_SECONDS)
-            except RetouchError as error:
-                logger.warning("previews wait for the store", reason=str(error))
-                self._stopping.wait(PAUSE_SECONDS)
-                continue
-            if request is not None:
-                self._serve(request)
+    def _serve_next(self) -> None:
+        pending = self._line.next(WAIT_SECONDS)
+        if pending is not None:
+            self._serve(pending)
 
-    def _serve(self, request: PreviewRequest) -> None:
+    def _serve(self, pending: Pending) -> None:
         try:
-            self._begin(request)
+            self._begin(pending)
         except RetouchError as error:
-            self._line.refuse(request, error)
+            self._refuse(pending.request, error)
         except Exception:
             logger.exception("a preview failed in a way nobody foresaw")
-            self._line.refuse(request, InternalError("something unforeseen happened"))
+            self._refuse(pending.request, InternalError("something unforeseen happened"))
 
-    def _begin(self, request: PreviewRequest) -> None:
-        stop = self._stop_flag(request)
+    def _begin(self, pending: Pending) -> None:
+        request, stop = pending.request, self._stop_flag(pending)
         small = request.params.model_copy(update={"max_side": PREVIEW_SIDE, "upscale": 1})
         pixels = self._pixels(request.source.blob, small)
         params, chosen = self._chooser.settle(small, pixels)
@@ -104,11 +94,10 @@ class PreviewServer:
             self._sources.popitem(last=False)
         return self._sources[blob]
 
-    def _stop_flag(self, request: PreviewRequest) -> StopFlag:
+    def _stop_flag(self, pending: Pending) -> StopFlag:
         """Stops this request when nobody waits for it any more, and an older one at once."""
-        flag = StopFlag()
-        late = time.time() - request.asked_at
-        flag.stop_after(PATIENCE_SECONDS - late, NoWorker("nobody waits for this preview any more"))
+        flag, request = StopFlag(), pending.request
+        flag.stop_after(pending.seconds, NoWorker("nobody waits for this preview any more"))
         if request.session is not None:
             older = self._newest.pop(request.session, None)
             if older is not None:

@@ -47,6 +47,10 @@ class Runner(AttemptParts):
         self.probe.reached("ended", claim)
         return True
 
+    def waiting(self) -> int:
+        """Jobs that wait and that this worker could be given. Raises StoreUnavailable."""
+        return self.store.waiting(self.engine.base, self.worker_id)
+
     def _claim(self) -> Claim | None:
         # An answer that got lost may have been a job, which is ours until its lease runs out.
         ticket = uuid4().hex

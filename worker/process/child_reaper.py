@@ -3,19 +3,18 @@
 Runs in the supervisor, who knows that its child is dead; nobody else may say so.
 """
 
-from contextlib import suppress
-
 import redis
 import structlog
 
 from shared.bases import identify_base
 from shared.blobs import open_blobs
-from shared.errors import CrashedTooOften, RetouchError, StepTimeout
+from shared.errors import CrashedTooOften, StepTimeout
 from shared.jobs import JobState
 from shared.ledger.fleet import Fleet
 from shared.ledger.leftovers import discard_attempt
 from shared.ledger.queue import Hints, make_celery
 from shared.ledger.store import JobStore, Reaped
+from shared.periodic import note_failure
 from shared.settings import Settings
 from worker.process import exits
 from worker.process.device_leases import DeviceLeases
@@ -38,9 +37,10 @@ class ChildReaper:
 
     def prepare(self) -> None:
         """Make ready what takes time to make, so that a burial is quick."""
-        base = identify_base(self._settings.base_model).id
-        with suppress(RetouchError):
-            self._hints_of(base).pending()
+        try:
+            self._hints_of(identify_base(self._settings.base_model).id).pending()
+        except Exception as error:
+            note_failure("child-reaper", error)
 
     def reap(self, worker_id: str, status: int, blame: bool = True) -> None:
         """Take back the child's jobs and tell other workers; without `blame` where it was told to
@@ -49,8 +49,9 @@ class ChildReaper:
         for attempt in range(1, TRIES + 1):
             try:
                 self._bury(worker_id, status, blame)
-            except RetouchError as error:
-                logger.warning("jobs not taken back", attempt=attempt, reason=str(error))
+            except Exception as error:
+                logger.warning("jobs not taken back", attempt=attempt)
+                note_failure("child-reaper", error)
             else:
                 return
 
@@ -78,5 +79,6 @@ class ChildReaper:
         """The supervisor ends, and with it its hold on a device."""
         try:
             DeviceLeases(self._client, holder).give_back()
-        except RetouchError as error:
-            logger.warning("device not given back", reason=str(error))
+        except Exception as error:
+            logger.warning("device not given back")
+            note_failure("child-reaper", error)

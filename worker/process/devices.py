@@ -5,13 +5,12 @@ container. Asks torch only where there may be a GPU.
 """
 
 import shutil
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
 
-from shared.errors import RetouchError
+from shared.periodic import Periodic
 from shared.settings import Settings
 from worker.process.device_leases import RENEW_SECONDS, DeviceLeases
 
@@ -76,30 +75,19 @@ class DeviceKeeper:
     def __init__(self, held: HeldDevice, on_loss: Callable[[], None]) -> None:
         self._held = held
         self._on_loss = on_loss
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="device", daemon=True)
+        self._loop = Periodic("device", self._renew, RENEW_SECONDS)
 
     def start(self) -> None:
         if self._held.id is not None:
-            self._thread.start()
+            self._loop.start()
 
     def stop(self) -> None:
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5)
+        self._loop.stop()
 
-    def _loop(self) -> None:
-        while not self._stopping.wait(RENEW_SECONDS):
-            if not self._keeps():
-                logger.error("another worker has this device", device=self._held.name)
-                self._on_loss()
-                return
-
-    def _keeps(self) -> bool:
+    def _renew(self) -> None:
         assert self._held.id is not None
-        try:
-            # Expired while the store was away, and nobody else came: take it again.
-            return self._held.leases.take([self._held.id]) is not None
-        except RetouchError as error:
-            logger.warning("device lease not renewed", reason=str(error))
-            return True
+        # Expired while the store was away, and nobody else came: take it again.
+        if self._held.leases.take([self._held.id]) is None:
+            logger.error("another worker has this device", device=self._held.name)
+            self._loop.stopping.set()
+            self._on_loss()

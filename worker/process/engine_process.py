@@ -25,6 +25,7 @@ from shared.ledger.redis_client import connect
 from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
+from shared.periodic import loop_failures
 from shared.settings import Settings
 from shared.upscalers.catalog import UpscalerCatalog
 from worker.engine.interface import Engine
@@ -93,7 +94,7 @@ class WorkerProcess:
             step_seconds=settings.step_timeout_seconds * _slowness(self._engine.device),
             idle_seconds=settings.idle_timeout_seconds,
             is_idle=self._is_idle,
-            queued=lambda: store.queue_size(self._engine.base),
+            queued=lambda: store.waiting(self._engine.base, worker_id),
             complaint=self._engine.complaint,
             end=self._end,
         )
@@ -206,6 +207,7 @@ class WorkerProcess:
             profile=self._engine.profile,
             residency=self._engine.residency(),
             in_flight=self._leases.count(),
+            loop_failures=dict(loop_failures()),
             last_heartbeat_at=now(),
         )
 

@@ -1,15 +1,11 @@
 """Announces this worker to the fleet, so that the gateway knows who is alive."""
 
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-import structlog
-
 from shared.errors import RetouchError
 from shared.ledger.fleet import HEARTBEAT_SECONDS, Fleet, WorkerInfo
-
-logger = structlog.get_logger(__name__)
+from shared.periodic import Periodic
 
 
 class Heartbeat:
@@ -18,25 +14,15 @@ class Heartbeat:
     def __init__(self, fleet: Fleet, describe: Callable[[], WorkerInfo]) -> None:
         self._fleet = fleet
         self._describe = describe
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="heartbeat", daemon=True)
+        self._loop = Periodic("heartbeat", self._beat, HEARTBEAT_SECONDS)
 
     def start(self) -> None:
-        self._beat()
-        self._thread.start()
+        self._loop.start(at_once=True)
 
     def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join(timeout=5)
+        self._loop.stop()
         with suppress(RetouchError):  # a heartbeat that stays behind expires by itself
             self._fleet.withdraw(self._describe().id)
 
-    def _loop(self) -> None:
-        while not self._stopping.wait(HEARTBEAT_SECONDS):
-            self._beat()
-
     def _beat(self) -> None:
-        try:
-            self._fleet.announce(self._describe())
-        except RetouchError as error:
-            logger.warning("heartbeat failed", reason=str(error))
+        self._fleet.announce(self._describe())

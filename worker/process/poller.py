@@ -7,13 +7,12 @@ through: it takes the job itself and has the consumer connect anew. While the co
 starting, it takes what waits at the first look.
 """
 
-import threading
 from collections.abc import Callable
 
 import structlog
 
-from shared.errors import RetouchError
 from shared.ledger.store import MustRunAlone
+from shared.periodic import Periodic
 from worker.job.runner import Runner
 
 logger = structlog.get_logger(__name__)
@@ -39,20 +38,17 @@ class Poller:
         self._is_consuming = is_consuming
         self._reconnect = reconnect
         self._sightings = 0
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="poller", daemon=True)
+        self._loop = Periodic("poller", self.look, LOOK_SECONDS)
 
     def start(self) -> None:
-        self._thread.start()
+        self._loop.start()
 
     def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join()
+        self._loop.stop(timeout=None)
 
     def look(self) -> None:
         """One round. Raises StoreUnavailable."""
-        base = self._runner.engine.base
-        sees_work = self._is_idle() and self._runner.store.queue_size(base) > 0
+        sees_work = self._is_idle() and self._runner.waiting() > 0
         self._sightings = self._sightings + 1 if sees_work else 0
         if self._sightings and not self._is_consuming():
             self._work()
@@ -68,10 +64,3 @@ class Poller:
             self._runner.run_next()
         except MustRunAlone:
             return  # a hint came through after all
-
-    def _loop(self) -> None:
-        while not self._stopping.wait(LOOK_SECONDS):
-            try:
-                self.look()
-            except RetouchError as error:
-                logger.warning("poller waits for the store", reason=str(error))

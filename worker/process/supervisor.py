@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import structlog
 
+from shared.periodic import note_failure
 from shared.settings import Settings
 from worker.process import exits
 from worker.process.child_reaper import ChildReaper
@@ -53,6 +54,12 @@ class Supervisor:
         """Keep a child running until told to stop; the exit code for this process."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        try:
+            return self._keep_running()
+        finally:
+            self._child_reaper.give_back_device(self._holder)
+
+    def _keep_running(self) -> int:
         generation, status = 0, 0
         while not self._stopping.is_set():
             generation += 1
@@ -64,12 +71,15 @@ class Supervisor:
                 return status
             if not self._stopping.is_set():
                 self._pause(status, time.monotonic() - began)
-        self._child_reaper.give_back_device(self._holder)
         return 1 if status == -signal.SIGKILL else 0
 
     def _run_child(self, worker_id: str) -> int:
         command = [*self._command, worker_id, str(os.getpid())]
-        self._child = subprocess.Popen(command, env=PATIENT_THREADS | os.environ)
+        try:
+            self._child = subprocess.Popen(command, env=PATIENT_THREADS | os.environ)
+        except OSError as error:
+            note_failure("supervisor", error)  # too many processes just now
+            return exits.NOT_STARTED
         if self._stopping.is_set():  # the signal came while the child was being made
             self._child.terminate()
         self._child_reaper.prepare()

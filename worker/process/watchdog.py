@@ -5,13 +5,13 @@ Owns the two limits. The remedy is always the same: stop renewing and end the pr
 supervisor gives the jobs back and starts a new one.
 """
 
-import threading
 import time
 from collections.abc import Callable
 
 import structlog
 
 from shared.errors import RetouchError
+from shared.periodic import Periodic
 from worker.engine.base.device_lost import DeviceLost, WeightsChanged
 from worker.job.pulse import Pulse
 from worker.process import exits
@@ -53,15 +53,13 @@ class Watchdog:
         self._end = end
         self._clock = clock
         self._fine_at = clock()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="watchdog", daemon=True)
+        self._loop = Periodic("watchdog", self.look, LOOK_SECONDS)
 
     def start(self) -> None:
-        self._thread.start()
+        self._loop.start()
 
     def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join(timeout=5)
+        self._loop.stop()
 
     def look(self) -> None:
         """One round."""
@@ -89,10 +87,6 @@ class Watchdog:
             return self._queued() > 0
         except RetouchError:
             return False  # a store that is away hands out nothing
-
-    def _loop(self) -> None:
-        while not self._stopping.wait(LOOK_SECONDS):
-            self.look()
 
 
 def exit_code(complaint: DeviceLost | None) -> int:

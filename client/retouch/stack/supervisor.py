@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from retouch.stack.child_process import Child, ChildSpec
 from retouch.stack.refusal import ChildFailed
+from shared.periodic import Periodic
 
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 30.0
@@ -30,8 +31,8 @@ class Supervisor:
         self._restarts: dict[str, _Restarts] = {}
         self._lock = threading.Lock()
         self._ending = False
-        self._ended = threading.Event()
-        self._watch = threading.Thread(target=self._keep_alive, name="supervisor")
+        # Also starts children, and so has to outlive them: see child_process.py.
+        self._watch = Periodic("supervisor", self._keep_alive, LOOK_SECONDS)
 
     def start(self, spec: ChildSpec) -> None:
         """Start one more child. They end in groups, see `end`."""
@@ -63,16 +64,12 @@ class Supervisor:
                 child.end(hurried)
         for child in self._children:
             child.reap()
-        self._ended.set()
-        if self._watch.is_alive():
-            self._watch.join()
+        self._watch.stop(timeout=None)
 
     def _keep_alive(self) -> None:
-        # Also starts children, and so has to outlive them: see child.py.
-        while not self._ended.wait(LOOK_SECONDS):
-            with self._lock:
-                if not self._ending:
-                    self._look()
+        with self._lock:
+            if not self._ending:
+                self._look()
 
     def _look(self) -> None:
         for child in self._children:

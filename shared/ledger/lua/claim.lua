@@ -40,19 +40,38 @@ local function in_hand()
   return jobs, alone
 end
 
--- The first queued job of a priority; what is no longer queued drops out of its place.
-local function first_of(priority)
-  local turns = turns_key(base, priority)
+local function is_refused(id)
+  return redis.call('SISMEMBER', refused_key(worker), id) == 1
+end
+
+-- A client's first queued job; what is no longer queued drops out of its place.
+local function first_of_client(priority, client)
+  local places, rank = places_key(base, priority, client), 0
   while true do
-    local client = redis.call('ZRANGE', turns, 0, 0)[1]
-    if not client then return nil end
-    local id = redis.call('ZRANGE', places_key(base, priority, client), 0, 0)[1]
-    if not id then
-      redis.call('ZREM', turns, client)
-    elseif redis.call('HGET', job_key(id), 'state') == 'queued' then
-      return { id = id, priority = priority, client = client }
-    else
+    local id = redis.call('ZRANGE', places, rank, rank)[1]
+    if not id then return nil end
+    if redis.call('HGET', job_key(id), 'state') ~= 'queued' then
       dequeue(id, base, priority, client)
+    elseif is_refused(id) then
+      rank = rank + 1
+    else
+      return { id = id, priority = priority, client = client }
+    end
+  end
+end
+
+-- The first queued job of a priority that this worker has not refused.
+local function first_of(priority)
+  local turns, rank = turns_key(base, priority), 0
+  while true do
+    local client = redis.call('ZRANGE', turns, rank, rank)[1]
+    if not client then return nil end
+    local first = first_of_client(priority, client)
+    if first then return first end
+    if redis.call('EXISTS', places_key(base, priority, client)) == 0 then
+      redis.call('ZREM', turns, client)
+    else
+      rank = rank + 1
     end
   end
 end

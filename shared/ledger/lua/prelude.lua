@@ -12,6 +12,7 @@ local function places_key(base, priority, client)
   return 'queue:' .. base .. ':' .. priority .. ':' .. client
 end
 local function held_key(worker) return 'held:' .. worker end
+local function refused_key(worker) return 'refused:' .. worker end
 local RUNNING = 'running'
 local WEBHOOKS = 'webhooks'
 

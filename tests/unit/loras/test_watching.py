@@ -9,6 +9,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from shared.errors import LoraQuarantined
 from shared.loras.catalog import Catalog
 from shared.loras.watcher import FolderWatcher
 from tests.support.wait import wait_until
@@ -201,3 +202,39 @@ def test_callers_never_see_a_half_made_catalogue(catalog: Catalog, folder: Path)
         stop.set()
         writer.join()
     assert all(len(sha256) == 64 for sha256 in seen)
+
+
+def test_a_file_that_is_being_replaced_stays_until_the_new_one_is_judged(
+    catalog: Catalog, folder: Path
+) -> None:
+    # Given a LoRA
+    catalog.scan()
+    before = catalog.resolve("old").sha256
+    new = write_lora(folder / "new", tiny_specs(rank=7))
+    whole = new.read_bytes()
+    # When its file is written anew, half of it first, and looked at meanwhile
+    (folder / "old_tiny.safetensors").write_bytes(whole[: len(whole) // 2])
+    catalog._refresh(settle_seconds=60.0)
+    assert catalog.resolve("old").sha256 == before
+    catalog.scan()
+    assert catalog.resolve("old").sha256 == before
+    # Then the new one takes its place once it is whole
+    new.replace(folder / "old_tiny.safetensors")
+    catalog._refresh(settle_seconds=60.0)
+    assert catalog.resolve("old").sha256 == before
+    catalog.scan()
+    assert catalog.resolve("old").sha256 != before
+
+
+def test_a_file_that_stays_half_is_judged_in_the_end(
+    catalog: Catalog, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.scan()
+    path = folder / "old_tiny.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    catalog.scan()
+    assert catalog.resolve("old")
+    monkeypatch.setattr("shared.loras.catalog.GRACE_SECONDS", 0.0)
+    catalog.scan()
+    with pytest.raises(LoraQuarantined):
+        catalog.resolve("old")

@@ -51,11 +51,12 @@ class SlotPool:
     @property
     def names(self) -> list[str]:
         """The adapters that own slots, least recently used first."""
-        return [slot_range.name for slot_range in self._ranges.values()]
+        # A copy first: other threads ask while the engine adds and drops.
+        return [slot_range.name for slot_range in tuple(self._ranges.values())]
 
     @property
     def size_bytes(self) -> int:
-        return sum(layer.size_bytes for layer in self._layers.values())
+        return sum(layer.size_bytes for layer in tuple(self._layers.values()))
 
     def can_carry(self, adapters: Sequence[AdapterWeights]) -> bool:
         """Whether all of these change linear layers of the UNet alone, and fit side by side."""

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
@@ -11,6 +12,7 @@ from shared.ledger.fleet import Fleet, WorkerInfo, now
 from shared.ledger.preview_queue import PreviewRequest, open_line
 from shared.settings import Settings
 from tests.support.pictures import photo
+from tests.support.wait import wait_until
 
 
 @pytest.fixture
@@ -30,10 +32,10 @@ def worker(settings: Settings, redis_client: redis.Redis) -> Iterator[list[Previ
 
     def serve() -> None:
         while not stopping.is_set():
-            request = line.next(0.1)
-            if request is not None:
-                asked.append(request)
-                line.answer(request, b"a picture")
+            pending = line.next(0.1)
+            if pending is not None:
+                asked.append(pending.request)
+                line.answer(pending.request, b"a picture")
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -95,3 +97,23 @@ def test_without_a_worker_it_says_so_at_once(client: TestClient, image_id: str) 
     answer = client.post("/v1/previews", json={"image_id": image_id, "lora": "none"})
     assert (answer.status_code, answer.json()["code"]) == (503, "no_worker")
     assert answer.headers["retry-after"]
+
+
+def test_forty_sliders_that_wait_hold_up_nobody_else(
+    client: TestClient, image_id: str, redis_client: redis.Redis
+) -> None:
+    # Given a worker that is announced and answers none of forty sliders
+    info = WorkerInfo(
+        id="w", host="h", pid=1, device="cpu", base="tiny", profile="cpu", last_heartbeat_at=now()
+    )
+    Fleet(redis_client).announce(info)
+    body = {"image_id": image_id, "lora": "none"}
+    line = f"previews:{client.app.state.services.base.id}"  # type: ignore[attr-defined]
+    with ThreadPoolExecutor(44) as sliders:
+        answers = [sliders.submit(client.post, "/v1/previews", json=body) for _ in range(44)]
+        wait_until(lambda: redis_client.llen(line) == 44, description="44 that wait")
+        # When somebody looks at jobs, then it is not behind them
+        looked = client.get("/v1/jobs/" + "0" * 32)
+        assert looked.status_code == 404
+        assert not any(answer.done() for answer in answers)
+    assert {answer.result().json()["code"] for answer in answers} == {"no_worker"}

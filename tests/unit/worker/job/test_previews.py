@@ -1,6 +1,7 @@
 """Previews on demand, over a real store and the fake engine."""
 
 import io
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,13 +13,21 @@ import redis
 from PIL import Image
 
 from shared.blobs import BlobStore, open_blobs
-from shared.errors import ImageNotFound, NoWorker, RetouchError, Superseded, UnsafeOutput
-from shared.ledger.preview_queue import PreviewLine, PreviewRequest, open_line
+from shared.errors import (
+    ImageNotFound,
+    NoWorker,
+    RetouchError,
+    StoreUnavailable,
+    Superseded,
+    UnsafeOutput,
+)
+from shared.ledger.preview_queue import Pending, PreviewLine, PreviewRequest, open_line
 from shared.loras.catalog import Catalog
 from shared.params import JobParams, LoraMode, executed_steps
 from shared.settings import Settings
 from tests.support.engine_jobs import make_job
 from tests.support.marked import Fixed
+from tests.support.next_version import grown
 from tests.support.workers import picture, spec_with_picture
 from worker.engine.interface import EngineJob, EngineResult, OnEvent
 from worker.engine.preview_job import as_preview
@@ -62,9 +71,7 @@ def serve(
 def request(blobs: BlobStore, session: str | None = None, size: int = 600) -> PreviewRequest:
     params = JobParams(lora_mode=LoraMode.NONE, seed=1)
     source = spec_with_picture(blobs, picture(size, size // 2)).source
-    return PreviewRequest(
-        id=uuid4().hex, source=source, params=params, session=session, asked_at=time.time()
-    )
+    return PreviewRequest(id=uuid4().hex, source=source, params=params, session=session)
 
 
 def test_a_preview_is_a_small_webp_of_the_right_shape(
@@ -132,11 +139,73 @@ def test_without_a_worker_the_asker_hears_so(
         line.ask(request(blobs))
 
 
-def test_what_was_asked_too_long_ago_is_not_begun(line: PreviewLine, blobs: BlobStore) -> None:
-    old = request(blobs).model_copy(update={"asked_at": time.time() - 60})
-    line.client.rpush("previews:tiny", old.model_dump_json())
+def put(line: PreviewLine, text: str) -> None:
+    line.client.rpush("previews:tiny", text)
     line.client.expire("previews:tiny", 5)
+
+
+def test_what_was_asked_too_long_ago_is_not_begun(line: PreviewLine, blobs: BlobStore) -> None:
+    put(line, request(blobs).model_copy(update={"asked_at": line._now() - 60}).stored())
     assert line.next(0.1) is None
+
+
+@pytest.mark.parametrize("wrong_by", [-3600.0, 3600.0])
+def test_previews_go_by_the_store_s_clock_however_wrong_a_host_s_is(
+    line: PreviewLine,
+    blobs: BlobStore,
+    serve: Callable[[float], PreviewServer],
+    monkeypatch: pytest.MonkeyPatch,
+    wrong_by: float,
+) -> None:
+    serve(0)
+    right = time.time
+    monkeypatch.setattr("time.time", lambda: right() + wrong_by)
+    assert line.ask(request(blobs))
+
+
+def test_a_preview_of_the_next_version_is_answered_and_one_that_cannot_be_is_refused(
+    line: PreviewLine, blobs: BlobStore, serve: Callable[[float], PreviewServer]
+) -> None:
+    # Given requests that newer gateways or none have written
+    serve(0)
+    stored = json.loads(request(blobs).model_copy(update={"asked_at": line._now()}).stored())
+    strange = stored | {"id": "strange", "params": stored["params"] | {"format": "jxl"}}
+    # When they are before this version's worker
+    for text in ("no record", json.dumps(strange), json.dumps(grown(stored))):
+        put(line, text)
+    # Then it answers what it can, refuses the other, and goes on
+    refused = line.client.blpop(["preview:strange"], timeout=10)
+    assert refused is not None
+    assert b"no_worker" in refused[1]
+    assert line.client.blpop([f"preview:{stored['id']}"], timeout=10)
+    assert line.ask(request(blobs))
+
+
+def test_previews_go_on_after_the_store_was_away_at_a_refusal(
+    line: PreviewLine,
+    blobs: BlobStore,
+    serve: Callable[[float], PreviewServer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given a preview that has to be refused while the store is away
+    server, gone, refusals = serve(0), request(blobs), []
+    blobs.delete(gone.source.blob)
+    refuse = PreviewLine.refuse
+
+    def away(self: PreviewLine, *rest: object) -> None:
+        refusals.append(rest)
+        if len(refusals) == 1:
+            raise StoreUnavailable("away")
+        refuse(self, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(PreviewLine, "refuse", away)
+    monkeypatch.setattr("shared.ledger.preview_queue.PATIENCE_SECONDS", 2.0)
+    with pytest.raises(NoWorker):
+        line.ask(gone)
+    # Then the next is answered
+    monkeypatch.setattr("shared.ledger.preview_queue.PATIENCE_SECONDS", 5.0)
+    assert line.ask(request(blobs))
+    assert server._loop.is_alive
 
 
 class Recorder(FakeEngine):
@@ -185,7 +254,7 @@ def test_a_newer_preview_of_a_session_stops_the_older_one_in_the_engine(
 ) -> None:
     older, other, newer = (request(blobs, session) for session in ("slider", "other", "slider"))
     for each in (older, other, newer):
-        server._serve(each)
+        server._serve(Pending(each, 5.0))
     with pytest.raises(Superseded):
         recorder.jobs[0].stop.check()
     recorder.jobs[1].stop.check()
@@ -195,8 +264,7 @@ def test_a_newer_preview_of_a_session_stops_the_older_one_in_the_engine(
 def test_a_preview_that_nobody_waits_for_any_more_stops(
     server: PreviewServer, recorder: Recorder, blobs: BlobStore
 ) -> None:
-    late = request(blobs).model_copy(update={"asked_at": time.time() - 60})
-    server._serve(late)
+    server._serve(Pending(request(blobs), -1.0))
     with pytest.raises(NoWorker):
         recorder.jobs[0].stop.check()
 
@@ -205,8 +273,8 @@ def test_a_slider_has_its_source_decoded_once(
     server: PreviewServer, recorder: Recorder, blobs: BlobStore
 ) -> None:
     first = request(blobs)
-    server._serve(first)
+    server._serve(Pending(first, 5.0))
     blobs.delete(first.source.blob)
-    server._serve(first)
+    server._serve(Pending(first, 5.0))
     assert len(recorder.jobs) == 2
     assert recorder.jobs[0].pixels is recorder.jobs[1].pixels

@@ -15,8 +15,7 @@ class Scene:
         self.runs, self.reconnections = 0, 0
         self.must_wait, self.consuming = False, True
         runner = SimpleNamespace(
-            engine=SimpleNamespace(base="tiny"),
-            store=SimpleNamespace(queue_size=lambda _base: self.queue),
+            waiting=lambda: self.queue,
             probe=NoProbe(),
             run_next=self._run,
         )
