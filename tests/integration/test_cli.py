@@ -13,7 +13,9 @@ from PIL import Image
 
 from retouch import Client
 from retouch.stack.ports import free_port
+from shared.params import JobParams
 from shared.settings import REPOSITORY
+from shared.upscalers.factor import settle_factor
 from tests.support.stack import RETOUCH, RunningUp, clean_environment, retouch, running_up
 from tests.support.wait import wait_until
 from tests.support.workers import picture
@@ -162,6 +164,7 @@ def test_the_demos_photo_is_enhanced_by_the_embedded_base(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert done.stdout == "out/portrait_enhanced.png\nout/portrait_before_after.png\n"
     with Image.open(photo) as before, Image.open(tmp_path / "out/portrait_enhanced.png") as after:
-        assert after.size == before.size
-        assert after.convert("RGB").tobytes() != before.convert("RGB").tobytes()
+        factor = settle_factor(JobParams(), before.size).factor
+        assert after.size == (before.width * factor, before.height * factor)
+        assert after.resize(before.size).tobytes() != before.convert("RGB").tobytes()
     assert list((tmp_path / "tmp").iterdir()) == []
