@@ -43,6 +43,8 @@ from shared.upscalers.catalog import UpscalerCatalog
 DECODERS = 2
 # Previews that one gateway waits for at a time; each is a thread that sleeps.
 PREVIEWS = 128
+# Bodies that hold whole pictures in memory, a hundred megabytes each at the worst.
+UNPACKED = 6
 FIRST_SCAN_SECONDS = 1.0
 UPLOADS = Sentence("uploads on their way", "正在上传的图片")
 FOLLOWED = Sentence("followers of jobs", "任务订阅")
@@ -64,6 +66,7 @@ class Services:
     images: Images
     quality_gate: QualityGate
     decoding: CapacityLimiter
+    unpacking: CapacityLimiter
     submissions: Submissions
     strikes: Strikes
     previews: PreviewLine
@@ -116,6 +119,7 @@ async def running_services(
         images=Images(client, blobs, decoders, settings),
         quality_gate=QualityGate(settings),
         decoding=CapacityLimiter(DECODERS),
+        unpacking=CapacityLimiter(UNPACKED),
         submissions=Submissions(store, hints, catalog, upscalers, base, settings),
         strikes=strikes,
         previews=line,

@@ -9,9 +9,10 @@ from typing import Any
 from fastapi import APIRouter
 
 from api.faces.openai import routes as openai
+from api.faces.sdapi import routes as sdapi
 from shared.settings import Settings
 
-FACES: dict[str, ModuleType] = {"openai": openai}
+FACES: dict[str, ModuleType] = {"openai": openai, "sdapi": sdapi}
 
 
 def face_routers(settings: Settings) -> list[APIRouter]:

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from tempfile import SpooledTemporaryFile
+from typing import IO
 
 from fastapi import Request
 from python_multipart.multipart import parse_options_header
@@ -141,13 +143,38 @@ async def received_json(request: Request) -> bytes:
 
     Raises UnsupportedMediaType, PayloadTooLarge, MalformedRequest.
     """
+    _check_json(request)
+    _check_length(request, JSON_BOUNDS)
+    return b"".join([piece async for piece in _limited(request, JSON_BOUNDS)])
+
+
+@asynccontextmanager
+async def received_large_json(request: Request, max_bytes: int) -> AsyncIterator[IO[bytes]]:
+    """The body of a request that sends JSON, as a file that is gone afterwards.
+
+    Raises UnsupportedMediaType, PayloadTooLarge, MalformedRequest.
+    """
+    megabytes = f"{max_bytes / 2**20:.3g}"
+    said = Sentence(
+        f"the request has more than {megabytes} MiB, the most that is taken here",
+        f"请求内容超过 {megabytes} MiB 的上限",
+    )
+    bounds = Bounds(max_bytes, said, MalformedRequest)
+    _check_json(request)
+    _check_length(request, bounds)
+    with SpooledTemporaryFile(CHUNK_BYTES) as file:
+        async for piece in _limited(request, bounds):
+            file.write(piece)
+        file.seek(0)
+        yield file
+
+
+def _check_json(request: Request) -> None:
     kind, _ = parse_options_header(request.headers.get("content-type"))
     if kind != b"application/json":
         raise UnsupportedMediaType(
             Sentence("the request is not application/json", "请求不是 application/json")
         )
-    _check_length(request, JSON_BOUNDS)
-    return b"".join([piece async for piece in _limited(request, JSON_BOUNDS)])
 
 
 def _boundary(request: Request) -> bytes:

@@ -16,6 +16,7 @@ from api.intake.accepted import Accepted
 from api.jobs.job_form import JobForm, read_job_form
 from api.jobs.submission import Submitted
 from api.services import Services
+from shared.errors import RetouchError
 from shared.ledger.records import Idempotency
 from shared.messages import Language
 from shared.params import JobParams
@@ -85,6 +86,18 @@ async def submit(
         idempotency,
         most,
     )
+
+
+@asynccontextmanager
+async def all_or_none(services: Services) -> AsyncIterator[list[str]]:
+    """The ids of the jobs of one request, to be filled: an error cancels those that are made."""
+    made: list[str] = []
+    try:
+        yield made
+    except RetouchError:
+        for job_id in made:
+            await run_in_threadpool(services.store.cancel, job_id)
+        raise
 
 
 def _check_capacity(services: Services, caller: Caller) -> None:

@@ -3,10 +3,13 @@
 Owns `note:{...}`, every one with a time to live. What a note means is its writer's business.
 """
 
+import asyncio
+from contextlib import suppress
 from typing import cast
 
 import redis
 
+from shared.errors import RetouchError
 from shared.ledger.redis_client import translated_errors
 
 
@@ -38,6 +41,14 @@ class Notes:
     def items(self, name: str) -> list[str]:
         with translated_errors():
             return cast(list[str], self._redis.lrange(f"note:{name}", 0, -1))
+
+    def remove_later(self, name: str, items: list[str]) -> None:
+        """Remove these without waiting for it, from the event loop; they fade by themselves too."""
+        asyncio.get_running_loop().run_in_executor(None, self._remove_quietly, name, items)
+
+    def _remove_quietly(self, name: str, items: list[str]) -> None:
+        with suppress(RetouchError):
+            self.remove(name, items)
 
     def remove(self, name: str, items: list[str]) -> None:
         with translated_errors(), self._redis.pipeline() as pipe:

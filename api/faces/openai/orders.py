@@ -19,12 +19,12 @@ from api.faces.openai.models import lora_of, no_model
 from api.faces.openai.retries import Tries, tries_of
 from api.intake.accepted import Accepted
 from api.intake.upload import CHUNK_BYTES, Parts, received_parts
-from api.jobs.entrance import accept_picture, ask, entering, submit
+from api.jobs.entrance import accept_picture, all_or_none, ask, entering, submit
 from api.jobs.submission import Submitted
 from api.services import Services
 from api.wire.errors import InvalidFields
 from api.wire.problems import FieldProblem
-from shared.errors import LoraNotFound, RetouchError
+from shared.errors import LoraNotFound
 from shared.jobs import JobState
 from shared.messages import Language
 
@@ -62,8 +62,7 @@ async def receive_order(
         lora = lora_of(services, read.form.model)
         await _check(services, read, lora, language)
         tries = await tries_of(request, services, caller, await run_in_threadpool(_digest, parts))
-        job_ids: list[str] = []
-        try:
+        async with all_or_none(services) as job_ids:
             for file in files:
                 picture = await accept_picture(services, caller, _reader(file))
                 for _ in range(read.form.n):
@@ -76,9 +75,6 @@ async def receive_order(
                         if not await _was_in_vain(services, made, tries):
                             break
                     job_ids.append(made.job_id)
-        except RetouchError:
-            await run_in_threadpool(_cancel, services, job_ids)
-            raise
     return Order(read, job_ids, tries)
 
 
@@ -109,11 +105,6 @@ async def _was_in_vain(services: Services, made: Submitted, tries: Tries) -> boo
         return False
     job = await run_in_threadpool(services.store.get, made.job_id)
     return job.state in (JobState.FAILED, JobState.CANCELED)
-
-
-def _cancel(services: Services, job_ids: list[str]) -> None:
-    for job_id in job_ids:
-        services.store.cancel(job_id)
 
 
 def _pictures(parts: Parts, read: ReadForm, language: Language) -> list[UploadFile]:

@@ -1,0 +1,75 @@
+"""Refusals as AUTOMATIC1111's clients know them: `{"error", "detail", "body", "errors"}`, with a
+list in `detail` where fields of the body cannot be used.
+"""
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+
+from api.jobs.waiting import CallerLeft
+from api.wire.errors import InvalidFields, language_of, problem_of_failure, refusal
+from api.wire.wording import field_problems
+from shared.errors import RetouchError
+from shared.jobs import Failure
+
+CLIENT_CLOSED_REQUEST = 499
+KEPT_HEADERS = ("Retry-After", "Content-Language", "Cache-Control")
+
+
+class SdapiRoute(APIRoute):
+    """A route whose refusals are in this dialect."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handled(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except CallerLeft:
+                return Response(status_code=CLIENT_CLOSED_REQUEST)
+            except RequestValidationError as error:
+                fields = field_problems(error.errors(), language_of(request), skip=1)
+                return error_response(request, InvalidFields(fields))
+            except RetouchError as error:
+                return error_response(request, error)
+
+        return handled
+
+
+def error_response(request: Request, error: RetouchError) -> JSONResponse:
+    """The answer to a request that ended in this error."""
+    answer = _translated(refusal(request, error))
+    if isinstance(error, InvalidFields):
+        body = json.loads(bytes(answer.body)) | {
+            "detail": [_listed(item) for item in error.problems]
+        }
+        return JSONResponse(body, answer.status_code, _kept(answer))
+    if error.code == "unauthenticated":
+        answer.headers["WWW-Authenticate"] = "Basic"
+    return answer
+
+
+def failure_response(request: Request, failure: Failure) -> JSONResponse:
+    """The answer to a request whose job failed."""
+    return _translated(problem_of_failure(request, failure, language_of(request)))
+
+
+def _translated(ours: JSONResponse) -> JSONResponse:
+    problem = json.loads(bytes(ours.body))
+    said = f"{problem['detail']} {problem['advice']}"
+    body = {"error": problem["code"], "detail": said, "body": "", "errors": said}
+    return JSONResponse(body, ours.status_code, _kept(ours))
+
+
+def _kept(answer: JSONResponse) -> dict[str, str]:
+    return {name: answer.headers[name] for name in KEPT_HEADERS if name in answer.headers}
+
+
+def _listed(problem: Any) -> dict[str, Any]:
+    place = problem.pointer.lstrip("/").split("/")
+    return {"loc": ["body", *place], "msg": problem.detail, "type": "value_error"}

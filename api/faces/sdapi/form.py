@@ -1,0 +1,192 @@
+"""The body of `img2img`, checked, as the fields of jobs.
+
+Owns what each of its fields means here. Clients send null and -1 where they mean "as you like", and
+dozens of fields of extensions: those are taken, and the answer's `info` names what had no effect.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from api.faces.fitting import LARGEST_SIDE, Fit, Size, Wanted, size_fields
+from api.jobs.entrance import Fields
+from api.services import Services
+from api.wire.errors import InvalidFields
+from api.wire.problems import FieldProblem
+from shared.errors import LoraNotFound, RetouchError
+from shared.messages import Language
+
+MOST_PICTURES = 16
+MOST_STEPS = 50
+MOST_GUIDANCE = 20.0
+LEAST_STRENGTH = 0.05
+FITS: tuple[Fit, ...] = ("stretch", "crop", "fill", "stretch")
+FORMATS = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
+LORA_TAG = re.compile(r"<lora:([^:<>]{1,200})(?::([^<>:]{0,20}))?(?::[^<>]{0,40})?>")
+# Of those that are sent with a value that would change a picture there, and does not here.
+WITHOUT_EFFECT = {
+    "restore_faces": (None, False),
+    "tiling": (None, False),
+    "subseed_strength": (None, 0, 0.0),
+    "styles": (None, []),
+    "inpainting_mask_invert": (None, 0),
+    "refiner_checkpoint": (None, ""),
+    "save_images": (None, False),
+}
+
+
+def _given(value: object) -> object:
+    return None if value in (None, "", -1, "-1") else value
+
+
+Steps = Annotated[Annotated[int, Field(ge=1, le=1000)] | None, BeforeValidator(_given)]
+Count = Annotated[Annotated[int, Field(ge=1, le=MOST_PICTURES)] | None, BeforeValidator(_given)]
+Side = Annotated[Annotated[int, Field(ge=16, le=LARGEST_SIDE)] | None, BeforeValidator(_given)]
+Share = Annotated[
+    Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None, BeforeValidator(_given)
+]
+Guidance = Annotated[Annotated[float, Field(ge=0, le=100)] | None, BeforeValidator(_given)]
+Seed = Annotated[Annotated[int, Field(ge=0, le=2**63)] | None, BeforeValidator(_given)]
+Texts = Annotated[list[str], Field(min_length=1, max_length=MOST_PICTURES)]
+Switch = Annotated[bool | None, BeforeValidator(_given)]
+
+
+class Img2Img(BaseModel):
+    """What a body asks for. Unknown fields are kept, to be echoed."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    init_images: Texts
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    denoising_strength: Share = None
+    steps: Steps = None
+    cfg_scale: Guidance = None
+    width: Side = None
+    height: Side = None
+    resize_mode: Annotated[Literal[0, 1, 2, 3] | None, BeforeValidator(_given)] = None
+    seed: Seed = None
+    batch_size: Count = None
+    n_iter: Count = None
+    sampler_name: str | None = None
+    send_images: Switch = None
+    save_images: Switch = None
+    include_init_images: Switch = None
+    mask: str | None = None
+    script_name: str | None = None
+    alwayson_scripts: dict[str, Any] | None = None
+    override_settings: dict[str, Any] | None = None
+    force_task_id: Annotated[str, Field(max_length=200)] | None = None
+
+    @property
+    def repeats(self) -> int:
+        """Results of each picture."""
+        return (self.batch_size or 1) * (self.n_iter or 1)
+
+    @property
+    def wanted(self) -> Wanted | None:
+        """The results' size; a side alone keeps the picture's shape, none its size."""
+        if self.width is None and self.height is None:
+            return None
+        if self.width is None or self.height is None:
+            most = self.width or LARGEST_SIDE, self.height or LARGEST_SIDE
+            return Wanted(most, "within")
+        return Wanted((self.width, self.height), FITS[self.resize_mode or 0])
+
+    def echoed(self) -> dict[str, Any]:
+        """The body without its pictures, as the original answers it."""
+        left_out = {} if self.include_init_images else {"init_images": None}
+        return self.model_dump(mode="json") | {"mask": None} | left_out
+
+    def without_effect(self) -> list[str]:
+        """Fields that were sent to change something, and change nothing here."""
+        sent = self.model_dump(include=set(WITHOUT_EFFECT)) | (self.model_extra or {})
+        return [
+            name for name, idle in WITHOUT_EFFECT.items() if name in sent and sent[name] not in idle
+        ]
+
+    def refuse_undone(self, language: Language) -> None:
+        """Raises InvalidFields for what would make another picture than was meant."""
+        undone = {
+            "mask": (self.mask, "is not taken: the whole photo is made better", "不支持蒙版"),
+            "script_name": (self.script_name, "names a script, and there are none", "不支持脚本"),
+            "alwayson_scripts": (
+                _used(self.alwayson_scripts),
+                "names scripts, and there are none",
+                "不支持脚本",
+            ),
+        }
+        problems = [
+            FieldProblem(pointer=f"/{name}", detail=zh if language == "zh" else en)
+            for name, (sent, en, zh) in undone.items()
+            if sent
+        ]
+        if len(self.init_images) * self.repeats > MOST_PICTURES:
+            en = f"times n_iter and init_images is more than {MOST_PICTURES} pictures"
+            zh = f"与 n_iter、init_images 的乘积超过 {MOST_PICTURES} 张"
+            detail = zh if language == "zh" else en
+            problems.append(FieldProblem(pointer="/batch_size", detail=detail))
+        if problems:
+            raise InvalidFields(problems)
+
+
+def _used(scripts: dict[str, Any] | None) -> list[str]:
+    """Scripts with arguments; clients send those of absent extensions switched off."""
+    off: tuple[Any, ...] = (None, {}, [], [False])
+    return [
+        name
+        for name, given in (scripts or {}).items()
+        if (given.get("args") if isinstance(given, dict) else given) not in off
+    ]
+
+
+def job_fields(asked: Img2Img, services: Services) -> tuple[Fields, list[str]]:
+    """The fields that all jobs of a body share, and the LoRAs of its prompt that do not exist."""
+    prompt, loras, missing = _without_tags(asked.prompt or "", services)
+    fields = [("lora", lora) for lora in loras]
+    if prompt:
+        fields.append(("prompt", prompt))
+    if asked.negative_prompt:
+        fields.append(("negative_prompt", asked.negative_prompt))
+    if asked.denoising_strength is not None:
+        strength = max(LEAST_STRENGTH, asked.denoising_strength)
+        fields.append(("strength", str(strength)))
+    if asked.steps is not None:
+        fields.append(("steps", str(min(MOST_STEPS, asked.steps))))
+    if asked.cfg_scale is not None:
+        fields.append(("guidance_scale", str(min(MOST_GUIDANCE, asked.cfg_scale))))
+    return tuple(fields), missing
+
+
+def sized_fields(asked: Img2Img, source: Size, services: Services) -> Fields:
+    """The fields that bring a picture of this size to the wanted one; without one it keeps its."""
+    if asked.wanted is None:
+        return (("upscale", "1"),)
+    return size_fields(asked.wanted, source, services.settings.max_side)
+
+
+def seed_fields(asked: Img2Img, place: int) -> Fields:
+    return () if asked.seed is None else (("seed", str((asked.seed + place) % 2**32)),)
+
+
+def _without_tags(prompt: str, services: Services) -> tuple[str, list[str], list[str]]:
+    loras: list[str] = []
+    missing: list[str] = []
+    for name, scale in LORA_TAG.findall(prompt):
+        if _is_known(services, name):
+            loras.append(f"{name}:{scale}" if scale else name)
+        else:
+            missing.append(name)
+    return LORA_TAG.sub("", prompt).strip(), loras, missing
+
+
+def _is_known(services: Services, name: str) -> bool:
+    """Whether there is such a file; one that cannot be used is refused in words later."""
+    try:
+        services.catalog.resolve(name)
+    except LoraNotFound:
+        return False
+    except RetouchError:
+        return True
+    return True

@@ -1,0 +1,91 @@
+"""What clients list before they ask for anything: models, samplers, LoRAs, upscalers.
+
+Owns their shapes. File names are given without folders.
+"""
+
+from typing import Any
+
+from api.services import Services
+from shared.loras.entry import LoraState
+from shared.upscalers.entry import FILTER
+
+NONE = "None"
+LANCZOS = "Lanczos"
+# The one that the engine steps with, whatever a request names.
+SAMPLER = "DPM++ 2M"
+OTHER_NAMES = {"R-ESRGAN 4x+": "realesrgan_x4plus", LANCZOS: FILTER, "Nearest": FILTER}
+
+
+def models(services: Services) -> list[dict[str, Any]]:
+    """The base that this deployment serves."""
+    name = services.base.id
+    return [
+        {
+            "title": name,
+            "model_name": name,
+            "hash": None,
+            "sha256": None,
+            "filename": name,
+            "config": None,
+        }
+    ]
+
+
+def samplers() -> list[dict[str, Any]]:
+    return [{"name": SAMPLER, "aliases": ["k_dpmpp_2m"], "options": {}}]
+
+
+def schedulers() -> list[dict[str, Any]]:
+    return [
+        {
+            "name": "automatic",
+            "label": "Automatic",
+            "aliases": None,
+            "default_rho": -1.0,
+            "need_inner_model": False,
+        }
+    ]
+
+
+def loras(services: Services) -> list[dict[str, Any]]:
+    """Those that a prompt may name."""
+    return [
+        {
+            "name": entry.name,
+            "alias": entry.title.get("en") or entry.short_name,
+            "path": entry.path.name,
+            "metadata": {},
+        }
+        for entry in services.catalog.entries()
+        if entry.state is LoraState.AVAILABLE
+    ]
+
+
+def upscalers(services: Services) -> list[dict[str, Any]]:
+    """None, the filter, and the enlargers that can be used."""
+    usable = [entry for entry in services.upscalers.entries() if entry.is_available]
+    plain = [_upscaler(NONE, 4), _upscaler(LANCZOS, 4)]
+    return plain + [_upscaler(entry.name, max(entry.factors)) for entry in usable]
+
+
+def upscaler_named(services: Services, name: str | None) -> str | None:
+    """Our name for an upscaler of the client's list; None for "None".
+
+    One that this dialect's clients know by heart and that is not here gives `auto`.
+    """
+    if name in (None, "", NONE):
+        return None
+    assert name is not None
+    ours = OTHER_NAMES.get(name, name)
+    known = {entry.name for entry in services.upscalers.entries() if entry.is_available}
+    return "auto" if ours != name and ours not in known | {FILTER} else ours
+
+
+def _upscaler(name: str, scale: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "model_name": None,
+        "model_path": None,
+        "model_url": None,
+        "scale": scale,
+    }
