@@ -4,16 +4,18 @@ Owns nothing else. It imports no torch: the workers do the work.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 
 from api.access.guard import allowed_origins
 from api.access.keys import Keyring
 from api.access.rate import deployment_rate
-from api.faces.choice import face_routers, face_tags
+from api.faces.choice import face_routers, face_tags, mcp_door
+from api.faces.mcp.door import PATH
 from api.metrics.metrics import Metrics
 from api.routes import (
     enhance,
@@ -73,11 +75,14 @@ def create_app(settings: Settings) -> FastAPI:
     """The application for these settings. Raises BadSettings; needs no store to be made."""
     keys, rate = Keyring(settings.api_keys), deployment_rate(settings)
 
+    door = mcp_door(settings)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with running_services(settings, keys, rate) as services:
             app.state.services = services
-            yield
+            async with door.running() if door else nullcontext():
+                yield
 
     app = FastAPI(
         title="retouch",
@@ -96,6 +101,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.routes = [route for router in routers for route in router.routes]
     for router in routers:
         app.include_router(router)
+    if door is not None:
+        app.router.routes.append(Route(PATH, door, include_in_schema=False))
     app.mount("/static", PageFiles(directory=STATIC), name="static")
     install_error_handlers(app)
     install_openapi(app)

@@ -48,7 +48,10 @@ def check_origin(connection: HTTPConnection, services: Services) -> None:
         return
     netloc, host = _place_of(origin)
     if netloc.lower() != connection.headers.get("host", "").lower():
-        raise Forbidden("this origin may not use the service")
+        raise Forbidden(
+            f"a page of {origin[:200]} may not use the service; RETOUCH_CORS_ORIGINS={origin[:200]} "
+            "lets it"
+        )
     # A foreign page's name can be made to lead here: where nobody needs a key, it must be ours.
     if not services.keys and is_loopback(services.settings.host) and not is_loopback(host):
         raise Forbidden("this origin is not this machine; RETOUCH_CORS_ORIGINS can list it")

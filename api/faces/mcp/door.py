@@ -1,0 +1,53 @@
+"""Who may speak to `/mcp`: the check of keys, rate and origin before the protocol sees a request.
+
+Owns what the protocol's session is bound to: whoever began it, and nobody else finds it.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
+
+from api.access.guard import admit, check_origin, services_of, who
+from api.access.keys import Scope as KeyScope
+from api.faces.mcp.tools import CALLER, SERVICES, make_server
+from api.wire.errors import refusal
+from shared.errors import RetouchError
+
+MOST_BODY_BYTES = 2**20
+MOST_SESSIONS = 1000
+PATH = "/mcp"
+
+
+class McpDoor:
+    """An ASGI application for one address. `running` has to be entered while it serves."""
+
+    def __init__(self) -> None:
+        server = make_server()
+        # Builds the manager of sessions; the application around it is not used.
+        server.streamable_http_app(
+            max_request_body_size=MOST_BODY_BYTES, max_sessions=MOST_SESSIONS
+        )
+        self._sessions = server.session_manager
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async with self._sessions.run():
+            yield
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        services = services_of(request)
+        try:
+            check_origin(request, services)
+            caller = await admit(request, services, KeyScope.READ)
+        except RetouchError as error:
+            await refusal(request, error)(scope, receive, send)
+            return
+        owner = who(request, caller)
+        token = AccessToken(token="", client_id=owner, scopes=[])
+        known = {"user": AuthenticatedUser(token), CALLER: caller, SERVICES: services}
+        await self._sessions.handle_request({**scope, **known}, receive, send)

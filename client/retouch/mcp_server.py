@@ -1,0 +1,165 @@
+"""The Model Context Protocol on stdio: the tools of `/mcp`, with photos named by their paths.
+
+Owns which files may be read and written: those under the folders of `--allow`, links resolved.
+Needs the `mcp` package. Speaks HTTP to the service, as every command does.
+"""
+
+import base64
+from pathlib import Path
+from typing import Annotated, Any
+
+import anyio
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import CallToolResult, ImageContent, ResourceLink, TextContent
+from pydantic import Field
+
+from retouch.async_client import AsyncClient
+from retouch.problems import RetouchProblem
+from retouch.records import Progress
+
+MOST_INLINE_BYTES = 512 * 2**10
+INSTRUCTIONS = (
+    "Makes photos better: sharper, cleaner, larger. enhance_photo takes a photo's path and writes "
+    "the better picture beside it."
+)
+
+Photo = Annotated[str, Field(description="Path of a photo, inside an allowed folder.")]
+JobId = Annotated[str, Field(description="A job's id.", max_length=64)]
+Ctx = Context[Any, Any]
+
+
+class Allowed:
+    """The folders that tools may touch."""
+
+    def __init__(self, folders: list[Path]) -> None:
+        self._folders = [folder.expanduser().resolve() for folder in folders]
+
+    def path(self, text: str) -> Path:
+        """The path with its links resolved. Raises ToolError outside of every folder."""
+        try:
+            path = Path(text).expanduser().resolve()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ToolError("this is no path") from error
+        if not any(path.is_relative_to(folder) for folder in self._folders):
+            raise ToolError(
+                "this path is outside of the allowed folders; start with: retouch mcp --allow DIR"
+            )
+        return path
+
+
+class Tools:
+    """The tools over one client."""
+
+    def __init__(self, client: AsyncClient, allowed: Allowed) -> None:
+        self._client = client
+        self._allowed = allowed
+
+    async def enhance_photo(
+        self,
+        ctx: Ctx,
+        path: Photo,
+        output: Annotated[str | None, Field(description="Where to write the result.")] = None,
+        lora: Annotated[str, Field(description="A LoRA's name, auto, or none.")] = "auto",
+        strength: Annotated[float | None, Field(description="0.05 to 1.")] = None,
+        upscale: Annotated[str, Field(description="auto, 1, 2, 3 or 4.")] = "auto",
+        prompt: str | None = None,
+        seed: int | None = None,
+    ) -> CallToolResult:
+        """Make a photo better, write the picture and answer it; progress is its percentage."""
+        source = self._allowed.path(path)
+        if not source.is_file():
+            raise ToolError("there is no such file")
+        target = self._target(source, output)
+        given = {"lora": lora, "strength": strength, "upscale": upscale}
+        given |= {"prompt": prompt, "seed": seed}
+        fields: Any = {name: value for name, value in given.items() if value is not None}
+        try:
+            return await self._enhanced(ctx, source, target, fields)
+        except RetouchProblem as problem:
+            raise _in_words(problem) from problem
+
+    async def list_loras(self) -> dict[str, Any]:
+        """What enhance_photo can apply, the unusable ones with the reason."""
+        try:
+            items = await self._client.loras()
+        except RetouchProblem as problem:
+            raise _in_words(problem) from problem
+        return {"loras": [item.model_dump(mode="json") for item in items]}
+
+    async def get_job(self, job_id: JobId) -> dict[str, Any]:
+        """A job as it is now."""
+        try:
+            job = await self._client.job(job_id)
+        except RetouchProblem as problem:
+            raise _in_words(problem) from problem
+        return job.model_dump(mode="json")
+
+    async def cancel_job(self, job_id: JobId) -> dict[str, Any]:
+        """Stop a job: a waiting one at once, a running one at its next step."""
+        try:
+            await self._client.cancel(job_id)
+        except RetouchProblem as problem:
+            raise _in_words(problem) from problem
+        return {"state": (await self.get_job(job_id))["state"]}
+
+    def _target(self, source: Path, output: str | None) -> Path:
+        target = source.with_name(f"{source.stem}_enhanced.png")
+        if output is not None:
+            target = self._allowed.path(output)
+        if target == source:
+            raise ToolError("the result would replace the photo; give another output")
+        return target
+
+    async def _enhanced(self, ctx: Ctx, source: Path, target: Path, fields: Any) -> CallToolResult:
+        job = await self._client.submit(source, **fields)
+        try:
+            await self._follow(ctx, job.id)
+            job = await self._client.wait(job)
+        except BaseException:
+            # A canceled call or a lost host: nobody waits for it any more.
+            await self._give_up(job.id)
+            raise
+        await self._client.save(job, target)
+        data = target.read_bytes()
+        facts = job.model_dump(mode="json") | {"path": str(target)}
+        more = _picture(target, data)
+        content = [TextContent(text=f"Written to {target}"), more]
+        return CallToolResult(content=content, structured_content=facts)
+
+    async def _follow(self, ctx: Ctx, job_id: str) -> None:
+        told = -1.0
+        async for event in self._client.events(job_id):
+            if event.kind != "progress":
+                continue
+            progress = Progress.model_validate(event.data)
+            if progress.percent > told:
+                told = progress.percent
+                await ctx.report_progress(told, 100.0, progress.message)
+
+    async def _give_up(self, job_id: str) -> None:
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._client.cancel(job_id)
+            except RetouchProblem:
+                return
+
+
+async def serve(client: AsyncClient, folders: list[Path]) -> None:
+    """Answer on stdin and stdout until they close."""
+    tools = Tools(client, Allowed(folders))
+    server: MCPServer[Any] = MCPServer("retouch", instructions=INSTRUCTIONS, log_level="ERROR")
+    for tool in (tools.enhance_photo, tools.list_loras, tools.get_job, tools.cancel_job):
+        server.add_tool(tool)
+    await server.run_stdio_async()
+
+
+def _picture(path: Path, data: bytes) -> ImageContent | ResourceLink:
+    kind = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
+    if len(data) > MOST_INLINE_BYTES:
+        return ResourceLink(name=path.name, uri=path.as_uri(), mime_type=kind, size=len(data))
+    return ImageContent(data=base64.b64encode(data).decode(), mime_type=kind)
+
+
+def _in_words(problem: RetouchProblem) -> ToolError:
+    return ToolError(f"{problem.detail} {problem.advice or ''}".strip())
