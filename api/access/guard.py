@@ -49,8 +49,8 @@ def check_origin(connection: HTTPConnection, services: Services) -> None:
     netloc, host = _place_of(origin)
     if netloc.lower() != connection.headers.get("host", "").lower():
         raise Forbidden(
-            f"a page of {origin[:200]} may not use the service; RETOUCH_CORS_ORIGINS={origin[:200]} "
-            "lets it"
+            f"a page of {origin[:200]} may not use the service; "
+            f"RETOUCH_CORS_ORIGINS={origin[:200]} lets it"
         )
     # A foreign page's name can be made to lead here: where nobody needs a key, it must be ours.
     if not services.keys and is_loopback(services.settings.host) and not is_loopback(host):
