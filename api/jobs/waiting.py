@@ -72,8 +72,9 @@ async def awaited(
     services: Services, job_ids: Sequence[str], patience: float = 0.0
 ) -> AsyncIterator[None]:
     """While inside, somebody waits for these jobs; who leaves or is sent away cancels them."""
-    mark = await mark_awaited(services, job_ids)
+    mark = uuid4().hex
     try:
+        await mark_awaited(services, job_ids, mark)
         yield
     except (Stopping, StoreUnavailable):
         raise
@@ -85,12 +86,10 @@ async def awaited(
         raise
 
 
-async def mark_awaited(services: Services, job_ids: Sequence[str]) -> str:
-    """From now on the holder of the mark that this returns is who waits for these jobs."""
-    mark = uuid4().hex
+async def mark_awaited(services: Services, job_ids: Sequence[str], mark: str) -> None:
+    """From now on the holder of this mark is who waits for these jobs."""
     for job_id in job_ids:
         await run_in_threadpool(services.notes.write, f"awaited:{job_id}", mark, WAITING_SECONDS)
-    return mark
 
 
 async def ended_jobs(services: Services, caller: Caller, job_ids: Sequence[str]) -> list[Job]:
@@ -128,7 +127,8 @@ async def _cancel_unawaited(
 
 def _cancel_if_unawaited(services: Services, job_id: str, mark: str) -> None:
     try:
-        if services.notes.read(f"awaited:{job_id}") == mark:
+        # Without any mark, the caller left while his own was being written.
+        if services.notes.read(f"awaited:{job_id}") in (mark, None):
             services.store.cancel(job_id)
     except JobNotFound:
         pass

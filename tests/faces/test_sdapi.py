@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -264,8 +265,9 @@ def test_open_webui_and_sillytavern_find_what_they_ask_for(plain: httpx2.Client)
 
 
 def test_a_task_is_followed_by_the_name_that_the_client_gave_it(plain: httpx2.Client) -> None:
-    body = {"init_images": [b64(photo())], "force_task_id": "task(1)", "width": 64, "height": 48}
-    asked = {"id_task": "task(1)", "id_live_preview": -1}
+    task = f"task({uuid4().hex})"
+    body = {"init_images": [b64(photo())], "force_task_id": task, "width": 64, "height": 48}
+    asked = {"id_task": task, "id_live_preview": -1}
 
     assert plain.post("/internal/progress", json=asked).json()["completed"] is False
     assert plain.post("/img2img", json=body).status_code == 200

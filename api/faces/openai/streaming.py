@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
@@ -42,8 +43,9 @@ class EventStream(StreamingResponse):
         self._is_over = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        mark = await mark_awaited(self._services, self._order.job_ids)
+        mark = uuid4().hex
         try:
+            await mark_awaited(self._services, self._order.job_ids, mark)
             await super().__call__(scope, receive, send)
         finally:
             if not self._is_over:

@@ -25,7 +25,7 @@ FITS: tuple[Fit, ...] = ("stretch", "crop", "fill", "stretch")
 FORMATS = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
 LORA_TAG = re.compile(r"<lora:([^:<>]{1,200})(?::([^<>:]{0,20}))?(?::[^<>]{0,40})?>")
 # Of those that are sent with a value that would change a picture there, and does not here.
-WITHOUT_EFFECT = {
+WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "restore_faces": (None, False),
     "tiling": (None, False),
     "subseed_strength": (None, 0, 0.0),

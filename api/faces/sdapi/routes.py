@@ -1,8 +1,9 @@
 """The routes: img2img, the extras, progress, interrupt, lists; and what is refused in words."""
 
+import os
+import resource
 from typing import Annotated, Any
 
-import psutil
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field, RootModel
@@ -249,8 +250,9 @@ async def png_info(
 )
 def get_memory(caller: Reader) -> dict[str, Any]:
     del caller
-    machine, own = psutil.virtual_memory(), psutil.Process().memory_info().rss
-    ram = {"free": machine.total - own, "used": own, "total": machine.total}
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    ram = {"free": total - most, "used": most, "total": total}
     return {"ram": ram, "cuda": {"error": "the gateway has no device; GET /v1/workers lists them"}}
 
 
