@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from retouch.commands import doctor, enhance, loras, mcp, models, processes, up, upscalers
+from retouch.commands import doctor, enhance, folder, loras, mcp, models, processes, up, upscalers
 from retouch.console import complain, out, say
 from retouch.files import BadOutput
 from retouch.problems import RetouchProblem
@@ -30,6 +30,7 @@ app.command("enhance")(enhance.enhance)
 app.add_typer(loras.app, name="loras")
 app.add_typer(upscalers.app, name="upscalers")
 app.add_typer(models.app, name="models")
+app.command("watch")(folder.watch)
 app.command("mcp")(mcp.mcp)
 app.command("doctor")(doctor.doctor)
 for name, command in processes.COMMANDS.items():

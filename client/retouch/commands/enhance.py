@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from retouch.batch import Batch, Order, Outcome
+from retouch.commands.folder import enhance_folder
 from retouch.console import complain, err, out, print_json
-from retouch.files import EXTENSIONS, comparison_path, format_of, output_paths
+from retouch.files import EXTENSIONS, BadOutput, comparison_path, format_of, output_paths
 from retouch.interrupts import Interrupts
 from retouch.job_fields import JobFields, PictureFormat
 from retouch.progress_view import ProgressView
@@ -46,6 +47,12 @@ def enhance(
     before_after: Annotated[
         bool, typer.Option(help="Also write NAME_before_after.png beside each picture.")
     ] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="A folder with all below it, into OUT.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option(help="With -r: try those that failed before again.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Tell the outcome as JSON.")] = False,
 ) -> None:
     """Enhance photos with the server at RETOUCH_URL, or with one that is started for this call."""
@@ -65,6 +72,11 @@ def enhance(
         "format": chosen,
         "force": force or None,
     }
+    if recursive or any(photo.is_dir() for photo in photos):
+        if len(photos) != 1 or not recursive:
+            raise BadOutput("A folder is enhanced with -r, one at a time.")
+        enhance_folder(photos[0], output, fields, EXTENSIONS[chosen], retry_failed)
+        return
     paths = output_paths(photos, output, EXTENSIONS[chosen])
     orders = [
         Order(photo, path, fields, comparison=before_after)

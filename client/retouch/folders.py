@@ -1,0 +1,218 @@
+"""A folder of photos through the service: the tree, names and times are kept, originals untouched.
+
+Owns which photos there are, what their pictures are called, and that each is done once however
+often the run is killed and started again. Holds no list of the photos: memory stays flat.
+"""
+
+import hashlib
+import json
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from retouch.client import Client
+from retouch.files import BadOutput, write_whole
+from retouch.interrupts import Interrupts
+from retouch.job_fields import JobFields
+from retouch.journal import Journal, Line
+from retouch.problems import RetouchProblem
+from retouch.progress_view import ProgressView, Row
+from retouch.records import Job, Progress
+
+PHOTOS_AT_ONCE = 8
+PHOTOS = frozenset(
+    {".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif", ".tif", ".tiff", ".bmp", ".gif"}
+)
+
+
+class FolderRun:
+    """One run from a folder into another. Use it once, or with `watch` again and again."""
+
+    def __init__(
+        self,
+        client: Client,
+        view: ProgressView,
+        interrupts: Interrupts,
+        journal: Journal,
+        source: Path,
+        output: Path,
+        fields: JobFields,
+        extension: str,
+        retry_failed: bool = False,
+    ) -> None:
+        self._client = client
+        self._view = view
+        self._interrupts = interrupts
+        self._journal = journal
+        self._source = source
+        self._output = output
+        self._fields = fields
+        self._extension = extension
+        self._retry_failed = retry_failed
+        self._lock = threading.Lock()
+        self._running: dict[str, Job] = {}
+        self.done = self.skipped = self.seen = 0
+        self.problems: list[tuple[str, RetouchProblem]] = []
+
+    def run(self, photos: Iterator[Path]) -> None:
+        """Do these, several at a time, as they come."""
+        waiting: queue.Queue[Path | None] = queue.Queue(2 * PHOTOS_AT_ONCE)
+        threads = [
+            threading.Thread(target=self._work, args=(waiting,), daemon=True)
+            for _ in range(PHOTOS_AT_ONCE)
+        ]
+        row = self._view.row("")
+        for thread in threads:
+            thread.start()
+        for photo in photos:
+            self.seen += 1
+            while not self._interrupts.requested:
+                self._show(row)
+                with suppress(queue.Full):
+                    waiting.put(photo, timeout=0.1)
+                    break
+            if self._interrupts.requested:
+                break
+        self._finish(waiting, threads, row)
+
+    def _finish(
+        self, waiting: "queue.Queue[Path | None]", threads: list[threading.Thread], row: Row
+    ) -> None:
+        ends = len(threads)
+        while any(thread.is_alive() for thread in threads) and not self._interrupts.urgent():
+            with suppress(queue.Full):
+                while ends:
+                    waiting.put_nowait(None)
+                    ends -= 1
+            if self._interrupts.requested:
+                self._cancel_running()
+            threads[0].join(0.1)
+            self._show(row)
+        row.close()
+
+    def _show(self, row: Row) -> None:
+        ended = self.done + self.skipped + len(self.problems)
+        text = f"{ended} of {self.seen} photos"
+        row.show(Progress(percent=100 * ended / max(1, self.seen), message=text))
+
+    def _work(self, waiting: "queue.Queue[Path | None]") -> None:
+        while (photo := waiting.get()) is not None:
+            if not self._interrupts.requested:
+                self._enhance(photo)
+
+    def _enhance(self, photo: Path) -> None:
+        name = photo.relative_to(self._source).as_posix()
+        try:
+            data = photo.read_bytes()
+            sha256 = hashlib.sha256(data).hexdigest()
+            known = self._journal.line(name)
+            if self._is_done(known, sha256):
+                with self._lock:
+                    self.skipped += 1
+                return
+            output = known.output if known else self._name_of(name)
+            self._make(photo, name, data, sha256, output, known)
+        except OSError as error:
+            detail = f"{name}: {error.strerror or error}"
+            self._note(name, RetouchProblem("disk", detail, retryable=True))
+
+    def _is_done(self, known: Line | None, sha256: str) -> bool:
+        if known is None or known.sha256 != sha256:
+            return False
+        if known.error is not None:
+            return not self._retry_failed
+        return (self._output / known.output).exists()
+
+    def _make(
+        self, photo: Path, name: str, data: bytes, sha256: str, output: str, known: Line | None
+    ) -> None:
+        row, tries = self._view.row(name), known.tries if known else 0
+        try:
+            picture = self._copy_of(sha256) or self._enhanced(photo, data, sha256, tries, row)
+        except RetouchProblem as problem:
+            self._note(name, problem)
+            if not problem.retryable and not self._interrupts.requested:
+                line = Line(name, sha256, output, problem.code, problem.detail, tries + 1)
+                self._journal.write(line)
+            return
+        finally:
+            row.close()
+        target, times = self._output / output, photo.stat()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(target, picture)
+        os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
+        self._journal.write(Line(name, sha256, output))
+        with self._lock:
+            self.done += 1
+
+    def _copy_of(self, sha256: str) -> bytes | None:
+        """The picture of another photo with the same content."""
+        same = self._journal.same(sha256)
+        if same is None:
+            return None
+        with suppress(OSError):
+            return (self._output / same.output).read_bytes()
+        return None
+
+    def _enhanced(self, photo: Path, data: bytes, sha256: str, tries: int, row: Row) -> bytes:
+        del photo
+        asked = json.dumps([sha256, tries, self._fields], sort_keys=True)
+        # The same for the same photo, so that a run that was killed finds the job it had made.
+        key = hashlib.sha256(asked.encode()).hexdigest()
+        job = self._client.submit(data, idempotency_key=key, **self._fields)
+        with self._lock:
+            self._running[job.id] = job
+        try:
+            return self._client.image(self._client.wait(job, on_progress=row.show))
+        finally:
+            with self._lock:
+                self._running.pop(job.id, None)
+
+    def _name_of(self, name: str) -> str:
+        """The photo's place with the picture's ending; with its own kept where two would meet."""
+        path = Path(name)
+        for output in (path.with_suffix(self._extension), Path(f"{name}{self._extension}")):
+            if self._journal.claim(output.as_posix(), name):
+                return output.as_posix()
+        number = 2
+        while not self._journal.claim(f"{name}-{number}{self._extension}", name):
+            number += 1
+        return f"{name}-{number}{self._extension}"
+
+    def _note(self, name: str, problem: RetouchProblem) -> None:
+        with self._lock:
+            self.problems.append((name, problem))
+
+    def _cancel_running(self) -> None:
+        with self._lock:
+            running, self._running = list(self._running.values()), {}
+        for job in running:
+            with suppress(RetouchProblem):
+                self._client.cancel(job)
+
+
+def photos_in(source: Path, output: Path) -> Iterator[Path]:
+    """The photos below a folder, in a fixed order; hidden ones and those of OUT are left out.
+
+    Raises BadOutput when the two are one, FileNotFoundError.
+    """
+    if not source.is_dir():
+        raise BadOutput(f"{source} is no folder.")
+    if source.resolve() == output.resolve():
+        raise BadOutput(
+            f"{output} is the folder of the photos; choose another one for the pictures."
+        )
+    return _below(source, output.resolve())
+
+
+def _below(folder: Path, output: Path) -> Iterator[Path]:
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir() and not entry.is_symlink() and entry.resolve() != output:
+            yield from _below(entry, output)
+        elif entry.suffix.lower() in PHOTOS and entry.is_file():
+            yield entry
