@@ -86,7 +86,8 @@ def test_a_photo_is_enhanced_with_its_true_percentage(
 def test_loras_and_jobs_are_told_and_foreign_jobs_are_not(
     up: RunningUp, ada: httpx2.Client
 ) -> None:
-    job = ada.post("/v1/jobs", data={"image_id": uploaded(ada), "lora": "none"}).json()
+    files = {"image": ("p.jpg", photo())}
+    job = ada.post("/v1/jobs", files=files, data={"lora": "none"}).json()
 
     async def work() -> list[Any]:
         async with on_http(up) as mine, on_http(up, "bob") as other:
