@@ -21,9 +21,14 @@ def draw_damage(pixels: Pixels, kinds: Sequence[Kind], random: np.random.Generat
     """One of `kinds`, any sort and level of it, mostly in mild company; sometimes nothing."""
     if random.random() < UNDAMAGED_SHARE:
         return pixels
-    shares = np.array([OFTEN[kind] for kind in kinds])
-    sorts = sorts_of(kinds[int(random.choice(len(kinds), p=shares / shares.sum()))])
-    sort = sorts[int(random.integers(len(sorts)))]
+    kind = kinds[_drawn([OFTEN[kind] for kind in kinds], random)]
+    sorts = sorts_of(kind)
+    sort = sorts[_drawn([sort.often for sort in sorts], random)]
     damaged = sort.make(pixels, sort.range.draw(random), random)
     alone = sort.kind == "phone" or random.random() < ALONE_SHARE
     return damaged if alone else mild_company(damaged, random)
+
+
+def _drawn(often: list[float], random: np.random.Generator) -> int:
+    shares = np.array(often)
+    return int(random.choice(len(often), p=shares / shares.sum()))

@@ -46,12 +46,16 @@ class Range:
 
 @dataclass(frozen=True)
 class Sort:
-    """One sort of damage. `make(pixels, level, random)` gives pixels of the same size."""
+    """One sort of damage. `make(pixels, level, random)` gives pixels of the same size.
+
+    `often`: how often it comes up beside other sorts of its kind.
+    """
 
     name: str
     kind: Kind
     range: Range
     make: Make
+    often: float = 1
 
 
 _DEVIATION = "standard deviation at middle grey, of 255"
@@ -62,9 +66,9 @@ _ALL = (
     Sort("white", "noise", Range(_DEVIATION, (8, 30), (3, 36)), noise.white),
     Sort("grain", "noise", Range(_DEVIATION, (5, 20), (2, 28)), noise.grey),
     Sort("signal", "noise", Range(_DEVIATION, (6, 24), (2, 30)), noise.signal_dependent),
-    Sort("correlated", "noise", Range(_DEVIATION, (5, 20), (2, 26)), noise.correlated),
+    Sort("correlated", "noise", Range(_DEVIATION, (5, 20), (2, 26)), noise.correlated, 6),
     Sort("bayer", "noise", Range(_DEVIATION, (6, 24), (2, 30)), noise.bayer),
-    Sort("night", "noise", Range(_DEVIATION, (8, 24), (4, 30)), noise.low_light),
+    Sort("night", "noise", Range(_DEVIATION, (8, 24), (4, 30)), noise.low_light, 2),
     Sort("gaussian", "blur", Range("sigma, pixels", (1, 2.5), (0.5, 2.8)),
          lambda p, level, _: blurring.gaussian(p, level)),
     Sort("anisotropic", "blur", Range("mean sigma, pixels", (1, 2.5), (0.6, 2.8)),
@@ -72,10 +76,10 @@ _ALL = (
     Sort("disk", "blur", Range("radius, pixels", (1, 4), (1, 6)),
          lambda p, level, _: blurring.disk(p, level)),
     Sort("motion", "blur", Range("length, pixels", (3, 15), (3, 25)), blurring.motion),
-    Sort("defocus", "blur", Range("radius, pixels", (0.7, 1.8), (0.5, 2.2)), blurring.defocus),
+    Sort("defocus", "blur", Range("radius, pixels", (0.7, 1.8), (0.5, 2.2)), blurring.defocus, 3),
     Sort("jpeg", "jpeg", Range(_QUALITY, (10, 40), (90, 8)),
          lambda p, level, _: compression.jpeg(p, level)),
-    Sort("jpeg_twice", "jpeg", Range(_QUALITY, (15, 60), (92, 10)), compression.jpeg_twice),
+    Sort("jpeg_twice", "jpeg", Range(_QUALITY, (15, 60), (92, 10)), compression.jpeg_twice, 2),
     Sort("webp", "jpeg", Range(_QUALITY, (10, 50), (85, 5)),
          lambda p, level, _: compression.webp(p, level)),
     Sort("small", "lowres", Range("times smaller", (2, 4), (1.3, 4.3)),
@@ -83,9 +87,9 @@ _ALL = (
     Sort("small_by_any", "lowres", Range("times smaller", (1.5, 3.5), (1.2, 4)),
          scaling.drawn_resolution),
     Sort("phone", "phone", Range(_CHAIN, (0.5, 1.5), (0.4, 1.6)), chains.phone),
-    Sort("camera", "phone", Range(_CHAIN, (0.5, 1.5), (0.3, 2)), chains.camera),
-    Sort("chat", "phone", Range(_CHAIN, (0.5, 1.5), (0.3, 1.8)), chains.chat),
-    Sort("second_order", "phone", Range(_CHAIN, (0.5, 1.5), (0.2, 1.6)), chains.second_order),
+    Sort("camera", "phone", Range(_CHAIN, (0.5, 1.5), (0.3, 2)), chains.camera, 3),
+    Sort("chat", "phone", Range(_CHAIN, (0.5, 1.5), (0.3, 1.8)), chains.chat, 4),
+    Sort("second_order", "phone", Range(_CHAIN, (0.5, 1.5), (0.2, 1.6)), chains.second_order, 2),
     Sort("rings", "phone", Range("share of the detail added", (0.5, 1.5), (0.3, 2)),
          blurring.over_sharpened),
 )  # fmt: skip
