@@ -57,8 +57,30 @@ def test_a_shipped_lora_makes_a_photo_it_never_saw_better(
 
 
 # What `restore` gains at the middle of each sort's range in the mean of four photos, in dB; a good
-# deal less than measured. Strong shake and an enlarged thumbnail are beyond it.
-RESTORED: dict[str, float] = {}
+# deal less than measured. What was shrunk and enlarged again it leaves nearly as it is.
+RESTORED: dict[str, float] = {
+    "white": 4,
+    "grain": 2.2,
+    "signal": 3.5,
+    "correlated": 0.3,
+    "bayer": 2.5,
+    "night": 1.6,
+    "gaussian": 0.7,
+    "anisotropic": 0.6,
+    "disk": 0.4,
+    "motion": 0.1,
+    "defocus": 0.5,
+    "jpeg": 0.15,
+    "jpeg_twice": 0.08,
+    "webp": 0.1,
+    "small": 0.1,
+    "small_by_any": -0.2,
+    "phone": -0.2,
+    "camera": 0.3,
+    "chat": 0.25,
+    "second_order": 0.2,
+    "rings": 0.3,
+}
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +137,9 @@ def test_strength_sharpens_step_by_step_and_costs_likeness(
     made = [[restored(restoring, one, s) for one in damaged] for s in (0.05, 0.2, 0.4, 0.7, 1.0)]
     edges = [np.mean([edge_energy(one) for one in row]) for row in made]
     assert edges == sorted(edges)
-    assert edges[-1] > 1.08 * edges[0] > 1.08 * np.mean([edge_energy(one) for one in damaged])
+    assert edges[-1] > 1.08 * edges[0]
+    likeness = [[psnr(o, c) for o, c in zip(r, photos, strict=True)] for r in (made[0], made[-1])]
+    assert np.mean(likeness[0]) > np.mean(likeness[1])
 
 
 def test_a_grey_photo_is_restored_nearly_grey(restoring: FrozenBase, photos: list[Pixels]) -> None:
