@@ -139,7 +139,7 @@ def attention_layers(unet: torch.nn.Module) -> Iterator[tuple[str, torch.Size]]:
 def write_lora(unet: torch.nn.Module, path: Path, seed: int, rank: int, scheme: str) -> Path:
     """A random LoRA on all attention projections, named as kohya's scripts or as diffusers does."""
     generator = torch.Generator().manual_seed(seed)
-    tensors = {}
+    tensors: dict[str, Any] = {}
     for name, (writes, reads) in attention_layers(unet):
         down = torch.randn(rank, reads, generator=generator).mul_(0.02).half()
         up = torch.randn(writes, rank, generator=generator).mul_(0.02).half()

@@ -217,7 +217,7 @@ def _remote(name: str, picture: Callable[[Wish], bytes], pid: int, notes: str) -
 def _running(command: list[Any], environment_: Mapping[str, str]) -> Iterator[int]:
     """A server in a session of its own, so that nothing of it is left."""
     log = ROOT / "var" / "peers-venv" / f"{Path(str(command[0])).parents[1].name}.log"
-    variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"} | environment_
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE", **environment_}
     variables |= {"RAY_AUTH_MODE": "disabled"}  # else it leaves a token in the home folder
     with log.open("wb") as out:
         process = subprocess.Popen(

@@ -32,6 +32,7 @@ if __name__ == "__main__":
 
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=2**27)
     serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
-    serve.run(Enhance.bind(sys.argv[2], torch.get_num_threads()), route_prefix="/enhance")
+    deployment: Any = Enhance
+    serve.run(deployment.bind(sys.argv[2], torch.get_num_threads()), route_prefix="/enhance")
     while True:
         time.sleep(3600)

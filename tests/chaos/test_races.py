@@ -117,7 +117,7 @@ def test_sigterm_at_any_stage_of_a_job_lets_it_end_within_the_grace(make_rig: Ma
         worker = rig.start_worker()
         rig.history.arm(point, "terminate")
         specs.append(rig.submit())
-        assert worker.process.engine_process.wait(timeout=60) == 0
+        assert worker.process.wait(timeout=60) == 0
         assert rig.state(specs[-1].id) is JobState.SUCCEEDED, point
     rig.check()
     assert repeated_steps(rig) == 0
@@ -134,7 +134,7 @@ def test_sigterm_at_any_stage_without_grace_gives_the_job_back_uncounted(
         rig.history.arm(point, "terminate")
         specs.append(rig.submit())
         # Killed by its own supervisor where this machine is too busy for it to leave in time.
-        assert worker.process.engine_process.wait(timeout=60) in (0, 1)
+        assert worker.process.wait(timeout=60) in (0, 1)
         assert rig.state(specs[-1].id) in (JobState.QUEUED, JobState.SUCCEEDED), point
     rig.start_worker()
     jobs = rig.wait_for_end(specs, 60)
@@ -151,8 +151,8 @@ def test_what_does_not_fit_the_grace_is_given_back_without_being_counted(
     worker = rig.start_worker()
     spec = rig.submit(steps=40)
     rig.wait_for_step(spec, 2)
-    worker.process.engine_process.send_signal(signal.SIGTERM)
-    assert worker.process.engine_process.wait(timeout=30) in (0, 1)
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.process.wait(timeout=30) in (0, 1)
     job = rig.store.get(spec.id)
     assert (job.state, job.attempt) == (JobState.QUEUED, 0)
     rig.start_worker()
@@ -166,11 +166,11 @@ def test_a_second_signal_ends_the_grace(make_rig: MakeRig) -> None:
     worker = rig.start_worker()
     spec = rig.submit(steps=50)
     rig.wait_for_step(spec, 2)
-    worker.process.engine_process.send_signal(signal.SIGTERM)
+    worker.process.send_signal(signal.SIGTERM)
     time.sleep(0.5)
     began = time.monotonic()
-    worker.process.engine_process.send_signal(signal.SIGTERM)
-    assert worker.process.engine_process.wait(timeout=30) == 0
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.process.wait(timeout=30) == 0
     assert time.monotonic() - began < within(5)
     assert rig.store.get(spec.id).attempt == 0
 
@@ -181,8 +181,8 @@ def test_a_worker_can_be_stopped_at_every_stage_of_its_start(make_rig: MakeRig) 
     for tenths in range(size(40, 8)):
         worker = rig.start_worker(wait=False)
         time.sleep(tenths / 5)
-        worker.process.engine_process.send_signal(signal.SIGTERM)
-        assert worker.process.engine_process.wait(timeout=30) in (0, -signal.SIGTERM)
+        worker.process.send_signal(signal.SIGTERM)
+        assert worker.process.wait(timeout=30) in (0, -signal.SIGTERM)
         assert worker.engine() is None
     wait_until(lambda: not rig.fleet.workers(), description="no worker to be left", seconds=15)
     rig.start_worker()

@@ -13,7 +13,7 @@ import redis
 from PIL import Image
 
 from shared.blobs import BlobStore, open_blobs
-from shared.jobs import Job, JobState
+from shared.jobs import EventKind, Job, JobState
 from shared.ledger.fleet import Fleet
 from shared.ledger.queue import Hints, make_celery
 from shared.ledger.records import read_event
@@ -108,7 +108,7 @@ def test_a_hinted_job_ends_as_the_one_right_picture(
     assert percents == sorted(percents)
     assert percents[-1] == 100
     assert len(set(percents)) >= 6
-    assert [event.kind for event in events].count("preview") == 1
+    assert [event.kind for event in events].count(EventKind.PREVIEW) == 1
     assert events[-1].is_last
 
 

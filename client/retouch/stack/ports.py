@@ -2,7 +2,7 @@
 
 import socket
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from retouch.address import LOOPBACK
 from retouch.stack.refusal import PortTaken

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,10 +35,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def read_paths(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def read_paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files whose bodies are read from now on."""
     names: list[str] = []
-    real = digests.read_body
+    real = digests.read_body  # type: ignore[attr-defined]
 
     def spy(file: object, *rest: object) -> Body:
         names.append(Path(f"/proc/self/fd/{file.fileno()}").readlink().name)  # type: ignore[attr-defined]

@@ -302,7 +302,7 @@ def test_a_full_disk_keeps_the_last_whole_checkpoint(
         where.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.torch, "save", full)
+    monkeypatch.setattr("torch.save", full)
     with pytest.raises(OutOfSpace, match="Free some space"):
         checkpoint.save_checkpoint(path, {"step": 2})
 

@@ -254,7 +254,7 @@ def test_a_follower_that_leaves_early_frees_its_place(settings: Settings, store:
                 await anext(stream)
                 with pytest.raises((RateLimited, Overloaded)):
                     await followers.start("ada", spec.id, None)
-                await stream.aclose()
+                await stream.aclose()  # type: ignore[attr-defined]
         finally:
             await followers.close()
 

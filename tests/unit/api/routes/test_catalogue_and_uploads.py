@@ -46,7 +46,7 @@ def test_jobs_of_one_millisecond_are_listed_across_pages(
     made = [submit(client).json()["id"] for _ in range(5)]
     moment = redis_client.zscore("client:anonymous:jobs", made[0])
     for job_id in made:
-        redis_client.zadd("client:anonymous:jobs", {job_id: moment})
+        redis_client.zadd("client:anonymous:jobs", {job_id: float(moment or 0)})
         redis_client.hset(f"job:{job_id}", "created_ms", int(moment or 0))
 
     # Then pages of two show each of them once

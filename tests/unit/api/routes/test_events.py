@@ -222,7 +222,9 @@ def test_a_socket_tells_the_same_and_previews_as_bytes(
 def test_a_socket_resumes(client: TestClient, done: str, redis_client: redis.Redis) -> None:
     entries = [entry for entry, _ in redis_client.xrange(f"job:{done}:events")]
 
-    with client.websocket_connect(f"/v1/jobs/{done}/socket?last_event_id={entries[-3]}") as socket:
+    with client.websocket_connect(
+        f"/v1/jobs/{done}/socket?last_event_id={entries[-3]!s}"
+    ) as socket:
         assert [socket.receive_json()["id"] for _ in range(2)] == entries[-2:]
 
 

@@ -49,7 +49,7 @@ def kinds_and_states(client: redis.Redis, job_id: str) -> list[tuple[str, object
 
 def expire_leases(client: redis.Redis) -> None:
     for job_id in client.zrange("running", 0, -1):
-        client.zadd("running", {job_id: 1})
+        client.zadd("running", {str(job_id): 1})
 
 
 def test_a_submitted_job_is_queued_and_can_be_read_back(store: JobStore) -> None:

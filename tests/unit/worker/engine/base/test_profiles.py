@@ -98,7 +98,9 @@ def with_recovery(profile: str) -> tuple[MemoryRecovery, Codec, Module]:
     codec = Codec(module)
     prompts = SimpleNamespace(offload_slot=OffloadSlot([], CUDA))
     units: Any = SimpleNamespace(codec=codec, prompts=prompts)
-    return MemoryRecovery(units, Residency[AdapterWeights](1), profile), codec, module
+    upscalers: Any = SimpleNamespace(residency=SimpleNamespace(drop_unused=lambda: 0))
+    adapters = Residency[AdapterWeights](1)
+    return MemoryRecovery(units, adapters, upscalers, profile), codec, module
 
 
 @pytest.mark.parametrize(

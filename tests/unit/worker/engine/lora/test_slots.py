@@ -1,5 +1,7 @@
 """The pool of LoRA slots by itself: room, slot ranges, and the base untouched."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -25,7 +27,7 @@ def make_adapter(rank: int, seed: int, layers: tuple[str, ...] = ("a", "b")) -> 
 
 
 def expected(unet: torch.nn.Module, layer: str, x: torch.Tensor, *adapters: tuple) -> torch.Tensor:
-    linear = unet.get_submodule(layer)
+    linear: Any = unet.get_submodule(layer)
     weight = linear.weight.clone()
     for weights, scale in adapters:
         weight += weights.parts["unet"][layer].delta(weight) * scale

@@ -130,7 +130,7 @@ def test_a_job_without_a_lora_or_with_one_in_memory_waits_for_no_other_jobs_file
 ) -> None:
     # Given a LoRA in memory, and another whose file takes its time
     run_all(engine, [make_job(loras=((loras.narrow, 1.0),))])
-    goes_on, read = threading.Event(), step_engine.read_adapter
+    goes_on, read = threading.Event(), step_engine.read_adapter  # type: ignore[attr-defined]
 
     def slowly(*arguments: object) -> object:
         assert goes_on.wait(30)

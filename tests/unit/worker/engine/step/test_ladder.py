@@ -136,7 +136,7 @@ def test_modules_that_find_no_room_stay_parked_together_until_there_is_some() ->
     modules = [Module(), Module(lambda: room)]
     offload_slot = OffloadSlot(modules, torch.device("cuda"))
     assert offload_slot.offload()
-    for come in (offload_slot.unpark, lambda: offload_slot.present().__enter__()):
+    for come in (offload_slot.restore, lambda: offload_slot.present().__enter__()):
         with pytest.raises(torch.OutOfMemoryError):
             come()
         assert [module.place for module in modules] == ["cpu", "cpu"]

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pytest
@@ -235,7 +235,9 @@ arrivals = st.builds(
     steps=st.integers(1, 8),
     side=st.sampled_from([16, 32]),
     preview=st.booleans(),
-    fate=st.sampled_from(["done", "done", "done", "canceled", "lost", "breaks", Fate.__args__[-1]]),
+    fate=st.sampled_from(
+        ["done", "done", "done", "canceled", "lost", "breaks", get_args(Fate)[-1]]
+    ),
     at=st.integers(1, 8),
     failures=st.integers(1, RUNGS),
 )
