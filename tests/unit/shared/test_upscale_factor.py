@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from shared.params import JobParams
-from shared.upscalers.factor import settle_factor, target_size
+from shared.sizes import result_size
+from shared.upscalers.factor import settle_factor
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_max_side_is_a_wish_for_a_small_picture() -> None:
     assert settle_factor(JobParams(max_side=300), (400, 200)).factor == 1
     settled = settle_factor(JobParams(max_side=800), (600, 300))
     assert settled.factor == 2
-    assert target_size((600, 300), settled) == (800, 400)
+    assert result_size((600, 300), settled) == (800, 400)
 
 
 @pytest.mark.parametrize("text", ["2", "2.0", 2, 2.0, "auto"])
