@@ -4,15 +4,20 @@ Owns the `RETOUCH_*` variables. Nothing else in the project reads the environmen
 setting is handed the object. `.env.example` lists every field, checked by a test.
 """
 
+import difflib
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
+from dotenv import dotenv_values
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.bases import TINY, identify_base
 
+PREFIX = "RETOUCH_"
 REPOSITORY = Path(__file__).resolve().parent.parent
 GATES = frozenset({"small", "dark", "blank", "blurry"})
 AUTO_GUARDS = "auto"
@@ -24,7 +29,7 @@ class Settings(BaseSettings):
     """One frozen set of settings; every value is checked when it is built."""
 
     model_config = SettingsConfigDict(
-        env_prefix="RETOUCH_",
+        env_prefix=PREFIX,
         env_file=".env",
         env_file_encoding="utf-8",
         frozen=True,
@@ -325,11 +330,32 @@ class BadSettings(SystemExit):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Read the environment; end the process with the variable's name when a value is bad."""
+    """Read the environment; end the process with the variable's name when a value is bad, or when
+    there is no such setting.
+    """
+    refuse_unknown_names({*os.environ, *_names_in(overrides.get("_env_file", ".env"))})
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         raise BadSettings("\n".join(_complaint(item) for item in error.errors())) from error
+
+
+def refuse_unknown_names(names: Iterable[str]) -> None:
+    """Raises BadSettings for RETOUCH_* names that are no setting, with the nearest that is one."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    unknown = sorted(n for n in names if n.upper().startswith(PREFIX) and n.upper() not in known)
+    if unknown:
+        raise BadSettings("\n".join(_guess(name, known) for name in unknown))
+
+
+def _guess(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name.upper(), known, n=1)
+    meant = f"did you mean {near[0]}?" if near else ".env.example lists all settings."
+    return f"{name}: there is no such setting; {meant}"
+
+
+def _names_in(env_file: object) -> list[str]:
+    return list(dotenv_values(Path(str(env_file)))) if env_file is not None else []
 
 
 def _complaint(item: object) -> str:

@@ -4,9 +4,11 @@ Owns `receiving:{...}` in the store. What was answered to an earlier request is 
 """
 
 import re
-from uuid import uuid4
+from contextlib import suppress
 
 import redis
+from redis.exceptions import LockError
+from redis.lock import Lock
 
 from api.wire.errors import InvalidFields
 from api.wire.problems import FieldProblem
@@ -15,8 +17,10 @@ from shared.ledger.records import Idempotency, idempotency_key
 from shared.ledger.redis_client import translated_errors
 
 VALID_KEY = re.compile(r"[\x21-\x7e]{1,255}")
-# Longer than any upload may take; only a gateway that died leaves it to run out.
-HOLD_SECONDS = 120
+# Renewed for as long as the request is received, which may be most of an hour; only a gateway that
+# died leaves it to run out.
+HOLD_SECONDS = 30.0
+RENEW_SECONDS = 8.0
 
 
 def checked_key(header: str | None) -> str | None:
@@ -33,19 +37,24 @@ class Gate:
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
 
-    def enter(self, client: str, key: str) -> str:
-        """The token to leave with. Raises IdempotencyInFlight, StoreUnavailable."""
-        token = uuid4().hex
+    def enter(self, client: str, key: str) -> Lock:
+        """The lock to renew and to leave with. Raises IdempotencyInFlight, StoreUnavailable."""
+        # Threads of a pool do the renewing and the leaving.
+        lock = Lock(self._redis, _name(client, key), timeout=HOLD_SECONDS, thread_local=False)
         with translated_errors():
-            if not self._redis.set(_name(client, key), token, ex=HOLD_SECONDS, nx=True):
+            if not lock.acquire(blocking=False):
                 raise IdempotencyInFlight()
-        return token
+        return lock
 
-    def leave(self, client: str, key: str, token: str) -> None:
+    def renew(self, lock: Lock) -> None:
+        """The request is still on its way. Raises StoreUnavailable."""
+        with translated_errors(), suppress(LockError):
+            lock.reacquire()
+
+    def leave(self, lock: Lock) -> None:
         """Let the next one in."""
-        with translated_errors():
-            if self._redis.get(_name(client, key)) == token:
-                self._redis.delete(_name(client, key))
+        with translated_errors(), suppress(LockError):  # it ran out while the store was away
+            lock.release()
 
 
 def _name(client: str, key: str) -> str:

@@ -4,6 +4,7 @@ Owns what runs on the event loop and what in threads, and that nothing is read f
 would be refused anyway.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,7 +15,7 @@ from api.access.keys import Caller
 from api.intake.accepted import Accepted
 from api.intake.upload import FILE_FIELD, Form, received_form
 from api.jobs.entrance import accept_picture, entering
-from api.jobs.idempotency import checked_key
+from api.jobs.idempotency import RENEW_SECONDS, checked_key
 from api.jobs.job_form import AUTO, JobForm, read_job_form
 from api.jobs.submission import Submitted
 from api.services import Services
@@ -22,6 +23,7 @@ from api.wire.errors import InvalidFields, language_of
 from api.wire.problems import FieldProblem
 from shared.ledger.records import Idempotency
 from shared.messages import Language
+from shared.periodic import run_periodically
 
 
 async def receive_job(
@@ -100,11 +102,17 @@ async def _alone(services: Services, caller: Caller, key: str | None) -> AsyncIt
     if key is None:
         yield
         return
-    token = await run_in_threadpool(services.gate.enter, caller.name, key)
+    lock = await run_in_threadpool(services.gate.enter, caller.name, key)
+
+    async def renew() -> None:
+        await run_in_threadpool(services.gate.renew, lock)
+
+    renewing = asyncio.create_task(run_periodically("idempotency", renew, RENEW_SECONDS))
     try:
         yield
     finally:
-        await run_in_threadpool(services.gate.leave, caller.name, key, token)
+        renewing.cancel()
+        await run_in_threadpool(services.gate.leave, lock)
 
 
 def _idempotency(key: str | None, form: Form, asked: JobForm) -> Idempotency | None:

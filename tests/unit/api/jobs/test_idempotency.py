@@ -1,9 +1,14 @@
 """The same request twice makes one job."""
 
+import asyncio
+
 import pytest
 import redis
 from fastapi.testclient import TestClient
 
+from api.access.keys import ALL_SCOPES, Caller
+from api.jobs.receiving import _alone
+from shared.errors import IdempotencyInFlight
 from shared.ledger.store import JobStore
 from tests.support.pictures import photo
 from tests.unit.api.sending import submit
@@ -60,14 +65,37 @@ def test_a_key_whose_first_request_is_still_coming_in_has_to_wait(
     # Given a request that is being received by another gateway
     headers = {"Idempotency-Key": "one"}
     services = client.app.state.services  # type: ignore[attr-defined]
-    token = services.gate.enter("anonymous", "one")
+    lock = services.gate.enter("anonymous", "one")
 
     # Then the same key is asked to come back, until the first is through
     refused = submit(client, headers)
     assert (refused.status_code, refused.json()["code"]) == (409, "idempotency_in_flight")
     assert refused.headers["retry-after"] == "1"
-    services.gate.leave("anonymous", "one", token)
+    services.gate.leave(lock)
     assert submit(client, headers).status_code == 202
+    assert redis_client.keys("receiving:*") == []
+
+
+def test_a_key_stays_locked_for_as_long_as_its_request_is_received(
+    client: TestClient, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a lock that runs out long before a slow upload is through
+    monkeypatch.setattr("api.jobs.idempotency.HOLD_SECONDS", 0.5)
+    monkeypatch.setattr("api.jobs.receiving.RENEW_SECONDS", 0.1)
+    services = client.app.state.services  # type: ignore[attr-defined]
+    caller = Caller("anonymous", ALL_SCOPES, is_known=False)
+
+    async def receive_slowly() -> None:
+        async with _alone(services, caller, "one"):
+            await asyncio.sleep(1.5)
+            with pytest.raises(IdempotencyInFlight):
+                services.gate.enter("anonymous", "one")
+
+    # When it is received
+    assert client.portal is not None
+    client.portal.call(receive_slowly)
+    # Then the next request finds the key free
+    services.gate.leave(services.gate.enter("anonymous", "one"))
     assert redis_client.keys("receiving:*") == []
 
 
