@@ -18,8 +18,33 @@ FLOOR = 0.125
 
 
 def measure(pixels: NDArray[np.uint8]) -> Plane:
-    """The measures of one photo, uint8 [H, W, 3] of any size; small ones are mirrored."""
-    luma = _centre(pixels.astype(np.float64) @ np.array([0.299, 0.587, 0.114]))
+    """The measures of one photo, uint8 [H, W, 3] of any size; small ones are mirrored.
+
+    Of a large one they are the middle of what a few windows of it say, each at the photo's own
+    size: shrunk it would not show its damage, and one window may lie in the sky.
+    """
+    return np.asarray(np.median([_measured(window) for window in windows(pixels)], axis=0))
+
+
+def windows(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """The middle, and of large photos the middles of its quarters too."""
+    middle = _cut(pixels, 0.5, 0.5)
+    if min(pixels.shape[:2]) < 2 * MAX_SIDE:
+        return [middle]
+    return [middle, *(_cut(pixels, y, x) for y in (0.25, 0.75) for x in (0.25, 0.75))]
+
+
+def _cut(pixels: NDArray[np.uint8], y: float, x: float) -> NDArray[np.uint8]:
+    """Around a place, from a multiple of 8 on, so that the blocks of a JPEG stay where they are."""
+    top, left = (
+        max(0, int((side - MAX_SIDE) * at)) // BLOCK * BLOCK
+        for side, at in zip(pixels.shape[:2], (y, x), strict=True)
+    )
+    return pixels[top : top + MAX_SIDE, left : left + MAX_SIDE]
+
+
+def _measured(window: NDArray[np.uint8]) -> Plane:
+    luma = _whole_blocks(window.astype(np.float64) @ np.array([0.299, 0.587, 0.114]))
     half = _halved(luma)
     return np.concatenate(
         [
@@ -32,13 +57,11 @@ def measure(pixels: NDArray[np.uint8]) -> Plane:
     )
 
 
-def _centre(plane: Plane) -> Plane:
-    """The middle, from a multiple of 8 on, so that the blocks of a JPEG stay where they are."""
-    top, left = (max(0, (side - MAX_SIDE) // 2) // BLOCK * BLOCK for side in plane.shape)
-    cut = plane[top : top + MAX_SIDE, left : left + MAX_SIDE]
-    height, width = (max(PATCH, side // BLOCK * BLOCK) for side in cut.shape)
-    missing = [(0, max(0, height - cut.shape[0])), (0, max(0, width - cut.shape[1]))]
-    return np.pad(cut, missing, mode="symmetric")[:height, :width]
+def _whole_blocks(plane: Plane) -> Plane:
+    """Without what is less than a block at the end; what is less than a patch is mirrored."""
+    height, width = (max(PATCH, side // BLOCK * BLOCK) for side in plane.shape)
+    missing = [(0, max(0, height - plane.shape[0])), (0, max(0, width - plane.shape[1]))]
+    return np.pad(plane, missing, mode="symmetric")[:height, :width]
 
 
 def _halved(plane: Plane) -> Plane:

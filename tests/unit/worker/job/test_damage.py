@@ -8,6 +8,7 @@ from skimage import data
 
 from shared.loras.entry import Damage, LoraEntry, LoraKind, LoraState
 from worker.job.damage import MIN_CERTAINTY, Diagnosis, choose, diagnose
+from worker.job.damage_measures import MAX_SIDE, windows
 from worker.training.damage import RANGES, Kind, Pixels, degrade
 
 
@@ -149,3 +150,14 @@ def test_a_flat_picture_does_not_upset_the_measures() -> None:
     found = diagnose(np.full((64, 64, 3), 200, np.uint8))
     assert 0 <= found.certainty <= 1
     assert np.isfinite(found.level)
+
+
+def test_a_large_photo_is_measured_at_its_own_size_on_a_few_windows(photo: Pixels) -> None:
+    # Given a large photo with the sky in its middle
+    large = np.tile(photo, (7, 7, 1))[:1600, :1600]
+    large[500:1100, 500:1100] = 200
+    # Then what is wrong with the rest of it is seen, and no more of it is looked at than that
+    found = diagnose(damaged(large, "noise"))
+    assert found.kind == "noise"
+    assert len(windows(large)) == 5
+    assert all(max(window.shape) <= MAX_SIDE for window in windows(large))
