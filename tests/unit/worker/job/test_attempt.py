@@ -18,8 +18,16 @@ from shared.loras.catalog import Catalog
 from shared.params import JobParams, Priority
 from shared.settings import Settings
 from tests.support.workers import picture, spec_with_picture, without_upscalers
-from worker.engine.interface import EngineJob, EngineResult, OnEvent, StopFlag, Urgency
+from worker.engine.interface import (
+    EngineJob,
+    EngineResult,
+    OnEvent,
+    PartDone,
+    StopFlag,
+    Urgency,
+)
 from worker.engine.testing.fake import FakeEngine
+from worker.engine.thread import Order
 from worker.guards.panel import Guards
 from worker.job.attempt import engine_job
 from worker.job.history import History
@@ -232,3 +240,31 @@ def test_a_jobs_priority_is_the_engines_too(priority: Priority, urgency: Urgency
     params = JobParams(strength=0.4, guidance_scale=1.0, seed=1, priority=priority)
     job = engine_job(np.zeros((8, 8, 3), np.uint8), params, (), StopFlag())
     assert job.urgency is urgency
+
+
+class TilingEngine(FakeEngine):
+    """Tells of tiles, as a large picture's are told."""
+
+    def _run(self, job: Order, on_event: OnEvent) -> EngineResult:
+        for done in range(1, 5):
+            on_event(PartDone(Stage.ENCODING, done, 4))
+            on_event(PartDone(Stage.DENOISING, done, 4))
+        return super()._run(job, on_event)
+
+
+def test_a_disk_that_is_full_between_two_tiles_delays_the_picture_and_loses_nothing(
+    run: Callable[..., None], store: JobStore, blobs: BlobStore
+) -> None:
+    # Given a store that cannot keep a tile's progress, and a disk that refuses the file twice
+    spec = spec_with_picture(blobs, picture(), lora_mode="none")
+    store.submit(spec)
+    reports, files = Faltering(store, "report_progress", FULL), Faltering(blobs, "put", FULL)
+    # When
+    engine = TilingEngine("tiny", 0.0)
+    run(engine=engine, store=reports, blobs=files)
+    engine.close()
+    # Then
+    job = store.get(spec.id)
+    assert (reports.failures, files.failures) == (2, 2)
+    assert job.state is JobState.SUCCEEDED
+    assert job.progress.percent == 100
