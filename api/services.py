@@ -28,6 +28,7 @@ from api.wire.sentence import Sentence
 from shared.bases import Base, identify_base
 from shared.blobs import BlobStore, open_blobs
 from shared.ledger.fleet import Fleet
+from shared.ledger.lora_failures import LoraFailures
 from shared.ledger.preview_queue import PreviewLine, open_line
 from shared.ledger.queue import Hints, make_celery
 from shared.ledger.reaper import Reaper
@@ -35,6 +36,7 @@ from shared.ledger.redis_client import connect
 from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
+from shared.loras.plans import modules_of
 from shared.periodic import note_failure
 from shared.settings import Settings
 from shared.upscalers.catalog import UpscalerCatalog
@@ -92,12 +94,13 @@ async def running_services(
     client = connect(settings.redis_url)
     store, blobs = JobStore(client, settings), open_blobs(settings)
     hints = Hints(make_celery(settings, base.id), base.id)
-    strikes = Strikes(client, settings)
+    strikes, failures = Strikes(client, settings), LoraFailures(client, base.id)
     catalog = Catalog(
-        settings.loras_dir,
+        settings.loras_dirs,
         base.id,
+        modules=modules_of(settings.base_model),
         digests=settings.data_dir / "gateway-lora-digests.json",
-        suspended=strikes.suspended,
+        suspended=lambda: {**failures.failed(), **strikes.suspended()},
     )
     upscalers = UpscalerCatalog(
         settings.upscalers_dir, digests=settings.data_dir / "gateway-upscaler-digests.json"

@@ -8,7 +8,14 @@ from typing import TypeVar
 
 from shared.bases import Base
 from shared.loras.entry import LoraEntry
-from shared.params import DEFAULT_PROMPT, DEFAULT_STEPS, DEFAULT_STRENGTH, Fidelity, JobParams
+from shared.params import (
+    DEFAULT_PROMPT,
+    DEFAULT_STEPS,
+    DEFAULT_STRENGTH,
+    MAX_PROMPT,
+    Fidelity,
+    JobParams,
+)
 
 Value = TypeVar("Value")
 
@@ -24,7 +31,19 @@ def with_defaults(params: JobParams, entries: Sequence[LoraEntry], base: Base) -
         "fidelity": _first(entry.fidelity for entry in entries) or _plain_fidelity(entries),
     }
     gaps = {name: value for name, value in suggested.items() if getattr(params, name) is None}
-    return params.model_copy(update=gaps)
+    filled = params.model_copy(update=gaps)
+    if not params.trigger_words:
+        return filled
+    return filled.model_copy(update={"prompt": _triggered(filled.prompt or "", entries)})
+
+
+def _triggered(prompt: str, entries: Sequence[LoraEntry]) -> str:
+    """The prompt with the LoRAs' trigger words behind it, as far as they are missing and fit."""
+    for word in (word for entry in entries for word in entry.trigger_words):
+        longer = f"{prompt}, {word}" if prompt else word
+        if word.lower() not in prompt.lower() and len(longer) <= MAX_PROMPT:
+            prompt = longer
+    return prompt
 
 
 def _plain_fidelity(entries: Sequence[LoraEntry]) -> Fidelity:

@@ -6,7 +6,7 @@ that an error survives any serializer.
 """
 
 import re
-from typing import ClassVar
+from typing import ClassVar, Self
 
 _CAPITAL = re.compile("(?<!^)(?=[A-Z])")
 
@@ -225,6 +225,16 @@ class LoraChanged(RetouchError):
 
 class LoraCorrupt(RetouchError):
     """Raised when a LoRA file's weights cannot be loaded into the base."""
+
+    sha256 = ""
+    layer = ""
+
+    @classmethod
+    def at(cls, message: str, sha256: str, layer: str) -> Self:
+        """The error with the file, by its digest, and the layer at which reading it ended."""
+        error = cls(message)
+        error.sha256, error.layer = sha256, layer
+        return error
 
 
 class UpscalerChanged(RetouchError):

@@ -3,17 +3,29 @@
 Owns the parameters' names and limits. Knows nothing of HTTP forms or of pipelines.
 """
 
+import re
 import secrets
+import unicodedata
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from shared.record import Record
 
 LORA_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-MAX_LORAS = 4
+# What no deployment may exceed; its own limits are RETOUCH_MAX_LORAS and RETOUCH_MAX_LORA_SCALE.
+MOST_LORAS = 64
+LARGEST_SCALE = 100.0
+MAX_NAME_CHARACTERS = 128
+# Control characters, marks that reorder or hide text, halves of characters; what separates paths,
+# and a name from its scale.
+_UNUSABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\\\\:]"
+)
 MAX_SEED = 2**32 - 1
+MAX_PROMPT = 1000
 DEFAULT_PROMPT = "high quality, sharp, clean, 4k, detailed skin texture"
 DEFAULT_STRENGTH = 0.4
 DEFAULT_STEPS = 10
@@ -56,11 +68,29 @@ class LoraMode(StrEnum):
     NAMED = "named"
 
 
+def is_lora_name(text: str) -> bool:
+    """Whether a text can be a LoRA's name: any script, and slashes between folders."""
+    if len(text) > MAX_NAME_CHARACTERS or _UNUSABLE.search(text) or text in ("auto", "none"):
+        return False
+    folders = text.split("/")
+    return all(name and name == name.strip() and name[0] != "." for name in folders)
+
+
+def _checked_name(text: str) -> str:
+    name = unicodedata.normalize("NFC", text.strip())
+    if not is_lora_name(name):
+        raise PydanticCustomError("lora_name", "is not a valid name")
+    return name
+
+
+LoraName = Annotated[str, Field(min_length=1), AfterValidator(_checked_name)]
+
+
 class LoraRef(Record):
     """One LoRA of a job. `sha256` pins the file that the catalogue offered at submission."""
 
-    name: Annotated[str, Field(pattern=LORA_NAME)]
-    scale: Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)] = 1.0
+    name: LoraName
+    scale: Annotated[float, Field(ge=-LARGEST_SCALE, le=LARGEST_SCALE, allow_inf_nan=False)] = 1.0
     sha256: str | None = None
 
 
@@ -68,13 +98,14 @@ class JobParams(Record):
     """The parameters of one job, complete once `with_defaults` has filled the gaps."""
 
     lora_mode: LoraMode = LoraMode.AUTO
-    loras: Annotated[list[LoraRef], Field(max_length=MAX_LORAS)] = []
+    loras: Annotated[list[LoraRef], Field(max_length=MOST_LORAS)] = []
     lora_reason: str | None = None
     lora_reason_zh: str | None = None
     strength: Annotated[float, Field(ge=0.05, le=1, allow_inf_nan=False)] | None = None
     steps: Annotated[int, Field(ge=1, le=50)] | None = None
     guidance_scale: Annotated[float, Field(ge=0, le=20, allow_inf_nan=False)] | None = None
-    prompt: Annotated[str, Field(max_length=1000)] | None = None
+    prompt: Annotated[str, Field(max_length=MAX_PROMPT)] | None = None
+    trigger_words: bool = True
     negative_prompt: Annotated[str, Field(max_length=1000)] | None = None
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
     max_side: Annotated[int, Field(ge=64)] | None = None

@@ -6,6 +6,7 @@ setting is handed the object. `.env.example` lists every field, checked by a tes
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self
@@ -16,6 +17,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.bases import TINY, identify_base
+from shared.params import LARGEST_SCALE, MOST_LORAS
 
 PREFIX = "RETOUCH_"
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -44,7 +46,14 @@ class Settings(BaseSettings):
     base_model: str = Field(
         str(REPOSITORY / "models" / "tiny"), description="Folder or hub id of the base checkpoint."
     )
-    loras_dir: Path = Field(REPOSITORY / "loras", description="Folder of offered LoRA files.")
+    loras_dir: Path = Field(
+        REPOSITORY / "loras",
+        description="Folder of offered LoRA files, subfolders too; several with : or , between.",
+    )
+    max_loras: int = Field(8, ge=1, le=MOST_LORAS, description="LoRAs that one job may have.")
+    max_lora_scale: float = Field(
+        5.0, gt=0, le=LARGEST_SCALE, description="Largest scale of a LoRA, either way."
+    )
     upscalers_dir: Path = Field(
         REPOSITORY / "upscalers", description="Folder of offered enlarger files."
     )
@@ -311,6 +320,14 @@ class Settings(BaseSettings):
         if self.guards.strip() == AUTO_GUARDS:
             return GUARDS if identify_base(self.base_model) == TINY else GUARDS - {"marks"}
         return _listed(self.guards) - {"off"}
+
+    @property
+    def loras_dirs(self) -> tuple[Path, ...]:
+        """The LoRA folders, in the order in which their names count."""
+        if self.loras_dir.exists():
+            return (self.loras_dir,)
+        texts = re.split(f"[,{os.pathsep}]", str(self.loras_dir))
+        return tuple(Path(text.strip()).expanduser() for text in texts if text.strip())
 
 
 def _listed(text: str) -> frozenset[str]:

@@ -6,7 +6,7 @@ Owns nothing but documentation: FastAPI does not parse these forms, so it cannot
 from typing import Any
 
 from api.jobs.job_form import PARAM_FIELDS
-from shared.params import MAX_LORAS, JobParams
+from shared.params import MOST_LORAS, JobParams
 
 _FILE = {
     "type": "string",
@@ -16,9 +16,10 @@ _FILE = {
 _LORA = {
     "type": "array",
     "items": {"type": "string"},
-    "maxItems": MAX_LORAS,
+    "maxItems": MOST_LORAS,
     "default": ["auto"],
-    "description": "`name` or `name:scale` (-2..2), repeatable; `none`: the base alone; "
+    "description": "`name` or `name:scale`, repeatable; how many and how strong, GET "
+    "/v1/capabilities says; `none`: the base alone; "
     "`auto`: chosen by the damage seen in the picture.",
     "examples": [["face_restore:0.8"]],
 }
@@ -28,7 +29,8 @@ _WORDS = {
     "strength": "How much the picture may change; default: the LoRA's own, else 0.4.",
     "steps": "Denoising steps; max(1, min(int(steps * strength), steps)) of them are executed.",
     "guidance_scale": "How closely the prompt is followed; default: the base's own.",
-    "prompt": "Default: the LoRA's own.",
+    "prompt": "Default: the LoRA's own. `<lora:NAME:SCALE>` in it counts as a LoRA.",
+    "trigger_words": "Put the LoRAs' trigger words into the prompt where it lacks them.",
     "negative_prompt": "Default: the LoRA's own.",
     "seed": "The same seed and parameters give the same picture; default: drawn, and shown.",
     "max_side": "Longer side of the result, in pixels; default: the photo's own, enlarged.",

@@ -16,7 +16,7 @@ from api.wire.problems import FieldProblem
 from api.wire.sentence import Sentence
 from api.wire.wording import field_problems, pointer
 from shared.messages import Language
-from shared.params import MAX_LORAS, AskedParams, JobParams, LoraMode, LoraRef
+from shared.params import AskedParams, JobParams, LoraMode, LoraRef
 from shared.settings import Settings
 
 # Settled by the gateway or the worker, never sent.
@@ -62,7 +62,7 @@ def read_job_form(
     image_id = values.pop("image_id", None)
     problems += _check_picture(image_id, has_file, language)
     loras = [value for name, value in fields if name == "lora"] or [default_lora]
-    mode, refs, unscaled, lora_problems = _read_loras(loras, language)
+    mode, refs, unscaled, lora_problems = _read_loras(loras, settings, language)
     problems += lora_problems
     try:
         params = AskedParams.model_validate({**values, "lora_mode": mode, "loras": refs})
@@ -125,28 +125,27 @@ def _check_deployment(
 
 
 def _read_loras(
-    texts: list[str], language: Language
+    texts: list[str], settings: Settings, language: Language
 ) -> tuple[LoraMode, list[LoraRef], frozenset[str], list[FieldProblem]]:
     if texts in ([AUTO], [NONE]):
         return LoraMode(texts[0]), [], frozenset(), []
-    if len(texts) > MAX_LORAS:
-        too_many = {"type": "too_long", "loc": ("lora",), "ctx": {"max_length": MAX_LORAS}}
-        return LoraMode.NAMED, [], frozenset(), field_problems([too_many], language)
-    refs, unscaled, problems = [], set(), []
+    if len(texts) > settings.max_loras:
+        problem = too_many_loras(settings, language)
+        return LoraMode.NAMED, [], frozenset(), [problem]
+    refs, unscaled, problems = list[LoraRef](), set[str](), list[FieldProblem]()
     for place, text in enumerate(texts):
         name, colon, scale = text.partition(":")
         try:
-            refs.append(
-                LoraRef.model_validate({"name": name} | ({"scale": scale} if colon else {}))
-            )
+            ref = LoraRef.model_validate({"name": name} | ({"scale": scale} if colon else {}))
+            problems += scale_problems(ref.scale, ("lora", place), settings, language)
+            refs.append(ref)
+            unscaled |= set() if colon else {ref.name}
         except ValidationError as error:
             complaints = field_problems(error.errors(), language)
             problems += [
                 FieldProblem(pointer=pointer(("lora", place)), detail=complaint.detail)
                 for complaint in complaints
             ]
-        if not colon:
-            unscaled.add(name)
     by_name = {ref.name: ref for ref in refs}
     if len(by_name) < len(refs):
         problems.append(repeated_lora(language))
@@ -154,6 +153,24 @@ def _read_loras(
         detail = {"en": "auto and none stand alone", "zh": "auto 和 none 只能单独使用"}
         problems.append(FieldProblem(pointer="/lora", detail=detail[language]))
     return LoraMode.NAMED, list(by_name.values()), frozenset(unscaled), problems
+
+
+def too_many_loras(settings: Settings, language: Language) -> FieldProblem:
+    """The complaint about more LoRAs than this deployment allows."""
+    facts = {"type": "too_long", "loc": ("lora",), "ctx": {"max_length": settings.max_loras}}
+    return field_problems([facts], language)[0]
+
+
+def scale_problems(
+    scale: float, place: tuple[str | int, ...], settings: Settings, language: Language
+) -> list[FieldProblem]:
+    """The complaint about a scale beyond this deployment's limit."""
+    limit = settings.max_lora_scale
+    if abs(scale) <= limit:
+        return []
+    kind, name = ("less_than_equal", "le") if scale > 0 else ("greater_than_equal", "ge")
+    facts = {"type": kind, "loc": place, "ctx": {name: limit if scale > 0 else -limit}}
+    return field_problems([facts], language)
 
 
 def repeated_lora(language: Language) -> FieldProblem:

@@ -10,6 +10,7 @@ import structlog
 
 from api.jobs.enlarging import settle_size, settle_upscaler
 from api.jobs.job_form import JobForm, repeated_lora
+from api.jobs.prompt_loras import PromptLoras
 from api.wire.errors import InvalidFields
 from api.wire.sentence import Sentence
 from shared.bases import Base
@@ -61,6 +62,7 @@ class Submissions:
         self._upscalers = upscalers
         self._settings = settings
         self._base = base
+        self._prompt_loras = PromptLoras(catalog, settings)
 
     def check_queue(self) -> None:
         """Raises QueueFull or StoreUnavailable before any work is spent on a request."""
@@ -74,16 +76,18 @@ class Submissions:
         UpscalerUnusable.
         """
         params = settle_upscaler(form.params.with_seed(), self._upscalers)
-        if params.lora_mode is LoraMode.AUTO:
-            return params
         entries = [self._resolve(ref.name) for ref in params.loras]
-        if len({entry.name for entry in entries}) < len(entries):
+        if len({entry.path for entry in entries}) < len(entries):
             raise InvalidFields([repeated_lora(language)])
         pinned = [
             _pinned(ref, entry, form.unscaled)
             for ref, entry in zip(params.loras, entries, strict=True)
         ]
-        return with_defaults(params.model_copy(update={"loras": pinned}), entries, self._base)
+        params = params.model_copy(update={"loras": pinned})
+        params, entries = self._prompt_loras.take(params, entries, language)
+        if params.lora_mode is LoraMode.AUTO:
+            return params
+        return with_defaults(params, entries, self._base)
 
     def submit(
         self,

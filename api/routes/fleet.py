@@ -23,7 +23,7 @@ from api.wire.schemas import (
 )
 from shared.bases import BASES, Base
 from shared.errors import NoWorker, RetouchError
-from shared.params import MAX_LORAS, MEDIA_TYPES
+from shared.params import MEDIA_TYPES
 
 MAX_STEPS = 50
 MAX_PROMPT_CHARACTERS = 1000
@@ -128,7 +128,8 @@ def _limits(services: Services) -> LimitsView:
         max_result_pixels=settings.max_result_pixels,
         min_side=settings.min_side,
         max_side=settings.max_side,
-        max_loras=MAX_LORAS,
+        max_loras=settings.max_loras,
+        max_lora_scale=settings.max_lora_scale,
         max_steps=MAX_STEPS,
         max_prompt_characters=MAX_PROMPT_CHARACTERS,
         queue_limit=settings.queue_limit,

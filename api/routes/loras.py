@@ -35,7 +35,23 @@ def get_loras(services: ServicesDep, caller: Reader, language: LanguageDep) -> L
 
 
 @router.get(
-    "/{name}",
+    "/{name:path}/sample",
+    operation_id="getLoraSample",
+    summary="A picture that shows what a LoRA does",
+    response_class=Response,
+    responses=problems(*CALLER_PROBLEMS, "lora_not_found", "image_not_found"),
+)
+def get_sample(name: str, request: Request, services: ServicesDep, caller: Reader) -> Response:
+    del caller
+    entry = _find(services, name)
+    path = _sample_path(entry)
+    headers = {"Cache-Control": ASK_AGAIN}
+    media_type = SAMPLE_TYPES[path.suffix.lower()]
+    return cached_response(request, path.read_bytes(), f"{entry.sha256[:32]}", media_type, headers)
+
+
+@router.get(
+    "/{name:path}",
     operation_id="getLora",
     summary="One LoRA, by its full name or without the base's tag",
     responses=problems(*CALLER_PROBLEMS, "lora_not_found"),
@@ -45,36 +61,16 @@ def get_lora(name: str, services: ServicesDep, caller: Reader, language: Languag
     return lora_view(_find(services, name), language)
 
 
-@router.get(
-    "/{name}/sample",
-    operation_id="getLoraSample",
-    summary="A picture that shows what a LoRA does",
-    response_class=Response,
-    responses=problems(*CALLER_PROBLEMS, "lora_not_found", "image_not_found"),
-)
-def get_sample(name: str, request: Request, services: ServicesDep, caller: Reader) -> Response:
-    del caller
-    entry = _find(services, name)
-    path = _sample_path(services.settings.loras_dir, entry)
-    headers = {"Cache-Control": ASK_AGAIN}
-    media_type = SAMPLE_TYPES[path.suffix.lower()]
-    return cached_response(request, path.read_bytes(), f"{entry.sha256[:32]}", media_type, headers)
-
-
 def _find(services: Services, name: str) -> LoraEntry:
-    entries = services.catalog.entries()
-    fitting = sorted(
-        (entry for entry in entries if name in (entry.name, entry.short_name)),
-        key=lambda entry: (entry.name != name, entry.base != services.base.id),
-    )
-    if not fitting:
+    entry = services.catalog.find(name)
+    if entry is None:
         raise LoraNotFound(Sentence("there is no LoRA of that name", "没有这个名字的 LoRA"))
-    return fitting[0]
+    return entry
 
 
-def _sample_path(folder: Path, entry: LoraEntry) -> Path:
-    # The catalogue vouches for the name's form; a link out of the folder is refused here.
-    path = folder / entry.sample if entry.sample else None
+def _sample_path(entry: LoraEntry) -> Path:
+    # The catalogue saw a plain file there; one that has become a link meanwhile is refused.
+    path = entry.sample_path
     if path is None or path.is_symlink() or path.suffix.lower() not in SAMPLE_TYPES:
         raise ImageNotFound("this LoRA has no sample")
     if not path.is_file():

@@ -6,6 +6,7 @@ routes beyond their addresses.
 
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from api.wire.schemas import (
     ErrorView,
@@ -186,7 +187,7 @@ def _state_data(data: dict[str, Any], language: Language) -> dict[str, Any]:
 
 def lora_view(entry: LoraEntry, language: Language) -> LoraView:
     """A catalogue entry without where its file lies."""
-    sample = f"/v1/loras/{entry.name}/sample" if entry.sample else None
+    sample = f"/v1/loras/{quote(entry.name, safe='')}/sample" if entry.sample else None
     shown = entry.model_dump(include=set(LoraView.model_fields) - {"title", "reason", "sample_url"})
     return LoraView(
         **shown,

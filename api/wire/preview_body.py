@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.params import MAX_LORAS
+from shared.params import MOST_LORAS
 
 
 class PreviewBody(BaseModel):
@@ -20,7 +20,7 @@ class PreviewBody(BaseModel):
     )
 
     image_id: Annotated[str, Field(max_length=64)]
-    lora: Annotated[str, Field(max_length=80)] | Annotated[list[str], Field(max_length=MAX_LORAS)]
+    lora: Annotated[str, Field(max_length=160)] | Annotated[list[str], Field(max_length=MOST_LORAS)]
     strength: float | None = None
     prompt: str | None = None
     seed: int | None = None

@@ -75,6 +75,7 @@ class ParamsView(_RecordView):
     executed_steps: int
     guidance_scale: float | None
     prompt: str | None
+    trigger_words: bool
     negative_prompt: str | None
     seed: int | None
     max_side: int | None
@@ -244,6 +245,8 @@ class LoraView(_View):
     steps: int | None
     treats: list[str]
     trigger_words: list[str]
+    unplaced: list[str] = Field(description="Tensors that have no place in the base that runs.")
+    reason_code: str | None
     rank: int | None
     licence: str | None
     source: str | None
@@ -315,6 +318,7 @@ class LimitsView(_View):
     min_side: int
     max_side: int
     max_loras: int
+    max_lora_scale: float
     max_steps: int
     max_prompt_characters: int
     queue_limit: int

@@ -23,6 +23,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "literal_error": ("must be one of {expected}", "只能是 {expected}"),
     "string_too_long": ("has more than {max_length} characters", "超过 {max_length} 个字符"),
     "too_long": ("has more than {max_length} entries", "最多 {max_length} 项"),
+    "lora_name": ("is not a valid name", "名称不合规则"),
     "string_pattern_mismatch": ("is not a valid name", "名称不合规则"),
     "given_twice": ("is given more than once", "重复给出"),
 }

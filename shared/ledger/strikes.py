@@ -24,10 +24,13 @@ logger = structlog.get_logger(__name__)
 
 
 class Suspension(NamedTuple):
-    """A file that is held back: the name that it had, and how often it struck."""
+    """A file that is held back: the name that it had, how often it struck, or the layer at which
+    a worker could not read it.
+    """
 
     name: str
     strikes: int
+    layer: str = ""
 
 
 class Strikes:

@@ -4,22 +4,24 @@ This is where the verdict falls. Reads nothing itself.
 """
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from shared.bases import BASES, FLUX, SD3, UNKNOWN
 from shared.ledger.strikes import Suspension
 from shared.loras.entry import LoraEntry, LoraState
 from shared.loras.inspection import Inspection
-from shared.loras.origin import shorten
+from shared.loras.origin import claim_of_sidecar, shorten
+from shared.loras.placement import Unplaced
 from shared.loras.reasons import Finding, Reason, clean
 from shared.loras.release import LOCK_NAME
 from shared.loras.sidecar import Sidecar
-from shared.params import LORA_NAME
+from shared.params import MAX_NAME_CHARACTERS, is_lora_name
 
 _MAX_EVIDENCE = 16
-# The schemes that a base's pipeline reads: for a UNet those of worker/engine/lora/lora_names.py,
-# for a transformer those of diffusers' own loader.
-_READ_FOR_UNETS = frozenset({"diffusers", "peft", "kohya", "comfy"})
+_MAX_UNPLACED = 1000
+# A transformer's LoRA goes through diffusers' own loader, which reads these schemes.
 _READ = {SD3.id: frozenset({"diffusers"}), FLUX.id: frozenset({"diffusers", "kohya", "xlabs"})}
 _RELEASE_EN = f" To offer it anyway, add its sha256 to [released] in {LOCK_NAME}."
 _RELEASE_ZH = f"确认无害后，可将它的 sha256 加入 {LOCK_NAME} 的 [released]。"
@@ -27,27 +29,30 @@ _RELEASE_ZH = f"确认无害后，可将它的 sha256 加入 {LOCK_NAME} 的 [re
 
 def make_entry(
     path: Path,
-    stem: str,
+    name: str,
     seen: Inspection,
     sidecar: Sidecar,
     note: str | None,
     base: str | None,
     suspension: Suspension | None = None,
+    adapter_config: str = "",
 ) -> LoraEntry:
-    """The entry of one file.
+    """The entry of one file, which is called `name` (folders and stem).
 
     `note` is its release, if a person released it; `base` is the running one, None to judge the
     file for itself.
     """
-    findings = [*_judge_name(stem), *seen.findings, *_judge_base(seen, base)]
+    seen = _with_claim(seen, sidecar.base)
+    short = _shortened(name)
+    findings = [*_judge_name(name), *seen.findings, *_judge_base(seen, base)]
     findings += _judge_conduct(suspension)
     held = [finding for finding in findings if not (note is not None and finding.releasable)]
     verdict = _weigh(held)
     return LoraEntry(
-        name=clean(stem, 64),
-        short_name=clean(shorten(stem), 64),
+        name=_shown(name),
+        short_name=_shown(short),
         path=path,
-        title=sidecar.title or _plain_title(shorten(stem)),
+        title=sidecar.title or _plain_title(short),
         base=seen.base,
         bases=list(seen.bases),
         kind=seen.kind,
@@ -60,19 +65,50 @@ def make_entry(
         evidence=_evidence(findings, verdict, seen, sidecar, note),
         size_bytes=seen.key.size,
         sha256=seen.sha256,
+        unplaced=_names(seen.unplaced),
         identity=(seen.key.device, seen.key.inode, seen.key.size, seen.key.mtime_ns),
-        **sidecar.model_dump(exclude={"title", "complaints"}),
+        adapter_config=adapter_config,
+        **sidecar.model_dump(exclude={"title", "complaints", "base"}),
     )
 
 
-def _judge_name(stem: str) -> list[Finding]:
-    return [] if re.fullmatch(LORA_NAME, stem) else [Finding(Reason.UNUSABLE_NAME, {})]
+def _names(unplaced: Sequence[Unplaced]) -> tuple[str, ...]:
+    shown = tuple(clean(tensor.name, 200) for tensor in unplaced[:_MAX_UNPLACED])
+    more = len(unplaced) - len(shown)
+    return (*shown, f"… {more}") if more else shown
+
+
+def _judge_name(name: str) -> list[Finding]:
+    return [] if is_lora_name(name) else [Finding(Reason.UNUSABLE_NAME, {})]
+
+
+def _shown(name: str) -> str:
+    """A name that callers can send back as it is; one that is none, made fit to show."""
+    return name if is_lora_name(name) else clean(name, MAX_NAME_CHARACTERS)
+
+
+def _shortened(name: str) -> str:
+    folder, slash, stem = name.rpartition("/")
+    return f"{folder}{slash}{shorten(stem)}"
+
+
+def _with_claim(seen: Inspection, said: str) -> Inspection:
+    """What a file beside the LoRA says of its base decides where its tensors and metadata do not,
+    and goes before the name.
+    """
+    claim = claim_of_sidecar(said) if said else None
+    if claim is None or claim.base.id not in seen.open_bases:
+        return seen
+    if seen.base != UNKNOWN.id and not seen.by_name:
+        return seen
+    bases = (claim.base.id,)
+    return replace(seen, base=claim.base.id, bases=bases, evidence=(*seen.evidence, claim.text))
 
 
 def _judge_base(seen: Inspection, base: str | None) -> list[Finding]:
     if seen.base == UNKNOWN.id:
         return [_unknown_base(seen)]
-    if base == seen.base and seen.scheme not in _READ.get(base, _READ_FOR_UNETS):
+    if base == seen.base and base in _READ and seen.scheme not in _READ[base]:
         return [Finding(Reason.UNREAD_NAMING, {"scheme": seen.scheme, "running": _label(base)})]
     if base is None or base == seen.base:
         return []
@@ -90,6 +126,8 @@ def _unknown_base(seen: Inspection) -> Finding:
 def _judge_conduct(suspension: Suspension | None) -> list[Finding]:
     if suspension is None:
         return []
+    if suspension.layer:
+        return [Finding(Reason.FAILED_ON_WORKER, {"layer": clean(suspension.layer, 120)})]
     return [Finding(Reason.SUSPENDED, {"strikes": suspension.strikes})]
 
 
@@ -112,8 +150,13 @@ def _in_chinese(verdict: Finding) -> str:
 
 
 def _plain_title(short: str) -> dict[str, str]:
-    words = clean(re.sub(r"[-_]+", " ", short).strip().capitalize(), 64)
+    words = _words(short)
     return {"en": words, "zh": words}
+
+
+def _words(short: str) -> str:
+    words = re.sub(r"[-_]+", " ", short.rpartition("/")[2]).strip()
+    return _shown(words[:1].upper() + words[1:].lower() if words.isascii() else words)
 
 
 def _evidence(

@@ -6,7 +6,7 @@ one file is inspection.py's part, finding by name index.py's.
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,15 +15,18 @@ import structlog
 from shared.errors import RetouchError
 from shared.ledger.strikes import Suspension
 from shared.loras.assembly import make_entry
+from shared.loras.check import foreign_file
 from shared.loras.digests import DigestCache
 from shared.loras.entry import LoraEntry
-from shared.loras.files import FileKey
-from shared.loras.folder import Candidate, Listing, list_folder
+from shared.loras.files import FileKey, is_same
+from shared.loras.folder import NOTES, Candidate, Note, list_folders, own_picture
 from shared.loras.index import Index
 from shared.loras.inspection import Inspection, inspect_file
+from shared.loras.modules import Modules
+from shared.loras.neighbours import read_adapter_config, read_neighbours
 from shared.loras.reasons import unreadable
 from shared.loras.release import read_releases
-from shared.loras.sidecar import Sidecar, read_sidecar
+from shared.loras.sidecar import Sidecar, completed, read_sidecar
 from shared.loras.watcher import FolderWatcher
 from shared.messages import Language
 
@@ -41,33 +44,37 @@ class _Record(NamedTuple):
     """
 
     seen: Inspection
-    sidecar_key: FileKey | None
+    notes: tuple[Note, ...]
     sidecar: Sidecar
+    adapter_config: str
     note: str | None
-    has_sample: bool
+    sample: str | None
     suspension: Suspension | None
     entry: LoraEntry | None
     is_half_written: bool = False
 
 
 class Catalog:
-    """The LoRAs in `folder`, for a service that runs `base`. Safe to use from any thread.
+    """The LoRAs in `folders`, for a service that runs `base`. Safe to use from any thread.
 
-    `digests` is a file in which to keep digests across restarts; `suspended`, asked at every look,
-    tells which files (by sha256) are held back for what they have done. Before the first `scan`
-    (or `watch`) the catalogue is empty. Reads never wait for a scan.
+    `modules` are those of the base that runs, in which every layer is looked up. `digests` is a
+    file in which to keep digests across restarts; `suspended`, asked at every look, tells which
+    files (by sha256) are held back for what they have done. Before the first `scan` (or `watch`)
+    the catalogue is empty. Reads never wait for a scan.
     """
 
     def __init__(
         self,
-        folder: Path,
+        folders: Path | Sequence[Path],
         base: str,
         *,
+        modules: Modules | None = None,
         digests: Path | None = None,
         suspended: Callable[[], Mapping[str, Suspension]] = dict,
     ) -> None:
-        self._folder = folder
+        self._folders = (folders,) if isinstance(folders, Path) else tuple(folders)
         self._base = base
+        self._modules = {base: modules} if modules is not None else {}
         self._lock = threading.Lock()
         self._digests = DigestCache(digests)
         self._ask_suspended = suspended
@@ -93,6 +100,10 @@ class Catalog:
         """
         return self._index.resolve(name)
 
+    def find(self, name: str) -> LoraEntry | None:
+        """The LoRA of any state that `name` means."""
+        return self._index.find(name)
+
     def explain(self, name: str, language: Language = "en") -> str:
         """The sentence with which `resolve` refuses a name, in either language."""
         return self._index.explain(name, language)
@@ -100,7 +111,7 @@ class Catalog:
     def watch(self) -> None:
         """Follow the folder from a daemon thread until `close`."""
         if self._watcher is None:
-            self._watcher = FolderWatcher(self._folder, lambda: self._refresh(SETTLE_SECONDS))
+            self._watcher = FolderWatcher(self._folders, lambda: self._refresh(SETTLE_SECONDS))
             self._watcher.start()
 
     def close(self) -> None:
@@ -112,19 +123,34 @@ class Catalog:
     def _refresh(self, settle_seconds: float) -> bool:
         """Bring the index up to date; True when some file has to be looked at again soon."""
         with self._lock:
-            listing = list_folder(self._folder)
-            releases = read_releases(self._folder)
+            listing = list_folders(self._folders)
+            releases = self._releases()
             self._suspended = self._still_suspended()
             moving, self._moving = self._moving, {}
-            ready = [c for c in listing.candidates if self._is_still(c, moving, settle_seconds)]
-            records = {c.stem: self._record(c, listing, releases) for c in ready}
-            self._publish(records | self._unjudged())
+            records = {}
+            for candidate in listing:
+                record = self._settled(candidate, releases, moving, settle_seconds)
+                if record is not None:
+                    records[candidate.place] = record
+            self._publish(records)
             self._digests.save()
             return bool(self._moving) or any(r.is_half_written for r in records.values())
 
-    def _unjudged(self) -> dict[str, _Record]:
-        """What was known of files that are being replaced: it stays until the new one is judged."""
-        return {stem: self._records[stem] for stem in self._moving if stem in self._records}
+    def _settled(
+        self,
+        candidate: Candidate,
+        releases: dict[str, str],
+        moving: dict[str, tuple[FileKey, float]],
+        settle_seconds: float,
+    ) -> _Record | None:
+        """What is known of a file; while it changes, what was known of the one before it."""
+        if self._is_still(candidate, moving, settle_seconds):
+            return self._record(candidate, releases)
+        return self._records.get(candidate.place)
+
+    def _releases(self) -> dict[str, str]:
+        found = [read_releases(folder) for folder in self._folders]
+        return {sha256: note for releases in reversed(found) for sha256, note in releases.items()}
 
     def _still_suspended(self) -> Mapping[str, Suspension]:
         """The latest word; while nobody can be asked, the last one."""
@@ -138,61 +164,77 @@ class Catalog:
         self, candidate: Candidate, moving: dict[str, tuple[FileKey, float]], settle_seconds: float
     ) -> bool:
         """Whether a file is known, or has not changed for `settle_seconds` since first seen."""
-        stem, key = candidate.stem, candidate.key
-        known = self._records.get(stem)
-        if known is not None and known.seen.key == key:
+        place, key = candidate.place, candidate.key
+        known = self._records.get(place)
+        if known is not None and is_same(known.seen.key, key):
             return True
         now = time.monotonic()
-        seen_key, since = moving.get(stem, (key, now))
-        if seen_key != key:
+        seen_key, since = moving.get(place, (key, now))
+        if not is_same(seen_key, key):
             since = now
         if now - since >= settle_seconds:
             return True
-        self._moving[stem] = (key, since)
+        self._moving[place] = (key, since)
         return False
 
-    def _record(self, candidate: Candidate, listing: Listing, releases: dict[str, str]) -> _Record:
-        old = self._records.get(candidate.stem)
-        seen = old.seen if old and old.seen.key == candidate.key else self._inspect(candidate)
-        sidecar = _sidecar_of(candidate, old)
-        note = releases.get(seen.sha256)
-        has_sample = sidecar.sample in listing.plain_files
+    def _record(self, candidate: Candidate, releases: dict[str, str]) -> _Record:
+        old = self._records.get(candidate.place)
+        is_known = old is not None and is_same(old.seen.key, candidate.key)
+        seen = old.seen if old and is_known else self._inspect(candidate)
+        sidecar, config = _said_beside(candidate, seen, old if is_known else None)
+        sample = _sample_of(candidate, sidecar)
         suspension = self._suspended.get(seen.sha256)
-        fresh = (seen, candidate.sidecar, sidecar, note, has_sample, suspension)
-        if old is not None and not old.is_half_written and old[:-2] == fresh:
+        note = releases.get(seen.sha256)
+        fresh = (seen, candidate.notes, sidecar, config, note, sample, suspension)
+        if old is not None and not old.is_half_written and old[: len(fresh)] == fresh:
             return old
         if _is_half_written(seen):
             return _Record(*fresh, entry=old.entry if old else None, is_half_written=True)
-        shown = sidecar if has_sample else sidecar.model_copy(update={"sample": None})
-        path, stem = candidate.path, candidate.stem
-        entry = make_entry(path, stem, seen, shown, note, self._base, suspension)
+        path = candidate.folder / sample if sample else None
+        shown = sidecar.model_copy(update={"sample": sample, "sample_path": path})
+        entry = make_entry(
+            candidate.path, candidate.name, seen, shown, note, self._base, suspension, config
+        )
         return _Record(*fresh, entry=entry)
 
     def _inspect(self, candidate: Candidate) -> Inspection:
+        if candidate.is_foreign:
+            return foreign_file(candidate.path, candidate.key)
         try:
-            return inspect_file(candidate.path, candidate.stem, self._digests.read)
+            return inspect_file(candidate.path, candidate.stem, self._digests.read, self._modules)
         except OSError as error:
             return Inspection(candidate.key, (unreadable(error),))
 
     def _publish(self, records: dict[str, _Record]) -> None:
-        before = {entry.name: entry for entry in self._index.entries}
+        before = {entry.path: entry for entry in self._index.entries}
         self._records = records
         self._index = Index((r.entry for r in records.values() if r.entry), self._base)
         for entry in self._index.entries:
-            if before.pop(entry.name, None) is not entry:
+            if before.pop(entry.path, None) is not entry:
                 _log.info(
                     "lora_seen", lora=entry.name, state=entry.state.value, reason=entry.reason
                 )
-        for name in before:
-            _log.info("lora_gone", lora=name)
+        for gone in before.values():
+            _log.info("lora_gone", lora=gone.name)
 
 
-def _sidecar_of(candidate: Candidate, old: _Record | None) -> Sidecar:
-    if old is not None and old.sidecar_key == candidate.sidecar:
-        return old.sidecar
-    if candidate.sidecar is None:
-        return Sidecar()
-    return read_sidecar(candidate.path.with_name(f"{candidate.stem}.toml"))
+def _said_beside(
+    candidate: Candidate, seen: Inspection, old: _Record | None
+) -> tuple[Sidecar, str]:
+    """The sidecar, completed from other programs' files, and PEFT's configuration."""
+    if old is not None and old.notes == candidate.notes:
+        return old.sidecar, old.adapter_config
+    own = next((note.path for note in candidate.notes if note.kind == NOTES[0]), None)
+    sidecar = read_sidecar(own) if own else Sidecar()
+    neighbour = read_neighbours(candidate.notes, dict(seen.metadata))
+    return completed(sidecar, neighbour), read_adapter_config(candidate.notes)
+
+
+def _sample_of(candidate: Candidate, sidecar: Sidecar) -> str | None:
+    """The picture that the sidecar names, or the one that other programs would show."""
+    if sidecar.sample is not None:
+        return sidecar.sample if sidecar.sample in candidate.pictures else None
+    return own_picture(candidate.stem, candidate.pictures)
 
 
 def _is_half_written(seen: Inspection) -> bool:

@@ -1,35 +1,63 @@
 """Judging one file for itself, as `retouch loras check FILE` does before it is offered.
 
-The same judgement as the catalogue's, but for no running base in particular.
+The same judgement as the catalogue's. Where the modules of the file's base are given, every layer
+is looked up there.
 """
 
+import os
 from pathlib import Path
+from types import MappingProxyType
 
+from shared.bases import BASES, identify_base
 from shared.loras.assembly import make_entry
 from shared.loras.entry import LoraEntry
 from shared.loras.files import FileKey
-from shared.loras.folder import SUFFIX, inner_target
-from shared.loras.inspection import Inspection, inspect_file
+from shared.loras.folder import FOREIGN_SUFFIXES, SUFFIX, inner_target, notes_of
+from shared.loras.inspection import Bases, Inspection, inspect_file
+from shared.loras.neighbours import read_adapter_config, read_neighbours
+from shared.loras.plans import modules_of, published_modules
 from shared.loras.reasons import Finding, Reason, unreadable
 from shared.loras.release import read_releases
-from shared.loras.sidecar import read_sidecar
+from shared.loras.sidecar import completed, read_sidecar
 
 _NO_FILE = FileKey(0, 0, 0, 0, 0)
+_ARCHIVES = (".zip", ".7z", ".rar")
 
 
-def check_file(path: Path) -> LoraEntry:
+def check_for_service(path: Path, base_model: str) -> LoraEntry:
+    """The entry that the file would have at a service of this base; a file for another family is
+    looked up in that family's published modules.
+    """
+    known = {base: modules for base in BASES if (modules := published_modules(base))}
+    own = modules_of(base_model)
+    return check_file(path, known | ({identify_base(base_model).id: own} if own else {}))
+
+
+def check_file(path: Path, bases: Bases = MappingProxyType({})) -> LoraEntry:
     """The entry that the file would have; a file that cannot be read is a held back one."""
-    stem = path.name.removesuffix(SUFFIX)
-    seen = _inspect(path, stem)
-    sidecar = read_sidecar(path.with_name(f"{stem}.toml"))
+    is_named = path.name.lower().endswith((SUFFIX, *FOREIGN_SUFFIXES))
+    stem = path.name[: path.name.rindex(".")] if is_named else path.name
+    seen = _inspect(path, stem, bases)
+    notes = notes_of(path)
+    sidecar = completed(
+        read_sidecar(path.with_name(f"{stem}.toml")), read_neighbours(notes, dict(seen.metadata))
+    )
     note = read_releases(path.parent).get(seen.sha256)
-    return make_entry(path.absolute(), stem, seen, sidecar, note, base=None)
+    config = read_adapter_config(notes)
+    return make_entry(path.absolute(), stem, seen, sidecar, note, None, None, config)
 
 
-def _inspect(path: Path, stem: str) -> Inspection:
-    if not path.name.endswith(SUFFIX):
-        return Inspection(_NO_FILE, (Finding(Reason.WRONG_SUFFIX, {}),))
+def _inspect(path: Path, stem: str, bases: Bases) -> Inspection:
+    if not path.name.lower().endswith(SUFFIX):
+        return foreign_file(path, _NO_FILE)
     try:
-        return inspect_file(inner_target(path), stem)
+        target = inner_target(path, (os.path.realpath(path.parent),))
+        return inspect_file(target, stem, bases=bases)
     except OSError as error:
         return Inspection(_NO_FILE, (unreadable(error),))
+
+
+def foreign_file(path: Path, key: FileKey) -> Inspection:
+    """The judgement of a file of another format, which is never opened."""
+    is_archive = path.name.lower().endswith(_ARCHIVES)
+    return Inspection(key, (Finding(Reason.ARCHIVE if is_archive else Reason.WRONG_SUFFIX, {}),))

@@ -6,11 +6,12 @@ metadata and file names.
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from shared.bases import BASES, FLUX, SD3, SD15, SD21, SDXL, TINY, Base
+from shared.loras.dialects import TEXT_ENCODER, TEXT_ENCODER_2, UNET, place_of
 from shared.loras.layers import Layer, Layers
 
 Candidates = frozenset[str]
@@ -38,41 +39,52 @@ _TRANSFORMER = {1536: _only(SD3), 2432: _only(SD3), 3072: _only(FLUX)}
 # FLUX.1 has 19 double and 38 single blocks; younger models of its width have others.
 _LAST_FLUX_BLOCK = {"double": 18, "single": 37}
 
-_PREFIX = re.compile(r"^(?:base_model_model_|lora_|lycoris_|diffusion_model_)+")
-_COMPONENTS = {
-    "transformer": re.compile(
-        r"^(?:unet_|transformer_)?(?P<kind>double|joint|single|single_transformer|transformer)"
-        r"_blocks_(?P<index>\d+)_"
-    ),
-    "unet": re.compile(
-        r"^(?:unet_)?(?:down_blocks|mid_block|up_blocks|input_blocks|middle_block|output_blocks)_"
-    ),
-    "second encoder": re.compile(r"^(?:te2|text_encoder_2)_"),
-    "first encoder": re.compile(r"^(?:te1?|text_encoder|text_model)_(?!\d_)"),
-}
-_READS_CONTEXT = re.compile(r"attn2_(?:processor_)?to_[kv]$")
-_READS_CHANNELS = re.compile(r"attn[12]_(?:processor_)?to_q$")
+_TRANSFORMER_BLOCK = re.compile(
+    r"^(?:transformer_)?(?P<kind>double|joint|single|single_transformer|transformer)"
+    r"_blocks_(?P<index>\d+)_"
+)
+_READS_CONTEXT = re.compile(r"attn2_to_[kv]$")
+_READS_CHANNELS = re.compile(r"attn[12]_to_q$")
 _READS_HIDDEN = re.compile(r"(?:to_[qkv]|[qkv]_proj|fc1|qkv(?:_lora[12])?|linear1|proj_mlp)$")
+_ONE_ENCODER, _NUMBERED = re.compile(r"lora_te[._]"), re.compile(r"lora_te1[._]")
+# FLUX.2 shares FLUX.1's width in its smallest size; its blocks have other counts, names and sizes.
+_FLUX2_BLOCKS = {(8, 48), (8, 24), (5, 20)}
+_FLUX2_NAMES = re.compile(r"to_qkv_mlp_proj|ff_linear_(?:in|out)|stream_modulation")
+_FLUX1_FUSED_WIDTH = 21504
 
 
 class Clue(NamedTuple):
-    """One observation in words, and the families that it leaves."""
+    """One observation in words, and the families that it leaves; a weak one, which programs are
+    known to get wrong, decides only where the others leave a doubt.
+    """
 
     text: str
     candidates: Candidates
+    is_weak: bool = False
 
 
 def clues_from_shapes(found: Layers) -> list[Clue]:
     """Every clue that the layers give; empty where no module of a known model is adapted."""
-    modules = {_PREFIX.sub("", name.replace(".", "_")): x for name, x in found.by_module.items()}
-    parts = {component: _pick(modules, pattern) for component, pattern in _COMPONENTS.items()}
-    return [
-        *_unet_clues(parts["unet"]),
-        *_transformer_clues(parts["transformer"]),
-        *_width_clues("the text encoder reads", parts["first encoder"], _FIRST_ENCODER),
-        *_width_clues("text encoder 2 reads", parts["second encoder"], _SECOND_ENCODER),
-        *_numbering_clues(parts["first encoder"]),
+    parts: dict[tuple[str, ...], dict[str, Layer]] = defaultdict(dict)
+    for spelled, layer in found.by_module.items():
+        if not layer.is_empty:
+            place = place_of(spelled)
+            parts[place.parts][place.path] = layer
+    unnamed = parts[TEXT_ENCODER, TEXT_ENCODER_2]
+    denoiser = [
+        *_unet_clues(parts[UNET,]),
+        *_transformer_clues(_pick(parts[()], _TRANSFORMER_BLOCK)),
     ]
+    words = [
+        *_width_clues("the text encoder reads", parts[TEXT_ENCODER,], _FIRST_ENCODER),
+        *_width_clues("text encoder 2 reads", parts[TEXT_ENCODER_2,], _SECOND_ENCODER),
+        *_width_clues("a text encoder reads", unnamed, _FIRST_ENCODER | _SECOND_ENCODER),
+    ]
+    return [*denoiser, *(_weak(words) if denoiser else words), *_numbering_clues(found)]
+
+
+def _weak(clues: Iterable[Clue]) -> list[Clue]:
+    return [clue._replace(is_weak=True) for clue in clues]
 
 
 def _pick(modules: dict[str, Layer], pattern: re.Pattern[str]) -> dict[str, Layer]:
@@ -97,11 +109,11 @@ def _unet_clues(modules: dict[str, Layer]) -> Iterator[Clue]:
         return
     yield Clue("it adapts a UNet", _only(TINY, SD15, SD21, SDXL))
     yield from _width_clues("cross-attention reads", modules, _CROSS_ATTENTION, _READS_CONTEXT)
-    for clue in _width_clues("attention reads", modules, _SELF_ATTENTION, _READS_CHANNELS):
+    for clue in _weak(_width_clues("attention reads", modules, _SELF_ATTENTION, _READS_CHANNELS)):
         if clue.candidates:  # other channel counts prove nothing: the embedded base chooses its own
             yield clue
     if any(re.search(r"transformer_blocks_[1-9]", name) for name in modules):
-        yield Clue("its attention blocks are several layers deep", _only(SDXL))
+        yield Clue("its attention blocks are several layers deep", _only(SDXL), is_weak=True)
     yield from _projection_clues(modules)
 
 
@@ -110,16 +122,16 @@ def _projection_clues(modules: dict[str, Layer]) -> Iterator[Clue]:
     layers = [layer for name, layer in modules.items() if name.endswith("_proj_in")]
     shapes = [x.parts["down"].shape for x in layers if "down" in x.parts and x.in_features == 320]
     if shapes and all(len(shape) == 4 for shape in shapes):
-        yield Clue("its 320-wide proj_in is a convolution", _only(SD15))
+        yield Clue("its 320-wide proj_in is a convolution", _only(SD15), is_weak=True)
     elif shapes:
-        yield Clue("its 320-wide proj_in is a linear layer", _only(SD21))
+        yield Clue("its 320-wide proj_in is a linear layer", _only(SD21), is_weak=True)
 
 
-def _numbering_clues(modules: dict[str, Layer]) -> Iterator[Clue]:
-    if any(name.startswith("te1_") for name in modules):
-        yield Clue("it numbers its text encoders", _only(SDXL, SD3, FLUX))
-    if any(name.startswith("te_") for name in modules):
-        yield Clue("it knows of one text encoder", _only(TINY, SD15, SD21))
+def _numbering_clues(found: Layers) -> Iterator[Clue]:
+    if any(map(_NUMBERED.match, found.by_module)):
+        yield Clue("it numbers its text encoders", _only(SDXL, SD3, FLUX), is_weak=True)
+    elif any(map(_ONE_ENCODER.match, found.by_module)):
+        yield Clue("it knows of one text encoder", _only(TINY, SD15, SD21), is_weak=True)
 
 
 def _transformer_clues(modules: dict[str, Layer]) -> Iterator[Clue]:
@@ -127,11 +139,18 @@ def _transformer_clues(modules: dict[str, Layer]) -> Iterator[Clue]:
         return
     yield Clue("it adapts a diffusion transformer", _only(SD3, FLUX))
     yield from _width_clues("the transformer reads", modules, _TRANSFORMER)
-    pattern = _COMPONENTS["transformer"]
-    places = [(m["kind"], int(m["index"])) for name in modules if (m := pattern.match(name))]
-    yield from _block_clues(places)
+    matches = filter(None, map(_TRANSFORMER_BLOCK.match, modules))
+    yield from _block_clues([(match["kind"], int(match["index"])) for match in matches])
     if any(re.search(r"_img_mlp_net_|_img_mod_\d", name) for name in modules):
         yield Clue("its blocks have an img_mlp.net, as Qwen-Image", _NOBODY)
+    if any(map(_FLUX2_NAMES.search, modules)) or _has_other_fused_layers(modules):
+        yield Clue("its blocks are built as FLUX.2's", _NOBODY)
+
+
+def _has_other_fused_layers(modules: dict[str, Layer]) -> bool:
+    fused = [x for name, x in modules.items() if re.search(r"single_blocks_\d+_linear1$", name)]
+    widths = {layer.dimension("up", 0) for layer in fused} - {None}
+    return bool(widths) and _FLUX1_FUSED_WIDTH not in widths
 
 
 def _block_clues(places: list[tuple[str, int]]) -> Iterator[Clue]:
@@ -142,5 +161,6 @@ def _block_clues(places: list[tuple[str, int]]) -> Iterator[Clue]:
         yield Clue("it has double or single blocks", _only(FLUX))
         single = max((i for kind, i in places if kind.startswith("single")), default=0)
         double = max((i for kind, i in places if not kind.startswith("single")), default=0)
-        if single > _LAST_FLUX_BLOCK["single"] or double > _LAST_FLUX_BLOCK["double"]:
+        too_many = single > _LAST_FLUX_BLOCK["single"] or double > _LAST_FLUX_BLOCK["double"]
+        if too_many or (double + 1, single + 1) in _FLUX2_BLOCKS:
             yield Clue(f"it has {double + 1} double and {single + 1} single blocks", _NOBODY)

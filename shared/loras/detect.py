@@ -1,45 +1,82 @@
 """Which base a LoRA was made for: shapes, metadata and file name weighed against each other.
 
-Shapes beat metadata and metadata beats the name; every disagreement is kept as evidence, and a
-name that contradicts the shapes is a finding. Reads nothing itself.
+Shapes beat metadata and metadata beats the name; every disagreement is kept as evidence. A name is
+anybody's choice, so one that contradicts the shapes is held against a file only where its metadata
+says the same. Reads nothing itself.
 """
 
+from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 
-from shared.bases import BASES, UNKNOWN
+from shared.bases import BASES, FLUX, SD3, UNKNOWN
 from shared.loras.clues import Candidates, Clue, clues_from_shapes
 from shared.loras.layers import Layers
+from shared.loras.modules import Modules
 from shared.loras.origin import Claim, claim_of_metadata, claim_of_name
+from shared.loras.placement import place
+from shared.loras.plans import published_modules
 from shared.loras.reasons import Finding, Reason
+
+_TRANSFORMERS = frozenset({SD3.id, FLUX.id})
 
 
 class Detection(NamedTuple):
-    """The base, all bases that remain possible, why, and what is wrong with the name."""
+    """The base, all bases that remain possible, why, what is wrong with the name, whether nothing
+    better than the name decided, and what was possible before it did.
+    """
 
     base: str
     bases: list[str]
     evidence: list[str]
     findings: list[Finding]
+    by_name: bool
+    open_bases: list[str]
 
 
-def detect_base(found: Layers, metadata: dict[str, str], stem: str) -> Detection:
-    """Decide the base of a file's layers."""
+def detect_base(
+    found: Layers, metadata: dict[str, str], stem: str, known: Mapping[str, Modules]
+) -> Detection:
+    """Decide the base of a file's layers. `known` are the modules of bases that are at hand."""
     clues = clues_from_shapes(found)
     in_metadata, in_name = claim_of_metadata(metadata), claim_of_name(stem)
-    possible = _intersect(clues)
+    possible = _narrow_by_modules(_intersect(clues), found, known)
     evidence = [_describe(clue) for clue in clues]
     if clues and not possible:
         evidence.append("the tensors fit no base that is known here")
-    left = _narrow(possible, in_metadata, evidence)
-    left = _narrow(left, in_name, evidence)
-    findings = _judge_name(possible, in_name)
+    by_metadata = _narrow(possible, in_metadata, evidence)
+    left = _narrow(by_metadata, in_name, evidence)
+    findings = _judge_name(possible, in_metadata, in_name)
     base = next(iter(left)) if len(left) == 1 else UNKNOWN.id
-    return Detection(base, sorted(left) or [UNKNOWN.id], evidence, findings)
+    by_name = len(by_metadata) > len(left)
+    bases = sorted(left) or [UNKNOWN.id]
+    return Detection(base, bases, evidence, findings, by_name, sorted(by_metadata))
 
 
 def _intersect(clues: list[Clue]) -> Candidates:
-    sets = [clue.candidates for clue in clues]
-    return frozenset.intersection(*sets) if sets else frozenset()
+    firm = [clue.candidates for clue in clues if not clue.is_weak]
+    weak = [clue.candidates for clue in clues if clue.is_weak]
+    possible = frozenset.intersection(*firm) if firm else frozenset(BASES) - {UNKNOWN.id}
+    for candidates in weak:
+        possible = possible & candidates or possible
+    return possible if clues else frozenset()
+
+
+def _narrow_by_modules(
+    possible: Candidates, found: Layers, known: Mapping[str, Modules]
+) -> Candidates:
+    """Of several bases, those whose modules take every layer, where there are such."""
+    if len(possible) < 2:
+        return possible
+    modules = {base: known.get(base) or _published(base) for base in possible}
+    fitting = {base for base, at in modules.items() if at and not place(found, at).unplaced}
+    # Of transformers no modules are known here, so nothing speaks against them.
+    return frozenset(fitting) | (possible & _TRANSFORMERS) if fitting else possible
+
+
+@cache
+def _published(base: str) -> Modules | None:
+    return published_modules(base)
 
 
 def _narrow(possible: Candidates, claim: Claim | None, evidence: list[str]) -> Candidates:
@@ -49,15 +86,23 @@ def _narrow(possible: Candidates, claim: Claim | None, evidence: list[str]) -> C
     if claim.base.id in possible:
         evidence.append(claim.text)
         return frozenset({claim.base.id})
+    if claim.base is UNKNOWN and possible and possible <= _TRANSFORMERS:
+        # Widths of diffusion transformers are shared by families; the trainer knew which it was.
+        evidence.append(claim.text)
+        return frozenset()
     remaining = _labels(possible) or "no known base"
     evidence.append(f"{claim.text}, overruled: the tensors say {remaining}")
     return possible
 
 
-def _judge_name(possible: Candidates, claim: Claim | None) -> list[Finding]:
-    if claim is None or not possible or claim.base.id in possible:
+def _judge_name(
+    possible: Candidates, in_metadata: Claim | None, in_name: Claim | None
+) -> list[Finding]:
+    if in_name is None or in_metadata is None or in_name.base != in_metadata.base:
         return []
-    facts = {"tag": claim.base.label, "shapes": _labels(possible)}
+    if not possible or in_name.base.id in possible or in_name.base is UNKNOWN:
+        return []
+    facts = {"tag": in_name.base.label, "shapes": _labels(possible)}
     return [Finding(Reason.NAME_CONTRADICTS_SHAPES, dict(facts))]
 
 

@@ -3,6 +3,7 @@
 Owns the shape of an entry and its states. Knows nothing of how files are read or judged.
 """
 
+import hashlib
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
@@ -26,7 +27,7 @@ class LoraKind(StrEnum):
     """How a file stores its change to the weights.
 
     `full` is a change to the whole UNet: a low-rank one over every kind of layer (as LCM-LoRA),
-    or LyCORIS' full differences, which the pipeline cannot carry.
+    or whole differences of weights, biases and norms.
     """
 
     LORA = "lora"
@@ -34,6 +35,8 @@ class LoraKind(StrEnum):
     LOHA = "loha"
     LOKR = "lokr"
     DORA = "dora"
+    GLORA = "glora"
+    OFT = "oft"
     FULL = "full"
     UNKNOWN = "unknown"
 
@@ -45,7 +48,9 @@ class LoraEntry(BaseModel):
     has more than one id where neither shapes, metadata nor name decide; `base` is then `unknown`.
     `work_at` says whether it works on the photo before it is enlarged or after, where the base's
     habit does not suit it. `reason_code` names the sentence in `reason` and `reason_zh`. `scheme`
-    says how the tensors are named: `diffusers`, `peft`, `kohya`, `comfy`, `xlabs` or `unknown`.
+    says how the tensors are named (shared/loras/dialects.py). `unplaced` names the tensors that
+    have no place in the base. `adapter_config` is what PEFT says of scales in a file beside the
+    weights, as JSON.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -76,6 +81,16 @@ class LoraEntry(BaseModel):
     licence: str | None
     source: str | None
     sample: str | None
+    sample_path: Path | None = None
     size_bytes: int
     sha256: str
     identity: tuple[int, int, int, int]
+    unplaced: tuple[str, ...] = ()
+    adapter_config: str = ""
+
+    @property
+    def weights_id(self) -> str:
+        """What tells this LoRA's weights from all others: its bytes, and how they are scaled."""
+        if not self.adapter_config:
+            return self.sha256
+        return hashlib.sha256(f"{self.sha256}{self.adapter_config}".encode()).hexdigest()

@@ -21,6 +21,11 @@ class FileKey(NamedTuple):
     ctime_ns: int
 
 
+def is_same(one: FileKey, other: FileKey) -> bool:
+    """Whether two looks at a path saw one file. Network shares number devices and inodes anew."""
+    return one[2:] == other[2:]
+
+
 def key_of(status: os.stat_result) -> FileKey:
     """The key of a file's status."""
     return FileKey(

@@ -1,67 +1,176 @@
-"""What lies in the LoRA folder, by file status alone: no file is opened here.
+"""What lies in the LoRA folders, by file status alone: no file is opened here.
 
-Hidden and temporary files, and whatever is neither a regular file nor a link, are passed over.
-Links that lead out of the folder are listed as they are and never followed. Folders inside the
-folder are not searched.
+Folders inside a folder are searched. A link is followed where its target lies under one of the
+folders that were named; others are listed as they are and never followed. Hidden and temporary
+files, and whatever is neither a regular file nor a link, are passed over. Files of other formats
+that LoRAs come in are listed too, so that nobody has to guess why they are not offered.
 """
 
 import os
 import stat
+import unicodedata
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from shared.loras.files import FileKey, is_regular, key_of
 
 SUFFIX = ".safetensors"
-_SIDECAR_SUFFIX = ".toml"
+FOREIGN_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".zip", ".7z", ".rar")
+# Files beside NAME.safetensors that say something of it, this service's own first.
+NOTES = (".toml", ".civitai.info", ".metadata.json", ".cm-info.json", ".json")
+_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+PICTURES = tuple(f"{middle}{end}" for middle in (".preview", "") for end in _ENDINGS)
+ADAPTER_CONFIG = "adapter_config.json"
+_MAX_DEPTH = 8
+_MAX_FILES = 20_000
+
+
+class Note(NamedTuple):
+    """A file beside a LoRA, by what its name ends in."""
+
+    kind: str
+    path: Path
+    key: FileKey
 
 
 class Candidate(NamedTuple):
-    """One LoRA file: its real path and status, and the status of its sidecar."""
+    """One LoRA file: its name in the catalogue, its own stem, real path and status, what lies
+    beside it, the folder it lies in, and a picture there.
+    """
 
+    name: str
     stem: str
     path: Path
     key: FileKey
-    sidecar: FileKey | None
+    notes: tuple[Note, ...]
+    folder: Path
+    pictures: frozenset[str]
+    is_foreign: bool = False
+
+    @property
+    def place(self) -> str:
+        """What tells this file from all others that are listed."""
+        return f"{self.folder}/{self.name}/{self.path.name}"
 
 
-class Listing(NamedTuple):
-    """The LoRA files of a folder, and the names of all plain files (samples among them)."""
+def list_folders(folders: Sequence[Path]) -> list[Candidate]:
+    """List the LoRA files of all folders; a missing folder is empty."""
+    roots = tuple(os.path.realpath(folder) for folder in folders)
+    found: list[Candidate] = []
+    for root in dict.fromkeys(roots):
+        for candidate in _Walk(roots).files(root, "", (root,)):
+            found.append(candidate)
+            if len(found) == _MAX_FILES:
+                return found
+    return found
 
-    candidates: list[Candidate]
-    plain_files: frozenset[str]
+
+class _Walk:
+    """One way through the folders; knows which links may be followed."""
+
+    def __init__(self, roots: Sequence[str]) -> None:
+        self._roots = roots
+
+    def files(self, folder: str, prefix: str, above: tuple[str, ...]) -> Iterator[Candidate]:
+        try:
+            with os.scandir(folder) as scan:
+                inside = sorted(scan, key=lambda entry: entry.name)
+        except OSError:
+            return
+        entries = {entry.name: entry for entry in inside if not entry.name.startswith(".")}
+        pictures = frozenset(name for name, entry in entries.items() if _is_picture(entry))
+        for entry in entries.values():
+            if _is_folder(entry):
+                yield from self._folder(entry, prefix, above)
+            elif entry.name.lower().endswith((SUFFIX, *FOREIGN_SUFFIXES)):
+                yield from self._file(Path(folder), entry, prefix, entries, pictures)
+
+    def _folder(
+        self, entry: os.DirEntry[str], prefix: str, above: tuple[str, ...]
+    ) -> Iterator[Candidate]:
+        name = f"{prefix}{entry.name}"
+        target = os.path.realpath(entry.path)
+        if not _is_under(target, self._roots):
+            key = _status(Path(entry.path))
+            if key is not None:
+                yield Candidate(
+                    _normal(name), entry.name, Path(entry.path), key, (), Path(), frozenset()
+                )
+        elif target not in above and len(above) < _MAX_DEPTH:
+            yield from self.files(target, f"{name}/", (*above, target))
+
+    def _file(
+        self,
+        folder: Path,
+        entry: os.DirEntry[str],
+        prefix: str,
+        entries: dict[str, os.DirEntry[str]],
+        pictures: frozenset[str],
+    ) -> Iterator[Candidate]:
+        path = inner_target(Path(entry.path), self._roots)
+        key = _status(path)
+        if key is None:
+            return
+        is_foreign = not entry.name.lower().endswith(SUFFIX)
+        stem = entry.name[: entry.name.rindex(".")]
+        name = entry.name if is_foreign else stem
+        notes = () if is_foreign else tuple(_notes(folder, stem, entries))
+        yield Candidate(
+            _normal(f"{prefix}{name}"), stem, path, key, notes, folder, pictures, is_foreign
+        )
 
 
-def list_folder(folder: Path) -> Listing:
-    """List a folder; a missing one is empty."""
+def _is_picture(entry: os.DirEntry[str]) -> bool:
+    has_ending = entry.name.lower().endswith(_ENDINGS)
+    return has_ending and entry.is_file(follow_symlinks=False)
+
+
+def _notes(folder: Path, stem: str, entries: dict[str, os.DirEntry[str]]) -> Iterator[Note]:
+    names = [(kind, f"{stem}{kind}") for kind in NOTES] + [(ADAPTER_CONFIG, ADAPTER_CONFIG)]
+    for kind, name in names:
+        if name in entries and entries[name].is_file(follow_symlinks=False):
+            key = _status(folder / name)
+            if key is not None:
+                yield Note(kind, folder / name, key)
+
+
+def notes_of(path: Path) -> tuple[Note, ...]:
+    """What lies beside one file."""
     try:
-        root = os.path.realpath(folder)
-        with os.scandir(root) as scan:
-            found = {entry.name: entry for entry in scan if not entry.name.startswith(".")}
+        with os.scandir(path.parent) as scan:
+            entries = {entry.name: entry for entry in scan}
     except OSError:
-        return Listing([], frozenset())
-    plain = frozenset(name for name, entry in found.items() if entry.is_file(follow_symlinks=False))
-    names = sorted(name for name in found if name.endswith(SUFFIX))
-    candidates = (_candidate(root, found[name], plain) for name in names)
-    return Listing([candidate for candidate in candidates if candidate], plain)
+        return ()
+    return tuple(_notes(path.parent, path.stem, entries))
 
 
-def _candidate(root: str, entry: os.DirEntry[str], plain: frozenset[str]) -> Candidate | None:
-    path = inner_target(Path(root, entry.name))
-    key = _status(path)
-    if key is None:
-        return None
-    stem = entry.name.removesuffix(SUFFIX)
-    sidecar = stem + _SIDECAR_SUFFIX
-    return Candidate(stem, path, key, _status(Path(root, sidecar)) if sidecar in plain else None)
+def own_picture(stem: str, pictures: frozenset[str]) -> str | None:
+    """The picture that other programs would show for a LoRA of this stem."""
+    return next((f"{stem}{end}" for end in PICTURES if f"{stem}{end}" in pictures), None)
 
 
-def inner_target(path: Path) -> Path:
-    """What a link to a file of its own folder leads to; any other path as it is."""
+def inner_target(path: Path, roots: Sequence[str]) -> Path:
+    """What a link to a file under one of the folders leads to; any other path as it is."""
     if not path.is_symlink():
         return path
-    target = Path(os.path.realpath(path))
-    return target if target.is_relative_to(os.path.realpath(path.parent)) else path
+    target = os.path.realpath(path)
+    return Path(target) if _is_under(target, roots) else path
+
+
+def _is_under(target: str, roots: Sequence[str]) -> bool:
+    return any(Path(target).is_relative_to(root) for root in roots)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _status(path: Path) -> FileKey | None:

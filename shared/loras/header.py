@@ -16,6 +16,8 @@ MAX_HEADER_BYTES = 8 * 2**20
 MAX_TENSORS = 20_000
 MAX_METADATA_KEYS = 1024
 MAX_METADATA_VALUE_BYTES = 4 * 2**20
+# How often each tag occurs in a training set, which grows with it.
+LARGE_METADATA = frozenset({"ss_tag_frequency", "ss_datasets"})
 
 _PREFIX_BYTES = 8
 _PICKLE_OPENINGS = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
@@ -35,7 +37,7 @@ _FIELDS = rb"(?:" + _SPACE + _FIELD + _SPACE + rb"(?:,(?=[ \t\r\n]*+\")|(?=\})))
 _END = _SPACE + rb"([,}])"
 _TENSOR = re.compile(
     _SPACE
-    + rb'"([ !#-\[\]-~]{1,512}+)"'
+    + rb'"((?:[^"\\\x00-\x1f]|\\["\\/bfnrtu]){1,512}+)"'
     + _SPACE
     + rb":"
     + _SPACE
@@ -47,6 +49,9 @@ _TENSOR = re.compile(
 _METADATA = re.compile(_SPACE + rb'"__metadata__"' + _SPACE + rb":" + _SPACE + rb"\{" + _SPACE)
 _STRING = rb'("(?:[^"\\\x00-\x1f]++|\\["\\/bfnrtu])*+")'
 _PAIR = re.compile(_SPACE + _STRING + _SPACE + rb":" + _SPACE + _STRING + _END)
+_NO_METADATA = re.compile(_SPACE + rb'"__metadata__"' + _SPACE + rb":" + _SPACE + rb"null" + _END)
+# A value that is no text, which the library refuses as well.
+_BAD_PAIR = re.compile(_SPACE + _STRING + _SPACE + rb":" + _SPACE + rb"(?:[-0-9tfn\[{])")
 _CLOSE = re.compile(rb"\}" + _END)
 _EMPTY = re.compile(rb"\{" + _SPACE + rb"\}" + _SPACE + rb"$")
 _PADDING = re.compile(_SPACE + rb"\Z")
@@ -129,6 +134,9 @@ class _Parser:
         opening = _METADATA.match(self._raw, self._at)
         if opening:
             return self._read_metadata(opening)
+        nothing = _NO_METADATA.match(self._raw, self._at)
+        if nothing:
+            return self._skip_metadata(nothing)
         found = _TENSOR.match(self._raw, self._at)
         if not found:
             raise self._malformed()
@@ -136,10 +144,10 @@ class _Parser:
         return self._add(found)
 
     def _add(self, found: re.Match[bytes]) -> bytes:
-        name, dtype, has_shape, shape, begin, end, closing = found.groups()
+        _, dtype, has_shape, shape, begin, end, closing = found.groups()
         if dtype is None or has_shape is None or begin is None:
             raise self._malformed()
-        text = name.decode("ascii")
+        text = self._text(found.start(1) - 1, found.end(1) + 1)
         if text in self._tensors:
             raise refused(Reason.DUPLICATE_KEY, name=clean(text))
         if len(self._tensors) == MAX_TENSORS:
@@ -147,6 +155,13 @@ class _Parser:
         sizes = tuple(map(int, shape.split(b","))) if shape else ()
         self._tensors[text] = Tensor(text, dtype.decode("ascii"), sizes, int(begin), int(end))
         return bytes(closing)
+
+    def _skip_metadata(self, nothing: re.Match[bytes]) -> bytes:
+        if self._metadata is not None:
+            raise refused(Reason.DUPLICATE_KEY, name="__metadata__")
+        self._metadata = {}
+        self._at = nothing.end()
+        return bytes(nothing[1])
 
     def _read_metadata(self, opening: re.Match[bytes]) -> bytes:
         if self._metadata is not None:
@@ -166,27 +181,34 @@ class _Parser:
     def _pair(self, into: dict[str, str]) -> bytes:
         found = _PAIR.match(self._raw, self._at)
         if not found:
-            raise self._malformed()
+            raise self._bad_pair()
         if len(into) == MAX_METADATA_KEYS:
             raise refused(Reason.METADATA_TOO_LONG, limit=MAX_METADATA_KEYS, unit="keys")
         key = self._text(*found.span(1))
         if key in into:
             raise refused(Reason.DUPLICATE_KEY, name=clean(key))
-        into[key] = self._text(*found.span(2))
+        limit = MAX_HEADER_BYTES if key in LARGE_METADATA else MAX_METADATA_VALUE_BYTES
+        into[key] = self._text(*found.span(2), limit)
         self._at = found.end()
         return found[3]
 
-    def _text(self, begin: int, end: int) -> str:
+    def _text(self, begin: int, end: int, limit: int = MAX_METADATA_VALUE_BYTES) -> str:
         """Decode the string literal in `raw[begin:end]`, quotes and all."""
-        if end - begin > MAX_METADATA_VALUE_BYTES:
-            raise refused(
-                Reason.METADATA_TOO_LONG, limit=MAX_METADATA_VALUE_BYTES, unit="bytes in one string"
-            )
+        if end - begin > limit:
+            raise refused(Reason.METADATA_TOO_LONG, limit=limit, unit="bytes in one string")
         try:
             text = str(memoryview(self._raw)[begin:end], "utf-8")
             return str(json.loads(text)) if "\\" in text else text[1:-1]
         except ValueError as error:
             raise self._malformed() from error
 
-    def _malformed(self) -> Exception:
-        return refused(Reason.MALFORMED_HEADER, position=self._at)
+    def _bad_pair(self) -> Exception:
+        """The complaint about a member of the metadata; its key is named where it can be read."""
+        found = _BAD_PAIR.match(self._raw, self._at)
+        return (
+            self._malformed(clean(self._text(*found.span(1)), 40)) if found else self._malformed()
+        )
+
+    def _malformed(self, key: str = "") -> Exception:
+        where = f" ({key})" if key else ""
+        return refused(Reason.MALFORMED_HEADER, position=self._at, where=where)

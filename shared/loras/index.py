@@ -3,21 +3,23 @@
 Holds one scan's entries and never touches the file system, so a name can be any text at all.
 """
 
-import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 
 from shared.bases import BASES
 from shared.errors import LoraBaseMismatch, LoraNotFound, LoraQuarantined, RetouchError
 from shared.loras.entry import LoraEntry, LoraState
+from shared.loras.folder import FOREIGN_SUFFIXES as _FOREIGN
 from shared.loras.reasons import Reason, clean
 from shared.messages import Language
-from shared.params import LORA_NAME
+from shared.params import MAX_NAME_CHARACTERS
 
 _OFFERED = 6
 _WORDS: dict[Language, dict[str, str]] = {
     "en": {
         "unknown": "There is no LoRA named '{name}'. {way_out}",
+        "several": "Several LoRAs are called '{name}': {names}. Say which.",
         "other_base": "'{name}' was made for {made_for}; this service runs {running}. {way_out}",
         "unfit": "'{name}' cannot be used here. {reason} {way_out}",
         "held": "'{name}' is held back. {reason} {way_out}",
@@ -26,6 +28,7 @@ _WORDS: dict[Language, dict[str, str]] = {
     },
     "zh": {
         "unknown": "没有名为“{name}”的 LoRA。{way_out}",
+        "several": "有多个 LoRA 名为“{name}”：{names}。请指明是哪一个。",
         "other_base": "“{name}”是为 {made_for} 训练的，本服务运行的是 {running}。{way_out}",
         "unfit": "“{name}”在这里用不了：{reason}{way_out}",
         "held": "“{name}”已被隔离：{reason}{way_out}",
@@ -44,16 +47,20 @@ class Index:
         self._base = base
         self._by_name: dict[str, list[LoraEntry]] = defaultdict(list)
         for entry in self.entries:
-            for name in {entry.name, entry.short_name}:
+            for name in {entry.name, entry.short_name, *_bare_names(entry)}:
                 self._by_name[name].append(entry)
 
     def find(self, name: str) -> LoraEntry | None:
-        """The entry that `name` means: what can be used first, then the exact name."""
-        if not re.fullmatch(LORA_NAME, name):
-            return None
-        found = self._by_name.get(name, [])
-        ranked = sorted(found, key=lambda e: (_PREFERENCE.index(e.state), e.name != name, e.name))
-        return next(iter(ranked), None)
+        """The entry that `name` means: what can be used first, then the exact name, then what is
+        called so in some folder, if it is the only one.
+        """
+        ranked = self._ranked(name)
+        return ranked[0] if ranked and not _are_several(ranked, name) else None
+
+    def _ranked(self, name: str) -> list[LoraEntry]:
+        known = unicodedata.normalize("NFC", name[: 4 * MAX_NAME_CHARACTERS]).strip()
+        found = self._by_name.get(known, []) if len(name) <= 4 * MAX_NAME_CHARACTERS else []
+        return sorted(found, key=lambda e: (_PREFERENCE.index(e.state), *_distance(e, known)))
 
     def resolve(self, name: str) -> LoraEntry:
         """The available entry that `name` means.
@@ -70,6 +77,10 @@ class Index:
         """Why `name` cannot be had, and what can."""
         entry = self.find(name)
         shown = clean(name, 64) if entry is None else entry.name
+        ranked = self._ranked(name)
+        if entry is None and ranked:
+            full = ", ".join(one.name for one in ranked[:_OFFERED])
+            return _WORDS[language]["several"].format(name=shown, names=full)
         facts = {"name": shown, "way_out": self._way_out(language), "running": _label(self._base)}
         if entry is not None:
             reason = entry.reason_zh if language == "zh" else entry.reason
@@ -84,6 +95,27 @@ class Index:
             return words["none"].format(running=_label(self._base))
         more = ", …" if len(names) > _OFFERED else ""
         return words["choose"].format(names=", ".join(names[:_OFFERED]) + more)
+
+
+def _bare_names(entry: LoraEntry) -> set[str]:
+    """What a file in a folder, or of another format, is called without that."""
+    names = {entry.name.rpartition("/")[2], entry.short_name.rpartition("/")[2]}
+    return names | {name.rpartition(".")[0] for name in names if name.lower().endswith(_FOREIGN)}
+
+
+def _distance(entry: LoraEntry, name: str) -> tuple[int, str]:
+    """How far a name is from an entry's own: its full one, its short one, one without folders."""
+    names = (entry.name, entry.short_name)
+    return (names.index(name) if name in names else len(names)), entry.name
+
+
+def _are_several(ranked: list[LoraEntry], name: str) -> bool:
+    """Whether a name without folders fits different files, and none of them better."""
+    first = ranked[0]
+    if first.state is not LoraState.AVAILABLE or _distance(first, name)[0] < 2:
+        return False
+    usable = [entry for entry in ranked if entry.state is LoraState.AVAILABLE]
+    return len({entry.sha256 for entry in usable}) > 1
 
 
 def _case(entry: LoraEntry | None) -> str:

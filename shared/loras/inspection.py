@@ -6,24 +6,32 @@ read before the layout is proven. Knows nothing of the running base, releases an
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
 
-from shared.bases import UNKNOWN
+from shared.bases import BASES, FLUX, SD3, UNKNOWN
 from shared.loras.body import Body, read_body
 from shared.loras.detect import detect_base
+from shared.loras.dialects import scheme_of
 from shared.loras.entry import LoraKind
 from shared.loras.files import FileKey, is_regular, key_of, open_file
 from shared.loras.header import Header, Tensor, read_header
-from shared.loras.kinds import judge_layers, name_kind
-from shared.loras.layers import read_layers
+from shared.loras.kinds import judge_layers, judge_plainness, name_kind
+from shared.loras.layers import Layers, read_layers
 from shared.loras.layout import check_layout
+from shared.loras.modules import Modules
+from shared.loras.placement import Unplaced, place
 from shared.loras.reasons import Finding, Reason, Refused, clean
 from shared.loras.strings import scan_metadata
 
 MAX_FILE_BYTES = 2 * 2**30
+# Transformers go through diffusers' own loader.
+_TRANSFORMERS = frozenset({SD3.id, FLUX.id})
+# What trainers say of a LoRA to people.
+TITLES = ("modelspec.title", "modelspec.trigger_phrase", "ss_output_name")
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,10 @@ class Inspection:
     rank: int | None = None
     scheme: str = "unknown"
     sha256: str = ""
+    by_name: bool = False
+    open_bases: tuple[str, ...] = ()
+    unplaced: tuple[Unplaced, ...] = ()
+    metadata: tuple[tuple[str, str], ...] = ()
 
     @property
     def may_grow(self) -> bool:
@@ -54,8 +66,16 @@ def read_body_anew(file: BinaryIO, _key: FileKey, body_start: int, tensors: list
     return read_body(file, body_start, tensors)
 
 
-def inspect_file(path: Path, stem: str, read: ReadBody = read_body_anew) -> Inspection:
-    """Judge the file at `path`, which is offered under the name `stem`.
+Facts = dict[str, str | int]
+Bases = Mapping[str, Modules]
+"""The modules of the bases whose networks are known here."""
+
+
+def inspect_file(
+    path: Path, stem: str, read: ReadBody = read_body_anew, bases: Bases = MappingProxyType({})
+) -> Inspection:
+    """Judge the file at `path`, which is offered under the name `stem`. Where its base is among
+    `bases`, every layer is looked up there.
 
     Raises OSError when the file cannot be opened or read; whatever is in it becomes findings.
     """
@@ -65,33 +85,39 @@ def inspect_file(path: Path, stem: str, read: ReadBody = read_body_anew) -> Insp
         if not is_regular(status):
             return Inspection(key, (Finding(Reason.UNREADABLE, {"why": "not a regular file"}),))
         if key.size > MAX_FILE_BYTES:
-            facts: dict[str, str | int] = {"size": key.size, "limit": MAX_FILE_BYTES}
+            facts: Facts = {"size": key.size, "limit": MAX_FILE_BYTES}
             return Inspection(key, (Finding(Reason.FILE_TOO_LARGE, facts),))
-        inspection = _inspect_open(file, key, stem, read)
+        inspection = _inspect_open(file, key, stem, read, bases)
         changed = key_of(os.fstat(file.fileno())) != key
     return Inspection(key, (Finding(Reason.STILL_CHANGING, {}),)) if changed else inspection
 
 
-def _inspect_open(file: BinaryIO, key: FileKey, stem: str, read: ReadBody) -> Inspection:
+def _inspect_open(
+    file: BinaryIO, key: FileKey, stem: str, read: ReadBody, bases: Bases
+) -> Inspection:
     try:
         header = read_header(file, key.size)
         ordered = check_layout(header, key.size)
     except Refused as error:
         return Inspection(key, (error.finding,), sha256=read(file, key, 0, []).sha256)
-    return _inspect_sound(file, key, stem, header, ordered, read)
+    body = read(file, key, header.body_start, ordered)
+    return _inspect_sound(key, stem, header, ordered, body, bases)
 
 
 def _inspect_sound(
-    file: BinaryIO, key: FileKey, stem: str, header: Header, ordered: list[Tensor], read: ReadBody
+    key: FileKey, stem: str, header: Header, ordered: list[Tensor], body: Body, bases: Bases
 ) -> Inspection:
     found = read_layers(header.tensors)
     kind = name_kind(found, header.metadata)
-    detection = detect_base(found, header.metadata, stem)
+    detection = detect_base(found, header.metadata, stem, bases)
     scan = scan_metadata(header.metadata)
-    body = read(file, key, header.body_start, ordered)
+    unplaced = _unplaced(found, bases.get(detection.base))
+    judged = judge_layers(found, kind, ordered)
     findings = (
         *_judge_values(body, ordered),
-        *judge_layers(found, kind, ordered),
+        *judged,
+        *_judge_places(found, detection.base, unplaced),
+        *(judge_plainness(found, kind, ordered) if detection.base in _TRANSFORMERS else ()),
         *scan.findings,
         *detection.findings,
     )
@@ -99,14 +125,44 @@ def _inspect_sound(
     return Inspection(
         key=key,
         findings=findings,
-        evidence=(layers, *detection.evidence, *scan.notes),
+        evidence=(layers, *detection.evidence, *_notes(found), *scan.notes),
         base=detection.base,
         bases=tuple(detection.bases),
         kind=kind,
         rank=found.rank,
         scheme=found.scheme,
         sha256=body.sha256,
+        by_name=detection.by_name,
+        open_bases=tuple(detection.open_bases),
+        unplaced=(*unplaced, *(Unplaced(tensor.name, "module") for tensor in found.foreign)),
+        metadata=tuple((k, v) for k in TITLES if (v := header.metadata.get(k))),
     )
+
+
+def _unplaced(found: Layers, modules: Modules | None) -> list[Unplaced]:
+    return place(found, modules).unplaced if modules else []
+
+
+def _judge_places(found: Layers, base: str, unplaced: list[Unplaced]) -> Iterator[Finding]:
+    """What cannot be placed; without the base's modules, what is spelled in no known way."""
+    for why, reason in (("module", Reason.NO_SUCH_MODULE), ("shape", Reason.OTHER_SHAPE)):
+        names = [tensor.name for tensor in unplaced if tensor.why == why]
+        if names:
+            facts: Facts = {
+                "base": BASES[base].label,
+                "name": clean(names[0]),
+                "more": len(names) - 1,
+            }
+            yield Finding(reason, facts)
+    if found.scheme == "unknown" and found.by_module and not unplaced:
+        spelled = next(name for name in found.by_module if scheme_of(name) == "unknown")
+        yield Finding(Reason.UNKNOWN_NAMING, {"name": clean(spelled)})
+
+
+def _notes(found: Layers) -> Iterator[str]:
+    if found.beside:
+        more = f" and {len(found.beside) - 1} more" if len(found.beside) > 1 else ""
+        yield f"not used: {clean(found.beside[0])}{more}"
 
 
 def _judge_values(body: Body, ordered: list[Tensor]) -> list[Finding]:

@@ -1,25 +1,34 @@
 """Which kind of LoRA a file is, and whether its layers are sound and can be carried.
 
-The pipeline carries plain low-rank pairs, on linear layers and on convolutions. diffusers drops
-`dora_scale` with a warning and fails on LyCORIS' other forms, so those are named and refused
-here. Knows nothing of base models.
+A UNet's engine carries every kind (worker/engine/lora/changes.py). Transformers go through
+diffusers' own loader, which takes plain low-rank pairs: it drops `dora_scale` with a warning and
+fails on LyCORIS' other forms, so those are named and refused for them. Knows nothing of base
+models.
 """
 
 import re
 from collections.abc import Iterator
 
+from shared.loras.dialects import UNET, place_of
 from shared.loras.entry import LoraKind
 from shared.loras.header import Tensor
-from shared.loras.layers import Layer, Layers
+from shared.loras.layers import QUALIFIERS, Layers
 from shared.loras.reasons import Finding, Reason, clean
 
 MAX_RANK = 512
-_CARRIED_DTYPES = frozenset({"F16", "BF16", "F32"})
-_CARRIED_PARTS = frozenset({"down", "up", "alpha"})
+# Widths of the text encoders of SD 1.x and SDXL, SD 2.x and SDXL's second.
+_EMBEDDINGS = {(768,), (1024,), (1280,)}
+_FLOATS = frozenset({"F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2"})
+_INTEGERS = frozenset({"I8", "I16", "I32", "I64", "U8"})
+# What diffusers' loader for transformers takes.
+_PLAIN_PARTS = frozenset({"down", "up", "alpha"})
+_PLAIN_DTYPES = frozenset({"F16", "BF16", "F32"})
 _NAMES = {
     LoraKind.LOHA: "LoHa",
     LoraKind.LOKR: "LoKr",
     LoraKind.DORA: "DoRA",
+    LoraKind.GLORA: "GLoRA",
+    LoraKind.OFT: "OFT",
     LoraKind.LOCON: "LoCon with decomposed (CP) convolutions",
 }
 # The setting that kohya's scripts and LyCORIS have for convolutions.
@@ -36,16 +45,18 @@ def name_kind(found: Layers, metadata: dict[str, str]) -> LoraKind:
     no trainer's setting for convolutions.
     """
     parts = found.parts
-    if "dora" in parts:
+    if parts & {"dora", "magnitude"}:
         return LoraKind.DORA
     if any(part.startswith("hada") for part in parts):
         return LoraKind.LOHA
     if any(part.startswith("lokr") for part in parts):
         return LoraKind.LOKR
-    if parts & {"diff", "bias"}:
-        return LoraKind.FULL
+    if "b1" in parts:
+        return LoraKind.GLORA
+    if parts & {"oft_blocks", "oft_R"}:
+        return LoraKind.OFT
     if "down" not in parts:
-        return LoraKind.UNKNOWN
+        return LoraKind.FULL if parts - QUALIFIERS else LoraKind.UNKNOWN
     has_setting = _CONVOLUTIONS.search(metadata.get("ss_network_args", "")) is not None
     is_locon = has_setting or _has_several_ranks(found)
     return _name_low_rank(found, is_locon)
@@ -64,8 +75,9 @@ def _has_several_ranks(found: Layers) -> bool:
 
 def _covers_whole_unet(found: Layers) -> bool:
     """Whether every kind of a UNet's layers is adapted and no text encoder, as in LCM-LoRA."""
-    names = {module.replace(".", "_") for module in found.by_module}
-    if any(name.startswith(("lora_te", "text_encoder")) for name in names):
+    places = [place_of(module) for module in found.by_module]
+    names = {place.path for place in places}
+    if any(place.parts and UNET not in place.parts for place in places):
         return False
     if any(name.endswith(_OUTSIDE_BLOCKS) and "block" not in name for name in names):
         return True
@@ -73,27 +85,34 @@ def _covers_whole_unet(found: Layers) -> bool:
 
 
 def judge_layers(found: Layers, kind: LoraKind, tensors: list[Tensor]) -> list[Finding]:
-    """What is wrong with the layers, or with carrying them; empty when nothing is."""
+    """What is wrong with the layers; empty when nothing is."""
     return [
         *_judge_pairs(found),
         *_judge_rank(found),
-        *_judge_kind(found, kind),
-        *_judge_dtypes(tensors),
+        *_judge_foreign(found, kind),
+        *_judge_dtypes(found, tensors),
     ]
 
 
+def judge_plainness(found: Layers, kind: LoraKind, tensors: list[Tensor]) -> list[Finding]:
+    """What keeps the file from diffusers' loader for transformers."""
+    others = sorted({tensor.dtype for tensor in tensors} - _PLAIN_DTYPES)
+    if not found.parts <= _PLAIN_PARTS:
+        return [Finding(Reason.UNCARRIED_KIND, {"kind": _name(found, kind)})]
+    return [Finding(Reason.UNCARRIED_DTYPE, {"dtype": others[0]})] if others else []
+
+
+def _name(found: Layers, kind: LoraKind) -> str:
+    if found.parts <= {"w_norm", "b_norm", "diff_b", "down", "up", "alpha"}:
+        return "LoRA with changes of norms or biases"
+    return _NAMES.get(kind, "full weight difference")
+
+
 def _judge_pairs(found: Layers) -> Iterator[Finding]:
-    broken = [name for name, layer in found.by_module.items() if not _is_whole(layer)]
+    layers = found.by_module.items()
+    broken = [name for name, layer in layers if layer.extents() is None]
     if broken:
         yield Finding(Reason.FACTORS_DISAGREE, {"name": clean(broken[0])})
-
-
-def _is_whole(layer: Layer) -> bool:
-    """Whether `down` and `up` come together, with the same rank."""
-    if not layer.parts.keys() & {"down", "up"}:
-        return True
-    rank = layer.dimension("up", 1)
-    return layer.in_features is not None and rank is not None and rank == layer.rank
 
 
 def _judge_rank(found: Layers) -> Iterator[Finding]:
@@ -101,19 +120,26 @@ def _judge_rank(found: Layers) -> Iterator[Finding]:
         yield Finding(Reason.RANK_TOO_HIGH, {"rank": found.rank or 0, "limit": MAX_RANK})
 
 
-def _judge_kind(found: Layers, kind: LoraKind) -> Iterator[Finding]:
-    if kind is LoraKind.UNKNOWN:
-        name = next(iter((*found.foreign, *found.by_module)))
-        yield Finding(Reason.FOREIGN_TENSORS, {"name": clean(name)})
-    elif not found.parts <= _CARRIED_PARTS:
-        yield Finding(Reason.UNCARRIED_KIND, {"kind": _NAMES.get(kind, "full weight difference")})
-    elif found.foreign:
-        yield Finding(Reason.FOREIGN_TENSORS, {"name": clean(found.foreign[0])})
-    elif found.scheme == "unknown":
-        yield Finding(Reason.UNKNOWN_NAMING, {"name": clean(next(iter(found.by_module)))})
+def _judge_foreign(found: Layers, kind: LoraKind) -> Iterator[Finding]:
+    if kind is LoraKind.UNKNOWN and _is_embedding(found):
+        yield Finding(Reason.EMBEDDING, {})
+    elif found.foreign or kind is LoraKind.UNKNOWN:
+        names = (*(tensor.name for tensor in found.foreign), *found.by_module, *found.beside)
+        yield Finding(Reason.FOREIGN_TENSORS, {"name": clean(names[0])})
 
 
-def _judge_dtypes(tensors: list[Tensor]) -> Iterator[Finding]:
-    others = sorted({tensor.dtype for tensor in tensors} - _CARRIED_DTYPES)
+def _is_embedding(found: Layers) -> bool:
+    """Whether a file holds nothing but vectors as wide as a text encoder, for a token each."""
+    shapes = {tensor.shape[1:] for tensor in found.foreign}
+    return not found.by_module and shapes <= _EMBEDDINGS and bool(found.beside or shapes)
+
+
+def _judge_dtypes(found: Layers, tensors: list[Tensor]) -> Iterator[Finding]:
+    """Weights are floats; an alpha may be any number."""
+    alphas = {t.name for x in found.by_module.values() for p, t in x.parts.items() if p == "alpha"}
+    notes = set(found.beside)
+    weights = {tensor.dtype for tensor in tensors if tensor.name not in alphas | notes}
+    numbers = {tensor.dtype for tensor in tensors if tensor.name in alphas}
+    others = sorted(weights - _FLOATS) or sorted(numbers - _FLOATS - _INTEGERS)
     if others:
         yield Finding(Reason.UNCARRIED_DTYPE, {"dtype": others[0]})

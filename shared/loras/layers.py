@@ -1,43 +1,32 @@
-"""From tensor names to adapted layers: which naming scheme, which parts, which rank and width.
+"""From tensor names to adapted layers: which parts each has, which rank and width.
 
-Schemes: diffusers and PEFT (`lora_A`/`lora_B`, older `lora.down`), kohya's sd-scripts
-(`lora_down`, `alpha`), ComfyUI (the makers' own names, mostly behind `diffusion_model.`), LyCORIS
-(`hada_*`, `lokr_*`, `diff`, `dora_scale`; see https://github.com/KohakuBlueleaf/LyCORIS) and XLabs'
-FLUX (`qkv_lora1.down`). Knows nothing of base models and passes no judgement.
+Forms: low-rank pairs, also with a core (CP) and a magnitude (DoRA), LyCORIS' Hadamard and Kronecker
+products, GLoRA, rotations (OFT, BOFT) and whole differences of weights, biases and norms; see
+https://github.com/KohakuBlueleaf/LyCORIS. How names are spelled is in shared/loras/dialects.py.
+Knows nothing of base models and passes no judgement.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import isqrt, prod
+from typing import NamedTuple
 
+from shared.loras.dialects import is_beside, read_ending, scheme_of
 from shared.loras.header import Tensor
 
-# Where the older spellings of diffusers and XLabs end the module's name.
-_OLD = r"(?:(?<=[._]lora)|(?<=\.lora_linear_layer)|(?<=_lora[12]))"
-_PART = re.compile(
-    rf"(?P<down>\.lora_A(?:\.\w+)?\.weight|\.lora_down(?:\.\w+)?\.weight|{_OLD}\.down\.weight)"
-    rf"|(?P<up>\.lora_B(?:\.\w+)?\.weight|\.lora_up(?:\.\w+)?\.weight|{_OLD}\.up\.weight)"
-    r"|(?P<alpha>\.alpha)"
-    r"|(?P<mid>\.lora_mid\.weight)"
-    r"|(?P<dora>\.dora_scale|\.lora_magnitude_vector(?:\.\w+)*)"
-    r"|\.(?P<lycoris>hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t[12]|diff)"
-    r"|(?P<bias>\.diff_b|\.[wb]_norm)"
-)
-_OLD_END = re.compile(r"(?:[._]lora|\.lora_linear_layer)$")
-# The longest ending has three dots: `.lora_A.default.weight`.
-_MAX_DOTS = 3
-_UNET = r"(?:down|up|input|output)_blocks|mid_block|middle_block|time_embed"
-_SCHEMES = (
-    (re.compile(r"lora_unet_|lora_te|lora_transformer_|lycoris_"), "kohya"),
-    (re.compile(r"base_model\.model\."), "peft"),
-    (re.compile(r"(?:double|single)_blocks\.\d+\.processor\."), "xlabs"),
-    (re.compile(rf"diffusion_model\.(?:{_UNET})"), "comfy"),
-    (re.compile(r"(?:diffusion_model\.)?(?:double|single|joint)_blocks\.\d+\."), "comfy"),
-    (
-        re.compile(r"unet\.|text_encoder|transformer\.|(?:down|up)_blocks\.|mid_block\."),
-        "diffusers",
-    ),
-)
+LOW_RANK = frozenset({"down", "up"})
+_HADAMARD = frozenset({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"})
+_GLORA = frozenset({"a1", "a2", "b1", "b2"})
+# Parts that qualify a change and make none by themselves.
+QUALIFIERS = frozenset({"alpha", "scalar"})
+_MAGNITUDES = frozenset({"dora", "magnitude"})
+
+
+class Extent(NamedTuple):
+    """The size of the matrix that a layer changes, a kernel counted as input; None: any."""
+
+    outside: int | None
+    inside: int | None
 
 
 @dataclass
@@ -55,15 +44,20 @@ class Layer:
         return tensor.shape[index] if tensor and len(tensor.shape) > index else None
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing here changes a weight, as an alpha whose layer is missing."""
+        return self.parts.keys() <= QUALIFIERS
+
+    @property
     def rank(self) -> int | None:
         """The rank of this layer's change; None where it is stored whole."""
-        parts = ("down", "hada_w1_b", "lokr_w2_b", "lokr_w1_b")
+        parts = ("down", "hada_w1_b", "lokr_w2_b", "lokr_w1_b", "b2")
         return next((rank for part in parts if (rank := self.dimension(part, 0))), None)
 
     @property
     def in_features(self) -> int | None:
         """The width of what the adapted module reads."""
-        for part in ("down", "hada_w1_b", "diff"):
+        for part in ("down", "hada_w1_b", "diff", "b2"):
             if (width := self.dimension(part, 1)) is not None:
                 return width
         # A Kronecker product of matrices m and n wide is m*n wide.
@@ -74,16 +68,132 @@ class Layer:
     @property
     def kernel(self) -> int:
         """The adapted convolution's kernel side; 1 for linear layers."""
-        down = self.parts.get("down")
-        return max(down.shape[2:], default=1) if down else 1
+        tensor = self.parts.get("mid") or self.parts.get("down")
+        return max(tensor.shape[2:], default=1) if tensor else 1
+
+    def extents(self) -> list[Extent] | None:
+        """The extent by each form that the layer has; None where parts do not belong together."""
+        shapes = {part: tensor.shape for part, tensor in self.parts.items()}
+        found = [form(shapes) for has, form in _FORMS if has & shapes.keys()]
+        has_magnitude = bool(_MAGNITUDES & shapes.keys())
+        if None in found or (has_magnitude and not found):
+            return None
+        return [extent for extent in found if extent]
+
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def _low_rank(shapes: Shapes) -> Extent | None:
+    if not shapes.keys() >= LOW_RANK:
+        return None
+    down, up = shapes["down"], shapes["up"]
+    if len(down) < 2 or len(up) < 2 or prod(up[1:]) != down[0]:
+        return None
+    if "mid" not in shapes:
+        return Extent(up[0], prod(down[1:]))
+    mid = shapes["mid"]
+    agrees = len(mid) > 1 and mid[:2] == (down[0], down[0]) and prod(down[1:]) == down[1]
+    return Extent(up[0], down[1] * prod(mid[2:])) if agrees else None
+
+
+def _hadamard(shapes: Shapes) -> Extent | None:
+    if not shapes.keys() >= _HADAMARD or ("hada_t1" in shapes) != ("hada_t2" in shapes):
+        return None
+    halves = [_product(shapes, f"hada_w{i}_a", f"hada_w{i}_b", f"hada_t{i}") for i in (1, 2)]
+    return halves[0] if halves[0] == halves[1] else None
+
+
+def _product(shapes: Shapes, left: str, right: str, core: str) -> Extent | None:
+    """The extent of `left @ right`; with a core both are (rank, features)."""
+    a, b = shapes[left], shapes[right]
+    if len(a) != 2 or len(b) < 2:
+        return None
+    if core not in shapes:
+        return Extent(a[0], prod(b[1:])) if a[1] == b[0] else None
+    t = shapes[core]
+    agrees = len(t) > 1 and t[:2] == (a[0], b[0]) and len(b) == 2
+    return Extent(a[1], b[1] * prod(t[2:])) if agrees else None
+
+
+def _kronecker(shapes: Shapes) -> Extent | None:
+    halves = [_half(shapes, index) for index in (1, 2)]
+    sides = [(extent.outside or 0, extent.inside or 0) for extent in halves if extent]
+    if len(sides) < 2:
+        return None
+    return Extent(sides[0][0] * sides[1][0], sides[0][1] * sides[1][1])
+
+
+def _half(shapes: Shapes, index: int) -> Extent | None:
+    whole, left, right = (f"lokr_w{index}{end}" for end in ("", "_a", "_b"))
+    if whole in shapes:
+        shape = shapes[whole]
+        return Extent(shape[0], prod(shape[1:])) if len(shape) > 1 else None
+    if left not in shapes or right not in shapes:
+        return None
+    return _product(shapes, left, right, f"lokr_t{index}")
+
+
+def _glora(shapes: Shapes) -> Extent | None:
+    if not shapes.keys() >= _GLORA or any(len(shapes[part]) < 2 for part in _GLORA):
+        return None
+    a1, a2, b1, b2 = (shapes[part] for part in ("a1", "a2", "b1", "b2"))
+    agrees = prod(a1[1:]) == a2[0] and prod(a2[1:]) == a1[0] and prod(b1[1:]) == b2[0]
+    kernel = prod(shapes["bm"][2:]) if "bm" in shapes else 1
+    return Extent(b1[0], prod(b2[1:]) * kernel) if agrees else None
+
+
+def _rotation(shapes: Shapes) -> Extent | None:
+    blocks = shapes.get("oft_blocks", ())
+    if len(blocks) not in (3, 4) or blocks[-1] != blocks[-2]:
+        return None
+    return Extent(blocks[-3] * blocks[-1], None)
+
+
+def _rotation_of_input(shapes: Shapes) -> Extent | None:
+    """PEFT's OFT: the upper triangle of each block; one block may serve for all."""
+    blocks = shapes["oft_R"]
+    if len(blocks) != 2:
+        return None
+    size = block_size(blocks[1])
+    if size * (size - 1) // 2 != blocks[1]:
+        return None
+    return Extent(None, blocks[0] * size if blocks[0] > 1 else None)
+
+
+def block_size(triangle: int) -> int:
+    """The side of a square whose upper triangle, without its diagonal, has so many elements."""
+    return (1 + isqrt(1 + 8 * triangle)) // 2
+
+
+def _difference(shapes: Shapes) -> Extent | None:
+    shape = shapes.get("diff") or shapes.get("set_weight") or shapes["w_norm"]
+    return Extent(shape[0], prod(shape[1:])) if shape else None
+
+
+_FORMS = (
+    (LOW_RANK | {"mid", "up_bias"}, _low_rank),
+    (_HADAMARD | {"hada_t1", "hada_t2"}, _hadamard),
+    (
+        frozenset({"lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b"}),
+        _kronecker,
+    ),
+    (_GLORA | {"bm"}, _glora),
+    (frozenset({"oft_blocks", "rescale"}), _rotation),
+    (frozenset({"oft_R"}), _rotation_of_input),
+    (frozenset({"diff", "set_weight", "w_norm"}), _difference),
+)
 
 
 @dataclass
 class Layers:
-    """Everything in a file: its layers by module name, and the tensors that are none's."""
+    """Everything in a file: its layers by module name as spelled, the tensors that are none's, and
+    those that lie beside a LoRA's weights, as embeddings do.
+    """
 
     by_module: dict[str, Layer]
-    foreign: list[str]
+    foreign: list[Tensor]
+    beside: list[str] = field(default_factory=list)
 
     @property
     def parts(self) -> set[str]:
@@ -98,45 +208,35 @@ class Layers:
 
     @property
     def scheme(self) -> str:
-        """How the file names its tensors; `unknown` also where it mixes schemes."""
-        schemes = {_scheme_of(module) for module in self.by_module}
-        return schemes.pop() if len(schemes) == 1 else "unknown"
+        """How the file names its tensors; `mixed` where it does so in several ways."""
+        schemes = {scheme_of(module) for module in self.by_module}
+        if len(schemes) == 1:
+            return schemes.pop()
+        return "unknown" if not schemes or "unknown" in schemes else "mixed"
 
 
 def read_layers(tensors: Iterable[Tensor]) -> Layers:
     """Sort tensors into layers by their names."""
     found = Layers({}, [])
     for tensor in tensors:
-        match = _ending(tensor.name)
-        if match is None:
-            found.foreign.append(tensor.name)
+        ending = None if is_beside(tensor.name) else read_ending(tensor.name)
+        if ending is not None:
+            _add(found, tensor, *ending)
+        elif is_beside(tensor.name) or _is_note(tensor):
+            found.beside.append(tensor.name)
         else:
-            _add(found, tensor, match)
+            found.foreign.append(tensor)
     return found
 
 
-def _ending(name: str) -> re.Match[str] | None:
-    """The part that a tensor's name ends in, tried from its last dot on."""
-    dot = len(name)
-    for _ in range(_MAX_DOTS):
-        dot = name.rfind(".", 0, dot)
-        match = _PART.fullmatch(name, dot) if dot > 0 else None
-        if match is not None:
-            return match
-    return None
+def _is_note(tensor: Tensor) -> bool:
+    """Whether a tensor is one number, or counts something, and so is no weight."""
+    return prod(tensor.shape) == 1 or tensor.dtype.startswith(("I", "U", "BOOL"))
 
 
-def _add(found: Layers, tensor: Tensor, match: re.Match[str]) -> None:
-    part = match["lycoris"] or str(match.lastgroup)
-    module = tensor.name[: match.start()]
-    if module.endswith(("lora", "lora_linear_layer")):
-        module = _OLD_END.sub("", module)
+def _add(found: Layers, tensor: Tensor, module: str, part: str) -> None:
     layer = found.by_module.setdefault(module, Layer())
     if part in layer.parts:
-        found.foreign.append(tensor.name)
+        found.foreign.append(tensor)
     else:
         layer.parts[part] = tensor
-
-
-def _scheme_of(module: str) -> str:
-    return next((name for starts, name in _SCHEMES if starts.match(module)), "unknown")

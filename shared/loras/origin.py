@@ -5,13 +5,20 @@ Metadata keys: `modelspec.architecture` (https://github.com/Stability-AI/ModelSp
 """
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from shared.bases import FLUX, SD3, SD15, SD21, SDXL, TINY, Base
-from shared.params import LORA_NAME
+from shared.bases import FLUX, SD3, SD15, SD21, SDXL, TINY, UNKNOWN, Base
+from shared.loras.reasons import clean
 
+# Families that share widths with one that is known here.
+_OTHER_FAMILIES = (
+    "flux-2", "flux.2", "flux2", "chroma", "qwen", "z-image", "lumina", "hidream", "hunyuan", "wan",
+    "sana", "pixart", "auraflow", "kolors", "stable-cascade", "ltx", "cosmos",
+)  # fmt: skip
 # The beginnings of the two keys' values, most specific first.
 _ARCHITECTURES = (
+    *((start, UNKNOWN) for start in _OTHER_FAMILIES),
     ("stable-diffusion-xl", SDXL),
     ("stable-diffusion-v1", SD15),
     ("stable-diffusion-v2", SD21),
@@ -24,7 +31,14 @@ _ARCHITECTURES = (
     ("tiny", TINY),
 )
 _VERSIONS = (
+    *((start, UNKNOWN) for start in _OTHER_FAMILIES),
     ("sdxl", SDXL),
+    ("pony", SDXL),
+    ("illustrious", SDXL),
+    ("noobai", SDXL),
+    ("sd 1", SD15),
+    ("sd 2", SD21),
+    ("sd 3", SD3),
     ("sd_v1", SD15),
     ("sd_1", SD15),
     ("sd1", SD15),
@@ -62,13 +76,25 @@ def claim_of_metadata(metadata: dict[str, str]) -> Claim | None:
     """The base that the metadata names, by its most trustworthy key."""
     sources = (("modelspec.architecture", _ARCHITECTURES), ("ss_base_model_version", _VERSIONS))
     for key, table in sources:
-        value = metadata.get(key, "").lower()
-        base = next((base for start, base in table if value.startswith(start)), None)
-        if base:
-            return Claim(f"{key} says {base.label}", base)
+        claim = _claim(key, metadata.get(key, ""), table)
+        if claim:
+            return claim
     if metadata.get("ss_v2", "").lower() == "true":
         return Claim(f"ss_v2 says {SD21.label}", SD21)
     return None
+
+
+def _claim(key: str, value: str, table: Iterable[tuple[str, Base]]) -> Claim | None:
+    lowered = value.lower()
+    base = next((base for start, base in table if lowered.startswith(start)), None)
+    if base is None:
+        return None
+    return Claim(f"{key} says {clean(value, 40) if base is UNKNOWN else base.label}", base)
+
+
+def claim_of_sidecar(value: str) -> Claim | None:
+    """The base that another program's file beside the LoRA names, such as `SD 1.5`."""
+    return _claim("the file beside it", value, _VERSIONS)
 
 
 def claim_of_name(stem: str) -> Claim | None:
@@ -84,7 +110,7 @@ def shorten(stem: str) -> str:
     """The stem without the base tag at its end: what people call the LoRA."""
     match = _find_tag(stem)
     short = stem[: match.start()] if match and match.end() == len(stem) else stem
-    return short if re.fullmatch(LORA_NAME, short) else stem
+    return short if short.strip(" -_.") else stem
 
 
 def _find_tag(stem: str) -> re.Match[str] | None:

@@ -19,6 +19,7 @@ class Reason(StrEnum):
 
     # Structure: held back, and no release would make the file loadable.
     WRONG_SUFFIX = "wrong_suffix"
+    ARCHIVE = "archive"
     UNREADABLE = "unreadable"
     LINK_OUTSIDE = "link_outside"
     STILL_CHANGING = "still_changing"
@@ -72,6 +73,10 @@ class Reason(StrEnum):
     WRONG_SHAPE = "wrong_shape"
     FOREIGN_TENSORS_HERE = "foreign_tensors_here"
     SAME_NAME = "same_name"
+    NO_SUCH_MODULE = "no_such_module"
+    OTHER_SHAPE = "other_shape"
+    EMBEDDING = "embedding"
+    FAILED_ON_WORKER = "failed_on_worker"
 
 
 _UNFIT = frozenset(
@@ -89,6 +94,10 @@ _UNFIT = frozenset(
         Reason.WRONG_SHAPE,
         Reason.FOREIGN_TENSORS_HERE,
         Reason.SAME_NAME,
+        Reason.NO_SUCH_MODULE,
+        Reason.OTHER_SHAPE,
+        Reason.EMBEDDING,
+        Reason.FAILED_ON_WORKER,
     }
 )
 _RELEASABLE = frozenset(

@@ -11,10 +11,13 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from shared.loras.entry import Damage
+from shared.loras.neighbours import Neighbour
 from shared.loras.reasons import clean
 from shared.params import Fidelity, WorkAt
 
 MAX_SIDECAR_BYTES = 64 * 1024
+# What is found out beside the file, and never read from it.
+_NOT_IN_FILES = ("complaints", "sample_path", "base")
 
 _Line = Annotated[str, Field(max_length=200)]
 _Word = Annotated[str, Field(max_length=64)]
@@ -28,7 +31,7 @@ class Sidecar(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     title: dict[_Word, _Line] = {}
-    default_scale: Annotated[float, Field(ge=-2, le=2)] = 1.0
+    default_scale: Annotated[float, Field(ge=-5, le=5)] = 1.0
     strength: Annotated[float, Field(ge=0.05, le=1)] | None = None
     steps: Annotated[int, Field(ge=1, le=50)] | None = None
     fidelity: Fidelity | None = None
@@ -40,12 +43,28 @@ class Sidecar(BaseModel):
     licence: _Line | None = None
     source: _Line | None = None
     sample: _Sample | None = None
+    sample_path: Path | None = None
+    base: str = ""
     complaints: tuple[str, ...] = ()
 
     @field_validator("title", mode="before")
     @classmethod
     def _same_title_everywhere(cls, value: object) -> object:
         return {"en": value, "zh": value} if isinstance(value, str) else value
+
+
+def completed(sidecar: Sidecar, neighbour: Neighbour) -> Sidecar:
+    """A sidecar whose gaps are filled from what other programs say."""
+    said = sidecar.model_fields_set
+    title = {"en": neighbour.title, "zh": neighbour.title} if neighbour.title else {}
+    gaps: dict[str, object] = {"base": neighbour.base}
+    if not sidecar.title:
+        gaps["title"] = title
+    if "trigger_words" not in said:
+        gaps["trigger_words"] = list(neighbour.trigger_words)
+    if "default_scale" not in said and neighbour.scale is not None:
+        gaps["default_scale"] = neighbour.scale
+    return sidecar.model_copy(update=gaps)
 
 
 def read_sidecar(path: Path) -> Sidecar:
@@ -66,7 +85,8 @@ def _complain(path: Path, what: str) -> Sidecar:
 
 
 def _validated(path: Path, fields: dict[str, Any]) -> Sidecar:
-    fields.pop("complaints", None)
+    for name in _NOT_IN_FILES:
+        fields.pop(name, None)
     try:
         return Sidecar(**fields)
     except ValidationError as error:

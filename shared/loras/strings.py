@@ -36,6 +36,12 @@ _SIGNATURE = "modelspec.author"
 # ModelSpec allows a thumbnail as a data URL.
 _THUMBNAIL = "modelspec.thumbnail"
 _IMAGE_DATA = re.compile(r"data:image/(?:png|jpe?g|webp);base64,")
+# What a training set's captions and folders are called, which nobody meets who uses the LoRA: a
+# watermark's domain or an artist's handle among the tags advertises nothing. Whole addresses and
+# markup are looked for here too.
+_TRAINING_SET = frozenset(
+    {"ss_tag_frequency", "ss_dataset_dirs", "ss_reg_dataset_dirs", "ss_datasets", "ss_bucket_info"}
+)
 _MAX_FINDINGS = 8
 # No trainer names a thousand addresses in one string, trusted or not.
 _MAX_ADDRESSES = 1000
@@ -101,11 +107,13 @@ def _note(scan: Scan, note: str) -> None:
 def _find_address(key: str, lowered: str, hosts: set[str]) -> str | None:
     """The first address that is not trusted; trusted ones go into `hosts`."""
     for count, (address, host) in enumerate(addresses(lowered)):
+        if key in _TRAINING_SET and address.startswith("www."):
+            continue
         if host not in _TRUSTED_HOSTS or count == _MAX_ADDRESSES:
             return address
         if key != _EXPECTED_ADDRESS:
             hosts.add(host)
-    return None if key == _MODULE_NAMES else _find_domain(lowered)
+    return None if key == _MODULE_NAMES or key in _TRAINING_SET else _find_domain(lowered)
 
 
 def _find_domain(lowered: str) -> str | None:
@@ -116,6 +124,8 @@ def _find_domain(lowered: str) -> str | None:
 
 
 def _find_contact(key: str, lowered: str) -> str | None:
+    if key in _TRAINING_SET:
+        return None
     finders: tuple[Callable[[str], str | None], ...] = (find_mail, find_handle)
     if key == _SIGNATURE:
         finders = (find_handle,)
@@ -123,5 +133,7 @@ def _find_contact(key: str, lowered: str) -> str | None:
 
 
 def _find_blob(key: str, text: str) -> str | None:
+    if key in _TRAINING_SET:
+        return None
     is_thumbnail = key == _THUMBNAIL and _IMAGE_DATA.match(text)
     return None if is_thumbnail else find_blob(text)

@@ -1,14 +1,17 @@
-"""A daemon thread that calls back when a folder changes.
+"""A daemon thread that calls back when folders change.
 
-Owns the thread and the kernel's watch. The system's events are a hint: they get lost on network
-shares and when a folder is replaced, so the callback also runs every few seconds. Knows nothing
-of LoRAs.
+Owns the thread and the kernel's watch. The system's events are a hint: they get lost when a folder
+is replaced, and network shares and mounts of virtual machines send none for what others change. So
+the callback also runs every few seconds, more often on such file systems. Knows nothing of LoRAs.
 """
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import structlog
 from watchfiles import watch
 
@@ -18,6 +21,14 @@ _STEP_MS = 50
 _DEBOUNCE_MS = 200
 _IDLE_MS = 250
 _SWEEP_SECONDS = 5.0
+# Where no events come; never more than a twentieth of the time goes into looking.
+_POLL_SECONDS = 1.0
+_SHARE = 20
+_LONGEST_SECONDS = 60.0
+# File systems whose every change this kernel makes itself.
+_LOCAL = frozenset(
+    {"ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "overlay", "zfs", "f2fs", "apfs", "ramfs"}
+)
 _MISSING_SECONDS = 0.25
 _UNWATCHED_SECONDS = 1.0
 
@@ -25,13 +36,13 @@ _log = structlog.get_logger(__name__)
 
 
 class FolderWatcher:
-    """Calls `refresh` when something in `folder` changes, and soon again while it returns True.
+    """Calls `refresh` when something in `folders` changes, and soon again while it returns True.
 
-    Lives from `start` to `close`; the folder may be missing, appear and be replaced meanwhile.
+    Lives from `start` to `close`; folders may be missing, appear and be replaced meanwhile.
     """
 
-    def __init__(self, folder: Path, refresh: Callable[[], bool]) -> None:
-        self._folder = folder
+    def __init__(self, folders: Path | Sequence[Path], refresh: Callable[[], bool]) -> None:
+        self._folders = (folders,) if isinstance(folders, Path) else tuple(folders)
         self._refresh = refresh
         self._told = ""
         self._loop = Periodic("lora-watch", self._round, every=0.0)
@@ -58,15 +69,22 @@ class FolderWatcher:
     def _tell(self, reason: str) -> None:
         """Say it once, not at every look."""
         if reason != self._told:
-            _log.info("lora_folder_polled", folder=str(self._folder), reason=reason)
+            _log.info(
+                "lora_folder_polled",
+                folders=[str(folder) for folder in self._folders],
+                reason=reason,
+            )
         self._told = reason
 
     def _follow(self) -> None:
-        """Follow the folder that is there now, until the watcher stops or it is another."""
-        inode = self._folder.stat().st_ino
+        """Follow the folders that are there now, until the watcher stops or they are others."""
+        there = _inodes(self._folders)
+        if not there:
+            raise FileNotFoundError("no LoRA folder")
         waiting, due = True, 0.0
+        sweep = _SWEEP_SECONDS if all(map(_sends_events, there)) else _POLL_SECONDS
         changes = watch(
-            self._folder,
+            *there,
             watch_filter=None,
             debounce=_DEBOUNCE_MS,
             step=_STEP_MS,
@@ -74,12 +92,35 @@ class FolderWatcher:
             yield_on_timeout=True,
             stop_event=self._loop.stopping,
             raise_interrupt=False,
-            recursive=False,
+            recursive=True,
         )
         for batch in changes:
             self._told = ""
-            if batch or waiting or time.monotonic() >= due:
+            begun = time.monotonic()
+            if batch or waiting or begun >= due:
                 waiting = self._refresh()
-                due = time.monotonic() + _SWEEP_SECONDS
-            if self._folder.stat().st_ino != inode:
+                ended = time.monotonic()
+                due = ended + max(sweep, min(_SHARE * (ended - begun), _LONGEST_SECONDS))
+            if _inodes(self._folders) != there:
                 return
+
+
+def _inodes(folders: Sequence[Path]) -> dict[Path, int]:
+    """The folders that are there, and which they are."""
+    found = {}
+    for folder in folders:
+        with suppress(OSError):
+            found[folder] = folder.stat().st_ino
+    return found
+
+
+def _sends_events(folder: Path) -> bool:
+    """Whether the file system of a folder tells of every change; without a list, it may not."""
+    place = os.path.realpath(folder)
+    mounts = [m for m in psutil.disk_partitions(all=True) if _is_inside(place, m.mountpoint)]
+    nearest = max(mounts, key=lambda mount: len(mount.mountpoint), default=None)
+    return nearest is None or nearest.fstype.lower() in _LOCAL
+
+
+def _is_inside(place: str, mountpoint: str) -> bool:
+    return Path(place).is_relative_to(mountpoint)

@@ -158,7 +158,7 @@ class UpscalerCatalog:
         return False
 
     def _record(self, name: str, key: FileKey) -> _Record:
-        path = inner_target(self._folder / name)
+        path = inner_target(self._folder / name, (os.path.realpath(self._folder),))
         stem = Path(name).stem
         old = self._records.get(name)
         seen = old.seen if old and old.seen.key == key else self._inspect(path, key)
@@ -239,7 +239,7 @@ def _listed(folder: Path) -> dict[str, FileKey]:
     found = {}
     for name in sorted(names):
         if Path(name).suffix.lower() in SUFFIXES:
-            key = _status(inner_target(folder / name))
+            key = _status(inner_target(folder / name, (os.path.realpath(folder),)))
             if key is not None:
                 found[name] = key
     return found

@@ -34,13 +34,13 @@ _BETAS = {
 def make_sd15(folder: Path, cross_attention_dim: int = 768) -> Path:
     """A checkpoint of SD 1.5's classes (of SD 2.1's width with 1024)."""
     scheduler = PNDMScheduler(skip_prk_steps=True, **_BETAS)
-    return _stable_diffusion(folder, _unet(cross_attention_dim), scheduler)
+    return _stable_diffusion(folder, small_unet(cross_attention_dim), scheduler)
 
 
 def make_sd21(folder: Path) -> Path:
     """A checkpoint of SD 2.1's classes: velocity prediction, linear projections."""
     scheduler = DDIMScheduler(prediction_type="v_prediction", clip_sample=False, **_BETAS)
-    return _stable_diffusion(folder, _unet(1024, use_linear_projection=True), scheduler)
+    return _stable_diffusion(folder, small_unet(1024, use_linear_projection=True), scheduler)
 
 
 def _stable_diffusion(folder: Path, unet: UNet2DConditionModel, scheduler: object) -> Path:
@@ -63,7 +63,7 @@ def make_sdxl(folder: Path) -> Path:
     torch.manual_seed(0)
     StableDiffusionXLPipeline(
         vae=small_vae(),
-        unet=_unet(
+        unet=small_unet(
             2048,
             addition_embed_type="text_time",
             addition_time_embed_dim=8,
@@ -78,14 +78,17 @@ def make_sdxl(folder: Path) -> Path:
     return folder
 
 
-def _unet(cross_attention_dim: int, **extra: object) -> UNet2DConditionModel:
+def small_unet(
+    cross_attention_dim: int, layers_per_block: int = 1, **extra: object
+) -> UNet2DConditionModel:
+    """A UNet of two levels with next to no channels, which reads texts of this width."""
     torch.manual_seed(0)
     return UNet2DConditionModel(
         sample_size=8,
         in_channels=4,
         out_channels=4,
         block_out_channels=(16, 32),
-        layers_per_block=1,
+        layers_per_block=layers_per_block,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=cross_attention_dim,

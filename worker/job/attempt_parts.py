@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from shared.blobs import BlobStore
+from shared.ledger.lora_failures import LoraFailures
 from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
 from worker.engine.interface import Engine
@@ -27,6 +28,7 @@ class AttemptParts:
     enlargements: Enlargements
     guards: Guards
     strikes: Strikes
+    failures: LoraFailures
     pulse: Pulse
     probe: Probe
     seal: Seal = unsealed

@@ -46,9 +46,13 @@ class Chooser:
         ]
         update: dict[str, object] = {
             "loras": refs,
-            "lora_reason": choice.reason["en"],
-            "lora_reason_zh": choice.reason["zh"],
+            "lora_reason": _together(params.lora_reason, choice.reason["en"]),
+            "lora_reason_zh": _together(params.lora_reason_zh, choice.reason["zh"]),
         }
         if params.strength is None and choice.strength is not None:
             update["strength"] = choice.strength
         return params.model_copy(update=update)
+
+
+def _together(note: str | None, reason: str) -> str:
+    return f"{reason} {note}" if note else reason

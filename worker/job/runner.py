@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import structlog
 
-from shared.errors import InternalError, JobCanceled, LeaseLost, RetouchError
+from shared.errors import InternalError, JobCanceled, LeaseLost, LoraCorrupt, RetouchError
 from shared.jobs import Claim, Failure
 from worker.engine.base.device_lost import DeviceLost
 from worker.engine.interface import StopFlag
@@ -80,11 +80,20 @@ class Runner(AttemptParts):
             self.on_device_lost()
         except RetouchError as error:
             log.warning("job failed", code=error.code, reason=str(error))
+            if isinstance(error, LoraCorrupt):
+                self._note_failure(error)
             self._end(attempt, claim, failure_of(error, attempt))
         except Exception:
             log.exception("job failed in a way nobody foresaw")
             unforeseen = InternalError("something unforeseen happened")
             self._end(attempt, claim, failure_of(unforeseen, attempt))
+
+    def _note_failure(self, error: LoraCorrupt) -> None:
+        """Take a file that cannot be read off the list; the job fails in any case."""
+        try:
+            self.failures.note(error)
+        except RetouchError as away:
+            logger.warning("unreadable lora not noted", reason=str(away))
 
     def _end(self, attempt: Attempt, claim: Claim, failure: Failure | None) -> None:
         patiently(lambda: self.store.fail(claim, failure, attempt.timings))

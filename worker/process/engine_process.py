@@ -18,6 +18,7 @@ from celery import Celery, signals
 from shared.blobs import open_blobs
 from shared.errors import RetouchError
 from shared.ledger.fleet import Fleet, WorkerInfo, now
+from shared.ledger.lora_failures import LoraFailures
 from shared.ledger.preview_queue import open_line
 from shared.ledger.queue import Hints, make_celery
 from shared.ledger.reaper import Reaper
@@ -25,6 +26,7 @@ from shared.ledger.redis_client import connect
 from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
+from shared.loras.plans import modules_of
 from shared.periodic import loop_failures
 from shared.settings import Settings
 from shared.upscalers.catalog import UpscalerCatalog
@@ -63,6 +65,7 @@ class WorkerProcess:
         self.worker_id = worker_id
         client = connect(settings.redis_url, ANSWER_SECONDS)
         strikes = Strikes(client, settings)
+        failures = LoraFailures(client, self._engine.base)
         self._store = store = JobStore(client, settings)
         blobs = open_blobs(settings)
         self.app: Celery = make_celery(settings, self._engine.base)
@@ -71,10 +74,11 @@ class WorkerProcess:
         self._leases = _lease_keeper(settings)
         self._device = DeviceKeeper(held, lambda: os.kill(os.getpid(), signal.SIGTERM))
         self._catalog = Catalog(
-            settings.loras_dir,
+            settings.loras_dirs,
             self._engine.base,
+            modules=modules_of(settings.base_model),
             digests=settings.data_dir / f"lora-digests-{socket.gethostname()}.json",
-            suspended=strikes.suspended,
+            suspended=lambda: {**failures.failed(), **strikes.suspended()},
         )
         self._upscalers = UpscalerCatalog(
             settings.upscalers_dir,
@@ -108,6 +112,7 @@ class WorkerProcess:
             enlargements=Enlargements(self._upscalers, self._engine.base, self._engine.device),
             guards=self._guards,
             strikes=strikes,
+            failures=failures,
             leases=self._leases,
             pulse=pulse,
             probe=make_probe(settings, worker_id),

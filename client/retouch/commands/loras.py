@@ -51,8 +51,9 @@ def check(
 
 def _verdict(file: Path) -> dict[str, Any]:
     with server_packages("`retouch loras check`"):
-        from shared.loras.check import check_file
-    entry = check_file(file)
+        from shared.loras.check import check_for_service
+        from shared.settings import load_settings
+    entry = check_for_service(file, load_settings().base_model)
     reason = entry.reason_zh if language() == "zh" else entry.reason
     return {
         "file": str(file),
@@ -61,6 +62,9 @@ def _verdict(file: Path) -> dict[str, Any]:
         "kind": entry.kind.value,
         "rank": entry.rank,
         "state": entry.state.value,
+        "reason_code": entry.reason_code,
+        "trigger_words": entry.trigger_words,
+        "unplaced": list(entry.unplaced),
         "reason": reason or entry.reason,
         "evidence": entry.evidence,
     }
@@ -73,6 +77,10 @@ def _tell(verdict: dict[str, Any]) -> None:
     out.print(f"  {verdict['kind']}, rank {verdict['rank'] or '?'}, base {verdict['base']}")
     for line in ([verdict["reason"]] if verdict["reason"] else []) + verdict["evidence"]:
         out.print(f"  {line}", markup=False)
+    for name in verdict["unplaced"]:
+        out.print(f"  no place for {name}", markup=False)
+    if verdict["trigger_words"]:
+        out.print(f"  trigger words: {', '.join(verdict['trigger_words'])}", markup=False)
 
 
 def _table(items: list[Lora]) -> Table:

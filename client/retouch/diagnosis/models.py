@@ -4,6 +4,7 @@ from retouch.diagnosis.finding import Finding
 from shared.bases import family_of
 from shared.checkpoints.facts import BadCheckpoint
 from shared.checkpoints.judgement import check_checkpoint
+from shared.loras.folder import list_folders
 from shared.settings import Settings
 
 
@@ -20,8 +21,8 @@ def base(settings: Settings) -> Finding:
 
 
 def loras(settings: Settings) -> Finding:
-    folder = settings.loras_dir.expanduser()
-    count = len(list(folder.glob("*.safetensors"))) if folder.is_dir() else 0
+    found = [c for c in list_folders(settings.loras_dirs) if not c.is_foreign]
+    count, folder = len(found), ", ".join(map(str, settings.loras_dirs))
     if count:
         return Finding("LoRAs", "ok", f"{count} {'file' if count == 1 else 'files'} in {folder}")
     mend = "The base alone will be used; loras/README.md tells how to add one."

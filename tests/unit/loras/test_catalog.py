@@ -3,20 +3,26 @@
 import json
 import os
 import time
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from shared.errors import LoraBaseMismatch, LoraNotFound, LoraQuarantined
+from shared.ledger.strikes import Suspension
 from shared.loras import digests
 from shared.loras.body import Body
 from shared.loras.catalog import Catalog
 from shared.loras.check import check_file
 from shared.loras.entry import LoraEntry, LoraState
+from shared.loras.plans import published_modules
 from tests.unit.loras.lora_files import (
+    Spec,
     body_of,
     header_of,
+    merge,
+    pair,
     sd15_specs,
     sdxl_specs,
     tiny_specs,
@@ -116,10 +122,10 @@ def test_an_unknown_name_is_told_from_a_held_back_one(folder: Path) -> None:
 
 
 def test_a_kind_that_cannot_be_carried_is_refused_in_its_own_words(folder: Path) -> None:
-    dora = {"unet.mid_block.attn2.to_k.lora_magnitude_vector": tiny_specs().popitem()[1]}
-    write_lora(folder / "soft_tiny.safetensors", {**tiny_specs(), **dora})
+    embedding = {"emb_params": Spec((4, 768))}
+    write_lora(folder / "soft.safetensors", embedding)
 
-    with pytest.raises(LoraBaseMismatch, match=r"'soft_tiny' cannot be used here\. It is a DoRA"):
+    with pytest.raises(LoraBaseMismatch, match=r"'soft' cannot be used here\. It is a textual"):
         scanned(folder).resolve("soft")
 
 
@@ -168,7 +174,6 @@ def test_hidden_files_pipes_and_folders_are_passed_over(folder: Path) -> None:
     write_lora(folder / ".upload.safetensors", tiny_specs())
     os.mkfifo(folder / "pipe_tiny.safetensors")
     (folder / "folder_tiny.safetensors").mkdir()
-    (folder / "style.ckpt").write_bytes(b"\x80\x04")
 
     assert scanned(folder).entries() == []
 
@@ -248,7 +253,9 @@ def _markup(folder: Path) -> Path:
 
 
 def _wrong_tag(folder: Path) -> Path:
-    return write_lora(folder / "a_sdxl.safetensors", tiny_specs())
+    return write_lora(
+        folder / "a_sdxl.safetensors", tiny_specs(), {"ss_base_model_version": "sdxl"}
+    )
 
 
 @pytest.mark.parametrize("write", [_markup, _wrong_tag])
@@ -437,3 +444,153 @@ def test_a_file_that_may_not_be_read_is_held_back_and_the_rest_is_offered(
         ("b_tiny", None),
     ]
     assert "Permission denied." in (catalog.entries()[0].reason or "")
+
+
+@pytest.mark.parametrize(("name", "code"), [("style.ckpt", "wrong_suffix"), ("set.ZIP", "archive")])
+def test_a_file_of_another_format_is_listed_unopened_with_what_to_do(
+    name: str, code: str, folder: Path
+) -> None:
+    (folder / name).write_bytes(b"\x80\x04")
+
+    entry = only(scanned(folder))
+
+    assert (entry.name, entry.reason_code, entry.sha256) == (name, code, "")
+    assert "safetensors" in scanned(folder).explain(name.partition(".")[0])
+
+
+def test_a_file_in_a_subfolder_is_called_by_its_path_and_by_its_name_where_that_is_unique(
+    folder: Path,
+) -> None:
+    for rank, name in enumerate(("a/one_tiny", "b/one_tiny", "b/c/two_tiny"), 4):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_lora(folder / f"{name}.SAFETENSORS", tiny_specs(rank=rank))
+    catalog = scanned(folder)
+
+    assert catalog.resolve("b/c/two").name == "b/c/two_tiny"
+    assert catalog.resolve("two_tiny").name == "b/c/two_tiny"
+    assert catalog.resolve("a/one").name == "a/one_tiny"
+    with pytest.raises(LoraNotFound, match=r"Several LoRAs are called 'one': a/one_tiny, b/one_t"):
+        catalog.resolve("one")
+
+
+def test_several_folders_are_one_catalogue_and_links_between_them_are_followed(
+    tmp_path: Path,
+) -> None:
+    here, there, outside = (tmp_path / name for name in ("here", "there", "outside"))
+    for path in (here, there / "inner", outside):
+        path.mkdir(parents=True)
+    write_lora(there / "inner" / "a_tiny.safetensors", tiny_specs())
+    write_lora(outside / "b_tiny.safetensors", tiny_specs(rank=8))
+    (here / "linked").symlink_to(there / "inner")
+    (here / "c_tiny.safetensors").symlink_to(there / "inner" / "a_tiny.safetensors")
+    (here / "out").symlink_to(outside)
+    (there / "loop").symlink_to(there)
+    catalog = Catalog([here, there], "tiny")
+    catalog.scan()
+
+    states = {entry.name: entry.reason_code for entry in catalog.entries()}
+
+    assert states == {
+        "c_tiny": None, "inner/a_tiny": None, "linked/a_tiny": None, "out": "link_outside"
+    }  # fmt: skip
+    assert catalog.resolve("a").sha256 == catalog.resolve("c").sha256
+
+
+@pytest.mark.parametrize(
+    "name", ["人像修复", "café [v1] (final)", "🧑‍🎨 style", "Ünïcödé", "a;rm -rf", "x" * 128]
+)
+def test_a_name_in_any_script_is_asked_for_as_it_is_written(name: str, folder: Path) -> None:
+    written = unicodedata.normalize("NFD", name) if len(name) < 100 else name
+    write_lora(folder / f"{written}.safetensors", tiny_specs())
+    catalog = scanned(folder)
+
+    assert only(catalog).name == unicodedata.normalize("NFC", name)
+    assert catalog.resolve(name).name == catalog.resolve(written).name
+
+
+CIVITAI = {
+    "name": "v2",
+    "baseModel": "SD 1.5",
+    "model": {"name": "Soft light"},
+    "trainedWords": ["soft light", "glow, "],
+}
+AUTOMATIC = {"activation text": "soft light, glow", "preferred weight": 0.7, "sd version": "SD1"}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "fields"),
+    [(".civitai.info", CIVITAI), (".json", AUTOMATIC), (".metadata.json", {"civitai": CIVITAI})],
+)
+def test_what_other_programs_keep_beside_a_file_is_read(
+    suffix: str, fields: dict[str, object], folder: Path
+) -> None:
+    specs = pair("unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q", 640)
+    write_lora(folder / "soft.safetensors", specs)
+    (folder / f"soft{suffix}").write_text(json.dumps({"base_model": "SD 1.5", **fields}))
+    (folder / "soft.preview.png").write_bytes(b"png")
+
+    entry = only(scanned(folder, "sd15"))
+
+    assert (entry.base, entry.state) == ("sd15", LoraState.AVAILABLE), entry.evidence
+    assert entry.trigger_words == ["soft light", "glow"]
+    assert entry.sample_path == folder / "soft.preview.png"
+    if suffix == ".civitai.info":
+        assert entry.title["en"] == "Soft light"
+    if suffix == ".json":
+        assert entry.default_scale == 0.7
+
+
+@pytest.mark.parametrize(
+    "text", ["[", "[]", '{"trainedWords": 3, "model": []}', "\xff", "[" * 9999]
+)
+def test_a_broken_file_of_another_program_costs_nothing(text: str, folder: Path) -> None:
+    write_lora(folder / "a_tiny.safetensors", tiny_specs())
+    (folder / "a_tiny.civitai.info").write_text(text, encoding="latin-1")
+
+    assert only(scanned(folder)).state is LoraState.AVAILABLE
+
+
+def test_while_a_file_is_replaced_the_one_before_it_stays(folder: Path) -> None:
+    path = write_lora(folder / "a_tiny.safetensors", tiny_specs())
+    catalog = scanned(folder)
+    before, whole = only(catalog), write_lora(folder / "b", tiny_specs(rank=8)).read_bytes()
+
+    path.write_bytes(whole[:-1])
+    catalog.scan()
+
+    assert catalog.resolve("a") is before
+    path.write_bytes(whole)
+    catalog._refresh(settle_seconds=60.0)
+    assert catalog.resolve("a") is before
+    catalog.scan()
+    assert catalog.resolve("a").rank == 8
+
+
+def test_what_a_worker_could_not_read_is_no_longer_offered(folder: Path) -> None:
+    write_lora(folder / "a_tiny.safetensors", tiny_specs())
+    sha256 = only(scanned(folder)).sha256
+    failed = {sha256: Suspension("", 0, "unet.conv_in")}
+    catalog = Catalog(folder, "tiny", suspended=lambda: failed)
+    catalog.scan()
+
+    assert only(catalog).reason_code == "failed_on_worker"
+    assert "unet.conv_in" in (only(catalog).reason or "")
+
+
+def test_tensors_that_the_running_base_has_no_place_for_are_named(folder: Path) -> None:
+    modules = published_modules("sd15")
+    specs = merge(
+        [
+            pair("unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k", 768, 640),
+            pair("unet.down_blocks.10.attentions.0.transformer_blocks.0.attn2.to_k", 768, 640),
+            pair("unet.down_blocks.2.attentions.0.transformer_blocks.0.attn2.to_k", 768, 641),
+        ]
+    )
+    write_lora(folder / "a.safetensors", specs)
+    catalog = Catalog(folder, "sd15", modules=modules)
+    catalog.scan()
+
+    entry = only(catalog)
+
+    assert (entry.state, entry.reason_code) == (LoraState.INCOMPATIBLE, "no_such_module")
+    assert entry.unplaced == tuple(name for name in specs if "blocks.1." not in name)

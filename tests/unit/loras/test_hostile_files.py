@@ -318,6 +318,10 @@ def test_what_was_found_is_shown_as_text_and_cut(tmp_path: Path) -> None:
         {"ot_config": '{"layer_filter": "attn1,attn2,ff.net", "optimizer": "torch.optim.AdamW"}'},
         {"ss_session_id": "4294967295", "ss_training_finished_at": "1772359200.1234567"},
         {"ss_sd_model_name": "v1-5-pruned-emaonly.safetensors", "ss_vae_name": "vae.pt"},
+        {"ss_tag_frequency": '{"10_pixiv.net": {"patreon.com/x, @artist": 3, "qq 12345": 1}}'},
+        {"ss_dataset_dirs": '{"10_www.example.com": {"n_repeats": 10}, "5_weibo.cn": {}}'},
+        {"ss_datasets": '[{"tag_frequency": {"a": {"photo by me@example.org": 1}}}]'},
+        {"ss_tag_frequency": json.dumps({"10_x": {f"tag {i}, 人像": i for i in range(130_000)}})},
         {"modelspec.description": "一个用于人像修复的 LoRA，适合微距与夜景。"},
     ],
     ids=lambda metadata: next(iter(metadata)),
@@ -347,10 +351,26 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "stem", ["..", "a b", "-rf", "人像修复", "a;rm", "x" * 65, "a\\b", "new\nline", "end\n"]
+    "stem", ["..", "a:b", "none", "x" * 129, "a\\b", "new\nline", "end\n", "a\u202eb", " a"]
 )
 def test_a_file_name_that_cannot_be_asked_for_is_said(stem: str, tmp_path: Path) -> None:
     entry = check_file(write_lora(tmp_path / f"{stem}.safetensors", tiny_specs()))
 
     assert entry.reason_code == "unusable_name"
     assert entry.name.isprintable()
+
+
+def test_a_header_is_read_as_the_library_reads_it(tmp_path: Path) -> None:
+    raw = json.dumps(header_of({**tiny_specs(), "bundle_emb.水彩": Spec((2, 64))})).encode()
+    path = tmp_path / "fine_tiny.safetensors"
+
+    for metadata in (b"{", b'{"__metadata__":null,', b'{"__metadata__" : {} ,'):
+        write_raw(path, metadata + raw[1:], bytes(len(body_of(tiny_specs())) + 256))
+        assert check_file(path).state is LoraState.AVAILABLE, metadata
+
+
+def test_a_metadata_value_that_is_no_text_is_named(tmp_path: Path) -> None:
+    raw = json.dumps(header_of(tiny_specs())).encode()
+    path = write_raw(tmp_path / "a_tiny.safetensors", b'{"__metadata__":{"ss_steps":12},' + raw[1:])
+
+    assert "(ss_steps)" in (check_file(path).reason or "")

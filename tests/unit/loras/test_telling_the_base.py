@@ -93,6 +93,11 @@ def _lokr() -> Specs:
     }
 
 
+def _glora() -> Specs:
+    sizes = {"a1": (768, 4), "a2": (4, 768), "b1": (320, 4), "b2": (4, 768)}
+    return {f"{K15}.{part}.weight": Spec(size) for part, size in sizes.items()}
+
+
 def _dora() -> Specs:
     return {**kohya(K15, 768, 320), f"{K15}.dora_scale": Spec((320, 1))}
 
@@ -173,27 +178,81 @@ CASES = {
     "flux": Case(_flux, "flux"),
     "flux kohya": Case(_flux_kohya, "flux"),
     "tiny": Case(lambda: tiny_specs(rank=16), "tiny", rank=16, name="a_lora_tiny"),
-    "loha": Case(_loha, "sd15", LoraKind.LOHA, 6, INCOMPATIBLE, "It is a LoHa"),
-    "lokr": Case(_lokr, "sd15", LoraKind.LOKR, 5, INCOMPATIBLE, "It is a LoKr"),
-    "dora": Case(_dora, "sd15", LoraKind.DORA, 4, INCOMPATIBLE, "It is a DoRA"),
+    "loha": Case(_loha, "sd15", LoraKind.LOHA, 6),
+    "lokr": Case(_lokr, "sd15", LoraKind.LOKR, 5),
+    "dora": Case(_dora, "sd15", LoraKind.DORA, 4),
     "full difference": Case(
         lambda: {f"{K15}.diff": Spec((320, 768))},
         "sd15",
         LoraKind.FULL,
         None,
+    ),
+    "glora": Case(_glora, "sd15", LoraKind.GLORA, 4),
+    "oft": Case(
+        lambda: {f"{K15}.oft_blocks": Spec((80, 4, 4)), f"{K15}.alpha": Spec(())},
+        "unknown",
+        LoraKind.OFT,
+        None,
         INCOMPATIBLE,
-        "It is a full weight difference",
+        "Its tensors fit SD 1.5 or SD 2.1",
+    ),
+    "an alpha without its layer": Case(lambda: {**sd15_specs(), f"{K15}.alpha": Spec(())}, "sd15"),
+    "alphas that are whole numbers": Case(
+        lambda: {**kohya(K15, 768, 320), f"{K15}.alpha": Spec((), "I64")}, "sd15"
+    ),
+    "a bundle with an embedding": Case(
+        lambda: {**sd15_specs(), "bundle_emb.水彩.string_to_param": Spec((4, 768))},
+        "sd15",
+        evidence="not used: bundle_emb.水彩.string_to_param",
+    ),
+    "an embedding alone": Case(
+        lambda: {"emb_params": Spec((4, 768))},
+        "unknown",
+        LoraKind.UNKNOWN,
+        None,
+        INCOMPATIBLE,
+        "It is a textual inversion embedding",
+    ),
+    "an author's own version number": Case(sdxl_specs, "sdxl", name="poster_v2.1"),
+    "FLUX.2 by its metadata": Case(
+        lambda: pair("transformer.transformer_blocks.0.attn.to_q", 3072),
+        "unknown",
+        state=INCOMPATIBLE,
+        metadata={"modelspec.architecture": "flux-2-klein-4b/lora"},
+        evidence="modelspec.architecture says flux-2-klein-4b/lora",
+    ),
+    "FLUX.2 by its blocks": Case(
+        lambda: merge(
+            [
+                pair("diffusion_model.double_blocks.4.img_attn.qkv", 3072, 9216),
+                pair("diffusion_model.single_blocks.19.linear2", 12288, 3072),
+            ]
+        ),
+        "unknown",
+        state=INCOMPATIBLE,
+        evidence="it has 5 double and 20 single blocks: no known base",
+    ),
+    "two dialects in one file": Case(
+        lambda: {**sd15_specs(), **kohya_encoder("lora_te", 768)}, "sd15"
+    ),
+    "SD 2.1 with four-dimensional factors for linear layers": Case(
+        lambda: merge(
+            [
+                pair("unet.down_blocks.0.attentions.0.proj_in", 320, kernel=1),
+                diffusers_block("down_blocks.0.attentions.0", 320, 1024),
+            ]
+        ),
+        "sd21",
     ),
     "decomposed convolution": Case(
         lambda: {
-            **_locon(),
-            "lora_unet_down_blocks_0_resnets_0_conv1.lora_mid.weight": Spec((2, 2, 3, 3)),
+            **_sd15_kohya(),
+            **kohya(_RESNET + "conv1", 320, kernel=1, rank=2),
+            f"{_RESNET}conv1.lora_mid.weight": Spec((2, 2, 3, 3)),
         },
         "sd15",
         LoraKind.LOCON,
         4,
-        INCOMPATIBLE,
-        "It is a LoCon with decomposed (CP) convolutions",
     ),
     "metadata missing, shapes open": Case(
         _self_attention_only,
@@ -222,9 +281,16 @@ CASES = {
     "name contradicts shapes": Case(
         sd15_specs,
         "sd15",
+        name="product_lighting_sdxl",
+        evidence="the name's tag sdxl, overruled: the tensors say SD 1.5",
+    ),
+    "name and metadata contradict shapes": Case(
+        sd15_specs,
+        "sd15",
         state=QUARANTINED,
         reason="Its name says SDXL, its tensors fit SD 1.5. Rename it.",
         name="product_lighting_sdxl",
+        metadata=SDXL_BY_METADATA,
     ),
     "shapes contradict each other": Case(
         lambda: merge([sd15_specs(), diffusers_block("mid_block.attentions.0", 1280, 2048)]),
@@ -290,8 +356,12 @@ CASES = {
             K15, 768, 320, names=(".lora_down.weight", ".lora_up.weight"), dtype="F8_E4M3"
         ),
         "sd15",
+    ),
+    "weights that are whole numbers": Case(
+        lambda: pair(K15, 768, 320, names=KOHYA, dtype="I64"),
+        "sd15",
         state=INCOMPATIBLE,
-        reason="Its weights are stored as F8_E4M3",
+        reason="Its weights are stored as I64",
     ),
 }
 

@@ -1,168 +1,238 @@
-"""Reads a LoRA file into plain low-rank pairs, whatever library wrote it.
+"""Reads a LoRA file into the changes of a pipeline's weights, whatever program wrote it.
 
-Names are brought into one form by worker/engine/lora/lora_names.py and diffusers' own converters.
-Knows nothing of devices or of where the pairs are applied.
+Where each tensor goes is shared/loras/placement.py's business, which the catalogue judges by too.
+Knows nothing of devices or of where the changes are applied.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
 from typing import Any
 
 import torch
-from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from safetensors.torch import load
 
 from shared.errors import LoraCorrupt
 from shared.loras.checked_read import read_checked
+from shared.loras.dialects import PARTS
 from shared.loras.entry import LoraEntry
-from worker.engine.lora.lora_names import Tensors, in_module_names, in_peft_names, in_pipeline_names
+from shared.loras.header import read_header
+from shared.loras.layers import Layer, read_layers
+from shared.loras.modules import Modules
+from shared.loras.placement import Target, place
+from shared.loras.scaling import Scaling, read_scaling
+from worker.engine.lora.changes import (
+    Change,
+    Decomposed,
+    Dense,
+    LowRank,
+    Rule,
+    Tensors,
+    Together,
+    added,
+    generalised,
+    hadamard,
+    kronecker,
+    low_rank_with_core,
+    replaced,
+    rotated,
+    rotated_by_butterflies,
+    rotated_inputs,
+)
 
-PARTS = ("unet", "text_encoder", "text_encoder_2")
+__all__ = ["PARTS", "AdapterWeights", "LowRank", "modules_of_pipeline", "read_adapter"]
 
-
-@dataclass(frozen=True)
-class LowRank:
-    """One layer's change: `scale * up @ down`, of rank r.
-
-    `down` is [r, in] or [r, in, k, k]; `up` is [out, r] or [out, r, 1, 1]; `scale` is alpha / r.
-    """
-
-    down: torch.Tensor
-    up: torch.Tensor
-    scale: float
-
-    @property
-    def rank(self) -> int:
-        return int(self.down.shape[0])
-
-    @property
-    def is_linear(self) -> bool:
-        return self.down.dim() == 2
-
-    @property
-    def size_bytes(self) -> int:
-        return self.down.nbytes + self.up.nbytes
-
-    def delta(self, like: torch.Tensor) -> torch.Tensor:
-        """The change of the layer's weight, in its shape, float32, on its device."""
-        up, down = (x.to(like.device, torch.float32).flatten(1) for x in (self.up, self.down))
-        return (up @ down).reshape(like.shape) * self.scale
+# Forms that are computed whole, by a part that each has; the parts that bring their rank.
+_FORMS: tuple[tuple[str, Rule, str], ...] = (
+    ("hada_w1_b", hadamard, "hada_w1_b"),
+    ("b2", generalised, "b2"),
+    ("diff", added, ""),
+    ("set_weight", replaced, ""),
+)
+_KRONECKER = ("lokr_w2_b", "lokr_w1_b")
+_NEUMANN_TERMS = 5
+_HALF = torch.float16
 
 
 @dataclass(frozen=True)
 class AdapterWeights:
-    """All pairs of one file, by part of the pipeline and by the layer's name in it.
+    """All changes of one file, by part of the pipeline and by the layer's name in it; a bias is
+    named `LAYER.bias`.
 
     `name` is the file's in the catalogue, for people to read.
     """
 
     name: str
-    parts: Mapping[str, Mapping[str, LowRank]]
+    parts: Mapping[str, Mapping[str, Change]]
 
     @property
     def size_bytes(self) -> int:
-        return sum(pair.size_bytes for layers in self.parts.values() for pair in layers.values())
+        layers = (layers for layers in self.parts.values())
+        return sum(change.size_bytes for part in layers for change in part.values())
 
 
 def read_adapter(pipeline: Any, entry: LoraEntry) -> AdapterWeights:
     """Read a checked file. Raises LoraChanged, or LoraCorrupt where a layer has no place."""
     data = read_checked(entry)
-    try:
-        found = _parts(pipeline, data)
-    except Exception as error:
-        raise LoraCorrupt(f"'{entry.name}' cannot be read") from error
-    for part, pairs in found.items():
-        _check_fit(entry, getattr(pipeline, part, None), pairs)
-    if not found:
-        raise LoraCorrupt(f"'{entry.name}' has no weights for this base")
-    return AdapterWeights(entry.name, found)
+    modules = modules_of_pipeline(pipeline)
+    header = read_header(BytesIO(data), len(data))
+    placement = place(read_layers(header.tensors), modules)
+    if placement.unplaced:
+        name = placement.unplaced[0].name
+        raise LoraCorrupt.at(f"'{entry.name}' does not fit this base at {name}", entry.sha256, name)
+    if not placement.layers:
+        message = f"'{entry.name}' has no weights for this base"
+        raise LoraCorrupt.at(message, entry.sha256, "no layer")
+    reader = _Reader(load(data), read_scaling(header.metadata, entry.adapter_config), modules)
+    found: dict[str, dict[str, Change]] = {}
+    for target, layers in placement.layers.items():
+        found.setdefault(target.part, {}).update(reader.changes(entry, target, layers))
+    return AdapterWeights(entry.name, {part: found[part] for part in PARTS if part in found})
 
 
-def _parts(pipeline: Any, data: bytes) -> dict[str, dict[str, LowRank]]:
-    named = in_pipeline_names(load(data))
-    tensors, alphas = pipeline.lora_state_dict(named, unet_config=pipeline.unet.config)
-    metadata = _adapter_metadata(data)
-    found = {}
-    for part in PARTS:
-        module = getattr(pipeline, part, None)
-        pairs = _pairs(part, module, tensors, alphas or {}, metadata)
-        if pairs:
-            found[part] = pairs
-    return found
+def modules_of_pipeline(pipeline: Any) -> Modules:
+    """The modules of a loaded pipeline's parts."""
+    networks = ((part, getattr(pipeline, part, None)) for part in PARTS)
+    return Modules(
+        {
+            part: {name: tuple(weight.shape) for name, weight in network.named_parameters()}
+            for part, network in networks
+            if network is not None
+        }
+    )
 
 
-def _adapter_metadata(data: bytes) -> Mapping[str, Any]:
-    """Ranks and alphas as diffusers writes them beside the tensors."""
-    length = int.from_bytes(data[:8], "little")
-    metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
-    found = json.loads(metadata.get(LORA_ADAPTER_METADATA_KEY) or "{}")
-    return found if isinstance(found, dict) else {}
+class _Reader:
+    """Turns the layers of one file into changes."""
+
+    def __init__(self, tensors: Tensors, scaling: Scaling, modules: Modules) -> None:
+        self._tensors = {name: _computable(tensor) for name, tensor in tensors.items()}
+        self._scaling = scaling
+        self._modules = modules
+
+    def changes(self, entry: LoraEntry, target: Target, layers: list[Layer]) -> dict[str, Change]:
+        """The changes of one module: of its weight, and of its bias as `MODULE.bias`."""
+        try:
+            found = [self._of_layer(target, layer) for layer in layers]
+        except Exception as error:
+            where = f"{target.part}.{target.module}"
+            message = f"'{entry.name}' cannot be read at {where}"
+            raise LoraCorrupt.at(message, entry.sha256, where) from error
+        names = dict.fromkeys(name for changes in found for name, _ in changes)
+        return {name: _one([c for of in found for n, c in of if n == name]) for name in names}
+
+    def _of_layer(self, target: Target, layer: Layer) -> list[tuple[str, Change]]:
+        parts = {part: self._tensors[tensor.name] for part, tensor in layer.parts.items()}
+        weight, module = self._modules.weight_shape(*target), target.module
+        found: list[Change] = [*self._low_rank(target, parts), *self._dense(target, parts)]
+        if "w_norm" in parts:
+            found.append(Dense({"diff": parts["w_norm"]}, 1.0, added))
+        if found:
+            found = [_decomposed(_one(found), parts, weight)]
+        changes = [(module, change) for change in found]
+        return changes + [(f"{module}.bias", x) for x in self._of_bias(target, parts)]
+
+    def _low_rank(self, target: Target, parts: Tensors) -> list[Change]:
+        if "down" not in parts:
+            return []
+        weight = self._modules.weight_shape(*target)
+        down, up = parts["down"], parts["up"]
+        scale = self._scale(target, parts, down.shape[0])
+        if "mid" in parts:
+            tensors = {"down": down, "up": up, "mid": parts["mid"]}
+            return [Dense(tensors, scale, low_rank_with_core)]
+        ones = (1,) * len(weight[2:])
+        down, up = down.reshape(-1, *weight[1:]), up.reshape(weight[0], -1, *ones)
+        return [LowRank(down, up, scale)]
+
+    def _dense(self, target: Target, parts: Tensors) -> list[Change]:
+        found: list[Change] = []
+        for part, rule, ranked in _FORMS:
+            if part in parts:
+                rank = parts[ranked].shape[0] if ranked else 0
+                scale = self._scale(target, parts, rank) if rank else 1.0
+                found.append(Dense(_without_notes(parts), scale, rule))
+        if "lokr_w1" in parts or "lokr_w1_a" in parts:
+            found.append(
+                Dense(_without_notes(parts), self._kronecker_scale(target, parts), kronecker)
+            )
+        if "oft_blocks" in parts:
+            rule = rotated if parts["oft_blocks"].dim() == 3 else rotated_by_butterflies
+            found.append(Dense(parts, 1.0, rule))
+        if "oft_R" in parts:
+            found.append(Dense(parts, 1.0, partial(rotated_inputs, terms=self._terms(target))))
+        return found
+
+    def _kronecker_scale(self, target: Target, parts: Tensors) -> float:
+        """Where both factors are whole there is no rank, and LyCORIS leaves the alpha aside."""
+        ranks = [parts[part].shape[0] for part in _KRONECKER if part in parts]
+        if ranks:
+            return self._scale(target, parts, ranks[0])
+        config = self._scaling.config(target.part)
+        rank = config.get("r") if "alpha" not in parts else None
+        return self._scaling.scale(target.part, target.module, int(rank)) if rank else 1.0
+
+    def _scale(self, target: Target, parts: Tensors, rank: int) -> float:
+        """The layer's own alpha, or what the configuration says, over the rank."""
+        scalar = _number(parts["scalar"]) if "scalar" in parts else 1.0
+        if "alpha" in parts:
+            return scalar * _number(parts["alpha"]) / rank
+        return scalar * self._scaling.scale(target.part, target.module, rank)
+
+    def _terms(self, target: Target) -> int:
+        config = self._scaling.config(target.part)
+        is_series = config.get("use_cayley_neumann", True)
+        return int(config.get("num_cayley_neumann_terms", _NEUMANN_TERMS)) if is_series else 0
+
+    def _of_bias(self, target: Target, parts: Tensors) -> list[Change]:
+        found: list[Change] = [
+            Dense({"diff": parts[part]}, 1.0, added)
+            for part in ("diff_b", "b_norm")
+            if part in parts
+        ]
+        if "up_bias" in parts:
+            scale = self._scale(target, parts, parts["down"].shape[0])
+            found.append(Dense({"diff": parts["up_bias"]}, scale, added))
+        return [_one(found)] if found else []
 
 
-def _pairs(
-    part: str,
-    module: torch.nn.Module | None,
-    tensors: Tensors,
-    alphas: Mapping[str, float],
-    metadata: Mapping[str, Any],
-) -> dict[str, LowRank]:
-    named = in_module_names(in_peft_names(part, _under(part, tensors)), module)
-    scales = {
-        _layer(key): float(value)
-        for key, value in in_module_names(_alphas_of(part, alphas), module).items()
-    }
-    config = _under(part, metadata)
-    pairs = {}
-    for key in named:
-        layer, _, which = key.partition(".lora_A")
-        if which:
-            down, up = named[key], named[f"{layer}.lora_B.weight"]
-            rank = down.shape[0]
-            alpha = scales.get(layer, _configured_alpha(config, layer, rank))
-            pairs[layer] = LowRank(down, up, alpha / rank)
-    return pairs
+def _computable(tensor: torch.Tensor) -> torch.Tensor:
+    """Eight-bit floats as half precision, which holds each of their values."""
+    is_small = tensor.is_floating_point() and tensor.element_size() == 1
+    return tensor.to(_HALF) if is_small else tensor
 
 
-def _under(part: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {k.removeprefix(f"{part}."): v for k, v in values.items() if k.startswith(f"{part}.")}
+def _number(tensor: torch.Tensor) -> float:
+    return float(tensor.flatten()[0])
 
 
-def _alphas_of(part: str, alphas: Mapping[str, float]) -> dict[str, Any]:
-    """Alphas by the name of the tensor that they belong to; diffusers only adds `.alpha` to it."""
-    plain = {key.removesuffix(".alpha"): value for key, value in _under(part, alphas).items()}
-    return in_peft_names(part, plain)
+def _without_notes(parts: Tensors) -> Tensors:
+    return {part: tensor for part, tensor in parts.items() if part not in ("alpha", "scalar")}
 
 
-def _layer(key: str) -> str:
-    return key.partition(".lora_")[0].removesuffix(".alpha")
+def _decomposed(change: Change, parts: Tensors, weight: tuple[int, ...]) -> Change:
+    if "magnitude" in parts:
+        return Decomposed(change, parts["magnitude"], by_input=False)
+    if "dora" in parts:
+        return Decomposed(change, parts["dora"], by_input=_is_by_input(parts["dora"], weight))
+    return change
 
 
-def _configured_alpha(config: Mapping[str, Any], layer: str, rank: int) -> float:
-    patterns = config.get("alpha_pattern") or {}
-    if layer in patterns:
-        return float(patterns[layer])
-    alpha, common_rank = config.get("lora_alpha"), config.get("r")
-    # Without metadata the convention is alpha == rank; a layer of a rank of its own keeps scale 1.
-    if alpha is None or (alpha == common_rank and rank != common_rank):
-        return float(rank)
-    return float(alpha)
+def _is_by_input(magnitude: torch.Tensor, weight: tuple[int, ...]) -> bool:
+    """Whether LyCORIS kept one number for each input, `[1, in]`, instead of each output."""
+    if magnitude.numel() != weight[0]:
+        return True
+    return weight[0] == weight[1] and tuple(magnitude.shape[:2]) == (1, weight[1])
 
 
-def _check_fit(
-    entry: LoraEntry, module: torch.nn.Module | None, pairs: Mapping[str, LowRank]
-) -> None:
-    for layer, pair in pairs.items():
-        weight = _weight_of(module, layer)
-        expected = (pair.up.shape[0], *pair.down.shape[1:])
-        if weight is None or tuple(weight.shape) != expected:
-            raise LoraCorrupt(f"'{entry.name}' does not fit this base at {layer}")
-
-
-def _weight_of(module: torch.nn.Module | None, layer: str) -> torch.Tensor | None:
-    try:
-        found = module.get_submodule(layer) if module is not None else None
-    except AttributeError:
-        return None
-    weight = getattr(found, "weight", None)
-    return weight if isinstance(weight, torch.Tensor) else None
+def _one(changes: list[Change]) -> Change:
+    """One change; low-rank pairs side by side are a pair of a higher rank."""
+    if len(changes) == 1:
+        return changes[0]
+    pairs = [change for change in changes if isinstance(change, LowRank)]
+    if len(pairs) < len(changes):
+        return Together(tuple(changes))
+    down = torch.cat([pair.down.float() for pair in pairs])
+    up = torch.cat([pair.up.float() * pair.scale for pair in pairs], dim=1)
+    return LowRank(down, up, 1.0)

@@ -20,6 +20,9 @@ AdapterSet = tuple[tuple[str, float], ...]
 """(sha256, scale) of each LoRA of a job, in a fixed order."""
 
 LayerName = tuple[str, str]
+"""A part of the pipeline and a layer's name in it, or its bias, as `LAYER.bias`."""
+
+_BIAS = ".bias"
 
 # Merging SD 1.5's attention anew takes half a second on a CPU; copying it into slots some ms.
 MANY = 8
@@ -151,10 +154,10 @@ class WeightMerger:
         layers: dict[LayerName, torch.Tensor] = {}
         for weights, scale in adapters:
             for part in PARTS:
-                for layer, pair in weights.parts.get(part, {}).items():
+                for layer, own in weights.parts.get(part, {}).items():
                     name = (part, layer)
                     base = self._own.setdefault(name, self._parameter(name).data)
-                    change = pair.delta(base) * scale
+                    change = own.delta(base) * scale
                     layers[name] = layers.get(name, base.float()) + change
         merged = {name: self._like_base(name, w) for name, w in layers.items()}
         return MergedWeights(merged, tuple(weights.name for weights, _ in adapters))
@@ -165,8 +168,10 @@ class WeightMerger:
 
     def _parameter(self, name: LayerName) -> torch.nn.Parameter:
         part, layer = name
-        weight: torch.nn.Parameter = getattr(self._pipeline, part).get_submodule(layer).weight
-        return weight
+        network: torch.nn.Module = getattr(self._pipeline, part)
+        if layer.endswith(_BIAS):
+            return network.get_parameter(layer)
+        return network.get_parameter(f"{layer}.weight")
 
 
 def _copy(values: Mapping[LayerName, torch.Tensor], into: Mapping[LayerName, torch.Tensor]) -> None:

@@ -113,4 +113,4 @@ class AdapterPool:
 
 def adapter_name(entry: LoraEntry) -> str:
     """A module name for PEFT, which allows no dots."""
-    return f"lora_{entry.sha256[:16]}"
+    return f"lora_{entry.weights_id[:16]}"

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from worker.engine.lora.changes import LowRank
 from worker.engine.lora.lora_file import AdapterWeights
 from worker.engine.lora.merging import AdapterSet
 from worker.engine.lora.residency import Switches
@@ -119,7 +120,7 @@ class SlotPool:
         start = self._room(rank)
         if start is None:
             return None
-        pairs = weights.parts["unet"]
+        pairs = _pairs(weights)
         slot_range = self._ranges[key] = _SlotRange(weights.name, start, rank, tuple(pairs))
         try:
             for layer, pair in pairs.items():
@@ -224,9 +225,18 @@ def _in_use(gate: torch.Tensor | None) -> slice:
 
 def _rank(weights: AdapterWeights) -> int:
     """The number of slots that an adapter needs: its largest rank."""
-    return max(pair.rank for pair in weights.parts["unet"].values())
+    return max(pair.rank for pair in _pairs(weights).values())
+
+
+def _pairs(weights: AdapterWeights) -> dict[str, LowRank]:
+    """The low-rank pairs of an adapter's UNet."""
+    unet = weights.parts["unet"]
+    return {layer: change for layer, change in unet.items() if isinstance(change, LowRank)}
 
 
 def _is_linear(weights: AdapterWeights) -> bool:
     only_unet = set(weights.parts) == {"unet"}
-    return only_unet and all(pair.is_linear for pair in weights.parts["unet"].values())
+    return only_unet and all(
+        isinstance(change, LowRank) and change.is_linear
+        for change in weights.parts["unet"].values()
+    )

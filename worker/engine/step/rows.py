@@ -95,7 +95,7 @@ class Row:
 
     @property
     def adapter_set(self) -> AdapterSet:
-        return tuple((entry.sha256, scale) for entry, scale in self.job.loras)
+        return tuple((entry.weights_id, scale) for entry, scale in self.job.loras)
 
     @property
     def bucket(self) -> tuple[Any, ...]:

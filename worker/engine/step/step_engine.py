@@ -167,7 +167,7 @@ class StepEngine:
     def _reading(self, job: EngineJob) -> "Future[list[AdapterWeights]]":
         """The job's LoRAs; at once where none must be read, whatever others wait for."""
         known = set(self.adapters.keys()) if job.loras else set()
-        if any(entry.sha256 not in known for entry, _ in job.loras):
+        if any(entry.weights_id not in known for entry, _ in job.loras):
             return self._readers.submit(self._read_adapters, job)
         held: Future[list[AdapterWeights]] = Future()
         try:
@@ -182,10 +182,10 @@ class StepEngine:
         try:
             for entry, _ in job.loras:
                 read = partial(read_adapter, self._pipeline, entry)
-                held.append(self.adapters.pin(entry.sha256, read))
+                held.append(self.adapters.pin(entry.weights_id, read))
         except BaseException:
             for entry, _ in job.loras[: len(held)]:
-                self.adapters.unpin(entry.sha256)
+                self.adapters.unpin(entry.weights_id)
             raise
         return held
 
@@ -443,7 +443,7 @@ class StepEngine:
         self._units.leave(row)
         if row.owns_adapters and row.adapters.done() and row.adapters.exception() is None:
             for entry, _ in row.job.loras:
-                self.adapters.unpin(entry.sha256)
+                self.adapters.unpin(entry.weights_id)
         if isinstance(row, EnlargeRow) and row.holds_network:
             self.upscalers.release(row.order.upscaler)
 

@@ -1,7 +1,9 @@
 """A job's life as its owner sees it over HTTP, with the test as the worker."""
 
 import io
+from pathlib import Path
 
+import pytest
 import redis
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -11,8 +13,10 @@ from shared.jobs import Degraded, Failure, Timings
 from shared.ledger.store import JobStore
 from tests.support.fleet import WORKER, claim, finish, progress, show_preview
 from tests.support.pictures import PIECES, colours, is_like, photo
+from tests.support.wait import wait_until
 from tests.unit.api.conftest import Gateway
 from tests.unit.api.sending import submit
+from tests.unit.loras.lora_files import tiny_specs, write_lora
 
 
 def test_a_job_is_taken_at_once_and_shown_whole(client: TestClient) -> None:
@@ -255,3 +259,48 @@ def test_a_result_whose_file_was_swept_is_gone(
     blobs.delete(f"results/{job['id']}")
 
     assert client.get(job["links"]["image"]).json()["code"] == "result_expired"
+
+
+def test_a_lora_in_the_prompt_is_taken_and_one_that_is_not_there_is_said(
+    client: TestClient,
+) -> None:
+    prompt = "a portrait, <lora:face_restore:0.5>, <lora:nobody:1>, soft light"
+
+    params = submit(client, lora="denoise:0.9", prompt=prompt).json()["params"]
+
+    assert [(lora["name"], lora["scale"]) for lora in params["loras"]] == [
+        ("denoise_tiny", 0.9),
+        ("face_restore_tiny", 0.5),
+    ]
+    assert params["prompt"] == "a portrait, soft light"
+    assert params["lora_reason"] == (
+        "Taken from the prompt: face_restore_tiny (0.5). "
+        "The prompt names LoRAs that are not used: nobody."
+    )
+
+
+def test_a_scale_in_the_prompt_has_the_limits_of_the_deployment(client: TestClient) -> None:
+    answer = submit(client, lora="denoise", prompt="<lora:face_restore:7>")
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/prompt"
+
+
+@pytest.mark.parametrize(
+    ("said", "prompt"), [({}, "a cat, fcrst"), ({"trigger_words": "false"}, "a cat")]
+)
+def test_trigger_words_join_the_prompt_unless_they_are_switched_off(
+    gateway: Gateway, tmp_path: Path, said: dict[str, str], prompt: str
+) -> None:
+    folder = tmp_path / "人像" / "x"
+    folder.mkdir(parents=True)
+    write_lora(folder / "soft 光.safetensors", tiny_specs())
+    (folder / "soft 光.civitai.info").write_text('{"trainedWords": ["fcrst"]}')
+    client = gateway(loras_dir=tmp_path / "人像")
+    wait_until(lambda: client.get("/v1/loras").json()["items"], description="the LoRA is listed")
+
+    params = submit(client, lora="x/soft 光:-4.5", prompt="a cat", **said).json()["params"]
+
+    assert (params["prompt"], params["loras"][0]["name"]) == (prompt, "x/soft 光")
+    assert client.get("/v1/loras/x/soft 光").json()["trigger_words"] == ["fcrst"]
+    assert client.get("/v1/loras/x%2Fsoft%20光").json()["trigger_words"] == ["fcrst"]

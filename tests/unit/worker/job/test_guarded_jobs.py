@@ -12,6 +12,7 @@ import redis
 from shared.blobs import BlobStore, open_blobs
 from shared.errors import LoraQuarantined, StoreUnavailable
 from shared.jobs import Job, JobState
+from shared.ledger.lora_failures import LoraFailures
 from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
@@ -111,6 +112,7 @@ def run(
             enlargements=without_upscalers(),
             guards=guards,
             strikes=strikes,
+            failures=LoraFailures(redis_client, "tiny"),
             leases=leases,
             pulse=Pulse(),
             probe=NoProbe(),

@@ -1,0 +1,38 @@
+"""LoRAs that the catalogue offered and a worker could not read, so that no further job gets them.
+
+Owns `loras:failed:{base}`. A file is known by its bytes: a mended one starts clean. What is noted
+is forgotten after a day, since a newer release may read what this one could not.
+"""
+
+import json
+
+import redis
+
+from shared.errors import LoraCorrupt
+from shared.ledger.redis_client import translated_errors
+from shared.ledger.strikes import Suspension
+
+REMEMBERED_SECONDS = 86_400
+
+
+class LoraFailures:
+    """What the workers of one base could not read. Safe to share between threads."""
+
+    def __init__(self, client: redis.Redis, base: str) -> None:
+        self._redis = client
+        self._key = f"loras:failed:{base}"
+
+    def note(self, error: LoraCorrupt) -> None:
+        """Remember the file and the layer at fault. Raises StoreUnavailable, StorageFull."""
+        if not error.sha256:
+            return
+        with translated_errors(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.hset(self._key, error.sha256, json.dumps(error.layer))
+            pipe.expire(self._key, REMEMBERED_SECONDS)
+            pipe.execute()
+
+    def failed(self) -> dict[str, Suspension]:
+        """Every such file by its sha256. Raises StoreUnavailable."""
+        with translated_errors():
+            rows: dict[str, str] = self._redis.hgetall(self._key)  # type: ignore[assignment]
+        return {sha256: Suspension("", 0, json.loads(text)) for sha256, text in rows.items()}

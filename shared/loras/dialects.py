@@ -1,0 +1,157 @@
+"""How trainers and programs spell a tensor's name: the module that it adapts, and its role there.
+
+A name is a module and an ending: `lora_unet_mid_block_attentions_0_proj_in.lora_down.weight`. The
+ending gives the role. The module begins with what says its part of the pipeline, in one of a
+dozen spellings, and goes on with the module's path, dotted or flattened to underscores, in the
+names of diffusers or of the original code. Both are reduced here to a part and a flat path, which
+shared/loras/modules.py looks up. Knows nothing of base models and of shapes.
+"""
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+UNET, TEXT_ENCODER, TEXT_ENCODER_2 = "unet", "text_encoder", "text_encoder_2"
+PARTS = (UNET, TEXT_ENCODER, TEXT_ENCODER_2)
+
+# Where the older spellings of diffusers and XLabs end the module's name.
+_OLD = r"(?:(?<=[._]lora)|(?<=\.lora_linear_layer)|(?<=_lora[12]))"
+_ADAPTER = r"(?:\.\w+)?"
+_ENDING = re.compile(
+    rf"(?P<down>\.lora_A{_ADAPTER}\.weight|\.lora_A|\.lora_down{_ADAPTER}\.weight"
+    rf"|{_OLD}\.down\.weight)"
+    rf"|(?P<up>\.lora_B{_ADAPTER}\.weight|\.lora_B|\.lora_up{_ADAPTER}\.weight"
+    rf"|{_OLD}\.up\.weight)"
+    rf"|(?P<up_bias>\.lora_B{_ADAPTER}\.bias)"
+    r"|(?P<alpha>\.alpha)"
+    r"|(?P<mid>\.lora_mid\.weight)"
+    r"|(?P<dora>\.dora_scale)"
+    r"|(?P<magnitude>\.lora_magnitude_vector(?:\.\w+)*)"
+    r"|\.(?P<lycoris>hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2|oft_blocks|rescale"
+    r"|scalar)(?:\.default)?"
+    r"|\.(?P<plain>diff|diff_b|w_norm|b_norm|set_weight)"
+    rf"|\.(?P<glora>a1|a2|b1|b2|bm)\.weight"
+    rf"|(?P<oft_R>\.oft_R{_ADAPTER}\.weight|\.oft_R)"
+)
+_OLD_END = re.compile(r"(?:[._]lora|\.lora_linear_layer)$")
+# The longest ending has three dots: `.lora_A.default.weight`.
+_MAX_DOTS = 3
+
+# Wrappers say nothing of the part.
+_WRAPPERS = re.compile(r"^(?:base_model_model_|lora_(?!linear)|lycoris_)+")
+_PREFIXES = (
+    (
+        TEXT_ENCODER_2,
+        r"te2_|text_encoder_2_|(?:text_encoders_)?clip_g_(?:transformer_)?"
+        r"|conditioner_embedders_1_(?:model_|transformer_)?",
+    ),
+    (
+        TEXT_ENCODER,
+        r"te1?_|text_encoder_(?:1_)?|(?:text_encoders_)?clip_[lh]_(?:transformer_)?"
+        r"|cond_stage_model_(?:transformer_|model_)?|conditioner_embedders_0_(?:transformer_)?",
+    ),
+    (UNET, r"unet_|(?:model_)?diffusion_model_"),
+)
+_PART = re.compile("|".join(f"(?P<{part}>{prefix})" for part, prefix in _PREFIXES))
+_UNET_ROOT = re.compile(
+    r"(?:down_blocks|up_blocks|input_blocks|output_blocks)_\d|mid_block_|middle_block_\d"
+    r"|time_embed|label_emb_|add_embedding_|conv_in$|conv_out$|conv_norm_out$|out_[02]$"
+)
+_TEXT_ROOT = re.compile(r"text_model_|encoder_layers_\d|transformer_resblocks_\d|text_projection")
+# A diffusion transformer's blocks, which the makers and ComfyUI also put behind the UNet's prefix.
+_TRANSFORMER_ROOT = re.compile(r"(?:double|single|joint|single_transformer|transformer)_blocks_\d")
+
+_SCHEMES = (
+    (re.compile(r"base_model\.model\."), "peft"),
+    (re.compile(r"lora_(?:unet|te\d?)\."), "onetrainer"),
+    (re.compile(r"lora_unet_|lora_te|lora_transformer_"), "kohya"),
+    (re.compile(r"lycoris_"), "lycoris"),
+    (re.compile(r"(?:double|single)_blocks\.\d+\.processor\."), "xlabs"),
+    (re.compile(r"unet\.(?:input_blocks|middle_block|output_blocks)\.|clip_[lg]\."), "omi"),
+    (re.compile(r"(?:model\.)?diffusion_model\.|text_encoders\."), "comfy"),
+    (re.compile(r"(?:input|output)_blocks\.|middle_block\."), "comfy"),
+    (re.compile(r"(?:double|single|joint)_blocks\.\d+\."), "comfy"),
+    (
+        re.compile(
+            r"unet\.|text_encoder|transformer\.|(?:down|up)_blocks\.|mid_block\.|text_model\."
+            r"|time_embedding\.|add_embedding\.|conv_in$|conv_out$"
+        ),
+        "diffusers",
+    ),
+)
+# What bundles and trainers put beside a LoRA's weights, and what changes no weight of a layer.
+_BESIDE = re.compile(
+    r"^(?:bundle_emb|emb_params|string_to_param|text_encoders?_emb|embeddings?)\b"
+    r"|\.(?:clip_[lgh]|emb_params|token_embedding_delta|lora_embedding_[AB](?:\.\w+)*)$"
+    r"|^(?:clip_[lgh]|t5|lora_te\d?\.embedding)$"
+)
+
+
+class Ending(NamedTuple):
+    """What a tensor's name says: the module as it is spelled there, and the tensor's role."""
+
+    module: str
+    role: str
+
+
+class Place(NamedTuple):
+    """A module's flat path, and the parts of the pipeline that it may belong to; none: foreign."""
+
+    parts: tuple[str, ...]
+    path: str
+
+
+def read_ending(name: str) -> Ending | None:
+    """The module and role of a tensor; None for a name that ends like no LoRA's."""
+    dot = len(name)
+    for _ in range(_MAX_DOTS):
+        dot = name.rfind(".", 0, dot)
+        match = _ENDING.fullmatch(name, dot) if dot > 0 else None
+        if match is not None:
+            return Ending(_module(name[:dot]), _role(match))
+    return None
+
+
+def _role(match: re.Match[str]) -> str:
+    return match["lycoris"] or match["plain"] or match["glora"] or str(match.lastgroup)
+
+
+def _module(text: str) -> str:
+    return _OLD_END.sub("", text) if text.endswith(("lora", "lora_linear_layer")) else text
+
+
+@lru_cache(maxsize=8192)
+def place_of(module: str) -> Place:
+    """The part and the flat path that a module's spelling stands for."""
+    path = _WRAPPERS.sub("", module.replace(".", "_"))
+    match = _PART.match(path)
+    if match is None:
+        return _without_prefix(path)
+    rest = _WRAPPERS.sub("", path[match.end() :])
+    if match.lastgroup == UNET and _TRANSFORMER_ROOT.match(rest):
+        return Place((), rest)
+    return Place((str(match.lastgroup),), _tidy(rest))
+
+
+def _without_prefix(path: str) -> Place:
+    """PEFT's own files do not say which of a pipeline's models they are for: the path does."""
+    if _UNET_ROOT.match(path):
+        return Place((UNET,), _tidy(path))
+    if _TEXT_ROOT.match(path):
+        return Place((TEXT_ENCODER, TEXT_ENCODER_2), _tidy(path))
+    return Place((), path)
+
+
+def _tidy(path: str) -> str:
+    """The path without what only some versions of the libraries have in it."""
+    return path.removeprefix("text_model_").replace("_processor_", "_").removesuffix("_base_layer")
+
+
+def scheme_of(module: str) -> str:
+    """The dialect of a module's spelling, for people to read; `unknown` where it is none."""
+    return next((name for starts, name in _SCHEMES if starts.match(module)), "unknown")
+
+
+def is_beside(name: str) -> bool:
+    """Whether a tensor is an embedding or the like, which a LoRA does well without."""
+    return _BESIDE.search(name) is not None

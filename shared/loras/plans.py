@@ -1,0 +1,233 @@
+"""The parameters of a base's networks, by name and shape, from their configuration alone.
+
+A checkpoint's folder has `unet/config.json` and `text_encoder*/config.json`; the published
+families' numbers stand here for bases that are known by a hub id only. Follows the structure of
+diffusers' UNet2DConditionModel and of transformers' CLIPTextModel. Reads no weights.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from shared.bases import SD15, SD21, SDXL, identify_base
+from shared.checkpoints.facts import BadCheckpoint
+from shared.checkpoints.places import find_checkpoint
+from shared.loras.dialects import TEXT_ENCODER, TEXT_ENCODER_2, UNET
+from shared.loras.modules import Modules, Shape, Shapes
+
+Config = dict[str, Any]
+
+_DOWN = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
+_UP = ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
+_UNET_DEFAULTS: Config = {
+    "in_channels": 4,
+    "out_channels": 4,
+    "block_out_channels": (320, 640, 1280, 1280),
+    "layers_per_block": 2,
+    "down_block_types": _DOWN,
+    "up_block_types": _UP,
+    "mid_block_type": "UNetMidBlock2DCrossAttn",
+    "cross_attention_dim": 1280,
+    "transformer_layers_per_block": 1,
+    "use_linear_projection": False,
+}
+_KNOWN_BLOCKS = {"CrossAttnDownBlock2D", "DownBlock2D", "UpBlock2D", "CrossAttnUpBlock2D"}
+_CLIP_L: Config = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}
+_CLIP_H: Config = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23}
+_CLIP_G: Config = {
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_hidden_layers": 32,
+    "projection_dim": 1280,
+    "architectures": ["CLIPTextModelWithProjection"],
+}
+_SDXL_UNET: Config = {
+    "block_out_channels": (320, 640, 1280),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2, 10),
+    "cross_attention_dim": 2048,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "projection_class_embeddings_input_dim": 2816,
+}
+_PUBLISHED: dict[str, dict[str, Config]] = {
+    SD15.id: {UNET: {"cross_attention_dim": 768}, TEXT_ENCODER: _CLIP_L},
+    SD21.id: {
+        UNET: {"cross_attention_dim": 1024, "use_linear_projection": True},
+        TEXT_ENCODER: _CLIP_H,
+    },
+    SDXL.id: {UNET: _SDXL_UNET, TEXT_ENCODER: _CLIP_L, TEXT_ENCODER_2: _CLIP_G},
+}
+
+
+def modules_of(base_model: str) -> Modules | None:
+    """The modules of a base: a folder's own, or its family's; None where neither is known."""
+    try:
+        place = find_checkpoint(base_model)
+    except BadCheckpoint:
+        return None
+    configs = _read_configs(place) if place is not None and place.is_dir() else {}
+    if UNET in configs:
+        return _modules(configs)
+    return published_modules(identify_base(base_model).id)
+
+
+def published_modules(base: str) -> Modules | None:
+    """The modules of a family's published checkpoint."""
+    return _modules(_PUBLISHED[base]) if base in _PUBLISHED else None
+
+
+def _modules(configs: dict[str, Config]) -> Modules | None:
+    unet = unet_shapes(configs[UNET])
+    if unet is None:
+        return None
+    texts = {part: text_shapes(config) for part, config in configs.items() if part != UNET}
+    return Modules({UNET: unet, **texts})
+
+
+def _read_configs(folder: Path) -> dict[str, Config]:
+    found = {part: _read(folder / part / "config.json") for part in (UNET, TEXT_ENCODER)}
+    found[TEXT_ENCODER_2] = _read(folder / TEXT_ENCODER_2 / "config.json")
+    return {part: config for part, config in found.items() if config}
+
+
+def _read(path: Path) -> Config:
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def unet_shapes(config: Config) -> Shapes | None:
+    """Every parameter of a UNet; None for one that is built of other blocks than known here."""
+    full = {**_UNET_DEFAULTS, **config}
+    blocks = {*full["down_block_types"], *full["up_block_types"]}
+    known_middle = full["mid_block_type"] == _UNET_DEFAULTS["mid_block_type"]
+    if not blocks <= _KNOWN_BLOCKS or not known_middle or full.get("only_cross_attention"):
+        return None
+    return dict(_Unet(full).parameters())
+
+
+def _layer(name: str, *shape: int, bias: bool = True) -> Iterator[tuple[str, Shape]]:
+    yield f"{name}.weight", shape
+    if bias:
+        yield f"{name}.bias", shape[:1]
+
+
+class _Unet:
+    """One walk through a UNet's configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._channels: list[int] = list(config["block_out_channels"])
+        count = len(self._channels)
+        self._layers = _per_block(config["layers_per_block"], count)
+        self._depths = _per_block(config["transformer_layers_per_block"], count)
+        self._contexts = _per_block(config["cross_attention_dim"], count)
+        self._time = self._channels[0] * 4
+
+    def parameters(self) -> Iterator[tuple[str, Shape]]:
+        first = self._channels[0]
+        yield from _layer("conv_in", first, self._config["in_channels"], 3, 3)
+        yield from _layer("time_embedding.linear_1", self._time, first)
+        yield from _layer("time_embedding.linear_2", self._time, self._time)
+        if self._config.get("addition_embed_type") == "text_time":
+            width = self._config["projection_class_embeddings_input_dim"]
+            yield from _layer("add_embedding.linear_1", self._time, width)
+            yield from _layer("add_embedding.linear_2", self._time, self._time)
+        yield from self._down()
+        yield from self._middle()
+        yield from self._up()
+        yield from _layer("conv_norm_out", first)
+        yield from _layer("conv_out", self._config["out_channels"], first, 3, 3)
+
+    def _down(self) -> Iterator[tuple[str, Shape]]:
+        before = self._channels[0]
+        for i, kind in enumerate(self._config["down_block_types"]):
+            name, width = f"down_blocks.{i}", self._channels[i]
+            for j in range(self._layers[i]):
+                yield from self._resnet(f"{name}.resnets.{j}", before, width)
+                if kind.startswith("CrossAttn"):
+                    yield from self._attention(f"{name}.attentions.{j}", width, i)
+                before = width
+            if i < len(self._channels) - 1:
+                yield from _layer(f"{name}.downsamplers.0.conv", width, width, 3, 3)
+
+    def _middle(self) -> Iterator[tuple[str, Shape]]:
+        width = self._channels[-1]
+        for j in range(2):
+            yield from self._resnet(f"mid_block.resnets.{j}", width, width)
+        yield from self._attention("mid_block.attentions.0", width, -1)
+
+    def _up(self) -> Iterator[tuple[str, Shape]]:
+        channels = self._channels[::-1]
+        before = channels[0]
+        for i, kind in enumerate(self._config["up_block_types"]):
+            name, width = f"up_blocks.{i}", channels[i]
+            last_skip = channels[min(i + 1, len(channels) - 1)]
+            count = self._layers[-1 - i] + 1
+            for j in range(count):
+                skip = last_skip if j == count - 1 else width
+                yield from self._resnet(f"{name}.resnets.{j}", before + skip, width)
+                if kind.startswith("CrossAttn"):
+                    yield from self._attention(f"{name}.attentions.{j}", width, -1 - i)
+                before = width
+            if i < len(channels) - 1:
+                yield from _layer(f"{name}.upsamplers.0.conv", width, width, 3, 3)
+
+    def _resnet(self, name: str, inside: int, outside: int) -> Iterator[tuple[str, Shape]]:
+        yield from _layer(f"{name}.norm1", inside)
+        yield from _layer(f"{name}.conv1", outside, inside, 3, 3)
+        yield from _layer(f"{name}.time_emb_proj", outside, self._time)
+        yield from _layer(f"{name}.norm2", outside)
+        yield from _layer(f"{name}.conv2", outside, outside, 3, 3)
+        if inside != outside:
+            yield from _layer(f"{name}.conv_shortcut", outside, inside, 1, 1)
+
+    def _attention(self, name: str, width: int, block: int) -> Iterator[tuple[str, Shape]]:
+        kernel = () if self._config["use_linear_projection"] else (1, 1)
+        yield from _layer(f"{name}.norm", width)
+        for projection in ("proj_in", "proj_out"):
+            yield from _layer(f"{name}.{projection}", width, width, *kernel)
+        for k in range(self._depths[block]):
+            inner = f"{name}.transformer_blocks.{k}"
+            yield from _transformer(inner, width, self._contexts[block])
+
+
+def _transformer(name: str, width: int, context: int) -> Iterator[tuple[str, Shape]]:
+    for norm in ("norm1", "norm2", "norm3"):
+        yield from _layer(f"{name}.{norm}", width)
+    for attention, read in (("attn1", width), ("attn2", context)):
+        yield from _layer(f"{name}.{attention}.to_q", width, width, bias=False)
+        yield from _layer(f"{name}.{attention}.to_k", width, read, bias=False)
+        yield from _layer(f"{name}.{attention}.to_v", width, read, bias=False)
+        yield from _layer(f"{name}.{attention}.to_out.0", width, width)
+    yield from _layer(f"{name}.ff.net.0.proj", 8 * width, width)
+    yield from _layer(f"{name}.ff.net.2", width, 4 * width)
+
+
+def _per_block(value: int | Sequence[int], count: int) -> list[int]:
+    return [value] * count if isinstance(value, int) else list(value)
+
+
+def text_shapes(config: Config) -> Shapes:
+    """Every parameter of a CLIP text encoder that a LoRA can adapt."""
+    return dict(_text_parameters(config))
+
+
+def _text_parameters(config: Config) -> Iterator[tuple[str, Shape]]:
+    width, inner = config["hidden_size"], config["intermediate_size"]
+    for i in range(config["num_hidden_layers"]):
+        name = f"encoder.layers.{i}"
+        for projection in ("k_proj", "v_proj", "q_proj", "out_proj"):
+            yield from _layer(f"{name}.self_attn.{projection}", width, width)
+        yield from _layer(f"{name}.layer_norm1", width)
+        yield from _layer(f"{name}.layer_norm2", width)
+        yield from _layer(f"{name}.mlp.fc1", inner, width)
+        yield from _layer(f"{name}.mlp.fc2", width, inner)
+    yield from _layer("final_layer_norm", width)
+    if "CLIPTextModelWithProjection" in (config.get("architectures") or []):
+        yield from _layer("text_projection", config["projection_dim"], width, bias=False)
