@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
-from api.intake.decoder_child import measure
+from api.intake.decoding.measure import measure
 from benchmarks.held_out import held_out_photos
 from shared.settings import REPOSITORY
 from worker.training.damage import RANGES, Pixels, degrade

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from PIL import Image
 
 from api.intake.decoder import Decoders
-from api.intake.decoder_child import normalise
+from api.intake.decoding.normalise import Order, normalise
+from api.intake.decoding.opening import prepare
 from benchmarks.machine import describe_machine
 from benchmarks.service import photo
 
@@ -27,6 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args()
+    prepare()
     decoders = Decoders(MAX_PIXELS)
     print(describe_machine())
     print(
@@ -46,8 +48,8 @@ def medians(data: bytes, decoders: Decoders, rounds: int) -> list[float]:
     """Seconds of each arm; the first round warms up and does not count."""
     arms: list[Callable[[], object]] = [
         lambda: Image.open(io.BytesIO(data)).convert("RGB"),
-        lambda: normalise(data, MAX_PIXELS, "ppm"),
-        lambda: decoders.normalise(data),
+        lambda: normalise(data, Order("jpeg", MAX_PIXELS, "ppm")),
+        lambda: decoders.normalise(data, "jpeg"),
     ]
     spans: list[list[float]] = [[] for _ in arms]
     for _ in range(rounds + 1):

@@ -8,13 +8,14 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import redis
 
 from shared.errors import ImageNotFound, StorageFull
+from shared.kept import KeptAs
 from shared.ledger.redis_client import MAX_CONNECTIONS, translated_errors
 from shared.settings import Settings
 
@@ -23,10 +24,6 @@ REDIS_BLOB_LIMIT = 16 * 2**20
 
 # Writing takes seconds at most: an older temporary file was left by a process that died.
 TEMPORARY_SECONDS = 600.0
-
-
-# The form of a kept upload: bare pixels, or compressed without loss.
-KeptAs = Literal["ppm", "webp"]
 
 
 class BlobStore(Protocol):

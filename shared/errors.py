@@ -102,7 +102,7 @@ class PayloadTooLarge(RetouchError):
 
 
 class UnsupportedMediaType(RetouchError):
-    """Raised when an upload is not a PNG, JPEG or WebP picture."""
+    """Raised when an upload is no picture of a kind that is taken."""
 
 
 class AnimatedImage(RetouchError):

@@ -130,14 +130,32 @@ class Preview(Record):
     media_type: str = "image/webp"
 
 
+class About(Record):
+    """What a photo says of itself that `metadata=keep` keeps. Never a place, never a serial."""
+
+    taken_at: str | None = None
+    offset: str | None = None
+    author: str | None = None
+    copyright: str | None = None
+    dpi: tuple[float, float] | None = None
+
+
 class Source(Record):
-    """A normalised upload: upright RGB without metadata, named by the sha256 of its bytes."""
+    """A normalised upload: upright sRGB without metadata, named by the sha256 of its bytes.
+
+    `format` is what was sent, `has_alpha` whether parts of it are transparent, `warnings` codes of
+    what was changed about it.
+    """
 
     image_id: str
     blob: str
     width: int
     height: int
     size_bytes: int
+    format: str = "png"
+    has_alpha: bool = False
+    warnings: list[str] = []
+    about: About = About()
 
 
 class DeliveryState(OpenEnum):

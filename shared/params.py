@@ -31,6 +31,8 @@ DEFAULT_STRENGTH = 0.4
 DEFAULT_STEPS = 10
 
 ImageFormat = Literal["png", "jpeg", "webp"]
+AskedFormat = Literal["auto", "png", "jpeg", "webp"]
+Metadata = Literal["none", "keep"]
 Fidelity = Literal["none", "low", "residual"]
 WorkAt = Literal["source", "target"]
 Priority = Literal["interactive", "batch"]
@@ -114,8 +116,9 @@ class JobParams(Record):
     upscale_reason_zh: str | None = None
     upscaler: Annotated[str, Field(pattern=LORA_NAME)] = "auto"
     upscaler_sha256: str | None = None
-    format: ImageFormat = "png"
-    quality: Annotated[int, Field(ge=1, le=100)] = 90
+    format: AskedFormat = "auto"
+    quality: Annotated[int, Field(ge=1, le=100)] = 92
+    metadata: Metadata = "none"
     fidelity: Fidelity | None = None
     preview: bool = True
     priority: Priority = "interactive"

@@ -35,6 +35,7 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base")
     (folder / "unet").mkdir()
     (folder / "unet" / "config.json").write_text('{"cross_attention_dim": 64}')
+    (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionImg2ImgPipeline"}')
     return folder
 
 

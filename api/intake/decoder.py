@@ -16,10 +16,12 @@ from typing import IO, Any
 
 import structlog
 
+from api.intake.header import Kind
 from api.intake.quality import Quality
 from api.wire.sentence import Sentence
-from shared.blobs import KeptAs
 from shared.errors import ERRORS, InvalidImage, Overloaded
+from shared.jobs import About
+from shared.kept import KeptAs
 
 CHILD = Path(__file__).with_name("decoder_child.py")
 TIMEOUT_SECONDS = 25.0
@@ -30,7 +32,7 @@ TRIES = 2
 LAST_WORDS_SECONDS = 1.0
 # What an operator or the kernel short of memory sends, and no picture.
 KILLS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-# The interpreter with Pillow, and for the largest picture four bytes a pixel in five copies.
+# The interpreter with its decoders, and for the largest picture four bytes a pixel in five copies.
 BASE_MEMORY_BYTES = 384 * 2**20
 BYTES_PER_PIXEL = 20
 
@@ -39,13 +41,15 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Normalised:
-    """An upload as it is kept: upright RGB without metadata, as PPM or lossless WebP."""
+    """An upload as it is kept (shared/kept.py), and what is to be said of it."""
 
     data: bytes
     width: int
     height: int
     warnings: list[str]
     quality: Quality
+    has_alpha: bool
+    about: About
 
 
 class Decoders:
@@ -64,13 +68,13 @@ class Decoders:
         self._lock = threading.Lock()
         self._closed = False
 
-    def normalise(self, data: bytes) -> Normalised:
+    def normalise(self, data: bytes, kind: Kind) -> Normalised:
         """Decode one upload.
 
         Raises InvalidImage, ImageTruncated, ImageTooLarge, and Overloaded where this machine lets
         no decoder run, which is not the picture's fault.
         """
-        header, body = self._answer(data)
+        header, body = self._answer(data, kind)
         if "error" in header:
             logger.info("upload refused", code=header["error"], reason=header["reason"][:200])
             raise ERRORS[header["error"]]()
@@ -80,13 +84,15 @@ class Decoders:
             header["height"],
             header["warnings"],
             Quality(**header["quality"]),
+            header["has_alpha"],
+            About(**header["about"]),
         )
 
-    def _answer(self, data: bytes) -> tuple[dict[str, Any], bytes]:
+    def _answer(self, data: bytes, kind: Kind) -> tuple[dict[str, Any], bytes]:
         for _ in range(TRIES):
             decoder = self._take()
             try:
-                answer = decoder.ask(self._order, data, self._timeout)
+                answer = decoder.ask({**self._order, "kind": kind}, data, self._timeout)
             except (OSError, EOFError, ValueError) as error:
                 self._bury(decoder, error)
                 continue

@@ -1,18 +1,23 @@
 """What kind of picture an upload is and how large, told from its first bytes by our own reading.
 
-Owns the magic numbers and the three formats' headers. Nothing is decoded here and no library sees
-the bytes: what is refused here never reaches a decoder. Sources: PNG (ISO/IEC 15948) and its
-animation chunk acTL, JPEG (ITU-T T.81, B.2.2), WebP (RFC 9649).
+Owns the magic numbers and the small formats' headers; boxes.py and tiff.py read the large ones.
+Nothing is decoded here and no library sees the bytes: what is refused here never reaches a decoder.
+Sources: PNG (ISO/IEC 15948) and its animation chunk acTL, JPEG (ITU-T T.81, B.2.2), WebP (RFC
+9649), GIF89a, BMP (BITMAPCOREHEADER and its successors).
 """
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from api.intake.boxes import AV1, HEVC, SEQUENCES, brands, read_still
+from api.intake.foreign import RAW, recognise
+from api.intake.tiff import UNSIGNED, read_page
 from api.wire.sentence import Sentence
 from shared.errors import AnimatedImage, ImageTruncated, InvalidImage, UnsupportedMediaType
 
-Kind = Literal["png", "jpeg", "webp"]
+Kind = Literal["png", "jpeg", "webp", "heic", "avif", "tiff", "bmp", "gif"]
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 # Start-of-frame markers; C4, C8 and CC in their range are something else.
@@ -20,37 +25,44 @@ SOF_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Markers without a length: TEM, RST0-7, SOI.
 BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
 MAX_SEGMENTS = 4096
+MAX_BLOCKS = 500_000
 WEBP_ANIMATION_FLAG = 0x02
+DEEPEST_SAMPLE = 16
+GIF_EXTENSION, GIF_PICTURE, GIF_END = 0x21, 0x2C, 0x3B
 
 
 @dataclass(frozen=True)
 class Header:
-    """Kind and size in pixels, as the file claims them."""
+    """Kind and size in pixels, as the file claims them; `pages` of which the first is taken."""
 
     kind: Kind
     width: int
     height: int
+    pages: int = 1
 
 
 def read_header(data: bytes) -> Header:
     """Raises InvalidImage, UnsupportedMediaType, AnimatedImage, ImageTruncated."""
     if not data:
         raise InvalidImage(Sentence("the file is empty", "文件是空的"))
+    read = _reader(data)
+    if read is None:
+        raise UnsupportedMediaType(recognise(data).sentence())
     try:
-        if data.startswith(PNG_MAGIC):
-            return _png(data)
-        if data.startswith(b"\xff\xd8\xff"):
-            return _jpeg(data)
-        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-            return _webp(data)
+        return read(data)
     except (struct.error, IndexError) as error:
         raise ImageTruncated() from error
-    raise UnsupportedMediaType(
-        Sentence(
-            "the file is not a PNG, JPEG or WebP picture, whatever its name says",
-            "无论文件名如何，这不是 PNG、JPEG 或 WebP 图片",
-        )
-    )
+    except (ValueError, KeyError) as error:
+        raise InvalidImage(str(error)) from error
+
+
+def _reader(data: bytes) -> Callable[[bytes], Header] | None:
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return _webp
+    if data[4:8] == b"ftyp":
+        named = brands(data)[1]
+        return _heif if named & (HEVC | AV1 | SEQUENCES) else None
+    return next((read for magic, read in _BY_MAGIC if data.startswith(magic)), None)
 
 
 def _png(data: bytes) -> Header:
@@ -105,3 +117,92 @@ def _webp(data: bytes) -> Header:
 def _three_bytes(data: bytes, offset: int) -> int:
     low, high = struct.unpack_from("<HB", data, offset)
     return int(low) | int(high) << 16
+
+
+def _heif(data: bytes) -> Header:
+    major, named = brands(data)
+    if major in SEQUENCES:
+        raise AnimatedImage()
+    still = read_still(data)
+    # A generic brand says no more than that it is HEIF; the others beside it say how it is coded.
+    is_av1 = major in AV1 or (major not in HEVC - {b"mif1", b"mif2", b"mif3"} and named & AV1)
+    return Header("avif" if is_av1 else "heic", still.width, still.height)
+
+
+def _tiff(data: bytes) -> Header:
+    if data[8:10] == b"CR":
+        raise UnsupportedMediaType(RAW.sentence())
+    page = read_page(data)
+    if page.is_raw:
+        raise UnsupportedMediaType(RAW.sentence())
+    if page.sample_format != UNSIGNED or page.bits > DEEPEST_SAMPLE:
+        raise UnsupportedMediaType(
+            Sentence(
+                "the TIFF holds floating-point or 32-bit numbers; export it with 8 or 16 bits",
+                "该 TIFF 为浮点或 32 位数据；请以 8 位或 16 位导出",
+            )
+        )
+    return Header("tiff", page.width, page.height, page.pages)
+
+
+def _bmp(data: bytes) -> Header:
+    size = struct.unpack_from("<I", data, 14)[0]
+    if size == 12:
+        width, height = struct.unpack_from("<HH", data, 18)
+    elif size >= 40:
+        width, height = struct.unpack_from("<ii", data, 18)
+    else:
+        raise ValueError("no known header")
+    return Header("bmp", max(width, 0), abs(height))  # rows may be stored from the top
+
+
+def _gif(data: bytes) -> Header:
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    if _gif_frames(data, 13 + _palette_bytes(flags)) > 1:
+        raise AnimatedImage()
+    return Header("gif", width, height)
+
+
+def _gif_frames(data: bytes, offset: int) -> int:
+    """Frames up to the second, which is enough to tell; a damaged tail ends the count."""
+    frames = 0
+    for _ in range(MAX_SEGMENTS):
+        mark = data[offset] if offset < len(data) else GIF_END
+        if mark == GIF_PICTURE:
+            frames += 1
+            if frames > 1:
+                break
+            offset = _past_blocks(data, offset + 11 + _palette_bytes(data[offset + 9]))
+        elif mark == GIF_EXTENSION:
+            offset = _past_blocks(data, offset + 2)
+        else:
+            break
+    if not frames:
+        raise ValueError("no picture in it")
+    return frames
+
+
+def _palette_bytes(flags: int) -> int:
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _past_blocks(data: bytes, offset: int) -> int:
+    for _ in range(MAX_BLOCKS):
+        length = data[offset] if offset < len(data) else 0
+        offset += 1 + length
+        if not length:
+            break
+    return offset
+
+
+_BY_MAGIC: tuple[tuple[bytes, Callable[[bytes], Header]], ...] = (
+    (PNG_MAGIC, _png),
+    (b"\xff\xd8\xff", _jpeg),
+    (b"II*\0", _tiff),
+    (b"MM\0*", _tiff),
+    (b"II+\0", _tiff),
+    (b"MM\0+", _tiff),
+    (b"BM", _bmp),
+    (b"GIF87a", _gif),
+    (b"GIF89a", _gif),
+)

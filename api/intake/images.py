@@ -4,6 +4,7 @@ Owns `image:{id}` in the store: size, and who has uploaded it. Two callers who s
 picture share its bytes; neither learns of the other.
 """
 
+import json
 from hashlib import sha256
 from typing import Any, cast
 
@@ -22,6 +23,8 @@ from shared.settings import Settings
 from shared.sizes import fitting, megapixels
 
 ID_LENGTH = 64
+# What two callers who send the same pixels may have sent differently.
+AS_SENT = {"format", "has_alpha", "warnings", "about"}
 
 
 class Images:
@@ -47,8 +50,9 @@ class Images:
         Raises InvalidImage, ImageTruncated, ImageTooLarge, ImageTooSmall, AnimatedImage,
         UnsupportedMediaType, StorageFull, StoreUnavailable.
         """
-        self._check_size(read_header(data))
-        normal = self._decoders.normalise(data)
+        header = read_header(data)
+        self._check_size(header)
+        normal = self._decoders.normalise(data, header.kind)
         image_id = sha256(normal.data).hexdigest()
         source = Source(
             image_id=image_id,
@@ -56,18 +60,23 @@ class Images:
             width=normal.width,
             height=normal.height,
             size_bytes=len(normal.data),
+            format=header.kind,
+            has_alpha=normal.has_alpha,
+            warnings=normal.warnings + (["first_page"] if header.pages > 1 else []),
+            about=normal.about,
         )
         if not self._blobs.touch(source.blob):
             self._blobs.put(source.blob, normal.data)
         is_new = self._record(source, normal.quality, client)
-        return Accepted(source, normal.warnings, is_new, normal.quality)
+        return Accepted(source, source.warnings, is_new, normal.quality)
 
     def find(self, image_id: str, client: str) -> Accepted:
         """An earlier upload of this caller, its life begun again. Raises ImageNotFound."""
         key = _key(image_id)
         with translated_errors():
             fields = cast(dict[str, str], self._redis.hgetall(key))
-        if f"client:{client}" not in fields or not self._blobs.touch(fields["blob"]):
+        sent = fields.get(f"client:{client}")
+        if sent is None or not self._blobs.touch(fields["blob"]):
             raise ImageNotFound()
         with translated_errors():
             self._redis.expire(key, self._settings.result_ttl_seconds)
@@ -77,6 +86,7 @@ class Images:
             width=int(fields["width"]),
             height=int(fields["height"]),
             size_bytes=int(fields["size_bytes"]),
+            **_as_sent(sent),
         )
         known = fields.get("quality")
         quality = Quality.model_validate_json(known) if known else None
@@ -85,11 +95,11 @@ class Images:
     def _record(self, source: Source, quality: Quality, client: str) -> bool:
         """Whether the client had not sent it before."""
         key = _key(source.image_id)
-        mapping: Any = source.model_dump(exclude={"image_id"})
+        mapping: Any = source.model_dump(exclude={"image_id", *AS_SENT})
         mapping["quality"] = quality.model_dump_json()
         with translated_errors(), self._redis.pipeline() as pipe:
             pipe.hset(key, mapping=mapping)
-            pipe.hsetnx(key, f"client:{client}", "1")
+            pipe.hset(key, f"client:{client}", source.model_dump_json(include=AS_SENT))
             pipe.expire(key, self._settings.result_ttl_seconds)
             return bool(pipe.execute()[1])
 
@@ -114,6 +124,12 @@ class Images:
                     f"百万像素，边长 {longest} 像素：缩小到 {width}x{height} 即可",
                 )
             )
+
+
+def _as_sent(text: str) -> dict[str, Any]:
+    """What this caller's own file was like."""
+    known: Any = json.loads(text)
+    return known if isinstance(known, dict) else {}
 
 
 def _key(image_id: str) -> str:

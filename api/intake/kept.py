@@ -5,16 +5,19 @@ The bytes are our own (the decoding child made them), so decoding them here is s
 
 import io
 
-from PIL import Image
-
-from api.intake.decoder_child import KEPT_AS
+from shared.kept import LONGEST_WEBP_SIDE, LOSSLESS_WEBP, read_kept_whole
 
 
-def as_webp(kept: bytes) -> bytes:
-    """Lossless WebP of what the blob store holds, which may be bare pixels."""
+def as_shown(kept: bytes) -> tuple[bytes, str]:
+    """What the blob store holds as lossless WebP, or as PNG where a side is too long for that, and
+    its media type.
+    """
     if kept.startswith(b"RIFF"):
-        return kept
+        return kept, "image/webp"
     out = io.BytesIO()
-    with Image.open(io.BytesIO(kept), formats=("PPM",)) as image:
-        image.save(out, **KEPT_AS["webp"])
-    return out.getvalue()
+    image = read_kept_whole(kept)
+    if max(image.size) > LONGEST_WEBP_SIDE:
+        image.save(out, "PNG", compress_level=1)
+        return out.getvalue(), "image/png"
+    image.save(out, **LOSSLESS_WEBP)
+    return out.getvalue(), "image/webp"

@@ -33,6 +33,12 @@ from shared.errors import (
 )
 
 FILE_FIELD = "image"
+RIGHT_WAY = Sentence(
+    "the request is not multipart/form-data; send the picture as a file in the field 'image', as "
+    "curl -F image=@photo.jpg does, not as a bare body and not as JSON",
+    "请求不是 multipart/form-data；请把图片作为文件放在 image 字段中发送，例如 "
+    "curl -F image=@photo.jpg，不要直接发送图片内容或 JSON",
+)
 # Room for the other fields and the parts' headers beside the file.
 FORM_OVERHEAD_BYTES = 64 * 1024
 MAX_FIELDS = 64
@@ -180,9 +186,7 @@ def _check_json(request: Request) -> None:
 def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data":
-        raise UnsupportedMediaType(
-            Sentence("the request is not multipart/form-data", "请求不是 multipart/form-data")
-        )
+        raise UnsupportedMediaType(RIGHT_WAY)
     boundary = options.get(b"boundary", b"")
     if not BOUNDARY.fullmatch(boundary):
         raise MalformedMultipart()
@@ -243,7 +247,10 @@ def _checked(
 
 def _refuse_misplaced(parts: Parts) -> None:
     problems = [
-        FieldProblem(pointer=f"/{name[:100]}", detail="must not be a file")
+        FieldProblem(
+            pointer=f"/{name[:100]}",
+            detail="must not be a file; the picture goes into the field image",
+        )
         for name, _ in parts.files
         if name != FILE_FIELD
     ]

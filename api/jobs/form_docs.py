@@ -11,7 +11,8 @@ from shared.params import MOST_LORAS, JobParams
 _FILE = {
     "type": "string",
     "format": "binary",
-    "description": "PNG, JPEG or WebP; 50 MiB and 50 megapixels by default.",
+    "description": "PNG, JPEG, WebP, HEIC, AVIF, TIFF, BMP or a still GIF; 50 MiB and 50 "
+    "megapixels by default.",
 }
 _LORA = {
     "type": "array",
@@ -37,7 +38,11 @@ _WORDS = {
     "upscale": "How many times larger the result is; `auto`: 1 for a photo whose long side is "
     "1,024 or more, else the smaller of 2 and 4 that brings it there.",
     "upscaler": "Name of an enlarger from GET /v1/upscalers, `lanczos` for a plain filter, `auto`.",
+    "format": "auto: as it came. JPEG and HEIC come back as JPEG, PNG and what has transparency as "
+    "PNG, the rest as WebP.",
     "quality": "For jpeg and webp.",
+    "metadata": "keep: the photo's date, author, copyright and resolution go into the result, its "
+    "place and device never.",
     "fidelity": "What of the photo's own detail is kept: none, low (its colours), residual (all "
     "that the autoencoder loses); default: the LoRA's own.",
     "preview": "Send a small result first.",
@@ -87,6 +92,7 @@ JOB_FORM["content"]["multipart/form-data"]["schema"]["oneOf"] = [
     {"required": ["image_id"]},
 ]
 IMAGE_FORM = _form({"image": _FILE}, ["image"])
+_PNG = {"format": {**_params()["format"], "default": "png"}}
 ENHANCE_FORM = _form(
-    {"image": _FILE, "lora": {**_LORA, "default": ["face_restore"]}, **_params()}, ["image"]
+    {"image": _FILE, "lora": {**_LORA, "default": ["face_restore"]}, **_params(), **_PNG}, ["image"]
 )

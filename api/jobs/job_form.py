@@ -16,7 +16,7 @@ from api.wire.problems import FieldProblem
 from api.wire.sentence import Sentence
 from api.wire.wording import field_problems, pointer
 from shared.messages import Language
-from shared.params import AskedParams, JobParams, LoraMode, LoraRef
+from shared.params import AskedFormat, AskedParams, JobParams, LoraMode, LoraRef
 from shared.settings import Settings
 
 # Settled by the gateway or the worker, never sent.
@@ -56,6 +56,7 @@ def read_job_form(
     settings: Settings,
     language: Language,
     default_lora: str = AUTO,
+    default_format: AskedFormat = "auto",
 ) -> JobForm:
     """Raises InvalidFields, which names every field that is wrong."""
     values, problems = _collect(fields, language)
@@ -64,6 +65,7 @@ def read_job_form(
     loras = [value for name, value in fields if name == "lora"] or [default_lora]
     mode, refs, unscaled, lora_problems = _read_loras(loras, settings, language)
     problems += lora_problems
+    values.setdefault("format", default_format)
     try:
         params = AskedParams.model_validate({**values, "lora_mode": mode, "loras": refs})
     except ValidationError as error:

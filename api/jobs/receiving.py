@@ -23,11 +23,16 @@ from api.wire.errors import InvalidFields, language_of
 from api.wire.problems import FieldProblem
 from shared.ledger.records import Idempotency
 from shared.messages import Language
+from shared.params import AskedFormat
 from shared.periodic import run_periodically
 
 
 async def receive_job(
-    request: Request, services: Services, caller: Caller, default_lora: str = AUTO
+    request: Request,
+    services: Services,
+    caller: Caller,
+    default_lora: str = AUTO,
+    default_format: AskedFormat = "auto",
 ) -> Submitted:
     """The job that stands for this request. Raises what any of the steps raises."""
     key, language = checked_key(request.headers.get("idempotency-key")), language_of(request)
@@ -38,6 +43,7 @@ async def receive_job(
             settings=services.settings,
             language=language,
             default_lora=default_lora,
+            default_format=default_format,
         )
         return await _accept(services, caller, form, asked, key, language)
 

@@ -22,6 +22,7 @@ from shared.errors import (
     QueueFull,
     StoreUnavailable,
 )
+from shared.formats import settled_format
 from shared.jobs import JobSpec, Source
 from shared.ledger.queue import Hints
 from shared.ledger.records import Idempotency
@@ -110,7 +111,7 @@ class Submissions:
             client=client,
             base=self._base.id,
             source=source,
-            params=params,
+            params=_with_format(params, source),
             language=language,
         )
         job_id = self._store.submit(spec, idempotency, most_live)
@@ -129,6 +130,12 @@ class Submissions:
         except (LoraNotFound, LoraBaseMismatch, LoraQuarantined) as error:
             in_words = Sentence(str(error), self._catalog.explain(name, "zh"))
             raise type(error)(in_words) from error
+
+
+def _with_format(params: JobParams, source: Source) -> JobParams:
+    side = max(source.width, source.height)
+    chosen = settled_format(params.format, source.format, source.has_alpha, side)
+    return params.model_copy(update={"format": chosen})
 
 
 def _pinned(ref: LoraRef, entry: LoraEntry, unscaled: frozenset[str]) -> LoraRef:

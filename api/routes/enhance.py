@@ -36,7 +36,7 @@ router = APIRouter(tags=["jobs"])
 async def enhance(
     request: Request, services: ServicesDep, caller: Submitter, language: LanguageDep
 ) -> Response:
-    submitted = await receive_job(request, services, caller, DEFAULT_LORA)
+    submitted = await receive_job(request, services, caller, DEFAULT_LORA, "png")
     wait = LONGEST_WAIT_SECONDS
     await services.followers.wait_for_end(caller.name, submitted.job_id, wait)
     job = await run_in_threadpool(services.store.get, submitted.job_id)

@@ -23,7 +23,7 @@ from api.wire.schemas import (
 )
 from shared.bases import BASES, Base
 from shared.errors import NoWorker, RetouchError
-from shared.params import MEDIA_TYPES
+from shared.formats import INPUT_FORMATS, OUTPUT_FORMATS
 
 MAX_STEPS = 50
 MAX_PROMPT_CHARACTERS = 1000
@@ -46,7 +46,7 @@ def get_capabilities(services: ServicesDep, caller: Reader) -> Capabilities:
         base=_base_view(services.base),
         bases=bases,
         limits=_limits(services),
-        formats=FormatsView(input=list(MEDIA_TYPES), output=list(MEDIA_TYPES)),
+        formats=FormatsView(input=list(INPUT_FORMATS), output=list(OUTPUT_FORMATS)),
         workers=len(workers),
         versions={"retouch": version("retouch"), "api": "v1"},
     )

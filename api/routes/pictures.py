@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from api.access.guard import Reader, ServicesDep
-from api.intake.kept import as_webp
+from api.intake.kept import as_shown
 from api.jobs.ownership import owned_job
 from api.routes.jobs import READ_PROBLEMS
 from api.server.caching import ASK_AGAIN, FOREVER, cached_response
@@ -63,8 +63,8 @@ def get_preview(job_id: str, request: Request, services: ServicesDep, caller: Re
 )
 def get_source(job_id: str, request: Request, services: ServicesDep, caller: Reader) -> Response:
     source = owned_job(services.store, job_id, caller.name).spec.source
-    data = as_webp(_bytes_of(services, source.blob))
-    return cached_response(request, data, source.image_id, "image/webp", {"Cache-Control": FOREVER})
+    data, media_type = as_shown(_bytes_of(services, source.blob))
+    return cached_response(request, data, source.image_id, media_type, {"Cache-Control": FOREVER})
 
 
 def image_response(request: Request, services: Services, job: Job) -> Response:

@@ -24,7 +24,17 @@ from api.wire.schemas import (
     WebhookView,
 )
 from shared.errors import ERRORS
-from shared.jobs import Delivery, Event, EventKind, Failure, Job, JobState, Progress, Result
+from shared.jobs import (
+    Delivery,
+    Event,
+    EventKind,
+    Failure,
+    Job,
+    JobState,
+    Progress,
+    Result,
+    Source,
+)
 from shared.loras.entry import LoraEntry
 from shared.messages import (
     Language,
@@ -56,7 +66,7 @@ def job_view(job: Job, language: Language) -> JobView:
             NoticeView(code=item.code, message=degraded_message(item.code, language))
             for item in job.degraded
         ],
-        source=SourceView(width=job.spec.source.width, height=job.spec.source.height),
+        source=source_view(job.spec.source, language),
         result=result_view(job.result) if job.result else None,
         timings=job.timings,
         error=error_view(job.failure, language) if job.failure else None,
@@ -106,6 +116,17 @@ def params_view(params: JobParams, language: Language) -> ParamsView:
         fields["upscale_reason"] = params.upscale_reason_zh or params.upscale_reason
     fields["steps"] = params.steps or DEFAULT_STEPS
     return ParamsView(**fields, executed_steps=params.executed_steps)
+
+
+def source_view(source: Source, language: Language) -> SourceView:
+    """The upload without where its bytes are kept, nor what it says of itself."""
+    return SourceView(
+        width=source.width,
+        height=source.height,
+        format=source.format,
+        has_alpha=source.has_alpha,
+        warnings=warnings_view(source.warnings, language),
+    )
 
 
 def result_view(result: Result) -> ResultView:

@@ -17,10 +17,12 @@ from pydantic import (
 
 from shared.jobs import DeliveryState, JobState, Safety, Stage, Timings
 from shared.params import (
+    AskedFormat,
     Fidelity,
     ImageFormat,
     LoraMode,
     LoraRef,
+    Metadata,
     Priority,
     Upscale,
     WebhookEvent,
@@ -82,8 +84,9 @@ class ParamsView(_RecordView):
     upscale: Upscale
     upscale_reason: str | None
     upscaler: str
-    format: ImageFormat
+    format: AskedFormat
     quality: int
+    metadata: Metadata
     fidelity: Fidelity | None
     preview: bool
     priority: Priority
@@ -102,10 +105,13 @@ class NoticeView(_View):
 
 
 class SourceView(_View):
-    """The photo as it came, upright."""
+    """The photo as it came, upright; `warnings` say what was changed about it."""
 
     width: int = Field(examples=[4000])
     height: int = Field(examples=[3000])
+    format: str = Field(examples=["jpeg"])
+    has_alpha: bool
+    warnings: list[NoticeView]
 
 
 class ResultView(_RecordView):

@@ -61,12 +61,14 @@ from worker.engine.interface import (
 from worker.guards.panel import Verdict
 from worker.job.attempt_parts import AttemptParts
 from worker.job.enlarging import Plan, fitted
+from worker.job.grey import kept_grey
 from worker.job.history import StageCosts
 from worker.job.leases import obey
 from worker.job.lora_choice import Chosen
-from worker.job.outputs import encode_preview, encode_result
+from worker.job.outputs import ResultFile, encode_preview, finished_file
 from worker.job.progress import EnlargingCost, ProgressThrottle, ProgressTracker
 from worker.job.sources import load_source
+from worker.job.transparency import Alpha, alpha_of, fitted_alpha, seen
 
 Answer = TypeVar("Answer")
 
@@ -89,6 +91,7 @@ class Attempt:
         self.params = claim.spec.params
         self.verdict = Verdict()
         self._enlarger: Plan | None = None
+        self._alpha: Alpha | None = None
 
     @property
     def timings(self) -> Timings:
@@ -103,8 +106,8 @@ class Attempt:
         spec = self._claim.spec
         self._parts.probe.reached("started", self._claim)
         discard_results_before(self._parts.blobs, spec.id, self._claim.epoch)
-        pixels = load_source(self._source(), spec.params)
-        self._parts.guards.check_input(pixels)
+        pixels = self._load()
+        self._parts.guards.check_input(seen(pixels, self._alpha))
         params, chosen = self._parts.chooser.settle(spec.params, pixels)
         params = settle_factor(params, (spec.source.width, spec.source.height))
         if params != spec.params:
@@ -118,12 +121,18 @@ class Attempt:
         megapixels = area / 1e6
         tracker = self._tracker(plan, megapixels, pixels, params.executed_steps)
         result = self._make(pixels, params, chosen, plan, tracker)
+        result = replace(result, pixels=kept_grey(pixels, result.pixels))
         checking = tracker.enter(Stage.CHECKING)
         if self._parts.guards.look_at_results:
             self._report(checking)
-        safety = self._check(pixels, result.pixels)
+        safety = self._check(seen(pixels, self._alpha), seen(result.pixels, self._alpha))
         self._save(result, safety, tracker, plan)
         self._learn(tracker, megapixels, params.executed_steps)
+
+    def _load(self) -> Pixels:
+        data = self._source()
+        self._alpha = alpha_of(data)
+        return load_source(data, self._claim.spec.params)
 
     def _source(self) -> bytes:
         blob = self._claim.spec.source.blob
@@ -207,12 +216,12 @@ class Attempt:
             throttle.report(tracker.step(event.step))
 
     def _show(self, pixels: Pixels) -> None:
-        if not self._parts.guards.is_preview_safe(pixels):
+        if not self._parts.guards.is_preview_safe(seen(pixels, self._alpha)):
             return
         spec, (height, width) = self._claim.spec, pixels.shape[:2]
         blob = preview_blob(spec.id, self._claim.epoch)
         try:
-            self._parts.blobs.put(blob, encode_preview(pixels))
+            self._parts.blobs.put(blob, encode_preview(pixels, self._alpha_for(pixels)))
         except RetouchError as error:
             logger.warning("preview not stored", job=spec.id, reason=str(error))
             return
@@ -241,19 +250,24 @@ class Attempt:
         self._report(tracker.enter(Stage.SAVING))
         params = self.params
         since = time.monotonic()
-        data = self._parts.seal(encode_result(result.pixels, params), params.format)
-        blob = result_blob(self._claim.spec.id, self._claim.epoch, params.format)
+        pixels, alpha = result.pixels, self._alpha_for(result.pixels)
+        file = finished_file(pixels, params, self._claim.spec.source, alpha)
+        sealed = self._parts.seal(file.data, file.format)
+        blob = result_blob(self._claim.spec.id, self._claim.epoch, file.format)
         self._parts.probe.reached("encoded", self._claim)
-        patiently(lambda: self._parts.blobs.put(blob, data), self._stop)
+        patiently(lambda: self._parts.blobs.put(blob, sealed), self._stop)
         self._seconds["saving"] = time.monotonic() - since
         self._parts.probe.reached("stored", self._claim)
         plan = self._enlarger or plan
-        record = described(result, params, data, blob, safety)
+        record = described(result, file, sealed, blob, safety)
         record = record.model_copy(update={"upscale": plan.factor, "upscaler": plan.name})
-        self._commit(record, result, tracker.finish())
+        self._commit(record, [*result.degraded, *file.given_up], tracker.finish())
 
-    def _commit(self, result: Result, made: EngineResult, progress: Progress) -> None:
-        degraded = [Degraded(code=code) for code in made.degraded]
+    def _alpha_for(self, pixels: Pixels) -> Alpha | None:
+        return None if self._alpha is None else fitted_alpha(self._alpha, pixels)
+
+    def _commit(self, result: Result, given_up: list[str], progress: Progress) -> None:
+        degraded = [Degraded(code=code) for code in given_up]
         store, timings = self._parts.store, self.timings
         # Asked until the ledger answers, whatever the stop flag says meanwhile: the lease may be
         # gone because this very commit was carried out and its answer got lost.
@@ -361,7 +375,7 @@ def engine_job(pixels: Pixels, params: JobParams, chosen: Chosen, stop: StopFlag
 
 
 def described(
-    made: EngineResult, params: JobParams, data: bytes, blob: str, safety: Safety
+    made: EngineResult, file: ResultFile, data: bytes, blob: str, safety: Safety
 ) -> Result:
     """The record of a finished picture."""
     height, width = made.pixels.shape[:2]
@@ -369,7 +383,7 @@ def described(
         blob=blob,
         width=width,
         height=height,
-        format=params.format,
+        format=file.format,
         size_bytes=len(data),
         sha256=sha256(data).hexdigest(),
         safety=safety,

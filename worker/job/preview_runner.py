@@ -18,9 +18,11 @@ from worker.engine.interface import Engine, EngineEvent, EngineResult, Pixels, S
 from worker.engine.preview_job import as_preview
 from worker.guards.panel import Guards
 from worker.job.attempt import engine_job
+from worker.job.grey import kept_grey
 from worker.job.lora_choice import Chooser
 from worker.job.outputs import encode_preview
 from worker.job.sources import load_source
+from worker.job.transparency import Alpha, alpha_of, fitted_alpha, seen
 
 logger = structlog.get_logger(__name__)
 
@@ -31,6 +33,10 @@ SOURCES_KEPT = 32
 SESSIONS_KEPT = 256
 
 WAIT_SECONDS = 1.0
+
+
+# A small source's pixels, and how opaque they are.
+Small = tuple[Pixels, Alpha | None]
 
 
 class PreviewServer:
@@ -48,7 +54,7 @@ class PreviewServer:
         self._blobs = blobs
         self._chooser = chooser
         self._engine = engine
-        self._sources: OrderedDict[str, Pixels] = OrderedDict()
+        self._sources: OrderedDict[str, Small] = OrderedDict()
         self._newest: OrderedDict[str, StopFlag] = OrderedDict()
         self._guards = guards
         self._delivery = ThreadPoolExecutor(1, thread_name_prefix="preview-delivery")
@@ -78,17 +84,20 @@ class PreviewServer:
     def _begin(self, pending: Pending) -> None:
         request, stop = pending.request, self._stop_flag(pending)
         small = request.params.model_copy(update={"max_side": PREVIEW_SIDE, "upscale": 1})
-        pixels = self._pixels(request.source.blob, small)
+        pixels, alpha = self._small(request.source.blob, small)
         params, chosen = self._chooser.settle(small, pixels)
         job = as_preview(engine_job(pixels, params, chosen, stop), self._engine.device)
         future = self._engine.submit(job, _ignore)
         # Guards and encoding have no place on the engine's thread, which calls back.
-        future.add_done_callback(lambda done: self._delivery.submit(self._finish, request, done))
+        given = (pixels, alpha)
+        future.add_done_callback(
+            lambda done: self._delivery.submit(self._finish, request, given, done)
+        )
 
-    def _pixels(self, blob: str, small: JobParams) -> Pixels:
+    def _small(self, blob: str, small: JobParams) -> Small:
         """The small source; a slider asks for the same one again and again."""
         if blob not in self._sources:
-            self._sources[blob] = load_source(self._blobs.get(blob), small)
+            self._sources[blob] = _load(self._blobs.get(blob), small)
         self._sources.move_to_end(blob)
         while len(self._sources) > SOURCES_KEPT:
             self._sources.popitem(last=False)
@@ -107,25 +116,31 @@ class PreviewServer:
                 self._newest.popitem(last=False)
         return flag
 
-    def _finish(self, request: PreviewRequest, done: "Future[EngineResult]") -> None:
+    def _finish(self, request: PreviewRequest, given: Small, done: "Future[EngineResult]") -> None:
         try:
-            self._line.answer(request, self._checked(done.result().pixels))
+            self._line.answer(request, self._checked(given, done.result().pixels))
         except RetouchError as error:
             self._refuse(request, error)
         except Exception:
             logger.exception("a preview failed in a way nobody foresaw")
             self._refuse(request, InternalError("something unforeseen happened"))
 
-    def _checked(self, pixels: Pixels) -> bytes:
-        if not self._guards.is_preview_safe(pixels):
+    def _checked(self, given: Small, made: Pixels) -> bytes:
+        pixels, alpha = kept_grey(given[0], made), given[1]
+        if not self._guards.is_preview_safe(seen(pixels, alpha)):
             raise UnsafeOutput("the preview is unsafe")
-        return encode_preview(pixels)
+        return encode_preview(pixels, None if alpha is None else fitted_alpha(alpha, pixels))
 
     def _refuse(self, request: PreviewRequest, error: RetouchError) -> None:
         try:
             self._line.refuse(request, error)
         except RetouchError as away:
             logger.warning("preview not delivered", reason=str(away))
+
+
+def _load(data: bytes, small: JobParams) -> Small:
+    pixels, alpha = load_source(data, small), alpha_of(data)
+    return pixels, None if alpha is None else fitted_alpha(alpha, pixels)
 
 
 def _ignore(_event: EngineEvent) -> None:

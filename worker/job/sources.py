@@ -4,12 +4,11 @@ Owns sizes: the aspect is kept, nothing is blown up here. The bytes are our own
 re-encode (the gateway normalised them), so decoding them here is safe.
 """
 
-import io
-
 import numpy as np
 from PIL import Image
 
 from shared.errors import InvalidImage
+from shared.kept import read_kept
 from shared.params import JobParams
 from shared.sizes import working_size
 from worker.engine.interface import Pixels
@@ -18,7 +17,7 @@ from worker.engine.interface import Pixels
 def load_source(data: bytes, params: JobParams) -> Pixels:
     """Decode, and scale down where the job's result is to be smaller. Raises InvalidImage."""
     try:
-        image = Image.open(io.BytesIO(data), formats=("PPM", "WEBP", "PNG", "JPEG")).convert("RGB")
+        image = read_kept(data)
     except (OSError, ValueError) as error:
         raise InvalidImage("the stored picture cannot be read") from error
     size = working_size(image.size, params)

@@ -147,7 +147,10 @@ def test_capabilities_tell_the_limits(client: TestClient, settings: Settings) ->
     assert told["base"] == {"id": "tiny", "label": "retouch tiny", "guidance_scale": 1.0}
     assert told["limits"]["max_upload_bytes"] == settings.max_upload_bytes
     assert told["limits"]["max_side"] == settings.max_side
-    assert told["formats"] == {"input": ["png", "jpeg", "webp"], "output": ["png", "jpeg", "webp"]}
+    assert told["formats"] == {
+        "input": ["png", "jpeg", "webp", "heic", "avif", "tiff", "bmp", "gif"],
+        "output": ["png", "jpeg", "webp"],
+    }
     assert told["workers"] == 0
 
 

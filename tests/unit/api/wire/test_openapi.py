@@ -108,7 +108,7 @@ def test_the_form_of_a_job_is_documented_with_its_ranges(document: dict[str, Any
     assert set(form["properties"]) == {
         "image", "image_id", "lora", "strength", "steps", "guidance_scale", "prompt",
         "negative_prompt", "seed", "max_side", "upscale", "upscaler", "format", "quality",
-        "fidelity",
+        "metadata", "fidelity",
         "preview", "priority", "webhook_url", "webhook_events", "embed_metadata", "force",
         "deterministic",
     }  # fmt: skip

@@ -1,0 +1,62 @@
+"""One upload from its bytes to what is kept of it.
+
+Owns the order of things. Raises whatever the libraries raise for what cannot be decoded.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image, ImageOps
+
+from api.intake.decoding.about import read_about
+from api.intake.decoding.colours import stated_colours, to_srgb
+from api.intake.decoding.measure import measure
+from api.intake.decoding.opacity import continued, split, visible
+from api.intake.decoding.opening import loaded, opened
+from shared.kept import KeptAs, write_kept
+
+ORIENTATION = 0x0112
+# libheif turns a picture as its boxes say, which go before EXIF (ISO/IEC 23008-12, 6.5.10).
+TURNED_BY_DECODER = frozenset({"heic"})
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is wanted of an upload whose kind its header has told."""
+
+    kind: str
+    max_pixels: int
+    kept_as: KeptAs
+
+
+def normalise(data: bytes, order: Order) -> tuple[dict[str, Any], bytes]:
+    """Upright sRGB at the picture's own size, and what is to be said of it."""
+    with opened(data, order.kind) as image:
+        if image.width * image.height > order.max_pixels:
+            return {"error": "image_too_large", "reason": "more pixels than the header said"}, b""
+        turned, about = _orientation(image, order.kind), read_about(image)
+        stated = stated_colours(image, data, order.kind)
+        pixels, said = loaded(image, data, order.kind)
+    colours, alpha = split(pixels)
+    del image, pixels  # a large picture is not to be held twice
+    colours, told = to_srgb(colours, stated)
+    colours = colours.convert("RGB")
+    if alpha is not None:
+        colours, alpha = continued(colours, alpha), _upright(alpha, turned)
+    colours = _upright(colours, turned)
+    quality = measure(visible(colours, alpha))
+    header = {"width": colours.width, "height": colours.height, "quality": quality}
+    header |= {"warnings": said + told, "has_alpha": alpha is not None, "about": about}
+    return header, write_kept(colours, alpha, order.kept_as)
+
+
+def _orientation(image: Image.Image, kind: str) -> int:
+    return 1 if kind in TURNED_BY_DECODER else int(image.getexif().get(ORIENTATION, 1))
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    image.info.clear()
+    image.getexif()[ORIENTATION] = orientation
+    upright = ImageOps.exif_transpose(image)
+    upright.info.clear()
+    return upright
