@@ -34,6 +34,7 @@ class Enlarging:
         self._side = tile_side(loaded)
         self._waiting: list[Tile] = []
         self.done = 0
+        self._is_grey = bool((pixels == pixels[..., :1]).all())
         self._begin(pixels)
 
     @property
@@ -95,6 +96,8 @@ class Enlarging:
         drawn = loaded.network(pictures, self._made_factor)[0].float()
         if not bool(drawn.isfinite().all()):
             raise UpscalerCorrupt(f"'{loaded.name}' makes values that are no numbers")
+        if self._is_grey:
+            drawn = drawn.mean(0, keepdim=True).repeat(3, 1, 1)
         pixels = drawn.clamp_(0, 1).mul_(255).round_().to(torch.uint8).permute(1, 2, 0)
         return self._fitted(np.asarray(pixels.cpu().numpy()), seen)
 

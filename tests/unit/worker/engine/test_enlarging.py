@@ -146,6 +146,15 @@ def test_a_network_that_makes_no_numbers_fails_by_name(tmp_path: Path) -> None:
         finished(Enlarging(photo(), 2, loaded))
 
 
+@pytest.mark.parametrize("factor", [2, 3])
+def test_grey_stays_grey(factor: int, tmp_path: Path) -> None:
+    grey = np.repeat(photo()[..., :1], 3, axis=2)
+    loaded = load_upscaler(entry_for(tmp_path, FOLDED), CPU)
+    assert np.ptp(whole(grey, FOLDED, 2).astype(int), axis=2).max() > 0
+    made = finished(Enlarging(grey, factor, loaded)).astype(int)
+    assert np.ptp(made, axis=2).max() == 0
+
+
 class Heard(list[EngineEvent]):
     """What an engine has told."""
 
