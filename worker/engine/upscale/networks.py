@@ -19,6 +19,8 @@ RRDB_SLOPE = 0.2
 RESIDUAL_SCALE = 0.2
 RRDB_SCALE = 4
 COMPACT_SLOPE = 0.1
+# A window on the input, in pixels: what is coarser keeps its tone.
+TONES = 15
 
 
 class Enlarger(Protocol):
@@ -160,7 +162,7 @@ class FoldedNet(nn.Module):
 
     def _drawn(self, fine: torch.Tensor, pictures: torch.Tensor, factor: int) -> torch.Tensor:
         drawn = functional.pixel_shuffle(self.tails[str(factor)](fine), factor)
-        return drawn + nearest(pictures, factor)
+        return drawn - _tones(drawn, factor) + nearest(pictures, factor)
 
 
 def folded(pictures: torch.Tensor, times: int) -> torch.Tensor:
@@ -173,6 +175,13 @@ def folded(pictures: torch.Tensor, times: int) -> torch.Tensor:
         mode = "reflect" if pad[1] < width and pad[3] < height else "replicate"
         pictures = functional.pad(pictures, pad, mode)
     return functional.pixel_unshuffle(pictures, times)
+
+
+def _tones(drawn: torch.Tensor, factor: int) -> torch.Tensor:
+    """What detail that was drawn changes over an area: the photo's own tones are to stay."""
+    means = functional.avg_pool2d(drawn, factor)
+    wide = functional.avg_pool2d(means, TONES, 1, TONES // 2, count_include_pad=False)
+    return functional.interpolate(wide, scale_factor=factor, mode="bilinear")
 
 
 def nearest(pictures: torch.Tensor, factor: int) -> torch.Tensor:

@@ -82,7 +82,7 @@ class UpscalingLoss:
         if weight := self._stage.fine:
             loss = loss + weight * charbonnier(high_pass(drawn - target))
         if weight := self._stage.edges:
-            loss = loss + weight * edge_loss(drawn, target)
+            loss = loss + weight * edge_loss(drawn, target).mean()
         return loss
 
     def _contest(self, drawn: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
