@@ -18,11 +18,12 @@ from retouch.files import BadOutput, write_whole
 from retouch.interrupts import Interrupts
 from retouch.job_fields import JobFields
 from retouch.journal import Journal, Line
-from retouch.problems import RetouchProblem
+from retouch.problems import JobCanceled, RetouchProblem
 from retouch.progress_view import ProgressView, Row
 from retouch.records import Job, Progress
 
 PHOTOS_AT_ONCE = 8
+MOST_TRIES = 8
 PHOTOS = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif", ".tif", ".tiff", ".bmp", ".gif"}
 )
@@ -131,7 +132,10 @@ class FolderRun:
     ) -> None:
         row, tries = self._view.row(name), known.tries if known else 0
         try:
-            picture = self._copy_of(sha256) or self._enhanced(photo, data, sha256, tries, row)
+            picture = self._copy_of(sha256) or self._enhanced(data, sha256, tries, row)
+        except JobCanceled as problem:
+            self._note(name, problem)  # no fault of the photo's: the next run makes it
+            return
         except RetouchProblem as problem:
             self._note(name, problem)
             if not problem.retryable and not self._interrupts.requested:
@@ -157,12 +161,8 @@ class FolderRun:
             return (self._output / same.output).read_bytes()
         return None
 
-    def _enhanced(self, photo: Path, data: bytes, sha256: str, tries: int, row: Row) -> bytes:
-        del photo
-        asked = json.dumps([sha256, tries, self._fields], sort_keys=True)
-        # The same for the same photo, so that a run that was killed finds the job it had made.
-        key = hashlib.sha256(asked.encode()).hexdigest()
-        job = self._client.submit(data, idempotency_key=key, **self._fields)
+    def _enhanced(self, data: bytes, sha256: str, tries: int, row: Row) -> bytes:
+        job = self._submit(data, sha256, tries)
         with self._lock:
             self._running[job.id] = job
         try:
@@ -170,6 +170,16 @@ class FolderRun:
         finally:
             with self._lock:
                 self._running.pop(job.id, None)
+
+    def _submit(self, data: bytes, sha256: str, tries: int) -> Job:
+        """The photo's job: that of a run that was killed, unless it has ended in vain."""
+        for again in range(MOST_TRIES):
+            asked = json.dumps([sha256, tries, again, self._fields], sort_keys=True)
+            key = hashlib.sha256(asked.encode()).hexdigest()
+            job = self._client.submit(data, idempotency_key=key, **self._fields)
+            if job.state != "canceled" and not (job.error or {}).get("retryable"):
+                return job
+        return job
 
     def _name_of(self, name: str) -> str:
         """The photo's place with the picture's ending; with its own kept where two would meet."""
