@@ -28,6 +28,7 @@ from shared.settings import Settings
 from tests.support.engine_jobs import make_job
 from tests.support.marked import Fixed
 from tests.support.next_version import grown
+from tests.support.wait import wait_until
 from tests.support.workers import picture, spec_with_picture
 from worker.engine.interface import EngineJob, EngineResult, OnEvent
 from worker.engine.preview_job import as_preview
@@ -105,7 +106,9 @@ def test_a_newer_request_of_a_session_supersedes_the_older_at_once(
 
     older = threading.Thread(target=ask_older)
     older.start()
-    time.sleep(0.1)
+    wait_until(
+        lambda: line.client.exists("preview-session:slider"), description="the older request"
+    )
     # When a newer one of the same session comes, then it is answered and the older one is refused
     assert line.ask(request(blobs, session="slider"))
     older.join()
