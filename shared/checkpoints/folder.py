@@ -12,8 +12,8 @@ DISPENSABLE = frozenset({"safety_checker", "feature_extractor", "image_encoder",
 
 
 def folder_facts(folder: Path) -> CheckpointFacts:
-    """Raises BadCheckpoint where the folder has no index that can be read."""
-    index = read_index(folder)
+    """What the folder's configurations tell; `read_index` tells whether it is a checkpoint."""
+    index = _config(folder / "model_index.json")
     unet = _config(folder / "unet" / "config.json")
     autoencoder = _config(folder / "vae" / "config.json")
     width = unet.get("cross_attention_dim")

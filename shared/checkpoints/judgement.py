@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from shared.checkpoints.facts import BadCheckpoint, CheckpointFacts
-from shared.checkpoints.folder import folder_facts
+from shared.checkpoints.folder import folder_facts, read_index
 from shared.checkpoints.places import find_checkpoint
 from shared.checkpoints.single_file import file_facts
 
@@ -19,7 +19,7 @@ _EXTRA_CHANNELS = {
 
 
 def read_facts(place: Path) -> CheckpointFacts:
-    """The facts of a folder or file. Raises BadCheckpoint."""
+    """The facts of a folder or file. Raises BadCheckpoint for a file that is none."""
     return folder_facts(place) if place.is_dir() else file_facts(place)
 
 
@@ -31,6 +31,8 @@ def check_checkpoint(base_model: str) -> CheckpointFacts | None:
     place = find_checkpoint(base_model)
     if place is None:
         return None
+    if place.is_dir():
+        read_index(place)
     facts = read_facts(place)
     complaint = complaint_about(facts)
     if complaint is not None:
