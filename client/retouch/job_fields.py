@@ -23,18 +23,20 @@ class JobFields(TypedDict, total=False):
     steps: int | None
     guidance_scale: float | None
     prompt: str | None
+    trigger_words: bool | None
     negative_prompt: str | None
     seed: int | None
     max_side: int | None
     upscale: float | str | None  # 1 to 4, or "auto"
     upscaler: str | None
-    format: PictureFormat | None
+    format: PictureFormat | Literal["auto"] | None
     quality: int | None
     fidelity: Literal["none", "low", "residual"] | None
     preview: bool | None
     priority: Literal["interactive", "batch"] | None
     webhook_url: str | None
     webhook_events: Iterable[WebhookEvent] | None
+    metadata: Literal["none", "keep"] | None
     embed_metadata: bool | None
     force: bool | None
     deterministic: bool | None

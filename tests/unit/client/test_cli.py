@@ -187,7 +187,8 @@ def test_a_file_that_is_no_lora_is_checked_to_the_end_and_exits_with_one(
     assert [verdict["file"] for verdict in verdicts] == ["a.png", "gone.safetensors"]
     for verdict in verdicts:
         assert set(verdict) == {
-            "file", "sha256", "base", "kind", "rank", "state", "reason", "evidence",
+            "file", "sha256", "base", "kind", "rank", "state", "reason", "reason_code",
+            "evidence", "trigger_words", "unplaced",
         }  # fmt: skip
         assert verdict["state"] == "quarantined"
 
