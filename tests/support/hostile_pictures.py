@@ -62,7 +62,7 @@ def talkative(kind: str) -> bytes:
 def friendly_names() -> dict[str, bytes]:
     """Other formats, each whole enough that its own decoder would open it."""
     image = Image.new("RGB", (64, 64), "teal")
-    kinds = ("GIF", "TIFF", "BMP", "PPM", "ICO", "TGA", "PCX", "EPS", "PDF", "JPEG2000", "DDS")
+    kinds = ("PPM", "ICO", "TGA", "PCX", "EPS", "PDF", "JPEG2000", "DDS")
     made = {kind: saved(image, kind) for kind in kinds}
     fits = b"".join(
         text.ljust(80)
@@ -78,8 +78,10 @@ def friendly_names() -> dict[str, bytes]:
     return made | {
         "SVG": b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg' width='64'/>",
         "PSD": b"8BPS\0\1" + bytes(6) + struct.pack("!HIIHH", 3, 64, 64, 8, 3) + bytes(64),
-        "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64),
-        "AVIF": b"\0\0\0\x18ftypavif\0\0\0\0mif1avif" + bytes(64),
+        "JPEG XL": b"\xff\x0a" + bytes(64),
+        "Canon CR2": b"II*\0\x10\0\0\0CR\2\0" + bytes(64),
+        "Canon CR3": b"\0\0\0\x18ftypcrx " + bytes(64),
+        "video": b"\0\0\0\x18ftypisom" + bytes(64),
         "FITS": fits + bytes(64 * 64),
         "MPEG": b"\0\0\1\xba" + bytes(64),
         "HTML": b"<!doctype html><script>alert(1)</script>",

@@ -251,6 +251,29 @@ def test_loras_that_do_not_go_together_are_refused(client: TestClient, loras: li
     assert set(pointers(check(submit(client, lora=loras), 422, "validation_error"))) == {"/lora"}
 
 
+@pytest.mark.parametrize("kind", ["image/jpeg", "application/json"])
+def test_a_bare_body_is_told_the_right_way(client: TestClient, kind: str) -> None:
+    body = photo() if kind == "image/jpeg" else b'{"image": "aGk="}'
+    answer = client.post("/v1/jobs", content=body, headers={"Content-Type": kind})
+
+    problem = check(answer, 415, "unsupported_media_type")
+
+    assert "multipart/form-data" in str(problem["detail"])
+    assert "field 'image'" in str(problem["detail"])
+
+
+@pytest.mark.parametrize("field", ["file", "photo"])
+def test_a_picture_under_another_name_is_told_the_right_field(
+    client: TestClient, field: str
+) -> None:
+    problem = check(
+        client.post("/v1/jobs", files={field: ("a.jpg", photo())}), 422, "validation_error"
+    )
+
+    assert pointers(problem) == [f"/{field}"]
+    assert "the field image" in str(problem["detail"])
+
+
 def test_two_pictures_in_one_request_are_refused(client: TestClient) -> None:
     files = [("image", ("a.png", photo())), ("image", ("b.png", photo()))]
 
