@@ -217,7 +217,7 @@ def test_a_lora_of_the_prompt_is_taken_and_an_unknown_one_is_named(
     params = ada.get("/v1/jobs").json()["items"][0]["params"]
     loras = [(lora["name"], lora["scale"]) for lora in params["loras"]]
     assert (loras, params["prompt"]) == ([("face_restore_tiny", 0.5)], "sharp")
-    assert "nowhere" in answer.info["ignored"][0]
+    assert "nowhere" in answer.info["lora_reason"]
 
 
 def test_options_are_the_callers_own(up: RunningUp, client: webuiapi.WebUIApi) -> None:

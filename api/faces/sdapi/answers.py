@@ -16,6 +16,7 @@ from api.faces.sdapi.pictures import encoded
 from api.services import Services
 from shared.errors import ImageNotFound
 from shared.jobs import Job, JobState
+from shared.params import ImageFormat
 
 IDLE_STATE = {
     "skipped": False,
@@ -111,17 +112,19 @@ def live_preview(services: Services, job: Job) -> str | None:
 def _picture(services: Services, job: Job, wanted: Wanted | None) -> bytes | None:
     if job.result is not None:
         data = services.blobs.get(job.result.blob)
-        kind, quality = job.result.format, job.params.quality
-        return data if wanted is None else fitted(data, wanted, kind, quality)
+        if wanted is None:
+            return data
+        return fitted(data, wanted, job.result.format, job.params.quality)
     if job.state is not JobState.CANCELED or job.preview is None:
         return None
     source = job.spec.source.width, job.spec.source.height
+    kind: ImageFormat = "png" if job.params.format == "auto" else job.params.format
     try:
-        small = as_format(services.blobs.get(job.preview.blob), job.params.format)
+        small = as_format(services.blobs.get(job.preview.blob), kind)
     except ImageNotFound:
         return None
     whole = wanted or Wanted(source, "stretch")
-    return fitted(small, whole, job.params.format, job.params.quality)
+    return fitted(small, whole, kind, job.params.quality)
 
 
 def _info(asked: Img2Img, pictures: list[Made], texts: list[str]) -> dict[str, Any]:
@@ -163,4 +166,5 @@ def _info(asked: Img2Img, pictures: list[Made], texts: list[str]) -> dict[str, A
         "clip_skip": 1,
         "is_using_inpainting_conditioning": False,
         "version": "retouch",
+        "lora_reason": params.lora_reason if params else None,
     }

@@ -4,7 +4,6 @@ Owns what each of its fields means here. Clients send null and -1 where they mea
 dozens of fields of extensions: those are taken, and the answer's `info` names what had no effect.
 """
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -14,7 +13,6 @@ from api.jobs.entrance import Fields
 from api.services import Services
 from api.wire.errors import InvalidFields
 from api.wire.problems import FieldProblem
-from shared.errors import LoraNotFound, RetouchError
 from shared.messages import Language
 
 MOST_PICTURES = 16
@@ -23,7 +21,6 @@ MOST_GUIDANCE = 20.0
 LEAST_STRENGTH = 0.05
 FITS: tuple[Fit, ...] = ("stretch", "crop", "fill", "stretch")
 FORMATS = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
-LORA_TAG = re.compile(r"<lora:([^:<>]{1,200})(?::([^<>:]{0,20}))?(?::[^<>]{0,40})?>")
 # Of those that are sent with a value that would change a picture there, and does not here.
 WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "restore_faces": (None, False),
@@ -141,12 +138,11 @@ def _used(scripts: dict[str, Any] | None) -> list[str]:
     ]
 
 
-def job_fields(asked: Img2Img, services: Services) -> tuple[Fields, list[str]]:
-    """The fields that all jobs of a body share, and the LoRAs of its prompt that do not exist."""
-    prompt, loras, missing = _without_tags(asked.prompt or "", services)
-    fields = [("lora", lora) for lora in loras]
-    if prompt:
-        fields.append(("prompt", prompt))
+def job_fields(asked: Img2Img) -> Fields:
+    """The fields that all jobs of a body share; every job takes the LoRAs of its prompt."""
+    fields: list[tuple[str, str]] = []
+    if asked.prompt:
+        fields.append(("prompt", asked.prompt))
     if asked.negative_prompt:
         fields.append(("negative_prompt", asked.negative_prompt))
     if asked.denoising_strength is not None:
@@ -156,7 +152,7 @@ def job_fields(asked: Img2Img, services: Services) -> tuple[Fields, list[str]]:
         fields.append(("steps", str(min(MOST_STEPS, asked.steps))))
     if asked.cfg_scale is not None:
         fields.append(("guidance_scale", str(min(MOST_GUIDANCE, asked.cfg_scale))))
-    return tuple(fields), missing
+    return tuple(fields)
 
 
 def sized_fields(asked: Img2Img, source: Size, services: Services) -> Fields:
@@ -168,25 +164,3 @@ def sized_fields(asked: Img2Img, source: Size, services: Services) -> Fields:
 
 def seed_fields(asked: Img2Img, place: int) -> Fields:
     return () if asked.seed is None else (("seed", str((asked.seed + place) % 2**32)),)
-
-
-def _without_tags(prompt: str, services: Services) -> tuple[str, list[str], list[str]]:
-    loras: list[str] = []
-    missing: list[str] = []
-    for name, scale in LORA_TAG.findall(prompt):
-        if _is_known(services, name):
-            loras.append(f"{name}:{scale}" if scale else name)
-        else:
-            missing.append(name)
-    return LORA_TAG.sub("", prompt).strip(), loras, missing
-
-
-def _is_known(services: Services, name: str) -> bool:
-    """Whether there is such a file; one that cannot be used is refused in words later."""
-    try:
-        services.catalog.resolve(name)
-    except LoraNotFound:
-        return False
-    except RetouchError:
-        return True
-    return True

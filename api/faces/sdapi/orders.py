@@ -42,8 +42,7 @@ async def img2img_order(
     ):
         asked.refuse_undone(language)
         options = changed_options(options, asked.override_settings or {}, services, language)
-        shared, missing = await run_in_threadpool(job_fields, asked, services)
-        shared = (*option_fields(options, services), *shared)
+        shared = (*option_fields(options, services), *job_fields(asked))
         await ask(services, shared, language)
         wanted: list[Wanted | None] = []
         for text in asked.init_images:
@@ -55,7 +54,7 @@ async def img2img_order(
                 form = await ask(services, fields, language)
                 job_ids.append((await submit(services, caller, form, picture, language)).job_id)
                 wanted.append(asked.wanted)
-        without = [*asked.without_effect(), *_ignored(asked), *_tags(missing)]
+        without = [*asked.without_effect(), *_ignored(asked)]
         return asked.model_copy(update=_let_go(asked)), Order(job_ids, wanted, without)
 
 
@@ -90,7 +89,3 @@ def _let_go(asked: Img2Img) -> dict[str, object]:
 def _ignored(asked: Img2Img) -> list[str]:
     sent = set(asked.override_settings or {}) - set(Options.model_fields)
     return [f"override_settings.{name[:60]}" for name in sorted(sent)]
-
-
-def _tags(missing: list[str]) -> list[str]:
-    return [f"<lora:{name[:60]}>: there is no LoRA of that name" for name in missing]
