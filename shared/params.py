@@ -72,7 +72,7 @@ class LoraMode(StrEnum):
 
 def is_lora_name(text: str) -> bool:
     """Whether a text can be a LoRA's name: any script, and slashes between folders."""
-    if len(text) > MAX_NAME_CHARACTERS or _UNUSABLE.search(text) or text in ("auto", "none"):
+    if len(text) > MAX_NAME_CHARACTERS or _UNUSABLE.search(text):
         return False
     folders = text.split("/")
     return all(name and name == name.strip() and name[0] != "." for name in folders)

@@ -17,9 +17,11 @@ from shared.loras.placement import Unplaced
 from shared.loras.reasons import Finding, Reason, clean
 from shared.loras.release import LOCK_NAME
 from shared.loras.sidecar import Sidecar
-from shared.params import MAX_NAME_CHARACTERS, is_lora_name
+from shared.params import MAX_NAME_CHARACTERS, LoraMode, is_lora_name
 
 _MAX_EVIDENCE = 16
+# What a job says instead of a name.
+_MODES = frozenset({LoraMode.AUTO.value, LoraMode.NONE.value})
 _MAX_UNPLACED = 1000
 # A transformer's LoRA goes through diffusers' own loader, which reads these schemes.
 _READ = {SD3.id: frozenset({"diffusers"}), FLUX.id: frozenset({"diffusers", "kohya", "xlabs"})}
@@ -79,7 +81,8 @@ def _names(unplaced: Sequence[Unplaced]) -> tuple[str, ...]:
 
 
 def _judge_name(name: str) -> list[Finding]:
-    return [] if is_lora_name(name) else [Finding(Reason.UNUSABLE_NAME, {})]
+    is_usable = is_lora_name(name) and name not in _MODES
+    return [] if is_usable else [Finding(Reason.UNUSABLE_NAME, {})]
 
 
 def _shown(name: str) -> str:

@@ -32,6 +32,8 @@ _UNET_DEFAULTS: Config = {
     "transformer_layers_per_block": 1,
     "use_linear_projection": False,
 }
+# What diffusers writes into every UNet's configuration, and hand-made ones may lack.
+_SAID = frozenset({"block_out_channels", "down_block_types", "up_block_types", "layers_per_block"})
 _KNOWN_BLOCKS = {"CrossAttnDownBlock2D", "DownBlock2D", "UpBlock2D", "CrossAttnUpBlock2D"}
 _CLIP_L: Config = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}
 _CLIP_H: Config = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23}
@@ -70,8 +72,18 @@ def modules_of(base_model: str) -> Modules | None:
         return None
     configs = _read_configs(place) if place is not None and place.is_dir() else {}
     if UNET in configs:
-        return _modules(configs)
+        return _own_modules(configs)
     return published_modules(identify_base(base_model).id)
+
+
+def _own_modules(configs: dict[str, Config]) -> Modules | None:
+    """The modules of a checkpoint's folder; None where its configuration leaves something open."""
+    if not configs[UNET].keys() >= _SAID:
+        return None
+    try:
+        return _modules(configs)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return None
 
 
 def published_modules(base: str) -> Modules | None:

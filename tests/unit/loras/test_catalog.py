@@ -16,7 +16,7 @@ from shared.loras.body import Body
 from shared.loras.catalog import Catalog
 from shared.loras.check import check_file
 from shared.loras.entry import LoraEntry, LoraState
-from shared.loras.plans import published_modules
+from shared.loras.plans import modules_of, published_modules
 from tests.unit.loras.lora_files import (
     Spec,
     body_of,
@@ -594,3 +594,21 @@ def test_tensors_that_the_running_base_has_no_place_for_are_named(folder: Path) 
 
     assert (entry.state, entry.reason_code) == (LoraState.INCOMPATIBLE, "no_such_module")
     assert entry.unplaced == tuple(name for name in specs if "blocks.1." not in name)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"cross_attention_dim": 64},
+        dict.fromkeys(("block_out_channels", "down_block_types", "up_block_types"), 3)
+        | {"layers_per_block": 1},
+    ],
+)
+def test_a_base_whose_configuration_leaves_modules_open_judges_none(
+    config: dict[str, object], tmp_path: Path
+) -> None:
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model_index.json").write_text("{}")
+
+    assert modules_of(str(tmp_path)) is None

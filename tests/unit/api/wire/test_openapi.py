@@ -107,13 +107,13 @@ def test_the_form_of_a_job_is_documented_with_its_ranges(document: dict[str, Any
 
     assert set(form["properties"]) == {
         "image", "image_id", "lora", "strength", "steps", "guidance_scale", "prompt",
-        "negative_prompt", "seed", "max_side", "upscale", "upscaler", "format", "quality",
-        "metadata", "fidelity",
+        "negative_prompt", "trigger_words", "seed", "max_side", "upscale", "upscaler", "format",
+        "quality", "metadata", "fidelity",
         "preview", "priority", "webhook_url", "webhook_events", "embed_metadata", "force",
         "deterministic",
     }  # fmt: skip
     assert form["additionalProperties"] is False
     assert form["properties"]["steps"]["maximum"] == 50
-    assert form["properties"]["lora"]["maxItems"] == 4
+    assert form["properties"]["lora"]["maxItems"] == 64
     assert form["properties"]["strength"]["minimum"] == 0.05
     assert "null" not in str(form)
