@@ -398,7 +398,7 @@ def test_what_does_not_fit_at_all_gets_smaller_and_in_the_end_fails_alone(
     inject(engine, monkeypatch, "step", 4)
     result = run_all(engine, [make_job(pixels=large)])[0]
     assert "smaller_side" in result.degraded
-    assert result.pixels.shape == (192, 144, 3)
+    assert result.pixels.shape == large.shape
     monkeypatch.undo()
     inject(engine, monkeypatch, "step", 10_000)
     with pytest.raises(OutOfMemory):
