@@ -39,7 +39,7 @@ def test_what_is_published_is_published_on_this_machine_alone(name: str) -> None
 def test_loras_are_read_only_and_nothing_of_the_host_is_in_reach(name: str) -> None:
     for volume in SERVICES[name].get("volumes", []):
         source, target, *mode = volume.split(":")
-        if target == "/loras":
+        if target in ("/loras", "/upscalers"):
             assert mode == ["ro"]
         else:
             assert source in COMPOSE["volumes"]

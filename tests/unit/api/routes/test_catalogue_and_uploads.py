@@ -76,7 +76,7 @@ def test_an_upload_is_kept_for_later_jobs(client: TestClient, store: JobStore) -
     assert claim(store).spec.source.image_id == image["id"]
 
 
-def test_an_upload_s_changes_are_told(client: TestClient) -> None:
+def test_what_a_job_would_be_refused_for_is_told_with_the_upload(client: TestClient) -> None:
     clear = Image.new("RGBA", (2400, 300), (200, 40, 40, 0))
     out = io.BytesIO()
     clear.save(out, "PNG")
@@ -84,7 +84,7 @@ def test_an_upload_s_changes_are_told(client: TestClient) -> None:
     image = client.post("/v1/images", files={"image": ("p.png", out.getvalue())}).json()
 
     assert (image["width"], image["height"]) == (2400, 300)
-    assert [warning["code"] for warning in image["warnings"]][:1] == ["alpha_flattened"]
+    assert [warning["code"] for warning in image["warnings"]] == ["blank"]
 
 
 def test_an_upload_of_fields_alone_is_refused(client: TestClient) -> None:

@@ -18,7 +18,7 @@ def client(gateway: Gateway, tmp_path: Path) -> TestClient:
     (tmp_path / "sound.toml").write_text('title = "Sound"\nlicence = "MIT"\n')
     write_plain(tmp_path / "retouch.safetensors", tensors_of(FOLDED))
     write_lora(tmp_path / "face.safetensors", tiny_specs())
-    return gateway(upscalers_dir=tmp_path)
+    return gateway(upscalers_dir=tmp_path, max_result_pixels=1_800 * 1_200)
 
 
 def send(client: TestClient, data: bytes | None = None, **fields: str) -> object:
@@ -55,7 +55,7 @@ def test_auto_is_settled_at_once_and_shown_with_its_reason(client: TestClient) -
         ({"upscaler": "../x"}, 422, "validation_error", ""),
         ({"upscale": "5"}, 422, "validation_error", ""),
         ({"upscale": "1.5"}, 422, "validation_error", ""),
-        ({"upscale": "4"}, 422, "image_too_large", "upscale=3"),
+        ({"upscale": "4"}, 422, "image_too_large", "max_side=1800"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_the_work(

@@ -205,4 +205,4 @@ def test_a_suspension_of_the_next_version_suspends(
 ) -> None:
     record = json.dumps(grown({"name": "a", "strikes": 3}))
     redis_client.hset("loras:suspended", "0" * 64, record)
-    assert Strikes(redis_client, settings).suspended()["0" * 64] == ("a", 3)
+    assert Strikes(redis_client, settings).suspended()["0" * 64][:2] == ("a", 3)

@@ -12,6 +12,7 @@ import redis
 from shared.blobs import BlobStore, open_blobs
 from shared.errors import LeaseLost, StorageFull, StoreUnavailable
 from shared.jobs import Claim, JobState, Progress, Stage, StepSignal
+from shared.ledger.lora_failures import LoraFailures
 from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
@@ -78,6 +79,7 @@ def run(
             "enlargements": without_upscalers(),
             "guards": Guards(),
             "strikes": Strikes(redis_client, settings),
+            "failures": LoraFailures(redis_client, "tiny"),
             "leases": LeaseKeeper(store, 60.0, 60.0),
             "pulse": Pulse(),
             "probe": NoProbe(),
@@ -237,7 +239,7 @@ def test_progress_that_is_old_before_the_ledger_hears_of_it_is_not_reported(
     ("priority", "urgency"), [("interactive", Urgency.INTERACTIVE), ("batch", Urgency.BATCH)]
 )
 def test_a_jobs_priority_is_the_engines_too(priority: Priority, urgency: Urgency) -> None:
-    params = JobParams(strength=0.4, guidance_scale=1.0, seed=1, priority=priority)
+    params = JobParams(strength=0.4, steps=10, guidance_scale=1.0, seed=1, priority=priority)
     job = engine_job(np.zeros((8, 8, 3), np.uint8), params, (), StopFlag())
     assert job.urgency is urgency
 

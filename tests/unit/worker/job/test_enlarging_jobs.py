@@ -12,6 +12,7 @@ from PIL import Image
 from shared.blobs import BlobStore, open_blobs
 from shared.errors import UpscalerChanged, UpscalerUnusable
 from shared.jobs import Job, JobState, Stage
+from shared.ledger.lora_failures import LoraFailures
 from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
@@ -73,6 +74,7 @@ def run(
             "enlargements": Enlargements(catalog, base, "fake"),
             "guards": Guards(),
             "strikes": Strikes(redis_client, settings),
+            "failures": LoraFailures(redis_client, base),
             "leases": LeaseKeeper(store, 60.0, 60.0),
             "pulse": Pulse(),
             "probe": NoProbe(),
