@@ -39,7 +39,7 @@ def test_a_dropped_photo_becomes_a_downloaded_picture(page: Page, stack: Running
     wait_for(page, "succeeded")
     expect(page.locator("#speed")).to_contain_text("first look")
     name, data = download(page)
-    assert name == "selfie-retouched.png"
+    assert name == "selfie-retouched.jpeg"
     with Image.open(io.BytesIO(data)) as image:
         assert image.size == (640, 480)  # four times, since it is small
     assert all(url.startswith((stack.url, "blob:")) for url in hosts)
