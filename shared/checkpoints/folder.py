@@ -13,9 +13,9 @@ DISPENSABLE = frozenset({"safety_checker", "feature_extractor", "image_encoder",
 
 def folder_facts(folder: Path) -> CheckpointFacts:
     """What the folder's configurations tell; `read_index` tells whether it is a checkpoint."""
-    index = _config(folder / "model_index.json")
-    unet = _config(folder / "unet" / "config.json")
-    autoencoder = _config(folder / "vae" / "config.json")
+    index = read_config(folder / "model_index.json")
+    unet = read_config(folder / "unet" / "config.json")
+    autoencoder = read_config(folder / "vae" / "config.json")
     width = unet.get("cross_attention_dim")
     return CheckpointFacts(
         pipeline=str(index.get("_class_name", "")),
@@ -33,7 +33,7 @@ def read_index(folder: Path) -> Mapping[str, Any]:
         raise BadCheckpoint(
             f"'{folder.name}' is a LoRA in PEFT's layout; put it into the LoRA folder"
         )
-    index = _config(folder / "model_index.json")
+    index = read_config(folder / "model_index.json")
     if not index:
         raise BadCheckpoint(
             f"'{folder}' has no model_index.json that can be read: a base is a folder in "
@@ -52,7 +52,8 @@ def missing_parts(folder: Path, index: Mapping[str, Any]) -> set[str]:
     return {part for part in named if not (folder / part).is_dir()}
 
 
-def _config(path: Path) -> Mapping[str, Any]:
+def read_config(path: Path) -> Mapping[str, Any]:
+    """A configuration file's object; empty where there is none that can be read."""
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

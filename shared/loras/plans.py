@@ -5,13 +5,13 @@ families' numbers stand here for bases that are known by a hub id only. Follows 
 diffusers' UNet2DConditionModel and of transformers' CLIPTextModel. Reads no weights.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from shared.bases import SD15, SD21, SDXL, identify_base
 from shared.checkpoints.facts import BadCheckpoint
+from shared.checkpoints.folder import read_config
 from shared.checkpoints.places import find_checkpoint
 from shared.loras.dialects import TEXT_ENCODER, TEXT_ENCODER_2, UNET
 from shared.loras.modules import Modules, Shape, Shapes
@@ -100,17 +100,9 @@ def _modules(configs: dict[str, Config]) -> Modules | None:
 
 
 def _read_configs(folder: Path) -> dict[str, Config]:
-    found = {part: _read(folder / part / "config.json") for part in (UNET, TEXT_ENCODER)}
-    found[TEXT_ENCODER_2] = _read(folder / TEXT_ENCODER_2 / "config.json")
-    return {part: config for part, config in found.items() if config}
-
-
-def _read(path: Path) -> Config:
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return loaded if isinstance(loaded, dict) else {}
+    parts = (UNET, TEXT_ENCODER, TEXT_ENCODER_2)
+    found = {part: read_config(folder / part / "config.json") for part in parts}
+    return {part: dict(config) for part, config in found.items() if config}
 
 
 def unet_shapes(config: Config) -> Shapes | None:

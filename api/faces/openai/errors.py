@@ -5,23 +5,18 @@ try is worth it. Sentences and codes are those of every other route.
 """
 
 import json
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 
-from api.jobs.waiting import CallerLeft
+from api.faces.dialect import DialectRoute
 from api.wire.errors import InvalidFields, language_of, refusal
 from api.wire.presenter import error_view
 from api.wire.problems import RETRY_AFTER, STATUS
-from api.wire.wording import field_problems
 from shared.errors import ERRORS, NotFound, RetouchError
 from shared.jobs import Failure
 
-CLIENT_CLOSED_REQUEST = 499
 # OpenAI says 400 of everything that a request has wrong.
 _STATUS = {415: 400, 422: 400}
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
@@ -31,24 +26,12 @@ class ModelNotFound(NotFound):
     """Raised when `model` names nothing that this service has."""
 
 
-class OpenAIRoute(APIRoute):
+class OpenAIRoute(DialectRoute):
     """A route whose refusals are in this dialect."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def handled(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except CallerLeft:
-                return Response(status_code=CLIENT_CLOSED_REQUEST)
-            except RequestValidationError as error:
-                fields = field_problems(error.errors(), language_of(request), skip=1)
-                return error_response(request, InvalidFields(fields))
-            except RetouchError as error:
-                return error_response(request, error)
-
-        return handled
+    @staticmethod
+    def refused(request: Request, error: RetouchError) -> Response:
+        return error_response(request, error)
 
 
 def error_response(request: Request, error: RetouchError) -> JSONResponse:

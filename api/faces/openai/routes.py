@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.access.guard import LanguageDep, Reader, ServicesDep, Submitter
 from api.access.keys import Caller
+from api.faces.dialect import no_picture_from_words
 from api.faces.openai.answers import addressed_picture, images_response
 from api.faces.openai.docs import EDIT_FORM, IMAGES, MODEL, MODELS, VARIATION_FORM, refusals
 from api.faces.openai.errors import ModelNotFound, OpenAIRoute, failure_response
@@ -16,8 +17,6 @@ from api.faces.openai.orders import Order, receive_order
 from api.faces.openai.streaming import EventStream
 from api.jobs.waiting import awaited, caller_present, ended_jobs
 from api.services import Services
-from api.wire.errors import InvalidFields
-from api.wire.problems import FieldProblem
 from api.wire.sentence import Sentence
 
 TAG = {
@@ -68,12 +67,7 @@ async def vary_image(
 )
 async def generate_images(caller: Submitter, language: LanguageDep) -> None:
     del caller
-    detail = {
-        "en": "is missing: retouch makes photos better and none from words alone; send one to "
-        "/v1/images/edits",
-        "zh": "缺少图片：retouch 只改善已有的照片，不凭文字生成；请将照片发送到 /v1/images/edits",
-    }
-    raise InvalidFields([FieldProblem(pointer="/image", detail=detail[language])])
+    raise no_picture_from_words("/image", "/v1/images/edits", language)
 
 
 @router.get(

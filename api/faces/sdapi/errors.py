@@ -3,42 +3,25 @@ list in `detail` where fields of the body cannot be used.
 """
 
 import json
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 
-from api.jobs.waiting import CallerLeft
+from api.faces.dialect import DialectRoute
 from api.wire.errors import InvalidFields, language_of, problem_of_failure, refusal
-from api.wire.wording import field_problems
 from shared.errors import RetouchError
 from shared.jobs import Failure
 
-CLIENT_CLOSED_REQUEST = 499
 KEPT_HEADERS = ("Retry-After", "Content-Language", "Cache-Control")
 
 
-class SdapiRoute(APIRoute):
+class SdapiRoute(DialectRoute):
     """A route whose refusals are in this dialect."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def handled(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except CallerLeft:
-                return Response(status_code=CLIENT_CLOSED_REQUEST)
-            except RequestValidationError as error:
-                fields = field_problems(error.errors(), language_of(request), skip=1)
-                return error_response(request, InvalidFields(fields))
-            except RetouchError as error:
-                return error_response(request, error)
-
-        return handled
+    @staticmethod
+    def refused(request: Request, error: RetouchError) -> Response:
+        return error_response(request, error)
 
 
 def error_response(request: Request, error: RetouchError) -> JSONResponse:

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.access.guard import LanguageDep, Reader, ServicesDep, Submitter
 from api.access.keys import Caller
+from api.faces.dialect import no_picture_from_words
 from api.faces.sdapi import lists
 from api.faces.sdapi.answers import img2img_answer, live_preview, made, progress_answer, share
 from api.faces.sdapi.body import received_body
@@ -27,8 +28,6 @@ from api.intake.json_body import checked_json
 from api.intake.upload import received_json
 from api.jobs.waiting import awaited, caller_present, ended_jobs
 from api.services import Services
-from api.wire.errors import InvalidFields
-from api.wire.problems import FieldProblem
 from shared.jobs import Job
 
 TAG = {
@@ -130,12 +129,7 @@ async def extra_batch_images(
 )
 async def txt2img(caller: Submitter, language: LanguageDep) -> None:
     del caller
-    detail = {
-        "en": "is missing: retouch makes photos better and none from words alone; send one to "
-        "/sdapi/v1/img2img",
-        "zh": "缺少图片：retouch 只改善已有的照片，不凭文字生成；请发送到 /sdapi/v1/img2img",
-    }
-    raise InvalidFields([FieldProblem(pointer="/init_images", detail=detail[language])])
+    raise no_picture_from_words("/init_images", "/sdapi/v1/img2img", language)
 
 
 @router.get(
