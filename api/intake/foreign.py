@@ -15,19 +15,20 @@ _HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<script|<body)", re.IGNOREC
 
 @dataclass(frozen=True)
 class Foreign:
-    """A kind of file, and what its owner can do with it."""
+    """A kind of file, and what its owner can do with it besides what the error code advises."""
 
     en: str
     zh: str
-    advice_en: str
-    advice_zh: str
+    advice_en: str = ""
+    advice_zh: str = ""
 
     def sentence(self) -> Sentence:
         """What the file is and what to do."""
-        return Sentence(
-            f"the file is {self.en}, whatever its name says; {self.advice_en}",
-            f"无论文件名如何，这是{self.zh}；{self.advice_zh}",
-        )
+        en = f"the file is {self.en}, whatever its name says"
+        zh = f"无论文件名如何，这是{self.zh}"
+        if not self.advice_en:
+            return Sentence(en, zh)
+        return Sentence(f"{en}; {self.advice_en}", f"{zh}；{self.advice_zh}")
 
 
 _EXPORT = ("export it as PNG or JPEG", "请导出为 PNG 或 JPEG")
@@ -37,14 +38,10 @@ _DEVELOP = (
 )
 _FRAME = ("save the frame that you want as PNG or JPEG", "请将所需的一帧存为 PNG 或 JPEG")
 _UNPACK = ("unpack it and send the pictures one by one", "请解压后逐张发送图片")
-_PICTURE = (
-    "send PNG, JPEG, WebP, HEIC, AVIF, TIFF, BMP or a still GIF",
-    "请发送 PNG、JPEG、WebP、HEIC、AVIF、TIFF、BMP 或静态 GIF",
-)
 
 RAW = Foreign("a camera's RAW file", "相机 RAW 文件", *_DEVELOP)
 VIDEO = Foreign("a video", "视频", *_FRAME)
-UNKNOWN = Foreign("no picture that is known here", "无法识别的文件", *_PICTURE)
+UNKNOWN = Foreign("no picture that is known here", "无法识别的文件")
 
 _BY_MAGIC: tuple[tuple[bytes, Foreign], ...] = (
     (b"\0\0\0\x0cJXL \r\n\x87\n", Foreign("JPEG XL", " JPEG XL 图片", *_EXPORT)),
@@ -81,7 +78,7 @@ _BY_MAGIC: tuple[tuple[bytes, Foreign], ...] = (
 )
 _PDF = Foreign("a PDF", " PDF 文档", "save the page as PNG or JPEG", "请将所需页面存为 PNG 或 JPEG")
 _DRAWING = Foreign("a drawing (SVG)", "矢量图（SVG）", *_EXPORT)
-_PAGE = Foreign("a web page", "网页", *_PICTURE)
+_PAGE = Foreign("a web page", "网页")
 _NETPBM = re.compile(rb"P[1-7][\s#]")
 _PIXMAP = Foreign("a netpbm picture (PPM)", " netpbm 图片（PPM）", *_EXPORT)
 
