@@ -45,9 +45,9 @@ def section(record: Record) -> str:
         "| --- |" + " --- |" * (len(CLIENTS) + 1),
         *(throughput(row, record) for row in record["rows"]),
         "",
-        "Pictures per second; behind them p50 / p95 / p99 of a picture in seconds, which with few "
-        "pictures are the middle and the slowest ones. The last column "
-        "is the throughput at 16 clients as a share of the bare loop's.",
+        "Each cell shows pictures per second in bold, then p50 / p95 / p99 of a picture's time in "
+        "seconds (with few pictures, the median and the slowest ones). The last column is the "
+        "throughput at 16 clients relative to the bare loop.",
         *overhead(record),
         "",
         "| system | "
@@ -56,8 +56,8 @@ def section(record: Record) -> str:
         "| --- |" + " --- |" * (len(RATES) + 3),
         *(arrivals(row) for row in record["rows"]),
         "",
-        "p50 / p95 in seconds at Poisson arrivals of that share of the system's own throughput at "
-        "16 clients. A system without previews shows the finished picture first.",
+        "p50 / p95 in seconds with Poisson arrivals at that share of the system's own throughput "
+        "with 16 clients. A system without previews shows the finished picture first.",
         *(f"\n{name} is missing: {why}." for name, why in record["missing"].items()),
         "",
         f"![Throughput and latency](benchmarks-{record['loras']}.png)",

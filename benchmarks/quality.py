@@ -41,12 +41,13 @@ def main() -> None:
     all_cases = [case for case, _ in made.values()]
     gains = {str(c.kind): strengths(c, restorer) for c in all_cases if c.is_middle}
     tables = [
-        "## `lora=auto` against the suited LoRA and the input\n",
+        "## `lora=auto` compared with the suitable LoRA and with the input\n",
         automatic(made, names),
         "## What `lora=auto` measures\n",
         confusion(all_cases),
         "## Other strengths\n",
-        "PSNR gained at the middle levels, mean and worst photo, on the middle 192 pixels.\n",
+        "Gain in PSNR at the middle levels, mean and (in brackets) worst photo, on the middle 192 "
+        "pixels.\n",
         by_strength(gains),
     ]
     text = [_head(names, _speed(restorer)), *(section(*value, names) for value in made.values())]
@@ -94,15 +95,17 @@ def _head(photos: list[str], seconds: dict[str, float]) -> str:
     spans = ", ".join(f"{lora} {span:.2f}" for lora, span in seconds.items())
     return "\n".join(
         [
-            "# What the LoRAs of the embedded base do",
+            "# Quality of the embedded base's LoRAs",
             "",
-            f"Made by `make quality` on photos that no training saw: {', '.join(photos)}. Every "
-            "picture went through the worker's chooser and engine. Classical filters have their "
-            "parameters picked on these photos, for each kind and level; the LoRAs and `auto` do "
-            "not. Higher PSNR and SSIM are better, lower GMSD is.",
+            "Measured by `make quality` on photos that were not used in training: "
+            f"{', '.join(photos)}. Every picture went through the worker's chooser and engine. "
+            "The parameters of the classical filters were chosen on these photos, for each kind "
+            "and level; those of the LoRAs and `auto` were not. Higher PSNR and SSIM and lower "
+            "GMSD are better.",
             "",
-            f"Seconds for a 512 pixel square through the warm engine, encoding included: {spans}; "
-            f"{torch.get_num_threads()} CPU threads, load average {os.getloadavg()[0]:.1f}.",
+            "Seconds for a picture of 512 x 512 pixels through the warm engine, including "
+            f"encoding: {spans}; {torch.get_num_threads()} CPU threads, "
+            f"load average {os.getloadavg()[0]:.1f}.",
             "",
             "![Contact sheet](quality.jpg)",
             "",

@@ -62,7 +62,7 @@ def short(made: Made) -> str:
 def automatic(made: Made, photos: list[str]) -> str:
     """How far `auto` is from the LoRA that suits, and from the input."""
     lines = [
-        "| damage | suited LoRA, dB | auto, dB | auto less LoRA | auto less input, worst photo |",
+        "| damage | suitable LoRA, dB | auto, dB | auto - LoRA | auto - input, worst photo |",
         "| --- | --- | --- | --- | --- |",
     ]
     behind = []
@@ -103,10 +103,10 @@ def confusion(cases: list[Case]) -> str:
     counts = {kind: Counter[str]() for kind in kinds}
     for case in cases:
         counts[case.kind or "none"].update(diagnose(picture).kind for picture in case.damaged)
-    head = f"| done \\ measured | {' | '.join(kinds)} |\n|{' --- |' * (len(kinds) + 1)}"
+    head = f"| applied \\ measured | {' | '.join(kinds)} |\n|{' --- |' * (len(kinds) + 1)}"
     rows = [f"| {t} | {' | '.join(str(counts[t][k]) for k in kinds)} |" for t in kinds]
     right, total = sum(counts[k][k] for k in kinds), sum(sum(c.values()) for c in counts.values())
-    return "\n".join([head, *rows, "", f"{right} of {total} right.", ""])
+    return "\n".join([head, *rows, "", f"{right} of {total} correct.", ""])
 
 
 def sheet(made: Made) -> Image.Image:
