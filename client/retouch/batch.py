@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from retouch.client import Client
-from retouch.files import comparison_path, write_whole
+from retouch.files import EXTENSIONS, comparison_path, free_path, with_ending, write_whole
 from retouch.interrupts import Interrupts
 from retouch.job_fields import JobFields
 from retouch.problems import JobCanceled, RetouchProblem
@@ -22,18 +22,34 @@ from retouch.records import Job
 
 PHOTOS_AT_ONCE = 8
 LOOK_SECONDS = 0.05
+OTHER_FORMAT = "other_format"
 # From the cancel to the last event: one step of a large picture on a CPU.
 CANCEL_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Order:
-    """One photo, where its picture goes, and the parameters of its job."""
+    """One photo, where its picture goes, and the parameters of its job.
+
+    With `open_ending` the picture's own ending is still to come behind the output's name.
+    """
 
     photo: Path
     output: Path
     fields: JobFields
     comparison: bool = False
+    open_ending: bool = False
+
+    def of(self, job: Job) -> "Order":
+        """The same, once its job has made the picture; of another format than was asked for where
+        that could not hold it.
+        """
+        ending = EXTENSIONS[job.picture_format]
+        if self.open_ending:
+            return replace(self, output=with_ending(self.output, ending), open_ending=False)
+        if any(notice.code == OTHER_FORMAT for notice in job.degraded):
+            return replace(self, output=free_path(self.output.with_suffix(""), ending))
+        return self
 
 
 @dataclass(frozen=True)
@@ -86,6 +102,7 @@ class Batch:
         try:
             job = self._submit(order)
             job = self._client.wait(job, on_progress=row.show)
+            order = order.of(job)
             self._write(order, self._client.image(job))
         except RetouchProblem as error:
             problem = error

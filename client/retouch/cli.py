@@ -4,6 +4,8 @@ Owns the names of the subcommands and the exit codes: 0 all done, 1 something fa
 usage, 130 interrupted.
 """
 
+import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -55,6 +57,8 @@ def options(
 
 def main() -> None:
     """Run the command line; what is expected to go wrong ends in a sentence, not in a trace."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names need not be UTF-8
     try:
         app()
     except RetouchProblem as problem:

@@ -6,6 +6,7 @@ Owns the layout. Knows nothing of where the pictures come from.
 from io import BytesIO
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+from pillow_heif import register_heif_opener
 
 GAP = 12
 LABEL_HEIGHT = 34
@@ -18,8 +19,9 @@ def before_after(before: bytes, after: bytes) -> bytes:
     The photo is turned upright by its EXIF orientation and scaled by Lanczos, so that the eye
     compares detail and not size. Raises OSError for bytes that are not a picture.
     """
-    right = Image.open(BytesIO(after)).convert("RGB")
-    left = ImageOps.exif_transpose(Image.open(BytesIO(before))).convert("RGB")
+    register_heif_opener()
+    right = _on_white(Image.open(BytesIO(after)))
+    left = _on_white(ImageOps.exif_transpose(Image.open(BytesIO(before))))
     left = left.resize(right.size, Image.Resampling.LANCZOS)
     sheet = Image.new("RGB", _sheet_size(right), PAPER)
     second = GAP * 2 + right.width
@@ -29,6 +31,16 @@ def before_after(before: bytes, after: bytes) -> bytes:
     data = BytesIO()
     sheet.save(data, "PNG", optimize=True)
     return data.getvalue()
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I;16"):
+        return picture.convert("I").point(lambda level: level / 257).convert("L").convert("RGB")
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    seen = picture.convert("RGBA")
+    ground = Image.new("RGBA", seen.size, "white")
+    return Image.alpha_composite(ground, seen).convert("RGB")
 
 
 def _sheet_size(picture: Image.Image) -> tuple[int, int]:

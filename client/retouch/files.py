@@ -1,9 +1,11 @@
 """Pictures on this machine's disk: written whole, and never over one another.
 
-Owns the names that results get. Knows nothing of the service.
+Owns the names that results get, shortened where they would be too long for a disk. Knows nothing of
+the service.
 """
 
 import os
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from uuid import uuid4
@@ -15,8 +17,18 @@ FORMATS: dict[str, PictureFormat] = {
     ".png": "png",
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
+    ".jpe": "jpeg",
+    ".jfif": "jpeg",
     ".webp": "webp",
 }
+# Formats that are taken, but not made.
+NOT_MADE = frozenset({".heic", ".heif", ".hif", ".avif", ".tif", ".tiff", ".bmp", ".gif"})
+PHOTOS = frozenset(FORMATS) | NOT_MADE
+# Of a file's name, on every disk that is in use.
+MOST_BYTES = 255
+COMPARISON = "_before_after.png"
+# Of the names that are given here, so that endings fit behind them.
+LONGEST_OWN = MOST_BYTES - len(COMPARISON)
 
 
 class BadOutput(Exception):
@@ -25,7 +37,7 @@ class BadOutput(Exception):
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that nobody ever sees half of it."""
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    temporary = path.with_name(f".{uuid4().hex}.part")
     try:
         temporary.write_bytes(data)
         temporary.replace(path)
@@ -43,44 +55,75 @@ def is_folder(out: str) -> bool:
     return out.endswith(("/", os.sep)) or Path(out).is_dir()
 
 
-def output_paths(photos: Sequence[Path], out: str | None, extension: str) -> list[Path]:
+def output_paths(photos: Sequence[Path], out: str | None, extension: str = "") -> list[Path]:
     """Where each photo's result goes, in the photos' order.
 
     One photo: the file `out`, or into it where `is_folder`. Several: into the folder `out`, under
     their own stems. No `out`: beside each photo, as `NAME_enhanced`. Names that would meet get a
-    number, and a photo itself is never written over. Raises BadOutput.
+    number, and a photo itself is never written over. Without an `extension`, the results' own is
+    still to come behind every name but that of a file `out`. Raises BadOutput.
     """
     if out is None:
-        beside = [photo.with_name(f"{photo.stem}_enhanced{extension}") for photo in photos]
-        return _numbered(beside, taken=Path.exists)
+        beside = [photo.with_name(f"{photo.stem}_enhanced") for photo in photos]
+        return _numbered(beside, extension, taken=Path.exists)
     if len(photos) == 1 and not is_folder(out):
-        return [_not_the_photo(photos[0], Path(out))]
+        return [_checked(photos[0], Path(out))]
     if Path(out).is_file():
         raise BadOutput(f"{out} is a file; several pictures need a folder.")
     originals = {_key(photo) for photo in photos}
-    inside = [Path(out) / f"{photo.stem}{extension}" for photo in photos]
-    return _numbered(inside, taken=lambda path: _key(path) in originals)
+    inside = [Path(out) / photo.stem for photo in photos]
+    return _numbered(inside, extension, taken=lambda path: _key(path) in originals)
+
+
+def with_ending(path: Path, ending: str, room: int = MOST_BYTES) -> Path:
+    """The path with this behind its name, which is shortened to have room for both."""
+    return path.with_name(shortened(path.name, room - len(ending)) + ending)
+
+
+def free_path(bare: Path, ending: str) -> Path:
+    """The path with this ending, or with a number where there is such a file already."""
+    return _numbered([bare], ending, taken=Path.exists)[0]
+
+
+def shortened(name: str, room: int) -> str:
+    """As much of a name as fits into so many bytes, no letter cut apart from its accents."""
+    while len(os.fsencode(name)) > room:
+        mark = unicodedata.combining(name[-1])
+        name = name[:-1]
+        while mark and name:
+            mark, name = unicodedata.combining(name[-1]), name[:-1]
+    return name
 
 
 def comparison_path(picture: Path) -> Path:
     """Where the before/after picture of a result goes: beside it."""
-    return picture.with_name(f"{picture.stem.removesuffix('_enhanced')}_before_after.png")
+    bare = picture.with_name(picture.stem.removesuffix("_enhanced"))
+    return with_ending(bare, COMPARISON)
 
 
-def _numbered(wanted: Sequence[Path], taken: Callable[[Path], bool]) -> list[Path]:
+def _numbered(wanted: Sequence[Path], extension: str, taken: Callable[[Path], bool]) -> list[Path]:
     given: set[str] = set()
     paths = []
     for first in wanted:
-        path, number = first, 1
-        while _key(path) in given or taken(path):
+        path, number = with_ending(first, extension, LONGEST_OWN), 1
+        while _key(path) in given or any(taken(each) for each in _files_of(path, extension)):
             number += 1
-            path = first.with_name(f"{first.stem}-{number}{first.suffix}")
+            path = with_ending(first, f"-{number}{extension}", LONGEST_OWN)
         given.add(_key(path))
         paths.append(path)
     return paths
 
 
-def _not_the_photo(photo: Path, out: Path) -> Path:
+def _files_of(path: Path, extension: str) -> list[Path]:
+    """The file, or what it may become where its ending is open."""
+    if extension:
+        return [path]
+    return [with_ending(path, ending) for ending in EXTENSIONS.values()]
+
+
+def _checked(photo: Path, out: Path) -> Path:
+    if out.suffix.lower() in NOT_MADE:
+        raise BadOutput(f"No {out.suffix} is made here; name {out} .jpg, .png or .webp.")
     if _key(photo) == _key(out):
         raise BadOutput(f"{out} is the photo itself; choose another name for the picture.")
     return out
@@ -88,4 +131,4 @@ def _not_the_photo(photo: Path, out: Path) -> Path:
 
 def _key(path: Path) -> str:
     """One key for all spellings of a file, also where the disk ignores case."""
-    return str(path.resolve()).casefold()
+    return unicodedata.normalize("NFC", str(path.resolve())).casefold()

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from retouch.client import Client
-from retouch.files import BadOutput, write_whole
+from retouch.files import EXTENSIONS, PHOTOS, BadOutput, with_ending, write_whole
 from retouch.interrupts import Interrupts
 from retouch.job_fields import JobFields
 from retouch.journal import Journal, Line
@@ -24,9 +24,8 @@ from retouch.records import Job, Progress
 
 PHOTOS_AT_ONCE = 8
 MOST_TRIES = 8
-PHOTOS = frozenset(
-    {".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif", ".tif", ".tiff", ".bmp", ".gif"}
-)
+# A finished picture and the ending of its file.
+Made = tuple[bytes, str]
 
 
 class FolderRun:
@@ -41,7 +40,6 @@ class FolderRun:
         source: Path,
         output: Path,
         fields: JobFields,
-        extension: str,
         retry_failed: bool = False,
     ) -> None:
         self._client = client
@@ -51,7 +49,6 @@ class FolderRun:
         self._source = source
         self._output = output
         self._fields = fields
-        self._extension = extension
         self._retry_failed = retry_failed
         self._lock = threading.Lock()
         self._running: dict[str, Job] = {}
@@ -114,8 +111,7 @@ class FolderRun:
                 with self._lock:
                     self.skipped += 1
                 return
-            output = known.output if known else self._name_of(name)
-            self._make(photo, name, data, sha256, output, known)
+            self._make(photo, name, data, sha256, known)
         except OSError as error:
             detail = f"{name}: {error.strerror or error}"
             self._note(name, RetouchProblem("disk", detail, retryable=True))
@@ -127,23 +123,22 @@ class FolderRun:
             return not self._retry_failed
         return (self._output / known.output).exists()
 
-    def _make(
-        self, photo: Path, name: str, data: bytes, sha256: str, output: str, known: Line | None
-    ) -> None:
+    def _make(self, photo: Path, name: str, data: bytes, sha256: str, known: Line | None) -> None:
         row, tries = self._view.row(name), known.tries if known else 0
         try:
-            picture = self._copy_of(sha256) or self._enhanced(data, sha256, tries, row)
+            picture, ending = self._copy_of(sha256) or self._enhanced(data, sha256, tries, row)
         except JobCanceled as problem:
             self._note(name, problem)  # no fault of the photo's: the next run makes it
             return
         except RetouchProblem as problem:
             self._note(name, problem)
             if not problem.retryable and not self._interrupts.requested:
-                line = Line(name, sha256, output, problem.code, problem.detail, tries + 1)
+                line = Line(name, sha256, "", problem.code, problem.detail, tries + 1)
                 self._journal.write(line)
             return
         finally:
             row.close()
+        output = self._name_of(name, ending)
         target, times = self._output / output, photo.stat()
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, picture)
@@ -152,21 +147,23 @@ class FolderRun:
         with self._lock:
             self.done += 1
 
-    def _copy_of(self, sha256: str) -> bytes | None:
+    def _copy_of(self, sha256: str) -> Made | None:
         """The picture of another photo with the same content."""
         same = self._journal.same(sha256)
         if same is None:
             return None
         with suppress(OSError):
-            return (self._output / same.output).read_bytes()
+            path = self._output / same.output
+            return path.read_bytes(), path.suffix
         return None
 
-    def _enhanced(self, data: bytes, sha256: str, tries: int, row: Row) -> bytes:
+    def _enhanced(self, data: bytes, sha256: str, tries: int, row: Row) -> Made:
         job = self._submit(data, sha256, tries)
         with self._lock:
             self._running[job.id] = job
         try:
-            return self._client.image(self._client.wait(job, on_progress=row.show))
+            job = self._client.wait(job, on_progress=row.show)
+            return self._client.image(job), EXTENSIONS[job.picture_format]
         finally:
             with self._lock:
                 self._running.pop(job.id, None)
@@ -181,16 +178,19 @@ class FolderRun:
                 return job
         return job
 
-    def _name_of(self, name: str) -> str:
+    def _name_of(self, name: str, ending: str) -> str:
         """The photo's place with the picture's ending; with its own kept where two would meet."""
         path = Path(name)
-        for output in (path.with_suffix(self._extension), Path(f"{name}{self._extension}")):
-            if self._journal.claim(output.as_posix(), name):
-                return output.as_posix()
+        for bare in (path.with_name(path.stem), path):
+            output = with_ending(bare, ending).as_posix()
+            if self._journal.claim(output, name):
+                return output
         number = 2
-        while not self._journal.claim(f"{name}-{number}{self._extension}", name):
+        while True:
+            output = with_ending(path, f"-{number}{ending}").as_posix()
+            if self._journal.claim(output, name):
+                return output
             number += 1
-        return f"{name}-{number}{self._extension}"
 
     def _note(self, name: str, problem: RetouchProblem) -> None:
         with self._lock:

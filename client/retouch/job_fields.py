@@ -7,10 +7,12 @@ that is absent or None is left to the service.
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, get_args
 
 Photo = bytes | str | os.PathLike[str]
 PictureFormat = Literal["png", "jpeg", "webp"]
+PICTURE_FORMATS: tuple[PictureFormat, ...] = get_args(PictureFormat)
+AskedFormat = Literal["auto", "png", "jpeg", "webp"]
 WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled"]
 
 
@@ -29,7 +31,7 @@ class JobFields(TypedDict, total=False):
     max_side: int | None
     upscale: float | str | None  # 1 to 4, or "auto"
     upscaler: str | None
-    format: PictureFormat | Literal["auto"] | None
+    format: AskedFormat | None
     quality: int | None
     fidelity: Literal["none", "low", "residual"] | None
     preview: bool | None
@@ -47,7 +49,8 @@ def named_bytes(photo: Photo) -> tuple[str, bytes]:
     if isinstance(photo, bytes):
         return "photo", photo
     path = Path(photo)
-    return path.name, path.read_bytes()
+    # A name that is no UTF-8 cannot be written in a form.
+    return os.fsencode(path.name).decode("utf-8", "replace"), path.read_bytes()
 
 
 def form_fields(fields: Mapping[str, object]) -> dict[str, str | list[str]]:

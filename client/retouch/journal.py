@@ -17,9 +17,8 @@ NAME = ".retouch.jsonl"
 
 @dataclass(frozen=True)
 class Line:
-    """One photo by its path below IN and its content; its picture below OUT, or why there is none.
-
-    `tries` counts the failures so far.
+    """One photo by its path below IN and its content; its picture below OUT, or empty and why there
+    is none. `tries` counts the failures so far.
     """
 
     photo: str
@@ -42,7 +41,7 @@ class Journal:
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("a+", encoding="utf-8")
+        self._file = self._path.open("a+", encoding="utf-8", errors="surrogateescape")
         self._file.seek(0)
         text = ""
         for text in self._file:
@@ -96,6 +95,6 @@ class Journal:
 
     def _keep(self, line: Line) -> None:
         self._lines[line.photo] = line
-        self._owners[line.output.casefold()] = line.photo
         if line.error is None:
+            self._owners[line.output.casefold()] = line.photo
             self._by_content[line.sha256] = line.photo

@@ -10,6 +10,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
+from rich.table import Column
 
 from retouch.console import Language, language
 from retouch.records import Progress
@@ -17,13 +18,16 @@ from retouch.records import Progress
 # The service words all other stages; until it has the photo, nobody but us can.
 SENDING: dict[Language, str] = {"en": "sending", "zh": "正在发送"}
 
+# The longest names have 255 letters, and the bar needs room.
+NAME = Column(max_width=40, overflow="ellipsis", no_wrap=True)
+
 
 class ProgressView:
     """The rows on a terminal; silent where stderr is none. Enter it before the first row."""
 
     def __init__(self, console: Console) -> None:
         self._bars = Bars(
-            TextColumn("{task.fields[photo]}"),
+            TextColumn("{task.fields[photo]}", markup=False, table_column=NAME),
             BarColumn(),
             TextColumn("{task.percentage:>5.1f}%"),
             TextColumn("{task.description}"),

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from retouch.job_fields import PICTURE_FORMATS, PictureFormat
+
 State = Literal["queued", "running", "succeeded", "failed", "canceled"]
 TERMINAL_STATES: tuple[State, ...] = ("succeeded", "failed", "canceled")
 
@@ -55,11 +57,20 @@ class Params(_Record):
     upscale_reason: str | None = None
 
 
+class Notice(_Record):
+    """Something worth knowing that is no error: what was changed about a photo, or given up."""
+
+    code: str
+    message: str = ""
+
+
 class Source(_Record):
     """The photo as the service has taken it: size in pixels, upright."""
 
     width: int
     height: int
+    format: str | None = None
+    warnings: list[Notice] = []
 
 
 class Result(_Record):
@@ -72,13 +83,6 @@ class Result(_Record):
     sha256: str
     upscale: int = 1
     upscaler: str | None = None
-
-
-class Notice(_Record):
-    """Something the service gave up so that the job fits its device."""
-
-    code: str
-    message: str = ""
 
 
 class Job(_Record):
@@ -100,6 +104,12 @@ class Job(_Record):
     error: dict[str, Any] | None = None
     created_at: datetime | None = None
     finished_at: datetime | None = None
+
+    @property
+    def picture_format(self) -> PictureFormat:
+        """The format of the finished picture."""
+        named = self.result.format if self.result else self.params.format
+        return named if named in PICTURE_FORMATS else "png"
 
     @property
     def is_terminal(self) -> bool:

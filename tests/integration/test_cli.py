@@ -53,7 +53,7 @@ def test_many_photos_at_once_each_become_their_own_picture(up: RunningUp, folder
     photos = ["a.webp", "b.webp", "old/a.webp"]
     done = retouch(["enhance", *photos, "-o", "new", "--seed", "7"], folder, url=up.url)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "new/a.png\nnew/b.png\nnew/a-2.png\n"
+    assert done.stdout == "new/a.webp\nnew/b.webp\nnew/a-2.webp\n"
     pictures = [(folder / line).read_bytes() for line in done.stdout.splitlines()]
     assert len(set(pictures)) == 3
     # By default a small photo comes back enlarged.
@@ -67,9 +67,9 @@ def test_one_broken_photo_among_good_ones_is_named_and_the_rest_is_written(
     (folder / "b.webp").write_bytes(data[: len(data) // 2])
     done = retouch(["enhance", "a.webp", "b.webp", "old/a.webp", "-o", "new"], folder, url=up.url)
     assert done.returncode == 1
-    assert done.stdout == "new/a.png\nnew/a-2.png\n"
+    assert done.stdout == "new/a.webp\nnew/a-2.webp\n"
     assert any(line.startswith("b.webp: ") for line in done.stderr.splitlines())
-    assert sorted(path.name for path in (folder / "new").iterdir()) == ["a-2.png", "a.png"]
+    assert sorted(path.name for path in (folder / "new").iterdir()) == ["a-2.webp", "a.webp"]
 
 
 def test_the_same_seed_gives_the_same_picture(up: RunningUp, folder: Path) -> None:

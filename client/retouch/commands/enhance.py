@@ -8,17 +8,26 @@ import typer
 from retouch.batch import Batch, Order, Outcome
 from retouch.commands.folder import enhance_folder
 from retouch.console import complain, err, out, print_json
-from retouch.files import EXTENSIONS, BadOutput, comparison_path, format_of, output_paths
+from retouch.files import (
+    EXTENSIONS,
+    BadOutput,
+    comparison_path,
+    format_of,
+    is_folder,
+    output_paths,
+)
 from retouch.interrupts import Interrupts
-from retouch.job_fields import JobFields, PictureFormat
+from retouch.job_fields import AskedFormat, JobFields
 from retouch.progress_view import ProgressView
-from retouch.records import Job, Result, Source
+from retouch.records import Job, Notice, Result, Source
 from retouch.server_packages import server_packages
 from retouch.service import service
 
 
 def enhance(
-    photos: Annotated[list[Path], typer.Argument(help="Photos: PNG, JPEG or WebP.")],
+    photos: Annotated[
+        list[Path], typer.Argument(help="Photos: JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF.")
+    ],
     lora: Annotated[
         list[str] | None,
         typer.Option("--lora", "-l", help="NAME or NAME:SCALE, several times; none; auto."),
@@ -37,7 +46,8 @@ def enhance(
         str | None, typer.Option(help="Which enlarger; `retouch upscalers list` shows them.")
     ] = None,
     picture_format: Annotated[
-        PictureFormat | None, typer.Option("--format", help="By default OUT's own, else png.")
+        AskedFormat | None,
+        typer.Option("--format", help="By default OUT's own, else as the photo came."),
     ] = None,
     force: Annotated[bool, typer.Option(help="Go on with a blurry, tiny or dark photo.")] = False,
     output: Annotated[
@@ -58,8 +68,9 @@ def enhance(
     """Enhance photos with the server at RETOUCH_URL, or with one that is started for this call."""
     if before_after:
         with server_packages("`--before-after`"):
-            import PIL  # noqa: F401
-    chosen = picture_format or format_of(Path(output) if output else None) or "png"
+            import pillow_heif  # noqa: F401
+    asked = picture_format or format_of(Path(output) if output else None)
+    extension = EXTENSIONS[asked] if asked and asked != "auto" else ""
     fields: JobFields = {
         "lora": lora,
         "strength": strength,
@@ -69,17 +80,18 @@ def enhance(
         "max_side": max_side,
         "upscale": upscale,
         "upscaler": upscaler,
-        "format": chosen,
+        "format": asked,
         "force": force or None,
     }
     if recursive or any(photo.is_dir() for photo in photos):
         if len(photos) != 1 or not recursive:
             raise BadOutput("A folder is enhanced with -r, one at a time.")
-        enhance_folder(photos[0], output, fields, EXTENSIONS[chosen], retry_failed)
+        enhance_folder(photos[0], output, fields, retry_failed)
         return
-    paths = output_paths(photos, output, EXTENSIONS[chosen])
+    is_named = output is not None and len(photos) == 1 and not is_folder(output)
+    paths = output_paths(photos, output, extension)
     orders = [
-        Order(photo, path, fields, comparison=before_after)
+        Order(photo, path, fields, before_after, open_ending=not (extension or is_named))
         for photo, path in zip(photos, paths, strict=True)
     ]
     interrupted = _run(orders, as_json)
@@ -117,7 +129,7 @@ def _tell(outcomes: list[Outcome]) -> None:
 
 
 def told(job: Job) -> str:
-    """What was done, in a line for people: sizes, LoRAs and why, what was given up."""
+    """What was done, in a line for people: sizes, LoRAs and why, what was changed or given up."""
     sizes = [f"{each.width} x {each.height}" for each in (job.source, job.result) if each]
     loras = ", ".join(f"{lora.name}:{lora.scale:g}" for lora in job.params.loras)
     parts = [
@@ -126,7 +138,8 @@ def told(job: Job) -> str:
         job.params.lora_reason or "",
         job.params.upscale_reason or "",
     ]
-    parts += [notice.message or notice.code for notice in job.degraded]
+    notices = [*(job.source.warnings if job.source else []), *job.degraded]
+    parts += [notice.message or notice.code for notice in notices]
     return "  " + "; ".join(part for part in parts if part)
 
 
@@ -142,9 +155,10 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
         "upscale": job.result.upscale if job and job.result else None,
         "upscaler": job.result.upscaler if job and job.result else None,
         "upscale_reason": job.params.upscale_reason if job else None,
-        "source": _size(job.source) if job else None,
-        "result": _size(job.result) if job else None,
-        "degraded": [notice.model_dump() for notice in job.degraded] if job else [],
+        "source": _picture(job.source) if job else None,
+        "result": _picture(job.result) if job else None,
+        "warnings": _notices(job.source.warnings) if job and job.source else [],
+        "degraded": _notices(job.degraded) if job else [],
         "seconds": round(outcome.seconds, 3),
         "error": problem
         and {
@@ -156,5 +170,11 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _size(picture: Source | Result | None) -> dict[str, int] | None:
-    return {"width": picture.width, "height": picture.height} if picture else None
+def _picture(picture: Source | Result | None) -> dict[str, Any] | None:
+    if picture is None:
+        return None
+    return {"width": picture.width, "height": picture.height, "format": picture.format}
+
+
+def _notices(notices: list[Notice]) -> list[dict[str, Any]]:
+    return [notice.model_dump() for notice in notices]

@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 
 from retouch.console import complain, err, say
-from retouch.files import EXTENSIONS, BadOutput
+from retouch.files import BadOutput
 from retouch.folders import FolderRun, photos_in
 from retouch.interrupts import Interrupts
-from retouch.job_fields import JobFields, PictureFormat
+from retouch.job_fields import AskedFormat, JobFields
 from retouch.journal import Journal
 from retouch.progress_view import ProgressView
 from retouch.service import service
@@ -22,9 +22,7 @@ from retouch.service import service
 LOOK_SECONDS = 1.0
 
 
-def enhance_folder(
-    source: Path, output: str | None, fields: JobFields, extension: str, retry_failed: bool
-) -> None:
+def enhance_folder(source: Path, output: str | None, fields: JobFields, retry_failed: bool) -> None:
     """Exits with 1 when a picture is missing, 130 when it was stopped."""
     if output is None:
         raise BadOutput("A folder needs -o OUT, another folder for the pictures.")
@@ -36,9 +34,7 @@ def enhance_folder(
         ProgressView(err) as view,
         Journal(target) as journal,
     ):
-        run = FolderRun(
-            client, view, interrupts, journal, source, target, fields, extension, retry_failed
-        )
+        run = FolderRun(client, view, interrupts, journal, source, target, fields, retry_failed)
         run.run(photos)
         failed = journal.failures()
     _tell(run)
@@ -61,7 +57,9 @@ def watch(
     ] = None,
     strength: Annotated[float | None, typer.Option(help="0.05 to 1.")] = None,
     upscale: Annotated[str | None, typer.Option(help="auto, 1, 2, 3 or 4.")] = None,
-    picture_format: Annotated[PictureFormat, typer.Option("--format")] = "png",
+    picture_format: Annotated[
+        AskedFormat | None, typer.Option("--format", help="By default as each photo came.")
+    ] = None,
     retry_failed: Annotated[bool, typer.Option(help="Try those that failed before again.")] = False,
 ) -> None:
     """Enhance every photo that appears in IN into OUT, until Ctrl-C."""
@@ -77,10 +75,7 @@ def watch(
         arrivals = Arrivals(source, output)
         say(f"Watching {source}; Ctrl-C ends it.")
         while not interrupts.requested:
-            extension = EXTENSIONS[picture_format]
-            run = FolderRun(
-                client, view, interrupts, journal, source, output, fields, extension, retry_failed
-            )
+            run = FolderRun(client, view, interrupts, journal, source, output, fields, retry_failed)
             ready = list(arrivals.ready())
             if ready:
                 run.run(iter(ready))

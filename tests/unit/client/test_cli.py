@@ -87,7 +87,8 @@ def test_the_options_become_the_jobs_parameters(photos: list[str], run: Any) -> 
 def test_the_sizes_before_and_after_and_why_are_told(photos: list[str], run: Any) -> None:
     size = {"width": 4000, "height": 3000}
     result = size | {"format": "png", "size_bytes": len(PICTURE), "sha256": "0" * 64}
-    sized = {"source": size, "result": result}
+    warnings = [{"code": "first_page", "message": "The first one was taken."}]
+    sized = {"source": size | {"format": "tiff", "warnings": warnings}, "result": result}
     done = {**DONE, **sized}
     done["params"] = {**done.get("params", {}), "lora_reason": "The photo shows noise."}
     answers = script() | {"GET /v1/jobs/j1": [as_json(job("succeeded", **done))] * 2}
@@ -98,9 +99,91 @@ def test_the_sizes_before_and_after_and_why_are_told(photos: list[str], run: Any
         )
     assert told.stderr.startswith("  4000 x 3000 -> 4000 x 3000; ")
     assert "The photo shows noise." in told.stderr
-    assert listed["source"] == {"width": 4000, "height": 3000}
-    assert listed["result"] == {"width": 4000, "height": 3000}
+    assert listed["source"] == size | {"format": "tiff"}
+    assert listed["result"] == size | {"format": "png"}
+    assert listed["warnings"] == warnings
+    assert "The first one was taken." in told.stderr
     assert (listed["lora_reason"], listed["degraded"]) == ("The photo shows noise.", [])
+
+
+def finished(picture_format: str, *given_up: str) -> dict[str, list[Answer]]:
+    """A script whose result has this format."""
+    sized = {"width": 16, "height": 12, "size_bytes": 9, "sha256": "0" * 64}
+    result = sized | {"format": picture_format}
+    degraded = [{"code": code, "message": code} for code in given_up]
+    done = job("succeeded", **DONE, result=result, degraded=degraded)
+    return script() | {"GET /v1/jobs/j1": [as_json(done)]}
+
+
+@pytest.mark.parametrize(
+    ("picture_format", "name"), [("jpeg", "a.jpg"), ("webp", "a.webp"), ("png", "a.png")]
+)
+def test_the_service_chooses_the_format_and_the_picture_is_named_by_it(
+    photos: list[str], run: Any, picture_format: str, name: str
+) -> None:
+    with ScriptedServer(finished(picture_format)).running() as server:
+        into = run(server.url, "enhance", photos[0], "-o", "new/")
+        beside = run(server.url, "enhance", photos[0])
+        listed = json.loads(run(server.url, "enhance", *photos, "-o", "more", "--json").stdout)
+    assert into.stdout == f"new/{name}\n"
+    assert beside.stdout == f"{name.replace('.', '_enhanced.')}\n"
+    assert listed[0]["output"] == f"more/{name}"
+    assert Path(f"new/{name}").read_bytes() == Path(listed[1]["output"]).read_bytes() == PICTURE
+    for sent in server.requests("POST /v1/jobs"):
+        assert b'name="format"' not in sent.body
+
+
+@pytest.mark.parametrize(
+    ("options", "sent_format"),
+    [(["-o", "x.jpg"], "jpeg"), (["-o", "x.JFIF"], "jpeg"), (["-o", "x.webp"], "webp"),
+     (["-o", "x.png", "--format", "auto"], "auto"), (["-o", "x.png"], "png")],
+)  # fmt: skip
+def test_a_named_file_s_ending_asks_for_its_format(
+    photos: list[str], run: Any, options: list[str], sent_format: str
+) -> None:
+    with ScriptedServer(script()).running() as server:
+        result = run(server.url, "enhance", photos[0], *options)
+    assert result.stdout == f"{options[1]}\n"
+    (sent,) = server.requests("POST /v1/jobs")
+    assert b'name="format"\r\n\r\n%s\r\n' % sent_format.encode() in sent.body
+
+
+def test_a_picture_that_its_format_cannot_hold_is_named_as_what_it_is_over_nothing_that_exists(
+    photos: list[str], run: Any
+) -> None:
+    with ScriptedServer(finished("png", "other_format")).running() as server:
+        result = run(server.url, "enhance", photos[0], "-o", "a.webp")
+    assert result.stdout == "a-2.png\n"
+    assert "other_format" in result.stderr
+    assert Path("a.png").read_bytes() == PHOTO
+
+
+def test_a_folder_s_pictures_have_the_endings_of_what_they_became(
+    tmp_path: Path, photos: list[str], run: Any
+) -> None:
+    for photo, name in zip(photos, ("照片" * 41 + ".png", "[red] b.png"), strict=True):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / photo).replace(tmp_path / "in" / name)
+    (tmp_path / "in" / "b.heic").write_bytes(PHOTO[:-1])
+    with ScriptedServer(finished("webp")).running() as server:
+        result = run(server.url, "enhance", "in", "-r", "-o", "out")
+        again = run(server.url, "enhance", "in", "-r", "-o", "out")
+    assert result.exit_code == 0, result.stderr
+    made = sorted(path.name for path in Path("out").iterdir())
+    assert made == sorted([".retouch.jsonl", "[red] b.webp", "b.webp", "照片" * 41 + ".webp"])
+    assert "0 done, 3 done before, 0 failed" in again.stderr
+
+
+def test_a_name_that_is_no_utf8_is_sent_and_written(
+    tmp_path: Path, photos: list[str], run: Any
+) -> None:
+    (tmp_path / "in").mkdir()
+    odd = tmp_path / "in" / "\udcff\udcfe.png"
+    (tmp_path / photos[0]).replace(odd)
+    with ScriptedServer(finished("jpeg")).running() as server:
+        result = run(server.url, "enhance", "in", "-r", "-o", "out")
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "out" / "\udcff\udcfe.jpg").read_bytes() == PICTURE
 
 
 def test_options_that_are_not_given_are_left_to_the_service(photos: list[str], run: Any) -> None:

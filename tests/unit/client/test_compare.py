@@ -3,9 +3,13 @@
 from io import BytesIO
 
 import numpy as np
+import pillow_heif
+import pytest
 from PIL import Image
 
 from retouch.compare import GAP, LABEL_HEIGHT, before_after
+
+pillow_heif.register_heif_opener()
 
 
 def encoded(colour: tuple[int, int, int], size: tuple[int, int], orientation: int = 1) -> bytes:
@@ -25,6 +29,25 @@ def test_both_pictures_stand_side_by_side_at_the_enhanced_size() -> None:
     middle = LABEL_HEIGHT + 15
     assert sheet.getpixel((GAP + 20, middle)) == (9, 0, 0)
     assert sheet.getpixel((GAP * 2 + 40 + 20, middle)) == (0, 9, 0)
+
+
+@pytest.mark.parametrize("kind", ["HEIF", "AVIF", "TIFF"])
+def test_a_photo_of_any_kind_that_is_taken_can_be_compared(kind: str) -> None:
+    data = BytesIO()
+    Image.new("RGB", (64, 64), (200, 10, 10)).save(data, kind)
+    sheet = Image.open(BytesIO(before_after(data.getvalue(), encoded((0, 9, 0), (64, 64)))))
+    red = sheet.getpixel((GAP + 32, LABEL_HEIGHT + 32))
+    assert isinstance(red, tuple)
+    assert abs(red[0] - 200) <= 4
+
+
+def test_depth_is_scaled_and_what_is_transparent_is_white() -> None:
+    deep, clear = BytesIO(), BytesIO()
+    Image.new("I;16", (8, 8), 32_896).save(deep, "PNG")
+    Image.new("RGBA", (8, 8), (9, 9, 9, 0)).save(clear, "PNG")
+    sheet = Image.open(BytesIO(before_after(deep.getvalue(), clear.getvalue())))
+    assert sheet.getpixel((GAP + 4, LABEL_HEIGHT + 4)) == (128, 128, 128)
+    assert sheet.getpixel((GAP * 2 + 8 + 4, LABEL_HEIGHT + 4)) == (255, 255, 255)
 
 
 def test_the_photo_is_turned_upright_before_it_is_compared() -> None:

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from retouch.files import BadOutput, comparison_path, format_of, output_paths, write_whole
+from retouch.files import (
+    BadOutput,
+    comparison_path,
+    format_of,
+    output_paths,
+    with_ending,
+    write_whole,
+)
 
 
 def names(paths: list[Path]) -> list[str]:
@@ -64,10 +71,64 @@ def test_without_an_output_results_lie_beside_their_photos_under_free_names(
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("a.png", "png"), ("a.JPG", "jpeg"), ("a.jpeg", "jpeg"), ("a.webp", "webp"), ("a", None)],
+    [
+        ("a.png", "png"),
+        ("a.JPG", "jpeg"),
+        ("a.jpeg", "jpeg"),
+        ("a.jfif", "jpeg"),
+        ("a.webp", "webp"),
+        ("a", None),
+        ("a.heic", None),
+    ],
 )
 def test_a_files_name_tells_its_format(name: str, expected: str | None) -> None:
     assert format_of(Path(name)) == expected
+
+
+def test_a_format_that_is_taken_but_not_made_is_refused_as_the_output() -> None:
+    with pytest.raises(BadOutput, match=r"No \.HEIC is made here; name .* \.jpg, \.png or \.webp"):
+        output_paths([Path("a.jpg")], "better.HEIC")
+
+
+def test_names_whose_ending_is_open_are_free_with_every_ending(tmp_path: Path) -> None:
+    (tmp_path / "a_enhanced.webp").touch()
+    photos = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    assert names(output_paths(photos, None)) == ["a_enhanced-2", "b_enhanced"]
+    inside = output_paths([tmp_path / "a.jpg", tmp_path / "a.png"], str(tmp_path))
+    assert names(inside) == ["a-2", "a-3"]
+
+
+NAMES = ["x" * 251, "写真" * 41, "Ünïcödé" * 22, "é" * 80, "क्षि" * 20, "a\udcff" * 120]
+
+
+@pytest.mark.parametrize("stem", NAMES)
+@pytest.mark.parametrize("extension", ["", ".jpg"])
+def test_names_of_two_hundred_and_fifty_five_bytes_are_shortened_and_can_be_written(
+    tmp_path: Path, stem: str, extension: str
+) -> None:
+    photo = tmp_path / f"{stem}.png"
+    photo.touch()
+    for out in (None, str(tmp_path / "new")):
+        paths = output_paths([photo, tmp_path / f"{stem}.bmp"], out, extension)
+        ready = [path if extension else with_ending(path, ".webp") for path in paths]
+        assert len({str(path) for path in ready}) == 2
+        for path in [*ready, *map(comparison_path, ready)]:
+            path.parent.mkdir(exist_ok=True)
+            write_whole(path, b"picture")
+            assert path.read_bytes() == b"picture"
+            assert not path.name.startswith("\u0301")
+
+
+def test_a_letter_is_not_cut_apart_from_its_accents() -> None:
+    accented = "e\u0301\u0323"  # one letter of five bytes
+    assert with_ending(Path("ab" + accented), ".jpg", room=10).name == "ab.jpg"
+    assert with_ending(Path("ab" + accented), ".jpg", room=11).name == f"ab{accented}.jpg"
+
+
+def test_the_longest_name_that_is_asked_for_is_written_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / ("字" * 83 + "xx.png")
+    write_whole(path, b"picture")
+    assert path.read_bytes() == b"picture"
 
 
 def test_a_comparison_lies_beside_its_picture() -> None:
