@@ -38,7 +38,7 @@ class Settings(BaseSettings):
         extra="ignore",
     )
 
-    # --- where things are
+    # --- locations
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Store of the job ledger.")
     broker_url: str = Field(
         "", description="Celery's broker; empty: the store's server, next database number."
@@ -48,18 +48,19 @@ class Settings(BaseSettings):
     )
     loras_dir: Path = Field(
         REPOSITORY / "loras",
-        description="Folder of offered LoRA files, subfolders too; several with : or , between.",
+        description="Folder of LoRA files, including subfolders; separate several folders by : "
+        "or ,",
     )
-    max_loras: int = Field(8, ge=1, le=MOST_LORAS, description="LoRAs that one job may have.")
+    max_loras: int = Field(
+        8, ge=1, le=MOST_LORAS, description="Largest number of LoRAs in one job."
+    )
     max_lora_scale: float = Field(
-        5.0, gt=0, le=LARGEST_SCALE, description="Largest scale of a LoRA, either way."
+        5.0, gt=0, le=LARGEST_SCALE, description="Largest scale of a LoRA, positive or negative."
     )
-    upscalers_dir: Path = Field(
-        REPOSITORY / "upscalers", description="Folder of offered enlarger files."
-    )
+    upscalers_dir: Path = Field(REPOSITORY / "upscalers", description="Folder of enlarger files.")
     data_dir: Path = Field(Path("var/data"), description="Folder for pictures and the store.")
     blob_url: str = Field(
-        "", description="Where pictures are kept: file:///DIR or redis://; empty: under data_dir."
+        "", description="Where pictures are stored: file:///DIR or redis://; empty: under data_dir."
     )
 
     # --- gateway
@@ -67,19 +68,20 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="TCP port of the gateway.")
     api_keys: str = Field(
         "",
-        description="Comma-separated keys, each [NAME=]KEY[:WORD+WORD], a word being submit, read, "
-        "admin, rate=60/minute or jobs=4; empty: no keys.",
+        description="Comma-separated keys, each [NAME=]KEY[:WORD+WORD]; words are submit, read, "
+        "admin, rate=60/minute and jobs=4; empty: no keys.",
     )
     allow_anonymous: bool = Field(
         False, description="Serve callers without a key even when bound to other addresses."
     )
     rate_limit: str = Field("off", description="Requests per caller, such as 60/minute, or off.")
     cors_origins: str = Field(
-        "", description="Comma-separated origins that may call; none if empty."
+        "",
+        description="Comma-separated origins whose pages may call the service (CORS); empty: none.",
     )
     faces: str = Field(
         "openai sdapi mcp",
-        description="Other programs' dialects that are spoken: some of openai, sdapi, mcp; or off.",
+        description="APIs of other programs to offer: some of openai, sdapi, mcp; or off.",
     )
     max_upload_bytes: int = Field(50 * 2**20, ge=1024, description="Largest upload, in bytes.")
     max_pixels: int = Field(50_000_000, ge=4096, description="Largest upload, in pixels.")
@@ -89,69 +91,75 @@ class Settings(BaseSettings):
         65535, ge=64, le=65535, description="Longest side of a picture, in and out, in pixels."
     )
     small_side: int = Field(
-        32, ge=1, description="Smallest side that is taken without force=true, in pixels."
+        32, ge=1, description="Smallest side that is accepted without force=true, in pixels."
     )
     gate: str = Field(
         "small,dark,blank,blurry",
-        description="Comma-separated reasons to refuse without force=true; or off.",
+        description="Comma-separated reasons to refuse a picture without force=true; or off.",
     )
-    queue_limit: int = Field(1000, ge=1, description="Jobs that may wait before 503 queue_full.")
+    queue_limit: int = Field(1000, ge=1, description="Waiting jobs before 503 queue_full.")
     jobs_per_key: int = Field(
-        500, ge=0, description="Jobs of one key that wait or run before 429; 0: no limit."
+        500, ge=0, description="Waiting and running jobs of one key before 429; 0: no limit."
     )
     bytes_per_key: int = Field(
         20 * 2**30,
         ge=0,
-        description="Pictures that one key may have kept before 503, in bytes; 0: no limit.",
+        description="Stored pictures of one key before 503, in bytes; 0: no limit.",
     )
     uploads_limit: int = Field(
-        256, ge=1, description="Uploads that one gateway receives at a time before 503 overloaded."
+        256, ge=1, description="Simultaneous uploads of one gateway before 503 overloaded."
     )
-    uploads_per_key: int = Field(64, ge=1, description="Those of one key, before 429.")
+    uploads_per_key: int = Field(
+        64, ge=1, description="Simultaneous uploads of one key before 429."
+    )
     followers_limit: int = Field(
         900, ge=1, description="Event streams and sockets of one gateway before 503 overloaded."
     )
-    followers_per_key: int = Field(256, ge=1, description="Those of one key, before 429.")
+    followers_per_key: int = Field(
+        256, ge=1, description="Event streams and sockets of one key before 429."
+    )
     webhook_secret: str = Field(
         "",
         description="Secrets that sign webhooks, whsec_ and base64, space-separated; empty: one is "
-        "drawn and kept under data_dir.",
+        "generated and stored under data_dir.",
     )
     webhook_hosts: str = Field(
         "",
-        description="Comma-separated HOST or HOST:PORT that webhooks may reach by http or inside "
-        "the network; none if empty.",
+        description="Comma-separated HOST or HOST:PORT to which webhooks may go by http or inside "
+        "the network; empty: none.",
     )
     min_free_bytes: int = Field(
         512 * 2**20,
         ge=0,
-        description="Free disk below which uploads get 503 storage_full, in bytes.",
+        description="Free disk space below which uploads get 503 storage_full, in bytes.",
     )
 
     # --- client and monitor
-    url: str = Field("", description="Where the client finds the gateway; empty: at host and port.")
+    url: str = Field(
+        "", description="URL at which the client finds the gateway; empty: at host and port."
+    )
     api_key: str = Field("", description="Key that the client sends; empty: none.")
     flower_auth: str = Field(
-        "", description="NAME:PASSWORD of the Flower page; empty: drawn at each start."
+        "", description="NAME:PASSWORD of the Flower page; empty: a new password at each start."
     )
     flower_host: str = Field("127.0.0.1", description="Address that Flower binds.")
-    flower_port: int = Field(5555, ge=0, le=65535, description="TCP port of Flower on this host.")
+    flower_port: int = Field(5555, ge=0, le=65535, description="TCP port of Flower.")
 
     # --- worker
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
+    device: str = Field("auto", description="Device of a worker: auto, cpu, cuda, cuda:N or mps.")
     devices: str = Field(
-        "", description="Comma-separated devices that a worker may take; empty: all of this host."
+        "", description="Comma-separated devices that a worker may use; empty: all of this host."
     )
     share_devices: bool = Field(
-        False, description="When every device is taken: share one instead of waiting for one."
+        False, description="Share a device when all are in use, instead of waiting for one."
     )
     engine: Literal["auto", "step", "diffusers", "fake"] = Field(
         "auto",
-        description="Engine: step (many pictures, step by step), diffusers (one at a time), auto "
-        "(step where the base allows it), or fake for tests of the fleet.",
+        description="Engine: step (many pictures at once), diffusers (one picture at a time), auto "
+        "(step if the base allows it), or fake for tests of the fleet.",
     )
     fake_step_seconds: float = Field(
-        0.02, ge=0, description="Time that the fake engine takes for a step, seconds."
+        0.02, ge=0, description="Duration of a step of the fake engine, seconds."
     )
     fake_faults: str = Field(
         "", description="Folder of the fake engine's faults and history, for tests; empty: none."
@@ -160,32 +168,36 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=64,
-        description="Jobs that one worker claims at once; 0: the engine's batch and one waiting.",
+        description="Jobs that one worker holds at a time; 0: the engine's batch size plus one.",
     )
     only_worker: bool = Field(
         False,
-        description="No other worker shares the queue: claim more where small rows share steps.",
+        description="Whether this is the queue's only worker, which may claim more small pictures "
+        "for a common batch.",
     )
     lora_slots: int = Field(
         8,
         ge=1,
         le=256,
-        description="LoRAs kept loaded where one picture is made at a time (FLUX, SD 3).",
+        description="LoRAs kept loaded by the engine that makes one picture at a time (FLUX, "
+        "SD 3).",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="Type in which the UNet computes on a CPU; auto: bfloat16 where it is quick. "
-        "float32 keeps consumer cards from adding in half precision, too.",
+        description="Data type of the UNet on a CPU; auto: bfloat16 if the CPU is fast at it. "
+        "float32 also keeps consumer cards from accumulating in half precision.",
     )
     profile: Literal["auto", "full", "vae_tiling", "model_offload", "sequential_offload"] = Field(
         "auto",
-        description="How much of the base stays on a CUDA device; auto: as its memory allows.",
+        description="Which parts of the base stay on a CUDA device; auto: as many as fit its "
+        "memory.",
     )
     cuda_graphs: bool = Field(
-        True, description="Record the UNet's kernels on a CUDA device and replay them."
+        True, description="Capture the UNet's kernels as CUDA graphs and replay them."
     )
     built_engines: bool = Field(
-        True, description="Use engines that `retouch build-engine` has built, where they fit."
+        True,
+        description="Use TensorRT engines that `retouch build-engine` has built, if they match.",
     )
     threads: int = Field(
         0, ge=0, le=256, description="CPU threads of one worker; 0: torch decides."
@@ -199,15 +211,18 @@ class Settings(BaseSettings):
         0.2, ge=0, le=1, description="Score of unsafe content below which a picture passes."
     )
     unsafe_high: float = Field(
-        0.8, ge=0, le=1, description="Score of unsafe content from which no picture passes."
+        0.8, ge=0, le=1, description="Score of unsafe content from which every picture is stopped."
     )
     unsafe_between: Literal["pass", "flag", "block"] = Field(
-        "flag", description="What becomes of a picture whose score lies between: pass, flag, block."
+        "flag",
+        description="What happens to a picture whose score is between the two: pass, flag, block.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Log level."
     )
-    log_format: Literal["console", "json"] = Field("console", description="Log lines' form.")
+    log_format: Literal["console", "json"] = Field(
+        "console", description="Format of log lines: console or json."
+    )
 
     # --- content credentials (needs the extra c2pa)
     c2pa_certificate: str = Field(
@@ -215,39 +230,55 @@ class Settings(BaseSettings):
     )
     c2pa_key: str = Field("", description="PEM file of that certificate's private key.")
     c2pa_algorithm: Literal["es256", "es384", "ps256", "ed25519"] = Field(
-        "es256", description="How that key signs."
+        "es256", description="Signature algorithm of that key."
     )
 
     # --- the ledger's clock
     lease_seconds: float = Field(
-        10.0, gt=0, description="Life of a claim without renewal, seconds."
+        10.0, gt=0, description="Lifetime of a claim without renewal, seconds."
     )
     renew_seconds: float = Field(2.0, gt=0, description="Time between renewals, seconds.")
     hint_seconds: float = Field(
-        5.0, gt=0, description="Age after which a job is hinted again, seconds."
+        5.0,
+        gt=0,
+        description="Age after which another Celery message is sent for a waiting job, seconds.",
     )
-    max_crashes: int = Field(3, ge=1, description="Crashed attempts before a job is given up.")
-    grace_seconds: float = Field(50.0, ge=0, description="Time to finish after SIGTERM, seconds.")
+    max_crashes: int = Field(3, ge=1, description="Crashed attempts after which a job fails.")
+    grace_seconds: float = Field(
+        50.0, ge=0, description="Time for finishing jobs after SIGTERM, seconds."
+    )
     step_timeout_seconds: float = Field(
-        60.0, gt=0, description="Silence of a running job that means a hung device, seconds."
+        60.0,
+        gt=0,
+        description="Time without a sign of life from a running job after which the device counts "
+        "as hung, seconds.",
     )
     idle_timeout_seconds: float = Field(
-        30.0, gt=0, description="Idleness beside a queue that means a deaf worker, seconds."
+        30.0,
+        gt=0,
+        description="Idle time with queued jobs after which a worker counts as deaf to the queue, "
+        "seconds.",
     )
     restart_seconds: float = Field(
-        1.0, gt=0, description="Wait before an ended engine's restart; doubles each time, seconds."
+        1.0,
+        gt=0,
+        description="Wait before an engine process is restarted; doubles each time, seconds.",
     )
     restart_max_seconds: float = Field(
-        30.0, gt=0, description="Longest wait before an ended engine's restart, seconds."
+        30.0, gt=0, description="Longest wait before an engine process is restarted, seconds."
     )
-    job_ttl_seconds: int = Field(7 * 86400, ge=1, description="Life of a job's record, seconds.")
+    job_ttl_seconds: int = Field(
+        7 * 86400, ge=1, description="Lifetime of a job's record, seconds."
+    )
     lora_strikes: int = Field(
-        3, ge=1, description="Guards' hits and users' reports after which a LoRA is suspended."
+        3,
+        ge=1,
+        description="Number of guards' hits and callers' reports after which a LoRA is suspended.",
     )
     lora_strikes_seconds: int = Field(
         30 * 86400, ge=60, description="Time for which a hit or report counts, seconds."
     )
-    result_ttl_seconds: int = Field(86400, ge=1, description="Life of pictures, seconds.")
+    result_ttl_seconds: int = Field(86400, ge=1, description="Lifetime of pictures, seconds.")
 
     @field_validator("redis_url", "broker_url")
     @classmethod

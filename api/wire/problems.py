@@ -100,7 +100,7 @@ class Problem(BaseModel):
     title: str = Field(examples=["There is no such job."])
     status: int = Field(examples=[404])
     detail: str = Field(examples=["There is no such job."])
-    advice: str = Field(examples=["Check the id. Jobs are forgotten some days after they finish."])
+    advice: str = Field(examples=["Check the id. Jobs are deleted some days after they finish."])
     code: str = Field(examples=["job_not_found"])
     retryable: bool = Field(examples=[False])
     instance: str = Field(examples=["/v1/jobs/0123456789abcdef0123456789abcdef"])

@@ -47,7 +47,7 @@ def refusing_once(
     ("code", "button", "then"),
     [
         ("image_too_blurry", "Continue anyway", 'name="force"\r\n\r\ntrue'),
-        ("lora_base_mismatch", "Let it choose the LoRA", 'name="lora"\r\n\r\nauto'),
+        ("lora_base_mismatch", "Choose the LoRA automatically", 'name="lora"\r\n\r\nauto'),
         ("image_not_found", "Send it again", 'name="image_id"'),
         ("validation_error", "Reset the settings and try again", 'name="image_id"'),
         ("internal_error", "Try again", 'name="image_id"'),
