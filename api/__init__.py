@@ -1,18 +1,19 @@
-"""The gateway: HTTP in, the ledger and the blob store behind it. Never imports torch.
+"""The gateway: HTTP on the outside, the ledger and the blob store behind it. Never imports torch.
 
-Owns everything that a caller can see: routes, forms, answers, refusals, the page. Does not know how
-a picture is made: it records a job and reads what becomes of it.
+Owns everything that a caller can see: routes, forms, answers, errors, the page. Does not know how
+pictures are made: it records jobs and reads their outcome.
 
-Read in this order: `app.py` (how the application is put together), `services.py` (what routes work
-with), `routes/jobs.py` (the routes), then the folders from the outside in:
+Read in this order: `app.py` (how the application is assembled), `services.py` (the parts that
+routes use), `routes/jobs.py` (the routes), then the folders from the outside in:
 
-- `server/`: what happens to every connection and every answer
-- `access/`: keys, scopes, rates and limits, before every route
+- `server/`: what applies to every connection and every answer
+- `access/`: keys, scopes, rates and limits, checked before every route
 - `routes/`: one file for each group of addresses
-- `intake/`: an upload's way from bytes to a checked picture
-- `jobs/`: from a form to a job, and following it
-- `wire/`: the shapes of answers and refusals
-- `metrics/`, `webhooks/`, `extras/` (what the page can do without), `static/` (the page)
+- `faces/`: the APIs of other programs over the same jobs
+- `intake/`: from an upload's bytes to a checked picture
+- `jobs/`: from a form to a job, and following the job
+- `wire/`: the JSON of answers and errors
+- `metrics/`, `webhooks/`, `extras/` (optional parts of the page), `static/` (the page)
 
-The arrows go `routes -> jobs -> wire`; `intake` knows of no job.
+Imports go `routes -> jobs -> wire`; `intake` knows nothing of jobs.
 """

@@ -1,7 +1,7 @@
 """`python -m api`: run the gateway until SIGTERM or Ctrl-C.
 
-Owns the listening socket's rules: which address may be bound without keys, and how open streams
-end when the process does.
+Owns the rules of the listening socket: which addresses may be bound without keys, and how open
+streams end when the process does.
 """
 
 import resource
@@ -26,7 +26,7 @@ logger = structlog.get_logger(__name__)
 
 
 class Server(uvicorn.Server):
-    """A server that tells open event streams to end before it waits for them."""
+    """A server that ends open event streams before it waits for their connections."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
@@ -34,8 +34,8 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         del frame
-        # Unlike the parent's, it does not raise the signal again once everything is closed:
-        # ending when told to is a success.
+        # Unlike the parent class, it does not raise the signal again after closing everything: an
+        # end on request is a success.
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 
@@ -45,7 +45,7 @@ class Server(uvicorn.Server):
 
 
 def main() -> None:
-    """Serve. Ends the process with a sentence when the settings do not allow it."""
+    """Runs the server. Exits with a message when the settings do not allow it."""
     settings = load_settings()
     configure_logging(settings)
     refuse_open_door(settings)
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def refuse_open_door(settings: Settings) -> None:
-    """Raises BadSettings for an address that others reach when anyone could use it."""
+    """Raises BadSettings if the address is reachable for others and no key is required."""
     if settings.api_keys.strip() or settings.allow_anonymous or is_loopback(settings.host):
         return
     raise BadSettings(
@@ -78,7 +78,9 @@ def refuse_open_door(settings: Settings) -> None:
 
 
 def allow_open_files() -> None:
-    """As many as the system lets us have: each connection is one, and shells give 1,024."""
+    """Raises the limit to the system's maximum: each connection is one open file, and shells give
+    1,024.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,6 +1,6 @@
-"""The gateway as an ASGI application: routes, error handling and lifetime put together.
+"""Assembles the gateway as an ASGI application: routes, error handling and lifetime.
 
-Owns nothing else. It imports no torch: the workers do the work.
+Owns nothing else. Imports no torch: the workers make the pictures.
 """
 
 from collections.abc import AsyncIterator
@@ -72,7 +72,7 @@ EXPOSED_HEADERS = [
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application for these settings. Raises BadSettings; needs no store to be made."""
+    """The application for these settings. Raises BadSettings; works without a running store."""
     keys, rate = Keyring(settings.api_keys), deployment_rate(settings)
 
     door = mcp_door(settings)

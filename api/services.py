@@ -1,4 +1,4 @@
-"""What the routes work with, built once per process.
+"""The parts that the routes use, built once per process.
 
 Owns opening and closing these parts in the right order. Knows nothing of HTTP.
 """
@@ -41,11 +41,11 @@ from shared.periodic import note_failure
 from shared.settings import Settings
 from shared.upscalers.catalog import UpscalerCatalog
 
-# Decoding is bounded by cores, not by requests; the second one covers the first one's pipes.
+# Decoding is limited by cores, not by requests; the second decoder hides the first one's transfers.
 DECODERS = 2
-# Previews that one gateway waits for at a time; each is a thread that sleeps.
+# Previews that one gateway waits for at a time; each occupies a sleeping thread.
 PREVIEWS = 128
-# Bodies that hold whole pictures in memory, a hundred megabytes each at the worst.
+# Bodies that hold whole pictures in memory, at most a hundred megabytes each.
 UNPACKED = 6
 FIRST_SCAN_SECONDS = 1.0
 UPLOADS = Sentence("uploads on their way", "正在上传的图片")
@@ -89,7 +89,7 @@ class Services:
 async def running_services(
     settings: Settings, keys: Keyring, rate: Rate
 ) -> AsyncIterator[Services]:
-    """Open everything, yield it, close it again. Needs no store to start."""
+    """Opens all parts, yields them and closes them again. Works without a running store."""
     base = identify_base(settings.base_model)
     client = connect(settings.redis_url)
     store, blobs = JobStore(client, settings), open_blobs(settings)
@@ -156,14 +156,14 @@ async def running_services(
 
 
 def _scan_beside(*catalogs: Catalog | UpscalerCatalog) -> None:
-    # Hashing gigabytes of weights must not hold the gateway back from answering.
+    # Hashing gigabytes of weights must not delay the gateway's first answers.
     thread = threading.Thread(target=_scan, args=catalogs, name="first-scan", daemon=True)
     thread.start()
     thread.join(FIRST_SCAN_SECONDS)
 
 
 def _scan(*catalogs: Catalog | UpscalerCatalog) -> None:
-    # The smaller one first: jobs with LoRAs wait for the other anyway.
+    # The smaller file first: jobs with LoRAs wait for the other one anyway.
     for catalog in reversed(catalogs):
         try:
             catalog.scan()

@@ -1,4 +1,4 @@
-"""Who may do what: the dependencies that stand before every route of the API.
+"""Who may do what: the dependencies that run before every route of the API.
 
 Owns reading credentials from a request, scopes, the rate limit, and the check of `Origin`.
 """
@@ -23,13 +23,13 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def services_of(connection: HTTPConnection) -> Services:
-    """This gateway's parts."""
+    """The services of this gateway."""
     services: Services = connection.app.state.services
     return services
 
 
 def identify(connection: HTTPConnection, services: Services) -> Caller:
-    """Who is calling. Raises Unauthenticated."""
+    """Identifies the caller. Raises Unauthenticated."""
     key = _key_of(connection)
     if not services.keys:
         return Caller(ANONYMOUS, ALL_SCOPES, is_known=False)
@@ -42,7 +42,7 @@ def identify(connection: HTTPConnection, services: Services) -> Caller:
 
 
 def check_origin(connection: HTTPConnection, services: Services) -> None:
-    """A page of another origin may not act here unless it is on the list. Raises Forbidden."""
+    """Refuses pages of another origin unless it is on the list. Raises Forbidden."""
     origin = connection.headers.get("origin")
     if origin is None or origin in allowed_origins(services.settings.cors_origins):
         return
@@ -52,7 +52,8 @@ def check_origin(connection: HTTPConnection, services: Services) -> None:
             f"a page of {origin[:200]} may not use the service; "
             f"RETOUCH_CORS_ORIGINS={origin[:200]} lets it"
         )
-    # A foreign page's name can be made to lead here: where nobody needs a key, it must be ours.
+    # Another site's host name can be made to resolve to this machine (DNS rebinding): without keys,
+    # the host name must be one of ours.
     if not services.keys and is_loopback(services.settings.host) and not is_loopback(host):
         raise Forbidden("this origin is not this machine; RETOUCH_CORS_ORIGINS can list it")
 
@@ -71,7 +72,7 @@ def allowed_origins(text: str) -> list[str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
+    """Whether the address can only be reached from this machine."""
     if host == "localhost":
         return True
     try:
@@ -81,7 +82,7 @@ def is_loopback(host: str) -> bool:
 
 
 def require(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
-    """A dependency that lets only callers with this scope through, at their rate."""
+    """A dependency that admits only callers with this scope, within their rate."""
 
     async def guarded(request: Request, services: "ServicesDep") -> Caller:
         if request.method not in SAFE_METHODS:
@@ -95,14 +96,14 @@ def require(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
 async def admit(
     connection: HTTPConnection, services: Services, scope: Scope, makes_work: bool = False
 ) -> Caller:
-    """The caller, if there is one, it keeps its rate, and it has the scope.
+    """Returns the caller after checking the key, the rate and the scope.
 
     Raises Unauthenticated, RateExceeded, Forbidden, StoreUnavailable.
     """
     try:
         caller = identify(connection, services)
     except Unauthenticated:
-        # Whoever tries keys out is slowed down like any other.
+        # Callers who guess keys are rate-limited like all others.
         await run_in_threadpool(services.rate.check, f"unknown@{_address(connection)}", None, False)
         raise
     await run_in_threadpool(services.rate.check, who(connection, caller), caller.rate, makes_work)
@@ -127,7 +128,9 @@ def _key_of(connection: HTTPConnection) -> bytes | None:
 
 
 def _password(token: str) -> bytes | None:
-    """The key of clients that know names and passwords only: the password; the name is theirs."""
+    """The key of clients that only support names and passwords: the password is the key; any name
+    will do.
+    """
     try:
         return base64.b64decode(token, validate=True).partition(b":")[2] or None
     except ValueError:
@@ -135,7 +138,7 @@ def _password(token: str) -> bytes | None:
 
 
 def who(connection: HTTPConnection, caller: Caller) -> str:
-    """A name for the caller that those without a key do not share over all addresses."""
+    """A name for the caller; callers without a key are told apart by address."""
     return caller.name if caller.is_known else f"{ANONYMOUS}@{_address(connection)}"
 
 

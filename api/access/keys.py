@@ -1,8 +1,8 @@
 """API keys: who a caller is and what they may do.
 
-Owns RETOUCH_API_KEYS' grammar, `[NAME=]KEY[:WORD+WORD]` with scopes and limits as words. Keys are
-kept as sha256 only and compared in constant time over all of them, so that neither memory nor
-timing tells a key.
+Owns the grammar of RETOUCH_API_KEYS, `[NAME=]KEY[:WORD+WORD]` with scopes and limits as words. Keys
+are kept only as sha256 and compared in constant time with all of them, so that neither memory nor
+timing reveals a key.
 """
 
 import hmac
@@ -21,7 +21,7 @@ ANONYMOUS = "anonymous"
 
 
 class Scope(StrEnum):
-    """What a key may be for."""
+    """What a key may be used for."""
 
     SUBMIT = "submit"
     READ = "read"
@@ -34,9 +34,9 @@ ALL_SCOPES = frozenset(Scope)
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sends a request. `name` owns the jobs; `is_known` is False without a key.
+    """The sender of a request. `name` owns the jobs; `is_known` is False without a key.
 
-    `rate` and `jobs` are the key's own limits; None where it has the deployment's.
+    `rate` and `jobs` are the key's own limits; None means the deployment's.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Keyring:
     """The keys of this gateway, as digests."""
 
     def __init__(self, text: str) -> None:
-        """Raises BadSettings when the text cannot be read; it never shows a key."""
+        """Raises BadSettings if the text cannot be parsed; the message never contains a key."""
         items = [item.strip() for item in text.split(",") if item.strip()]
         self._keys = [_parse(item, place) for place, item in enumerate(items, start=1)]
 
@@ -64,9 +64,9 @@ class Keyring:
         return bool(self._keys)
 
     def find(self, key: bytes) -> Caller | None:
-        """The caller whose key this is."""
+        """The caller to whom this key belongs."""
         digest, found = sha256(key).digest(), None
-        for known in self._keys:  # all of them, always
+        for known in self._keys:  # always all of them
             if hmac.compare_digest(known.digest, digest):
                 found = known.caller
         return found
@@ -90,7 +90,7 @@ def _parse(item: str, place: int) -> _Key:
 
 
 def _caller(name: str, words: list[str], place: int) -> Caller:
-    """What the words after a key allow: scopes, `rate=60/minute`, `jobs=4`."""
+    """Parses the words after a key: scopes, `rate=60/minute`, `jobs=4`."""
     scopes = {word for word in words if "=" not in word}
     limits = dict(word.split("=", 1) for word in words if "=" in word)
     if not scopes <= {str(scope) for scope in Scope}:

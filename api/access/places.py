@@ -1,7 +1,7 @@
-"""How many of something there may be at a time: of one caller, and in all.
+"""Limits on how many of something exist at the same time, per caller and in total.
 
-Owns counting for what holds a connection for long: uploads on their way in, and followers of jobs.
-Each gateway counts its own. Used on the event loop only.
+Owns counting what holds a connection for long: uploads in progress and followers of jobs. Each
+gateway counts its own. Used on the event loop only.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from shared.errors import Overloaded, RateLimited
 
 
 class Places:
-    """Places that are taken and left. Callers without a key share the common ones."""
+    """Places that are taken and given back. Callers without a key share the common ones."""
 
     def __init__(self, in_all: int, each: int, what: Sentence) -> None:
         self._in_all = in_all
@@ -22,13 +22,13 @@ class Places:
         self._taken: Counter[str] = Counter()
 
     def take(self, client: str) -> "Place":
-        """A place from now on: looking and taking are one step. Raises Overloaded, RateLimited."""
+        """Takes a place; checking and taking are one step. Raises Overloaded, RateLimited."""
         self._check(client)
         self._taken[client] += 1
         return Place(self, client)
 
     def give_back(self, client: str) -> None:
-        """One place of this client's is free again."""
+        """Frees one of this client's places."""
         self._taken[client] -= 1
         if not self._taken[client]:
             del self._taken[client]
@@ -51,7 +51,7 @@ class Places:
 
 
 class Place:
-    """One taken place: leave it, once or more often, or use it in a `with` block."""
+    """One taken place. Leave it once or more often, or use it in a `with` block."""
 
     def __init__(self, places: Places, client: str) -> None:
         self._places = places

@@ -1,7 +1,7 @@
-"""How often a caller may ask: a sliding window in the store, shared by all gateways.
+"""How often a caller may send requests: a sliding window in the store, shared by all gateways.
 
-Owns the meaning of a rate: it counts what makes work (uploads, jobs); reading and polling may be
-ten times as frequent.
+Owns the meaning of a rate: it counts requests that cause work (uploads, jobs); reading and polling
+may be ten times as frequent.
 """
 
 import math
@@ -21,7 +21,7 @@ READS_PER_WRITE = 10
 
 
 class RateExceeded(RateLimited):
-    """Raised with the wait in seconds that makes the next request pass."""
+    """Raised with the seconds to wait until the next request is allowed."""
 
     def __init__(self, wait_seconds: int) -> None:
         super().__init__(f"the next request is welcome in {wait_seconds} s")
@@ -30,7 +30,7 @@ class RateExceeded(RateLimited):
 
 @dataclass(frozen=True)
 class Rate:
-    """What makes work, and what only reads; both None where there is no limit."""
+    """The limits for requests that cause work and for those that only read; None means no limit."""
 
     writes: RateLimitItem | None = None
     reads: RateLimitItem | None = None
@@ -50,7 +50,7 @@ class RateLimit:
         self.default = default
 
     def check(self, who: str, own: Rate | None, makes_work: bool) -> None:
-        """Count one request against the caller's own rate, or the deployment's.
+        """Counts one request against the caller's own rate, or the deployment's.
 
         Raises RateExceeded, StoreUnavailable.
         """
@@ -66,7 +66,7 @@ class RateLimit:
 
 
 def read_rate(text: str) -> Rate:
-    """`off`, or such as `60/minute`. Raises ValueError."""
+    """Parses `off` or a rate such as `60/minute`. Raises ValueError."""
     if text.strip().lower() in (OFF, ""):
         return Rate()
     item = parse(text)

@@ -1,7 +1,7 @@
-"""What one key may have in hand: jobs that wait or run, and bytes of pictures that are kept.
+"""The share of one key: waiting and running jobs, and bytes of stored pictures.
 
-Owns the sentences of these refusals; the ledger counts. Callers without a key share what the queue
-and the disk have.
+Owns the error messages; the ledger counts. Callers without a key are limited only by the size of
+the queue and the disk.
 """
 
 from api.access.keys import Caller
@@ -14,7 +14,7 @@ JOBS_WAIT_SECONDS = 5
 
 
 class ShareTaken(RateLimited):
-    """Raised when a key has as many jobs in hand as it may."""
+    """Raised when a key has as many jobs as it may have at a time."""
 
     wait_seconds = JOBS_WAIT_SECONDS
 
@@ -47,12 +47,12 @@ class Shares:
             )
 
     def most_jobs(self, caller: Caller) -> int:
-        """How many jobs this caller may have in hand; 0 for any number."""
+        """How many waiting and running jobs this caller may have; 0 means any number."""
         if not caller.is_known:
             return 0
         return self._jobs if caller.jobs is None else caller.jobs
 
     def keep(self, caller: Caller, more_bytes: int) -> None:
-        """Count a picture that is kept for this caller from now on."""
+        """Counts a picture that is stored for this caller."""
         if caller.is_known:
             self._store.kept_bytes(caller.name, more_bytes)

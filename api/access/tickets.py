@@ -1,7 +1,8 @@
-"""Short-lived permits to follow one job, for what cannot send headers: EventSource and WebSocket.
+"""Short-lived permits for following one job, for clients that cannot send headers: EventSource and
+WebSocket.
 
 Owns `ticket:{sha256}`. A ticket can be used until it expires, since EventSource reconnects to the
-address it was given.
+same address.
 """
 
 import secrets
@@ -15,7 +16,7 @@ TICKET_SECONDS = 300
 
 
 class Tickets:
-    """Gives tickets out and looks them up. Called from threads."""
+    """Issues tickets and looks them up. Called from threads."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
@@ -28,7 +29,7 @@ class Tickets:
         return ticket
 
     def holder(self, ticket: str, job_id: str) -> str | None:
-        """The client that the ticket for this job was given to; None for any other ticket."""
+        """The client to whom the ticket for this job was issued; None for any other ticket."""
         with translated_errors():
             known = self._redis.get(_key(ticket))
         job, _, client = str(known or "").partition(" ")

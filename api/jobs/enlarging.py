@@ -1,6 +1,6 @@
 """Settles how much larger a job's result is, and by which enlarger, before any work is done.
 
-Knows nothing of how pictures are enlarged.
+Does not know how pictures are enlarged.
 """
 
 from api.jobs.result_limits import check_result_size
@@ -15,7 +15,7 @@ from shared.upscalers.factor import settle_factor
 
 
 def settle_upscaler(params: JobParams, catalog: UpscalerCatalog) -> JobParams:
-    """The same parameters, pinned to the file that a named enlarger is now.
+    """Returns the parameters with a named enlarger pinned to its current file.
 
     Raises UpscalerNotFound, UpscalerUnusable.
     """
@@ -30,9 +30,9 @@ def settle_upscaler(params: JobParams, catalog: UpscalerCatalog) -> JobParams:
 def settle_size(
     params: JobParams, size: tuple[int, int], settings: Settings, catalog: UpscalerCatalog
 ) -> JobParams:
-    """The same parameters with a factor that suits the picture's width and height.
+    """Returns the parameters with a factor that suits the picture's width and height.
 
-    Raises ImageTooLarge where the result would be larger than this deployment makes them.
+    Raises ImageTooLarge if the result would exceed this deployment's limit.
     """
     settled = settle_factor(params, size)
     check_result_size(settled, size, settings)

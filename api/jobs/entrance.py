@@ -1,7 +1,7 @@
-"""The way in that every request for a job takes, whatever dialect it speaks.
+"""The steps that every request for a job takes, whichever API it uses.
 
-Owns the order: capacity before anything is read, fields before the picture is decoded, the picture
-before the job. How fields and pictures lie in a request is not known here.
+Owns the order: capacity is checked before anything is read, fields before the picture is decoded,
+the picture before the job is made. Does not know how fields and pictures are encoded in a request.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -26,7 +26,7 @@ Fields = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Asked:
-    """A job's checked fields, and the parameters that they amount to."""
+    """A job's checked fields, and the parameters that result from them."""
 
     form: JobForm
     params: JobParams
@@ -34,7 +34,7 @@ class Asked:
 
 @asynccontextmanager
 async def entering(services: Services, caller: Caller) -> AsyncIterator[None]:
-    """A place among the uploads, for a caller who may have another job.
+    """Takes a place among the uploads, for a caller who may have another job.
 
     Raises QueueFull, StorageFull, ShareTaken, Overloaded, RateLimited, StoreUnavailable.
     """
@@ -44,14 +44,16 @@ async def entering(services: Services, caller: Caller) -> AsyncIterator[None]:
 
 
 async def ask(services: Services, fields: Fields, language: Language) -> Asked:
-    """What these fields ask for. Raises InvalidFields and what LoRAs are refused by."""
+    """Checks these fields. Raises InvalidFields and the errors about LoRAs."""
     form = read_job_form(fields, has_file=True, settings=services.settings, language=language)
     params = await run_in_threadpool(services.submissions.settle, form, language)
     return Asked(form, params)
 
 
 async def accept_picture(services: Services, caller: Caller, read: Callable[[], bytes]) -> Accepted:
-    """The picture whose bytes `read` gives, checked and kept. Raises what refuses pictures."""
+    """Reads the picture's bytes by `read`, checks and stores them. Raises the errors about
+    pictures.
+    """
 
     def decode() -> Accepted:
         accepted = services.images.accept(read(), caller.name)
@@ -59,7 +61,8 @@ async def accept_picture(services: Services, caller: Caller, read: Callable[[], 
             services.shares.keep(caller, accepted.source.size_bytes)
         return accepted
 
-    # Its own few threads: waiting uploads must not take those that answer everyone else.
+    # A few threads for this purpose alone: waiting uploads must not take the threads of all other
+    # requests.
     return await to_thread.run_sync(decode, limiter=services.decoding)
 
 
@@ -71,7 +74,9 @@ async def submit(
     language: Language,
     key: str | None = None,
 ) -> Submitted:
-    """The job of this picture; with a key, the one that an equal request has made already."""
+    """Makes the job of this picture, or returns the one that an equal request with the same key has
+    made.
+    """
     services.quality_gate.check(picture, asked.params.force)
     idempotency = None
     if key is not None:
@@ -90,7 +95,7 @@ async def submit(
 
 @asynccontextmanager
 async def all_or_none(services: Services) -> AsyncIterator[list[str]]:
-    """The ids of the jobs of one request, to be filled: an error cancels those that are made."""
+    """A list for the ids of one request's jobs: on an error, the jobs already made are canceled."""
     made: list[str] = []
     try:
         yield made

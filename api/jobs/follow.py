@@ -1,7 +1,7 @@
 """Following a job: a snapshot, then every event of its stream, until the last one.
 
-Owns the connection that waits on streams and the rules of resuming. How events look on a wire is
-the routes' business.
+Owns the connection that waits on streams and the rules of resuming. The routes own the format of
+events.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from shared.ledger.records import read_event
 from shared.ledger.redis_client import CONNECT_SECONDS, MAX_CONNECTIONS
 from shared.ledger.store import JobStore
 
-# One wait on a stream: short, so that a stopping gateway lets its followers go.
+# Length of one wait on a stream: short, so that a stopping gateway can release its followers.
 BLOCK_MS = 1000
-# Silence after which a proxy may think the connection dead.
+# Length of silence after which a proxy may close the connection.
 PULSE_SECONDS = 15.0
 OUTAGE_PAUSE_SECONDS = 0.5
 FIRST_ID = "0-0"
@@ -39,21 +39,21 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The job as it is now, and the id of the last event that it reflects."""
+    """The current state of the job, and the id of the last event that it includes."""
 
     id: str
     job: Job
 
 
 class Heartbeat:
-    """Nothing has happened for a while; the connection still lives."""
+    """Sent when nothing has happened for a while: the connection is still alive."""
 
 
 Followed = Snapshot | Event | Heartbeat
 
 
 class Followers:
-    """Follows jobs on one pool of asyncio connections. Used on the event loop only."""
+    """Follows jobs with one pool of asyncio connections. Used on the event loop only."""
 
     def __init__(
         self, redis_url: str, store: JobStore, stopping: threading.Event, places: Places
@@ -74,15 +74,15 @@ class Followers:
         await self._redis.aclose()
 
     async def start(self, client: str, job_id: str, last_event_id: str | None) -> "Start":
-        """Where a follower of this client's job begins. It has a place from now on, which `follow`
-        leaves at its end; whoever does not follow leaves it himself.
+        """Determines where a follower of this client's job begins, and takes a place for it.
+        `follow` gives the place back at its end; a caller who does not follow must give it back.
 
-        Raises JobNotFound for a job that is not the client's as for one that never was,
+        Raises JobNotFound both for another client's job and for one that never existed,
         ResultExpired, Overloaded, RateLimited, StoreUnavailable.
         """
         job, newest = await run_in_threadpool(self._store.snapshot, checked_id(job_id))
         owned(job, client)
-        # The last event of a finished job is repeated, since it has to arrive whatever happens.
+        # The last event of a finished job is repeated, since it must arrive in any case.
         reflected = just_before(newest) if job.state.is_terminal else newest
         if last_event_id and await self._can_resume(job_id, last_event_id, newest):
             is_over = job.state.is_terminal and last_event_id == newest
@@ -91,7 +91,7 @@ class Followers:
         return Start(job, snapshot, reflected, is_over=False, place=place)
 
     async def follow(self, start: "Start") -> AsyncIterator[Followed]:
-        """What `start` promised: its snapshot, then events up to the last one, with heartbeats."""
+        """Yields the snapshot of `start`, then events up to the last one, with heartbeats."""
         with start.place:
             async for item in self._follow(start):
                 yield item
@@ -117,15 +117,15 @@ class Followers:
                 yield Heartbeat()
 
     async def wait_for_end(self, client: str, job_id: str, seconds: float) -> None:
-        """Return when the job has ended, after `seconds` at the latest, or at once when too many
-        wait already.
+        """Returns when the job has ended, after `seconds` at the latest, or at once when too many
+        requests already wait.
         """
         with suppress(TimeoutError, Overloaded, RateLimited), self._places.take(client):
             async with asyncio.timeout(seconds):
                 await self._see_the_end(job_id)
 
     async def end_of(self, client: str, job_id: str) -> None:
-        """Return when the job has ended, or this gateway is about to.
+        """Returns when the job has ended, or when this gateway is about to stop.
 
         Raises Overloaded, RateLimited.
         """
@@ -149,7 +149,7 @@ class Followers:
                 {f"job:{job_id}:events": position}, count=100, block=BLOCK_MS
             )
         except (RedisError, OSError) as error:
-            # An outage of the store is not the job's end: the stream goes on where it was.
+            # An outage of the store does not end the job: the stream continues where it was.
             logger.warning("following waits for the store", reason=type(error).__name__)
             await asyncio.sleep(OUTAGE_PAUSE_SECONDS)
             return []
@@ -157,7 +157,7 @@ class Followers:
         return [read_event(entry_id, fields) for entry_id, fields in entries]
 
     async def _can_resume(self, job_id: str, event_id: str, newest: str) -> bool:
-        """Whether this id is from this stream, and nothing after it has been trimmed."""
+        """Whether this id is from this stream, and no event after it has been trimmed."""
         if not EVENT_ID.fullmatch(event_id) or order(event_id) > order(newest):
             return False
         try:
@@ -178,7 +178,7 @@ class Followers:
 
 @dataclass(frozen=True)
 class Start:
-    """The beginning of one follower: an optional snapshot, and what comes after `position`."""
+    """Where one follower begins: an optional snapshot, and then the events after `position`."""
 
     job: Job
     snapshot: Snapshot | None
@@ -188,7 +188,7 @@ class Start:
 
 
 def order(event_id: str) -> tuple[int, int]:
-    """An event id as something that can be compared."""
+    """Converts an event id to a value that can be compared."""
     milliseconds, _, sequence = event_id.partition("-")
     return int(milliseconds), int(sequence)
 

@@ -1,6 +1,6 @@
-"""The multipart forms as OpenAPI shows them, made from the models that check them.
+"""The multipart forms in the OpenAPI document, generated from the models that check them.
 
-Owns nothing but documentation: FastAPI does not parse these forms, so it cannot describe them.
+Owns documentation only: FastAPI does not parse these forms, so it cannot describe them.
 """
 
 from typing import Any
@@ -73,7 +73,7 @@ def _params() -> dict[str, Any]:
 
 
 def _sendable(schema: dict[str, Any]) -> dict[str, Any]:
-    """Without null, which a form cannot carry: leaving the field out says it."""
+    """Removes null, which a form cannot express: leaving the field out has that meaning."""
     given: dict[str, Any] = next(
         (kind for kind in schema.get("anyOf", []) if kind.get("type") != "null"), {}
     )

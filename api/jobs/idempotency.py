@@ -1,6 +1,6 @@
-"""One request at a time per idempotency key, while its body is still on its way.
+"""One request at a time per idempotency key, while its body is being received.
 
-Owns `receiving:{...}` in the store. What was answered to an earlier request is in the ledger.
+Owns `receiving:{...}` in the store. The ledger stores the answers to earlier requests.
 """
 
 import re
@@ -17,14 +17,14 @@ from shared.ledger.records import Idempotency, idempotency_key
 from shared.ledger.redis_client import translated_errors
 
 VALID_KEY = re.compile(r"[\x21-\x7e]{1,255}")
-# Renewed for as long as the request is received, which may be most of an hour; only a gateway that
-# died leaves it to run out.
+# Renewed as long as the request is being received, which may take most of an hour. It expires only
+# if the gateway dies.
 HOLD_SECONDS = 30.0
 RENEW_SECONDS = 8.0
 
 
 def checked_key(header: str | None) -> str | None:
-    """The header's key. Raises InvalidFields when it is not 1 to 255 visible ASCII characters."""
+    """The header's key. Raises InvalidFields unless it is 1 to 255 visible ASCII characters."""
     if header is not None and not VALID_KEY.fullmatch(header):
         detail = "must be 1 to 255 visible ASCII characters"
         raise InvalidFields([FieldProblem(pointer="/Idempotency-Key", detail=detail)])
@@ -32,14 +32,16 @@ def checked_key(header: str | None) -> str | None:
 
 
 class Gate:
-    """Lets one request per client and key through. Called from threads."""
+    """Admits one request per client and key. Called from threads."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
 
     def enter(self, client: str, key: str) -> Lock:
-        """The lock to renew and to leave with. Raises IdempotencyInFlight, StoreUnavailable."""
-        # Threads of a pool do the renewing and the leaving.
+        """Returns the lock, which is passed to `renew` and `leave`. Raises IdempotencyInFlight,
+        StoreUnavailable.
+        """
+        # Different threads of a pool renew and leave the lock.
         lock = Lock(self._redis, _name(client, key), timeout=HOLD_SECONDS, thread_local=False)
         with translated_errors():
             if not lock.acquire(blocking=False):
@@ -47,13 +49,13 @@ class Gate:
         return lock
 
     def renew(self, lock: Lock) -> None:
-        """The request is still on its way. Raises StoreUnavailable."""
+        """Extends the lock while the request is being received. Raises StoreUnavailable."""
         with translated_errors(), suppress(LockError):
             lock.reacquire()
 
     def leave(self, lock: Lock) -> None:
-        """Let the next one in."""
-        with translated_errors(), suppress(LockError):  # it ran out while the store was away
+        """Admits the next request."""
+        with translated_errors(), suppress(LockError):  # it expired while the store was away
             lock.release()
 
 

@@ -1,6 +1,7 @@
 """The fields of a job's form, checked: names, ranges, LoRAs, and either a file or an image id.
 
-Owns the form's grammar. Ranges are JobParams' own; what a LoRA's name stands for is not known here.
+Owns the form's grammar. JobParams defines the ranges; the catalogue knows which file a LoRA's name
+means.
 """
 
 import hashlib
@@ -19,22 +20,22 @@ from shared.messages import Language
 from shared.params import AskedFormat, AskedParams, JobParams, LoraMode, LoraRef
 from shared.settings import Settings
 
-# Settled by the gateway or the worker, never sent.
+# Set by the gateway or the worker, never sent by callers.
 _INTERNAL = {
     "lora_mode", "loras", "lora_reason", "lora_reason_zh",
     "upscale_reason", "upscale_reason_zh", "upscaler_sha256",
 }  # fmt: skip
 PARAM_FIELDS = tuple(name for name in JobParams.model_fields if name not in _INTERNAL)
 AUTO, NONE = "auto", "none"
-# May be given again and again, or once with commas.
+# May be repeated, or sent once with commas.
 LISTS = frozenset({"webhook_events"})
 
 
 @dataclass(frozen=True)
 class JobForm:
-    """What a caller asked for, before the catalogue has been looked at.
+    """What a caller asked for, before the catalogue is consulted.
 
-    `unscaled` names the LoRAs whose scale the caller left to the LoRA's own default.
+    `unscaled` names the LoRAs whose scale the caller left at the LoRA's own default.
     """
 
     params: JobParams
@@ -42,7 +43,7 @@ class JobForm:
     unscaled: frozenset[str]
 
     def fingerprint(self, file_sha256: str) -> str:
-        """The same for the same request, whatever the order of its fields."""
+        """A hash that is equal for equal requests, whatever the order of their fields."""
         asked: dict[str, Any] = self.params.model_dump(mode="json")
         asked |= {"image_id": self.image_id, "unscaled": sorted(self.unscaled)}
         text = json.dumps([asked, file_sha256], sort_keys=True)
@@ -58,7 +59,7 @@ def read_job_form(
     default_lora: str = AUTO,
     default_format: AskedFormat = "auto",
 ) -> JobForm:
-    """Raises InvalidFields, which names every field that is wrong."""
+    """Parses and checks the form. Raises InvalidFields, which names every invalid field."""
     values, problems = _collect(fields, language)
     image_id = values.pop("image_id", None)
     problems += _check_picture(image_id, has_file, language)
@@ -158,7 +159,7 @@ def _read_loras(
 
 
 def too_many_loras(settings: Settings, language: Language) -> FieldProblem:
-    """The complaint about more LoRAs than this deployment allows."""
+    """The error about more LoRAs than this deployment allows."""
     facts = {"type": "too_long", "loc": ("lora",), "ctx": {"max_length": settings.max_loras}}
     return field_problems([facts], language)[0]
 
@@ -166,7 +167,7 @@ def too_many_loras(settings: Settings, language: Language) -> FieldProblem:
 def scale_problems(
     scale: float, place: tuple[str | int, ...], settings: Settings, language: Language
 ) -> list[FieldProblem]:
-    """The complaint about a scale beyond this deployment's limit."""
+    """The error about a scale beyond this deployment's limit."""
     limit = settings.max_lora_scale
     if abs(scale) <= limit:
         return []
@@ -176,6 +177,6 @@ def scale_problems(
 
 
 def repeated_lora(language: Language) -> FieldProblem:
-    """The complaint about one LoRA under two entries, by whatever names."""
+    """The error about a LoRA that is listed twice, under whatever names."""
     detail = {"en": "names one LoRA twice", "zh": "重复指定了同一个 LoRA"}
     return FieldProblem(pointer="/lora", detail=detail[language])

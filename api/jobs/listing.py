@@ -1,7 +1,7 @@
-"""A caller's jobs, page by page, none missing and none twice.
+"""A caller's jobs, page by page, without gaps or repetitions.
 
-Owns the cursor: the millisecond of a page's last job, and how many of that millisecond's jobs have
-been shown already.
+Owns the cursor: the millisecond of a page's last job, and how many jobs of that millisecond have
+already been shown.
 """
 
 from shared.jobs import Job
@@ -11,7 +11,7 @@ from shared.ledger.store import JobStore
 def list_jobs(
     store: JobStore, client: str, cursor: str | None, limit: int
 ) -> tuple[list[Job], str | None]:
-    """One page, newest first, and the cursor of the next; None on the last page."""
+    """One page, newest first, and the cursor of the next page; None on the last page."""
     before_ms, shown = _position(cursor)
     found = store.jobs_of(client, before_ms, limit + shown + 1)
     rest = found[shown:]
@@ -29,7 +29,7 @@ def _position(cursor: str | None) -> tuple[int | None, int]:
 def _cursor(page: list[Job], before: str | None) -> str:
     last = _created_ms(page[-1])
     shown = sum(_created_ms(job) == last for job in page)
-    # A millisecond with more jobs than fit a page: those of earlier pages count too.
+    # If a millisecond has more jobs than a page, those of earlier pages count too.
     if before is not None and before.startswith(f"{last}-"):
         shown += int(before.partition("-")[2])
     return f"{last}-{shown}"

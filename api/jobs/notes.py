@@ -1,6 +1,6 @@
-"""Small things that the gateways remember of a caller for a while, in the store that they share.
+"""Small facts about a caller that the gateways store for a while, in the store that they share.
 
-Owns `note:{...}`, every one with a time to live. What a note means is its writer's business.
+Owns `note:{...}`; every note has a time to live. Only a note's writer knows its meaning.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ class Notes:
             self._redis.delete(f"note:{name}")
 
     def add(self, name: str, items: list[str], seconds: int) -> None:
-        """Put these at the end of a list."""
+        """Appends these to a list."""
         with translated_errors(), self._redis.pipeline() as pipe:
             pipe.rpush(f"note:{name}", *items)
             pipe.expire(f"note:{name}", seconds)
@@ -43,7 +43,9 @@ class Notes:
             return cast(list[str], self._redis.lrange(f"note:{name}", 0, -1))
 
     def remove_later(self, name: str, items: list[str]) -> None:
-        """Remove these without waiting for it, from the event loop; they fade by themselves too."""
+        """Removes these without waiting for it, from the event loop; they also expire by
+        themselves.
+        """
         asyncio.get_running_loop().run_in_executor(None, self._remove_quietly, name, items)
 
     def _remove_quietly(self, name: str, items: list[str]) -> None:

@@ -1,6 +1,6 @@
 """Jobs by id, for their owner only.
 
-Owns the rule that another's job cannot be told from one that never was.
+Owns the rule that another client's job looks the same as one that never existed.
 """
 
 import re
@@ -15,7 +15,7 @@ JOB_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def owned(job: Job, client: str) -> Job:
-    """The job, when it is this client's. Raises JobNotFound, ResultExpired."""
+    """The job, if it belongs to this client. Raises JobNotFound, ResultExpired."""
     if job.spec.client != client:
         raise JobNotFound()
     if has_expired(job, datetime.now(UTC)):
@@ -29,7 +29,7 @@ def owned_job(store: JobStore, job_id: str, client: str) -> Job:
 
 
 def checked_id(job_id: str) -> str:
-    """An id that can be part of a key's name. Raises JobNotFound."""
+    """An id that can be used in the name of a key. Raises JobNotFound."""
     if not JOB_ID.fullmatch(job_id):
         raise JobNotFound()
     return job_id

@@ -1,7 +1,6 @@
-"""LoRAs that a caller names in the prompt, as AUTOMATIC1111's users do: taken where they exist.
+"""LoRAs that a caller names in the prompt, as in AUTOMATIC1111: used if they exist.
 
-What became of them is told in the job's `lora_reason`. How a prompt names one is
-shared/loras/prompt_tags.py's business.
+The job's `lora_reason` says what was done with them. shared/loras/prompt_tags.py owns the syntax.
 """
 
 from math import isfinite
@@ -31,8 +30,8 @@ class PromptLoras:
     def take(
         self, params: JobParams, entries: list[LoraEntry], language: Language
     ) -> tuple[JobParams, list[LoraEntry]]:
-        """The parameters with what the prompt names, and all their entries. Raises InvalidFields
-        where the limits of the deployment are exceeded.
+        """Returns the parameters with the LoRAs named in the prompt, and all their entries. Raises
+        InvalidFields if the limits of the deployment are exceeded.
         """
         prompt, tags = take_tags(params.prompt or "")
         if not tags:

@@ -1,7 +1,7 @@
-"""A request's way in: capacity, form, picture, job.
+"""The steps from a request to a job: capacity, form, picture, job.
 
-Owns what runs on the event loop and what in threads, and that nothing is read from a request that
-would be refused anyway.
+Owns what runs on the event loop and what in threads. Nothing is read from a request that would be
+refused anyway.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ async def receive_job(
     default_lora: str = AUTO,
     default_format: AskedFormat = "auto",
 ) -> Submitted:
-    """The job that stands for this request. Raises what any of the steps raises."""
+    """Returns the job for this request. Raises the errors of every step."""
     key, language = checked_key(request.headers.get("idempotency-key")), language_of(request)
     async with _alone(services, caller, key), _form(request, services, caller) as form:
         asked = read_job_form(
@@ -49,7 +49,7 @@ async def receive_job(
 
 
 async def receive_image(request: Request, services: Services, caller: Caller) -> Accepted:
-    """The picture of an upload without a job."""
+    """Receives an upload without a job, and returns the picture."""
     async with _form(request, services, caller) as form:
         problems = [
             FieldProblem(pointer=f"/{name[:100]}", detail="is not a field of this request")

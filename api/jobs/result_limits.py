@@ -1,6 +1,6 @@
-"""Refuses, before any work is done, a result that this deployment does not make.
+"""Refuses a result beyond this deployment's limits before any work is done.
 
-Owns the sentence, which names the limit and the size that would pass.
+Owns the error message, which names the limit and the largest size that is accepted.
 """
 
 from api.wire.sentence import Sentence
@@ -9,12 +9,12 @@ from shared.params import JobParams
 from shared.settings import Settings
 from shared.sizes import Size, fitting, megapixels, result_size
 
-# What the formats themselves can hold on a side.
+# The longest sides that the file formats allow.
 LONGEST_SIDE = {"webp": 16383, "jpeg": 65535}
 
 
 def check_result_size(params: JobParams, size: Size, settings: Settings) -> None:
-    """Raises ImageTooLarge where the result of a photo of this width and height would be."""
+    """Raises ImageTooLarge if the result of a photo of this width and height exceeds a limit."""
     wanted, most = result_size(size, params), settings.max_result_pixels
     side = min(settings.max_side, LONGEST_SIDE.get(params.format, settings.max_side))
     if wanted[0] * wanted[1] <= most and max(wanted) <= side:

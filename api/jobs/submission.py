@@ -1,6 +1,7 @@
-"""From a checked form and a kept picture to a job in the ledger.
+"""From a checked form and a stored picture to a job in the ledger.
 
-Owns the order: LoRAs are resolved and pinned, gaps filled, the job recorded, a worker hinted.
+Owns the order: resolve and pin LoRAs, fill in missing values, record the job, send a hint to the
+workers.
 """
 
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Submitted:
-    """The job that stands for a request; `replayed` when an earlier request made it."""
+    """The job for a request; `replayed` if an earlier request made it."""
 
     job_id: str
     replayed: bool
@@ -71,7 +72,7 @@ class Submissions:
             raise QueueFull()
 
     def settle(self, form: JobForm, language: Language) -> JobParams:
-        """Complete parameters, but for what only a look at the picture can tell.
+        """Completes the parameters, except those that depend on the picture.
 
         Raises LoraNotFound, LoraBaseMismatch, LoraQuarantined, InvalidFields, UpscalerNotFound,
         UpscalerUnusable.
@@ -99,10 +100,10 @@ class Submissions:
         idempotency: Idempotency | None,
         most_live: int = 0,
     ) -> Submitted:
-        """Record the job and hint a worker.
+        """Records the job and sends a hint to the workers.
 
         Raises QueueFull, RateLimited, IdempotencyKeyReuse, StoreUnavailable, StorageFull, and
-        ImageTooLarge where the result would be.
+        ImageTooLarge if the result would be too large.
         """
         size = source.width, source.height
         params = settle_size(params, size, self._settings, self._upscalers)
@@ -120,7 +121,7 @@ class Submissions:
         try:
             self._hints.send(job_id)
         except StoreUnavailable as error:
-            # The ledger has the job: the reaper hints again.
+            # The job is in the ledger, so the reaper will send another hint.
             logger.warning("hint not sent", job=job_id, reason=str(error))
         return Submitted(job_id, replayed=False)
 

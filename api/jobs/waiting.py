@@ -1,7 +1,8 @@
-"""Requests that wait until their jobs have ended: on the event loop, without a thread each.
+"""Requests that wait until their jobs have ended: on the event loop, without a thread for each.
 
-Owns what becomes of the jobs of a caller who leaves: they are canceled, at once or, where a client
-is known to try again by itself, when nobody else has come to wait for them within `patience`.
+Owns what happens to the jobs of a caller who disconnects. They are canceled at once; for clients
+that are known to retry, they are canceled only if no other request waits for them within
+`patience`.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from api.wire.sentence import Sentence
 from shared.errors import JobNotFound, Overloaded, RetouchError, StoreUnavailable
 from shared.jobs import Job
 
-# As long as a waiting client waits at the most by itself: ten minutes are usual.
+# The longest time that waiting clients use by default: ten minutes are usual.
 LONGEST_SECONDS = 600.0
 WAITING_SECONDS = 3600
 NOT_YET = Sentence(
@@ -32,16 +33,17 @@ _leaving: set[asyncio.Task[None]] = set()
 
 
 class CallerLeft(Exception):
-    """Raised when whoever waited has closed the connection: there is nobody to answer."""
+    """Raised when the waiting caller has closed the connection: an answer would reach nobody."""
 
 
 class Stopping(Overloaded):
-    """Raised when this gateway ends before the job does; another one can be asked for it."""
+    """Raised when this gateway stops before the job ends; the caller can ask another gateway."""
 
 
 @asynccontextmanager
 async def caller_present(request: Request) -> AsyncIterator[None]:
-    """What is inside goes on while the caller is there; the body has been read before.
+    """Runs the body of the `with` block while the caller is connected; the request has been read
+    before.
 
     Raises CallerLeft.
     """
@@ -71,7 +73,9 @@ async def caller_present(request: Request) -> AsyncIterator[None]:
 async def awaited(
     services: Services, job_ids: Sequence[str], patience: float = 0.0
 ) -> AsyncIterator[None]:
-    """While inside, somebody waits for these jobs; who leaves or is sent away cancels them."""
+    """Marks these jobs as awaited inside the block; leaving it by an error or disconnect cancels
+    them.
+    """
     mark = uuid4().hex
     try:
         await mark_awaited(services, job_ids, mark)
@@ -87,13 +91,15 @@ async def awaited(
 
 
 async def mark_awaited(services: Services, job_ids: Sequence[str], mark: str) -> None:
-    """From now on the holder of this mark is who waits for these jobs."""
+    """Makes the holder of this mark the one who waits for these jobs."""
     for job_id in job_ids:
         await run_in_threadpool(services.notes.write, f"awaited:{job_id}", mark, WAITING_SECONDS)
 
 
 async def ended_jobs(services: Services, caller: Caller, job_ids: Sequence[str]) -> list[Job]:
-    """The jobs, all of them ended. Raises Overloaded, RateLimited, StoreUnavailable."""
+    """Waits until all jobs have ended and returns them. Raises Overloaded, RateLimited,
+    StoreUnavailable.
+    """
     try:
         async with asyncio.timeout(LONGEST_SECONDS):
             return [await ended_job(services, caller, job_id) for job_id in job_ids]
@@ -102,7 +108,9 @@ async def ended_jobs(services: Services, caller: Caller, job_ids: Sequence[str])
 
 
 async def ended_job(services: Services, caller: Caller, job_id: str) -> Job:
-    """The job, when it has ended. Raises Overloaded, RateLimited, StoreUnavailable."""
+    """Waits until the job has ended and returns it. Raises Overloaded, RateLimited,
+    StoreUnavailable.
+    """
     await services.followers.end_of(caller.name, job_id)
     job = await run_in_threadpool(services.store.get, job_id)
     if not job.state.is_terminal:
@@ -111,7 +119,7 @@ async def ended_job(services: Services, caller: Caller, job_id: str) -> Job:
 
 
 def cancel_later(services: Services, job_ids: Sequence[str], mark: str, patience: float) -> None:
-    """Cancel these after `patience`, but for those that somebody else waits for by then."""
+    """Cancels these after `patience`, except those that another request waits for by then."""
     task = asyncio.create_task(_cancel_unawaited(services, job_ids, mark, patience))
     _leaving.add(task)
     task.add_done_callback(_leaving.discard)
@@ -127,13 +135,13 @@ async def _cancel_unawaited(
 
 def _cancel_if_unawaited(services: Services, job_id: str, mark: str) -> None:
     try:
-        # Without any mark, the caller left while his own was being written.
+        # Without any mark: the caller disconnected while the mark was being written.
         if services.notes.read(f"awaited:{job_id}") in (mark, None):
             services.store.cancel(job_id)
     except JobNotFound:
         pass
     except RetouchError as error:
-        # Nobody is there to be told; the job ends by itself.
+        # No caller is left to be informed; the job ends by itself.
         logger.warning("a left job was not canceled", job=job_id, reason=error.code)
 
 

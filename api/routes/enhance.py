@@ -1,4 +1,4 @@
-"""One request, one picture: the form that answers the finished PNG itself."""
+"""One request, one picture: a form whose response is the finished PNG."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response

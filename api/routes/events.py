@@ -1,6 +1,6 @@
 """A job's events, as server-sent events and over a WebSocket.
 
-Owns the two wire forms. What is sent, and in which order, is api/jobs/follow.py's business.
+Owns the two formats. api/jobs/follow.py decides which events are sent, and in which order.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from shared.errors import ImageNotFound, RetouchError, Unauthenticated
 from shared.jobs import Event, EventKind
 from shared.messages import Language
 
-# One event, as OpenAPI 3.2 has it for streams; FastAPI writes it into 3.1 likewise.
+# One event, as OpenAPI 3.2 describes it for streams; FastAPI writes the same into 3.1.
 SSE_EVENT = {
     "type": "object",
     "required": ["event", "data"],
@@ -104,7 +104,9 @@ async def get_socket(
 
 
 class EventStream(StreamingResponse):
-    """A follower's events. It leaves its place even where a client goes before the first one."""
+    """A follower's events. It gives its place back even if the client disconnects before the first
+    event.
+    """
 
     def __init__(self, services: Services, start: Start, language: Language) -> None:
         super().__init__(
@@ -120,7 +122,7 @@ class EventStream(StreamingResponse):
 
 
 def frame(item: Followed, job_id: str, language: Language) -> tuple[str, EventKind, object] | None:
-    """One item as id, kind and data; None for a heartbeat and for news of a later version."""
+    """One item as id, kind and data; None for a heartbeat and for an event of a later version."""
     if isinstance(item, Heartbeat) or (isinstance(item, Event) and not item.kind.is_known):
         return None
     if isinstance(item, Snapshot):
@@ -157,13 +159,13 @@ async def _send_all(websocket: WebSocket, services: Services, start: Start) -> N
 
 
 async def _send_preview(websocket: WebSocket, services: Services, event: Event) -> None:
-    with suppress(ImageNotFound):  # replaced or expired meanwhile
+    with suppress(ImageNotFound):  # replaced or expired in the meantime
         data = await run_in_threadpool(services.blobs.get, str(event.data["blob"]))
         await websocket.send_bytes(data)
 
 
 async def _until_disconnected(websocket: WebSocket) -> None:
-    # Nothing that a client could say matters here, so who says much is let go.
+    # Nothing that a client sends matters here, so a client that sends much is disconnected.
     for _ in range(MOST_MESSAGES):
         if (await websocket.receive())["type"] == "websocket.disconnect":
             return
@@ -182,7 +184,7 @@ async def _until_either_ends(*coroutines: Coroutine[Any, Any, None]) -> None:
 async def _client_of(
     connection: Request | WebSocket, services: Services, job_id: str, ticket: str | None
 ) -> str:
-    """By ticket, or by key as everywhere. Raises Unauthenticated, Forbidden."""
+    """The client, identified by ticket or by key. Raises Unauthenticated, Forbidden."""
     if ticket is None:
         return (await admit(connection, services, Scope.READ)).name
     client = await run_in_threadpool(services.tickets.holder, ticket, job_id)

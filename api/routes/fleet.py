@@ -1,4 +1,4 @@
-"""What this deployment is: capabilities, workers, health, readiness, metrics."""
+"""Facts about this deployment: capabilities, workers, health, readiness, metrics."""
 
 from collections.abc import Callable
 from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""Uploads without a job, so that a retry need not send the picture again."""
+"""Uploads without a job, so that a retry does not have to send the picture again."""
 
 from datetime import UTC, datetime, timedelta
 

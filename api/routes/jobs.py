@@ -1,4 +1,4 @@
-"""Jobs: submit, look, list, cancel."""
+"""Jobs: submit, show, list, cancel."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ from shared.errors import AlreadyFinished, Unauthenticated
 from shared.jobs import Job, JobState
 from shared.messages import Language
 
-# Proxies give a request up after 60 s, and with it the job's id.
+# Proxies give up a request after 60 s, and the job's id would be lost with it.
 LONGEST_WAIT_SECONDS = 50
 WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})")
 
@@ -184,7 +184,7 @@ def create_ticket(job_id: str, services: ServicesDep, caller: Reader) -> TicketV
 def job_response(
     request: Request, job: Job, language: Language, status_code: int = 200
 ) -> Response:
-    """A job as JSON with its entity tag, and when to ask again while it is not over."""
+    """A job as JSON with its entity tag; while it is not over, also the time of the next poll."""
     body = job_view(job, language).model_dump_json(warnings=False).encode()
     headers = {
         "Cache-Control": ASK_AGAIN,

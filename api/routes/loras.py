@@ -1,4 +1,4 @@
-"""The catalogue of LoRAs, as callers see it."""
+"""The catalogue of LoRAs, in the form that callers see."""
 
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def _find(services: Services, name: str) -> LoraEntry:
 
 
 def _sample_path(entry: LoraEntry) -> Path:
-    # The catalogue saw a plain file there; one that has become a link meanwhile is refused.
+    # The catalogue saw a plain file there; if it is a link by now, it is refused.
     path = entry.sample_path
     if path is None or path.is_symlink() or path.suffix.lower() not in SAMPLE_TYPES:
         raise ImageNotFound("this LoRA has no sample")

@@ -1,4 +1,4 @@
-"""What people open in a browser: the page, the documentation, a page per problem."""
+"""Addresses that people open in a browser: the page, the documentation, a page per problem."""
 
 from html import escape
 
@@ -21,7 +21,7 @@ def get_page(request: Request) -> Response:
 
 @router.get("/extras.json")
 def get_extras() -> Response:
-    """Where the page's super-resolution lies; null where it was not installed."""
+    """The address of the page's super-resolution; null if it was not installed."""
     headers = {"Cache-Control": FRESH}
     manifest = EXTRA / "manifest.json"
     if manifest.is_file():

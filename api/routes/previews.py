@@ -1,4 +1,4 @@
-"""A preview now: what a strength or a LoRA would do to an uploaded picture, small and at once."""
+"""Immediate previews: a small picture that shows the effect of a strength or a LoRA on an upload."""
 
 from uuid import uuid4
 
@@ -54,7 +54,7 @@ async def create_preview(
     request: Request, services: ServicesDep, caller: Submitter, language: LanguageDep
 ) -> Response:
     body = checked_json(PreviewBody, await received_json(request), language)
-    # Each waits for seconds: in threads of their own, so that they take nobody else's.
+    # Previews wait for seconds: they have threads of their own, so that other requests keep theirs.
     return await to_thread.run_sync(
         _preview, body, services, caller, language, limiter=services.previewing
     )
@@ -76,7 +76,7 @@ def _preview(body: PreviewBody, services: Services, caller: Caller, language: La
 
 
 def _form(body: PreviewBody, settings: Settings, language: Language) -> JobForm:
-    """The body as a job's form would say it: one grammar, one set of limits."""
+    """Reads the body as a job's form: the same grammar, the same limits."""
     loras = [body.lora] if isinstance(body.lora, str) else body.lora
     named = {"image_id": body.image_id, "strength": body.strength, "prompt": body.prompt}
     given = {**named, "seed": body.seed}

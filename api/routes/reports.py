@@ -1,6 +1,6 @@
 """Reports: a caller says that a picture should not have been made.
 
-Owns the route. What a report leads to is shared/ledger/strikes.py's business.
+Owns the route. shared/ledger/strikes.py owns the consequences.
 """
 
 import structlog

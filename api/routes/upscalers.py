@@ -1,4 +1,4 @@
-"""The catalogue of enlargers, as callers see it."""
+"""The catalogue of enlargers, in the form that callers see."""
 
 from fastapi import APIRouter
 

@@ -1,4 +1,4 @@
-"""What happens to every connection and to every answer, whatever the route.
+"""What applies to every connection and every answer, whatever the route.
 
 Owns limits of a connection, headers, caching and the page's files. Knows nothing of jobs.
 

@@ -1,4 +1,4 @@
-"""Answers that a caller may keep: entity tags and the requests that carry them back.
+"""Answers that a caller may cache: entity tags and conditional requests.
 
 Owns `ETag`, `If-None-Match` and 304.
 """

@@ -1,7 +1,7 @@
-"""One HTTP/1.1 connection, bounded in what it may cost: uvicorn's own has no such bounds.
+"""One HTTP/1.1 connection with limits on its cost, which uvicorn's own protocol lacks.
 
-Owns five rules: there are only so many connections, each request's headers have to arrive in time,
-a body has one length and comes in pieces worth reading, and the rest of a refused body is not read.
+Owns five rules: the number of connections is limited, each request's headers must arrive in time, a
+body has one length, its chunks must not be tiny, and the rest of a refused body is not read.
 """
 
 import asyncio
@@ -15,16 +15,16 @@ from uvicorn.server import ServerState
 from api.wire.problems import MEDIA_TYPE, RETRY_AFTER, plain_problem
 
 HEADER_SECONDS = 20.0
-# How long a refused sender has to read why, before what it still sends is answered by a reset.
+# Time for a refused sender to read the answer before the connection is reset.
 LINGER_SECONDS = 2.0
 MAX_CONNECTIONS = 4000
-# Every piece of a body costs the same time, 50 us, whether it has one byte or 64 KiB.
+# Every chunk of a body costs the same time, 50 us, whether it has one byte or 64 KiB.
 FREE_PIECES = 2048
 SMALLEST_PIECE_BYTES = 32
 
 
 class MeasuringConnection(h11.Connection):
-    """A connection that refuses bodies in crumbs."""
+    """A connection that refuses bodies in tiny chunks."""
 
     pieces = 0
     piece_bytes = 0
@@ -43,14 +43,16 @@ class MeasuringConnection(h11.Connection):
 
 
 def _refuse_two_lengths(request: h11.Request) -> None:
-    """A proxy may go by the other one, and take the rest for another request (RFC 9112, 6.1)."""
+    """Refuses two lengths: a proxy may use the other one and treat the rest as another request (RFC
+    9112, 6.1).
+    """
     names = {name for name, _ in request.headers}
     if {b"content-length", b"transfer-encoding"} <= names:
         raise h11.RemoteProtocolError("the body has a length and is chunked")
 
 
 class BoundedHttp(H11Protocol):
-    """uvicorn's protocol with these bounds."""
+    """uvicorn's protocol with these limits."""
 
     def __init__(
         self,
@@ -82,7 +84,7 @@ class BoundedHttp(H11Protocol):
             self._stop_timer()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        self._stop_timer()  # another protocol has the connection from here on
+        self._stop_timer()  # another protocol owns the connection from here on
         super().handle_websocket_upgrade(event)
 
     def on_response_complete(self) -> None:
@@ -92,11 +94,11 @@ class BoundedHttp(H11Protocol):
             super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        del msg  # uvicorn's own is plain text
+        del msg  # uvicorn's own message is plain text
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self._refuse(400, "malformed_request")
         else:
-            self.transport.close()  # an answer is half sent already
+            self.transport.close()  # half of an answer has already been sent
 
     def _is_between_requests(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
@@ -125,7 +127,7 @@ class BoundedHttp(H11Protocol):
         self._leave()
 
     def _stop_reading(self) -> None:
-        # Closing at once would reset the connection, and with it the answer on its way.
+        # Closing at once would reset the connection, and lose the answer that is being sent.
         self.server_state.total_requests += 1
         self._leave()
 

@@ -1,6 +1,6 @@
-"""HEAD wherever there is a GET (RFC 9110, 9.3.2): the same answer; the server sends no body.
+"""HEAD for every GET (RFC 9110, 9.3.2): the same answer; the server sends no body.
 
-Owns the twin routes. Events have none: their body does not end before the job does.
+Owns the HEAD routes. Event streams have none: their body does not end before the job does.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 
 
 def head_router(routers: Iterable[APIRouter]) -> APIRouter:
-    """A router that answers HEAD on every GET route of these; OpenAPI is silent about it."""
+    """A router that answers HEAD on every GET route of these; the OpenAPI document omits it."""
     heads = APIRouter()
     heads.routes.extend(
         _twin(route)

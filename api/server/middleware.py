@@ -1,7 +1,7 @@
-"""What happens to every answer: security headers, one line in the log, one count, no traceback.
+"""What applies to every answer: security headers, one log line, one count, no traceback.
 
-Owns the headers' values. Plain ASGI, so that streams pass through untouched. The log line has the
-path and never the query, which may hold a ticket.
+Owns the headers' values. Plain ASGI, so that streams pass through unchanged. The log line has the
+path but never the query, which may hold a ticket.
 """
 
 import time
@@ -28,7 +28,9 @@ logger = structlog.get_logger("api.access")
 
 
 class Finish:
-    """Wraps the whole application, so that it sees every answer, an unforeseen error's too."""
+    """Wraps the whole application, so that it sees every answer, including those to unexpected
+    errors.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -38,7 +40,7 @@ class Finish:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # Every file here is small, and ten thousand ranges of it are not: they are not served.
+        # Every file here is small, but ten thousand ranges of it are not: ranges are not served.
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"range"]
         started: float = time.perf_counter()
         status: int | None = None
@@ -54,7 +56,8 @@ class Finish:
         try:
             await self._app(scope, receive, finished_send)
         except Exception as error:
-            # Starlette's own place for this lies outside of all middleware, headers included.
+            # Starlette's own handler for this lies outside all middleware, and so would lack the
+            # headers.
             if status is not None:
                 raise
             answer = unforeseen(Request(scope), error)
@@ -75,7 +78,7 @@ class Finish:
 
 
 def secure(headers: MutableHeaders) -> None:
-    """Add what every answer carries; the policy goes by what the answer is."""
+    """Adds the headers of every answer; the policy depends on the kind of answer."""
     kind = headers.get("content-type", "")
     if kind.startswith("text/html"):
         policy = PAGE_POLICY

@@ -1,6 +1,6 @@
-"""The page's files on their way out: packed where the browser takes it, with a policy of their own.
+"""Serves the page's files: compressed if the browser accepts it, with a policy of their own.
 
-Owns how long a file may be kept and what a script may do. A script that runs as a worker has the
+Owns how long a file may be cached and what a script may do. The script of a web worker has the
 policy of its own answer, so that WebAssembly is allowed there and nowhere else.
 """
 
@@ -16,13 +16,13 @@ from starlette.types import Scope
 
 STATIC = Path(__file__).parents[1] / "static"
 
-# Asked for again by entity tag each time: modules of two versions must never meet in one page.
+# Revalidated by entity tag each time: one page must never mix modules of two versions.
 FRESH = "no-cache"
-# What lies below a folder named by its contents never changes.
+# A folder whose name contains the hash of its contents never changes.
 KEPT = "public, max-age=31536000, immutable"
 EXTRA = STATIC / "extra"
 PACKED_KINDS = frozenset({".js", ".mjs", ".css", ".html", ".svg", ".json"})
-# COEP lets the page use threads; Chromium wants it of the worker's script too.
+# COEP lets the page use threads; Chromium requires it for the worker's script too.
 ISOLATED = {"Cross-Origin-Embedder-Policy": "require-corp"}
 WORKER_POLICY = {
     "Content-Security-Policy": (
@@ -33,7 +33,7 @@ WORKER_POLICY = {
 
 
 class PageFiles(StaticFiles):
-    """The page's scripts and styles, and what was fetched for it at install."""
+    """The page's scripts and styles, and the optional files downloaded at install."""
 
     def file_response(
         self,
@@ -63,7 +63,7 @@ def page(name: str, headers: Headers) -> Response:
 
 
 def packed(path: Path, stat: os.stat_result, plain: Response, request: Headers) -> Response:
-    """The same answer in gzip, or as it is where that is not taken or not worth it."""
+    """Returns the answer in gzip, or unchanged if gzip is not accepted or not worthwhile."""
     if "gzip" not in request.get("accept-encoding", "") or "range" in request:
         return plain
     beside = path.with_name(path.name + ".gz")
@@ -82,5 +82,5 @@ def packed(path: Path, stat: os.stat_result, plain: Response, request: Headers) 
 
 @lru_cache(maxsize=128)
 def _gzipped(path: Path, modified_ns: int) -> bytes:
-    del modified_ns  # part of the key: an edited file is packed again
+    del modified_ns  # part of the cache key: an edited file is compressed again
     return gzip.compress(path.read_bytes(), 9, mtime=0)

@@ -33,7 +33,7 @@ def test_a_dropped_photo_becomes_a_downloaded_picture(page: Page, stack: Running
     # Then every stage is seen on the way
     expect(page.locator(".badge")).to_contain_text("Sharpened on this device")
     wait_for(page, "running")
-    expect(page.locator(".badge")).to_contain_text("First small result")
+    expect(page.locator(".badge")).to_contain_text("Small result")
     expect(page.locator("#percent")).to_have_text(re.compile(r"^\d+ %$"))
     expect(page.locator("#remaining")).to_contain_text("left")
     wait_for(page, "succeeded")
@@ -226,7 +226,7 @@ def test_a_picture_with_its_recipe_restores_every_setting(page: Page) -> None:
     # When
     drop(page, data, "result.png")
     # Then
-    expect(page.locator("#toast")).to_contain_text("carries its recipe")
+    expect(page.locator("#toast")).to_contain_text("contains its recipe")
     expect(page.locator("[name=prompt]")).to_have_value("a <calm> face & light")
     expect(page.locator("[name=steps]")).to_have_value("7")
     expect(page.locator("#strength-range")).to_have_value("0.7")
