@@ -1,4 +1,4 @@
-"""Immediate previews: a small picture that shows the effect of a strength or a LoRA on an upload."""
+"""Immediate previews: a small picture that shows what a strength or a LoRA does to an upload."""
 
 from uuid import uuid4
 
