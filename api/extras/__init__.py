@@ -1,4 +1,4 @@
-"""What the page does without as well: a super-resolution model and its runtime, made at install.
+"""Optional parts of the page: a super-resolution model and its runtime, made at install.
 
-`python -m api.extras` puts them below `api/static/extra/`. The service only serves files.
+`python -m api.extras` writes them below `api/static/extra/`. The service only serves the files.
 """

@@ -1,4 +1,6 @@
-"""`python -m api.extras`: make the page's super-resolution of what `npm ci` has brought."""
+"""`python -m api.extras`: build the page's super-resolution from the packages that `npm ci`
+installed.
+"""
 
 import sys
 from pathlib import Path

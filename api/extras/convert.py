@@ -1,8 +1,9 @@
-"""A Keras model in TensorFlow.js' files as ONNX, for the layers that small convolutional nets use.
+"""Converts a Keras model from TensorFlow.js' files to ONNX, for the layers of small convolutional
+nets.
 
 Knows nothing of a particular net. Sources: the TensorFlow.js "layers-model" format (`model.json`
-beside shards of little-endian weights) and the operators of ONNX, opset 17. What comes out depends
-on the files alone, so that two machines make the same bytes.
+beside shards of little-endian weights) and the operators of ONNX, opset 17. The output depends only
+on the files, so that two machines make the same bytes.
 """
 
 import json
@@ -20,11 +21,12 @@ Layer = Mapping[str, Any]
 
 
 class UnknownLayer(ValueError):
-    """Raised when a model has a layer or an option that no rule here covers."""
+    """Raised when a model has a layer or an option that this converter does not support."""
 
 
 def convert(model_json: Path) -> ModelProto:
-    """The model as ONNX: float32 (1, 3, height, width) in, the same layout out, cut to 0..255.
+    """The model as ONNX: float32 (1, 3, height, width) as input, the same layout as output, clipped
+    to 0..255.
 
     Raises UnknownLayer.
     """

@@ -1,7 +1,7 @@
-"""From npm's folder to what the page is served: a runtime, and weights as ONNX.
+"""From npm's folder to the page's files: a runtime, and weights as ONNX.
 
-Nothing is fetched here; `npm ci` has done that by the lock file. The folder is named by what is in
-it, so that browsers may keep the files for good.
+Downloads nothing; `npm ci` has done that by the lock file. The folder's name is a hash of its
+contents, so that browsers may cache the files forever.
 """
 
 import gzip
@@ -14,7 +14,7 @@ from api.extras.convert import convert
 
 RUNTIME = Path("onnxruntime-web")
 WEIGHTS = Path("@upscalerjs") / "esrgan-slim"
-# The small one has WASM alone, the other WebNN and WebGPU too.
+# The small runtime has only WebAssembly, the other one WebNN and WebGPU too.
 RUNTIME_FILES = (
     "ort.wasm.min.mjs",
     "ort-wasm-simd-threaded.mjs",
@@ -29,9 +29,9 @@ MANIFEST = "manifest.json"
 
 
 def install(modules: Path, target: Path) -> Path:
-    """Put the files below `target` in place of older ones, and name them in its manifest.
+    """Replaces the files below `target` and lists them in its manifest.
 
-    Raises FileNotFoundError where npm has not brought them; `target` is then as it was.
+    Raises FileNotFoundError if npm has not installed them; `target` is then unchanged.
     """
     making = target.with_name(target.name + ".part")
     shutil.rmtree(making, ignore_errors=True)

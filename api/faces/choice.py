@@ -1,6 +1,6 @@
-"""Which faces this deployment shows: RETOUCH_FACES.
+"""Which faces this deployment offers: RETOUCH_FACES.
 
-Owns the list of them all.
+Owns the list of all faces.
 """
 
 from types import ModuleType
@@ -17,15 +17,15 @@ FACES: dict[str, ModuleType] = {"openai": openai, "sdapi": sdapi}
 
 
 def face_routers(settings: Settings) -> list[APIRouter]:
-    """The routes of the faces that are on."""
+    """The routes of the active faces."""
     return [FACES[name].router for name in settings.face_names if name in FACES]
 
 
 def mcp_door(settings: Settings) -> McpDoor | None:
-    """The Model Context Protocol's address, where it is on."""
+    """The application for the Model Context Protocol, if that face is active."""
     return McpDoor() if "mcp" in settings.face_names else None
 
 
 def face_tags(settings: Settings) -> list[dict[str, Any]]:
-    """How OpenAPI groups them."""
+    """The tags by which OpenAPI groups the faces."""
     return [FACES[name].TAG for name in settings.face_names if name in FACES]

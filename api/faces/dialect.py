@@ -1,6 +1,7 @@
-"""What routes of every dialect share: refusals in its own shape, and the one for making pictures.
+"""What the routes of several faces share: errors in the face's own format, and the refusal to make
+pictures from text.
 
-Knows no dialect: each hands in how its errors look.
+Knows no particular API: each face passes in how it formats errors.
 """
 
 from abc import abstractmethod
@@ -22,7 +23,7 @@ CLIENT_CLOSED_REQUEST = 499
 
 
 class DialectRoute(APIRoute):
-    """A route whose refusals are in a dialect's shape, which `refused` gives."""
+    """A route whose errors are in the format that `refused` returns."""
 
     @staticmethod
     @abstractmethod
@@ -47,7 +48,7 @@ class DialectRoute(APIRoute):
 
 
 def no_picture_from_words(pointer: str, instead: str, language: Language) -> InvalidFields:
-    """The refusal to make a picture without one; `instead` is the route that takes photos."""
+    """The refusal to make a picture from text alone; `instead` is the route that takes photos."""
     detail = {
         "en": f"is missing: retouch makes photos better and none from words alone; send one to "
         f"{instead}",

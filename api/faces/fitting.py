@@ -1,7 +1,8 @@
-"""Results of a size that the caller's dialect demands.
+"""Results of exactly the size that the caller's API demands.
 
-Owns what to ask of a job so that its result comes close from above, and the exact rest. Pictures
-that are fitted are encoded again: they keep their profile and the note that a model made them.
+Owns which size to request from a job so that its result is equal or slightly larger, and the final
+resizing. Resized pictures are encoded again; they keep their profile and the note that a model made
+them.
 """
 
 import io
@@ -16,7 +17,8 @@ from api.jobs.entrance import Fields
 from shared.params import ImageFormat
 
 Size = tuple[int, int]
-# `within` keeps all of the picture and its shape; `crop` and `fill` keep its shape; `stretch` none.
+# `within` keeps the whole picture and its shape; `crop` and `fill` keep its shape; `stretch` does
+# not.
 Fit = Literal["within", "crop", "fill", "stretch"]
 
 LARGEST_SIDE = 16_384
@@ -27,19 +29,19 @@ XMP = "XML:com.adobe.xmp"
 
 @dataclass(frozen=True)
 class Wanted:
-    """A size in pixels, and how a picture of another shape gets into it."""
+    """A size in pixels, and how a picture of another shape is fitted into it."""
 
     size: Size
     fit: Fit
 
     def scale(self, source: Size) -> float:
-        """How much larger a source of this size has to become."""
+        """The factor by which a source of this size has to be enlarged."""
         ratios = [want / have for want, have in zip(self.size, source, strict=True)]
         return min(ratios) if self.fit in ("within", "fill") else max(ratios)
 
 
 def size_fields(wanted: Wanted, source: Size, most: int) -> Fields:
-    """The job's fields that bring its result to the wanted size, or a little above it."""
+    """The job's fields that make its result the wanted size, or slightly larger."""
     scale = wanted.scale(source)
     if scale > 1:
         return (("upscale", str(min(LARGEST_FACTOR, math.ceil(scale)))),)
@@ -48,7 +50,7 @@ def size_fields(wanted: Wanted, source: Size, most: int) -> Fields:
 
 
 def fitted(data: bytes, wanted: Wanted, kind: ImageFormat, quality: int) -> bytes:
-    """The picture at exactly the wanted size; the same bytes where it has it already."""
+    """The picture at exactly the wanted size; the same bytes if it already has that size."""
     with Image.open(io.BytesIO(data)) as image:
         if image.size == _target(image.size, wanted):
             return data
@@ -86,7 +88,7 @@ def _placed(image: Image.Image, wanted: Wanted) -> Image.Image:
 
 
 def _with_edges(image: Image.Image, size: Size) -> Image.Image:
-    """The picture in the middle; the rest is its outermost rows or columns, drawn out."""
+    """The picture in the middle, padded by repeating its outermost rows or columns."""
     left, top = (size[0] - image.width) // 2, (size[1] - image.height) // 2
     out = Image.new(image.mode, size)
     right, bottom = left + image.width, top + image.height

@@ -8,8 +8,8 @@ from shared.jobs import Source
 
 @dataclass(frozen=True)
 class Accepted:
-    """A picture that can be worked on, what was changed about it, whether its sender has sent it
-    for the first time, and what it is like; None where that was not measured.
+    """A decoded picture, the changes made to it, whether its sender has sent it for the first time,
+    and its measured quality; None if that was not measured.
     """
 
     source: Source

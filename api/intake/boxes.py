@@ -1,8 +1,8 @@
-"""HEIF and AVIF files as far as they must be known before a decoder sees them.
+"""Reads as much of HEIF and AVIF files as must be known before a decoder sees them.
 
-Owns the reading of boxes (ISO/IEC 14496-12, 23008-12): the primary picture's size and stated
-colours, and whether the file is a sequence. Raises ValueError, struct.error or IndexError for
-what is damaged.
+Owns the reading of boxes (ISO/IEC 14496-12, 23008-12): the primary picture's size and colour
+information, and whether the file is a sequence. Raises ValueError, struct.error or IndexError for
+damaged files.
 """
 
 import struct
@@ -13,13 +13,13 @@ MOST_BOXES = 4096
 HEVC = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"mif3"})
 AV1 = frozenset({b"avif"})
 SEQUENCES = frozenset({b"avis", b"hevc", b"hevx", b"hevm", b"hevs", b"msf1"})
-# Properties are found by their place among these.
+# Properties are referred to by their position among these.
 Property = tuple[bytes, memoryview]
 
 
 @dataclass(frozen=True)
 class Nclx:
-    """Primaries and transfer as ITU-T H.273 numbers them."""
+    """Primaries and transfer function, numbered as in ITU-T H.273."""
 
     primaries: int
     transfer: int
@@ -27,7 +27,9 @@ class Nclx:
 
 @dataclass(frozen=True)
 class Still:
-    """The primary picture as its file claims it; `has_profile` where ICC states its colours."""
+    """The primary picture as its file describes it; `has_profile` if an ICC profile gives its
+    colours.
+    """
 
     width: int
     height: int
@@ -36,7 +38,7 @@ class Still:
 
 
 def brands(data: bytes) -> tuple[bytes, frozenset[bytes]]:
-    """The major brand, and every brand that the file names; empty for another kind of file."""
+    """The major brand, and every compatible brand; empty for other kinds of files."""
     if data[4:8] != b"ftyp":
         return b"", frozenset()
     size = min(struct.unpack_from("!I", data)[0], 512)
@@ -46,7 +48,7 @@ def brands(data: bytes) -> tuple[bytes, frozenset[bytes]]:
 
 
 def read_still(data: bytes) -> Still:
-    """The primary picture of a HEIF or AVIF file."""
+    """Reads the primary picture's description from a HEIF or AVIF file."""
     meta = _find(memoryview(data), b"meta")[4:]
     primary = _primary(_find(meta, b"pitm"))
     known = _find(meta, b"iprp")
@@ -76,7 +78,7 @@ def _primary(content: memoryview) -> int:
 
 
 def _associated(content: memoryview, item: int) -> list[int]:
-    """The numbers, from 1, of an item's properties."""
+    """The numbers of an item's properties, starting at 1."""
     version, is_wide, offset = content[0], content[3] & 1, 8
     for _ in range(min(struct.unpack_from("!I", content, 4)[0], MOST_BOXES)):
         form = "!HB" if version == 0 else "!IB"

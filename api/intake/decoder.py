@@ -1,7 +1,7 @@
 """Child processes that decode uploads, at most as many as there are threads to use them.
 
-Owns their start, reuse, replacement and end. What they do is in decoder_child.py; a
-child that crashes, hangs or runs out of memory fails the one upload that did it.
+Owns their start, reuse, replacement and end. decoder_child.py is the code that they run. A child
+that crashes, hangs or runs out of memory fails only the upload that caused it.
 """
 
 import json
@@ -26,13 +26,13 @@ from shared.kept import KeptAs
 CHILD = Path(__file__).with_name("decoder_child.py")
 TIMEOUT_SECONDS = 25.0
 USES_EACH = 200
-# A process that was killed while nobody used it is found out by the next picture.
+# A process that was killed while idle is noticed at the next picture.
 TRIES = 2
-# How long the end of a process may take after its pipes have closed.
+# Time that a process may take to end after its pipes have closed.
 LAST_WORDS_SECONDS = 1.0
-# What an operator or the kernel short of memory sends, and no picture.
+# Signals sent by operators or by a kernel short of memory, not caused by a picture.
 KILLS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-# The interpreter with its decoders, and for the largest picture four bytes a pixel in five copies.
+# The interpreter with its decoders, and for the largest picture five copies of four bytes a pixel.
 BASE_MEMORY_BYTES = 384 * 2**20
 BYTES_PER_PIXEL = 20
 
@@ -41,7 +41,7 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Normalised:
-    """An upload as it is kept (shared/kept.py), and what is to be said of it."""
+    """An upload as it is stored (shared/kept.py), with warnings about it."""
 
     data: bytes
     width: int
@@ -53,7 +53,7 @@ class Normalised:
 
 
 class Decoders:
-    """A pool of decoding processes. Started when first needed; `close` ends them."""
+    """A pool of decoder processes. They are started when first needed; `close` ends them."""
 
     def __init__(
         self,
@@ -69,10 +69,10 @@ class Decoders:
         self._closed = False
 
     def normalise(self, data: bytes, kind: Kind) -> Normalised:
-        """Decode one upload.
+        """Decodes one upload.
 
-        Raises InvalidImage, ImageTruncated, ImageTooLarge, and Overloaded where this machine lets
-        no decoder run, which is not the picture's fault.
+        Raises InvalidImage, ImageTruncated, ImageTooLarge, and Overloaded if this machine cannot
+        run a decoder, which is not the picture's fault.
         """
         header, body = self._answer(data, kind)
         if "error" in header:
@@ -101,7 +101,7 @@ class Decoders:
         raise Overloaded(Sentence("the picture could not be decoded now", "现在无法解码图片"))
 
     def _bury(self, decoder: "Decoder", error: Exception) -> None:
-        """Raises InvalidImage where the picture is what ended the process."""
+        """Reaps an ended process. Raises InvalidImage if the picture caused its end."""
         is_to_blame = decoder.blames_the_picture()
         decoder.close()
         logger.warning("decoder died", reason=type(error).__name__, exit=decoder.exit_status)
@@ -111,7 +111,7 @@ class Decoders:
             ) from error
 
     def close(self) -> None:
-        """End every idle process; one that is in use ends when it is given back."""
+        """Ends every idle process; a busy one ends when it is given back."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -146,7 +146,7 @@ class Decoder:
     """One process. Used by one thread at a time."""
 
     def __init__(self, memory_bytes: int) -> None:
-        # No environment: no secret of the gateway's is within reach of a broken decoder.
+        # No environment: a compromised decoder cannot reach the gateway's secrets.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-s", str(CHILD), str(memory_bytes)],
             stdin=subprocess.PIPE,
@@ -169,7 +169,9 @@ class Decoder:
     def ask(
         self, order: dict[str, Any], data: bytes, timeout_seconds: float
     ) -> tuple[dict[str, Any], bytes]:
-        """One order and its answer. Raises OSError or EOFError when the process ends instead."""
+        """Sends one order and returns its answer. Raises OSError or EOFError if the process ends
+        instead.
+        """
         self.uses += 1
         watchdog = threading.Timer(timeout_seconds, self._give_up)
         watchdog.start()
@@ -179,10 +181,11 @@ class Decoder:
             watchdog.cancel()
 
     def blames_the_picture(self) -> bool:
-        """Whether the picture is why there was no answer.
+        """Whether the picture is the reason for the missing answer.
 
-        A picture ends the process by a crash's signal or the limits on time and file sizes, or
-        makes it hang or talk nonsense. One that had served others may have ended before.
+        A picture can crash the process, exceed its limits on time and file size, make it hang or
+        make it send an invalid answer. A process that had served other pictures may have ended
+        before.
         """
         if self._timed_out or self.uses > 1:
             return self._timed_out
@@ -228,4 +231,4 @@ def _close_quietly(stream: IO[bytes] | None) -> None:
         if stream is not None:
             stream.close()
     except OSError:
-        pass  # what was still to be written has no reader any more
+        pass  # nobody reads what was still to be written

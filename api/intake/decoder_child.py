@@ -1,8 +1,8 @@
-"""The process that decodes what strangers send, under limits on memory, CPU time and files.
+"""The process that decodes uploads of strangers, under limits on memory, CPU time and files.
 
-Owns the limits and the conversation: orders come in on stdin, answers go out on stdout, so that a
-picture that breaks a decoder breaks this process and no other. Each message is a length, a JSON
-header and the header's `size` bytes. What is done with an upload is decoding/'s business.
+Owns the limits and the protocol: orders arrive on stdin, answers are sent on stdout, so that a
+picture that breaks a decoder breaks only this process. Each message is a length, a JSON header and
+the header's `size` bytes. decoding/ owns what is done with an upload.
 """
 
 import json
@@ -19,7 +19,7 @@ OPEN_FILES = 16
 
 
 def main(memory_bytes: int) -> None:
-    """Answer orders until stdin ends."""
+    """Answers orders until stdin ends."""
     sys.path.insert(0, str(ROOT))
     from api.intake.decoding.opening import prepare
 
@@ -43,7 +43,7 @@ def _answer(order: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         code = "image_truncated" if "truncated" in str(error).lower() else "invalid_image"
         return {"error": code, "reason": repr(error)}, b""
     except Exception as error:
-        # Decoders raise bare ValueError, SyntaxError, TypeError and more for damaged files.
+        # Decoders raise plain ValueError, SyntaxError, TypeError and more for damaged files.
         return {"error": "invalid_image", "reason": repr(error)}, b""
 
 

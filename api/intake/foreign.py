@@ -1,6 +1,6 @@
-"""Files that are not taken, told by their first bytes, so that a refusal can name them.
+"""Unsupported files, recognised by their first bytes, so that a refusal can name their format.
 
-Owns the names, in both languages, and what to do with each.
+Owns the names, in both languages, and advice for each.
 """
 
 import re
@@ -15,7 +15,7 @@ _HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<script|<body)", re.IGNOREC
 
 @dataclass(frozen=True)
 class Foreign:
-    """A kind of file, and what its owner can do with it besides what the error code advises."""
+    """A format, and advice for its owner in addition to that of the error code."""
 
     en: str
     zh: str
@@ -84,7 +84,7 @@ _PIXMAP = Foreign("a netpbm picture (PPM)", " netpbm 图片（PPM）", *_EXPORT)
 
 
 def recognise(data: bytes) -> Foreign:
-    """What the file is; UNKNOWN where that cannot be told."""
+    """The file's format; UNKNOWN if it is not recognised."""
     for magic, kind in _BY_MAGIC:
         if data.startswith(magic):
             return kind

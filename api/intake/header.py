@@ -1,7 +1,7 @@
-"""What kind of picture an upload is and how large, told from its first bytes by our own reading.
+"""The format and size of an upload, read from its first bytes by our own code.
 
-Owns the magic numbers and the small formats' headers; boxes.py and tiff.py read the large ones.
-Nothing is decoded here and no library sees the bytes: what is refused here never reaches a decoder.
+Owns the magic numbers and the small formats' headers; boxes.py and tiff.py read the complex ones.
+Nothing is decoded here and no library sees the bytes: a file refused here never reaches a decoder.
 Sources: PNG (ISO/IEC 15948) and its animation chunk acTL, JPEG (ITU-T T.81, B.2.2), WebP (RFC
 9649), GIF89a, BMP (BITMAPCOREHEADER and its successors).
 """
@@ -20,7 +20,7 @@ from shared.errors import AnimatedImage, ImageTruncated, InvalidImage, Unsupport
 Kind = Literal["png", "jpeg", "webp", "heic", "avif", "tiff", "bmp", "gif"]
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-# Start-of-frame markers; C4, C8 and CC in their range are something else.
+# Start-of-frame markers; C4, C8 and CC in their range have other meanings.
 SOF_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Markers without a length: TEM, RST0-7, SOI.
 BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -33,7 +33,7 @@ GIF_EXTENSION, GIF_PICTURE, GIF_END = 0x21, 0x2C, 0x3B
 
 @dataclass(frozen=True)
 class Header:
-    """Kind and size in pixels, as the file claims them; `pages` of which the first is taken."""
+    """Format and size in pixels, as the file states them; of several `pages` the first is used."""
 
     kind: Kind
     width: int
@@ -42,7 +42,7 @@ class Header:
 
 
 def read_header(data: bytes) -> Header:
-    """Raises InvalidImage, UnsupportedMediaType, AnimatedImage, ImageTruncated."""
+    """The header. Raises InvalidImage, UnsupportedMediaType, AnimatedImage, ImageTruncated."""
     if not data:
         raise InvalidImage(Sentence("the file is empty", "文件是空的"))
     read = _reader(data)
@@ -124,7 +124,7 @@ def _heif(data: bytes) -> Header:
     if major in SEQUENCES:
         raise AnimatedImage()
     still = read_still(data)
-    # A generic brand says no more than that it is HEIF; the others beside it say how it is coded.
+    # A generic brand says only that the file is HEIF; the other brands say how it is coded.
     is_av1 = major in AV1 or (major not in HEVC - {b"mif1", b"mif2", b"mif3"} and named & AV1)
     return Header("avif" if is_av1 else "heic", still.width, still.height)
 
@@ -153,7 +153,9 @@ def _bmp(data: bytes) -> Header:
         width, height = struct.unpack_from("<ii", data, 18)
     else:
         raise ValueError("no known header")
-    return Header("bmp", max(width, 0), abs(height))  # rows may be stored from the top
+    return Header(
+        "bmp", max(width, 0), abs(height)
+    )  # a negative height means that rows are stored from the top
 
 
 def _gif(data: bytes) -> Header:
@@ -164,7 +166,7 @@ def _gif(data: bytes) -> Header:
 
 
 def _gif_frames(data: bytes, offset: int) -> int:
-    """Frames up to the second, which is enough to tell; a damaged tail ends the count."""
+    """Counts frames up to the second, which is enough to tell; damaged data ends the count."""
     frames = 0
     for _ in range(MAX_SEGMENTS):
         mark = data[offset] if offset < len(data) else GIF_END

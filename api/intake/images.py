@@ -1,7 +1,7 @@
-"""Uploaded pictures: checked, normalised, kept by the sha256 of what is kept.
+"""Uploaded pictures: checked, normalised, stored by the sha256 of the stored bytes.
 
-Owns `image:{id}` in the store: size, and who has uploaded it. Two callers who send the same
-picture share its bytes; neither learns of the other.
+Owns `image:{id}` in the store: size, and who has uploaded it. Two callers who send the same picture
+share its bytes; neither learns of the other.
 """
 
 import json
@@ -23,7 +23,7 @@ from shared.settings import Settings
 from shared.sizes import fitting, megapixels
 
 ID_LENGTH = 64
-# What two callers who send the same pixels may have sent differently.
+# Properties that may differ between two callers' files with the same pixels.
 AS_SENT = {"format", "has_alpha", "warnings", "about"}
 
 
@@ -45,7 +45,7 @@ class Images:
             raise StorageFull()
 
     def accept(self, data: bytes, client: str) -> Accepted:
-        """Check, normalise and keep an upload.
+        """Checks, normalises and stores an upload.
 
         Raises InvalidImage, ImageTruncated, ImageTooLarge, ImageTooSmall, AnimatedImage,
         UnsupportedMediaType, StorageFull, StoreUnavailable.
@@ -71,7 +71,7 @@ class Images:
         return Accepted(source, source.warnings, is_new, normal.quality)
 
     def find(self, image_id: str, client: str) -> Accepted:
-        """An earlier upload of this caller, its life begun again. Raises ImageNotFound."""
+        """An earlier upload of this caller, with its time to live renewed. Raises ImageNotFound."""
         key = _key(image_id)
         with translated_errors():
             fields = cast(dict[str, str], self._redis.hgetall(key))
@@ -93,7 +93,7 @@ class Images:
         return Accepted(source, [], is_new=False, quality=quality)
 
     def _record(self, source: Source, quality: Quality, client: str) -> bool:
-        """Whether the client had not sent it before."""
+        """Records the picture; returns whether it is new to the client."""
         key = _key(source.image_id)
         mapping: Any = source.model_dump(exclude={"image_id", *AS_SENT})
         mapping["quality"] = quality.model_dump_json()
@@ -127,7 +127,7 @@ class Images:
 
 
 def _as_sent(text: str) -> dict[str, Any]:
-    """What this caller's own file was like."""
+    """The properties of this caller's own file."""
     known: Any = json.loads(text)
     return known if isinstance(known, dict) else {}
 

@@ -1,6 +1,6 @@
-"""A JSON body that is read under limits, checked by its model, and shown by OpenAPI.
+"""A JSON body that is read under limits, checked by its model, and described in OpenAPI.
 
-FastAPI would read all of it, however much, before it asks who sends it.
+FastAPI would read a body of any length before it identifies the sender.
 """
 
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ JSON_PROBLEMS = ("malformed_request", "payload_too_large", "unsupported_media_ty
 
 
 def checked_json(model: type[Body], text: bytes, language: Language) -> Body:
-    """The body as its model. Raises InvalidFields."""
+    """Reads and checks the body. Raises InvalidFields."""
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
@@ -25,6 +25,6 @@ def checked_json(model: type[Body], text: bytes, language: Language) -> Body:
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:
-    """How OpenAPI shows it; the model has to be among the document's schemas."""
+    """The body in OpenAPI; the model must be among the document's schemas."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"required": True, "content": {"application/json": {"schema": schema}}}

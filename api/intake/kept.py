@@ -1,4 +1,4 @@
-"""A kept upload as a browser can show it.
+"""A stored upload in a format that browsers can show.
 
 The bytes are our own (the decoding child made them), so decoding them here is safe.
 """
@@ -9,8 +9,8 @@ from shared.kept import LONGEST_WEBP_SIDE, LOSSLESS_WEBP, read_kept_whole
 
 
 def as_shown(kept: bytes) -> tuple[bytes, str]:
-    """What the blob store holds as lossless WebP, or as PNG where a side is too long for that, and
-    its media type.
+    """The stored picture as lossless WebP, or as PNG if a side is too long for that, and its media
+    type.
     """
     if kept.startswith(b"RIFF"):
         return kept, "image/webp"

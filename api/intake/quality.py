@@ -1,10 +1,10 @@
-"""What the decoding child measures of a picture."""
+"""The decoding child's measurements of a picture."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Quality(BaseModel):
-    """What the decoding child has measured; its `measure` says what the numbers are."""
+    """The decoding child's measurements; `measure` documents the numbers."""
 
     model_config = ConfigDict(frozen=True)
 

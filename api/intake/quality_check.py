@@ -1,8 +1,8 @@
 """Pictures that no model can help: very small, dark, blank or blurred ones.
 
-Owns what is too much. The limits of quality_check.json come from
-benchmarks/calibrate_quality_check.py, which tells what they refuse of ordinary photos; how quality
-is measured is decoder_child.py's business.
+Owns the decision. The limits in quality_check.json come from benchmarks/calibrate_quality_check.py,
+which reports how many ordinary photos they refuse. decoding/measure.py owns how quality is
+measured.
 """
 
 import json
@@ -31,7 +31,7 @@ _WARNINGS: dict[Reason, str] = {
 
 
 class QualityGate:
-    """Refuses what cannot be helped, unless the caller insists."""
+    """Refuses pictures that no model can help, unless the caller insists."""
 
     def __init__(self, settings: Settings) -> None:
         self._on = settings.gate_names
@@ -46,12 +46,12 @@ class QualityGate:
             raise _ERRORS[reason]()
 
     def warnings(self, picture: Accepted) -> list[str]:
-        """The code of what a job with this picture would be refused for, if anything."""
+        """The code with which a job with this picture would be refused, if any."""
         reason = self.reason(picture)
         return [] if reason is None else [_WARNINGS[reason]]
 
     def reason(self, picture: Accepted) -> Reason | None:
-        """Why a picture cannot be helped, the most certain reason first."""
+        """The reason why a picture cannot be helped, the most certain reason first."""
         quality, least = picture.quality, self._least
         side = min(picture.source.width, picture.source.height)
         if self._is_refused("small", side, self._small_side):

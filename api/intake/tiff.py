@@ -1,7 +1,7 @@
-"""TIFF files as far as they must be known before a decoder sees them.
+"""Reads as much of TIFF files as must be known before a decoder sees them.
 
-Owns the reading of their directories (TIFF 6.0, and BigTIFF): the first page's size, how many pages
-there are, and what kind of samples. Raises ValueError or struct.error for what is damaged.
+Owns the reading of their directories (TIFF 6.0, and BigTIFF): the first page's size, the number of
+pages, and the kind of samples. Raises ValueError or struct.error for damaged files.
 """
 
 import struct
@@ -13,7 +13,7 @@ SUBFILE, DNG_VERSION = 254, 50706
 REDUCED = 1
 COLOUR_FILTER_ARRAY, LINEAR_RAW = 32803, 34892
 UNSIGNED = 1
-# Type: its bytes and how struct reads it; the others hold nothing that is asked for here.
+# The size of each type and struct's format for it; the other types are not needed here.
 TYPES = {1: (1, "B"), 3: (2, "H"), 4: (4, "I"), 13: (4, "I"), 16: (8, "Q")}
 
 Directory = dict[int, int]
@@ -21,7 +21,7 @@ Directory = dict[int, int]
 
 @dataclass(frozen=True)
 class Page:
-    """The first page; `pages` counts those that are no smaller copies of others."""
+    """The first page; `pages` does not count smaller copies of other pages."""
 
     width: int
     height: int
@@ -32,7 +32,7 @@ class Page:
 
 
 def read_page(data: bytes) -> Page:
-    """What the first directory says."""
+    """Reads the first directory."""
     reader = _Reader(data)
     first, following = reader.directory(reader.first)
     seen, pages = {reader.first}, 1
@@ -51,7 +51,9 @@ def read_page(data: bytes) -> Page:
 
 
 def _is_raw(first: Directory) -> bool:
-    """A camera's own file: the first page is a small copy, the picture lies elsewhere."""
+    """Whether this is a camera's raw file: its first page is a small copy, the picture is
+    elsewhere.
+    """
     is_small = bool(first.get(SUBFILE, 0) & REDUCED)
     sensor = first.get(PHOTOMETRIC) in (COLOUR_FILTER_ARRAY, LINEAR_RAW)
     return DNG_VERSION in first or sensor or (is_small and SUB_IFDS in first)
@@ -65,7 +67,7 @@ class _Reader:
         self.first = self._unpack("Q", 8) if self._is_big else self._unpack("I", 4)
 
     def directory(self, offset: int) -> tuple[Directory, int]:
-        """The first value of each tag, and where the next directory lies."""
+        """The first value of each tag, and the position of the next directory."""
         count, head, size = (
             (self._unpack("Q", offset), 8, 20)
             if self._is_big

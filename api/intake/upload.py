@@ -1,7 +1,7 @@
-"""A multipart form as it comes in, under limits on bytes, parts and patience.
+"""Receives a multipart form under limits on bytes, parts and time.
 
-Owns reading: no further than the limit and one network read, slow senders cut off, nothing left
-behind. What the fields mean is not known here.
+Owns reading: at most the limit and one network read; slow senders are disconnected; no files are
+left behind. Does not know what the fields mean.
 """
 
 import asyncio
@@ -39,24 +39,24 @@ RIGHT_WAY = Sentence(
     "请求不是 multipart/form-data；请把图片作为文件放在 image 字段中发送，例如 "
     "curl -F image=@photo.jpg，不要直接发送图片内容或 JSON",
 )
-# Room for the other fields and the parts' headers beside the file.
+# Space for the other fields and the parts' headers beside the file.
 FORM_OVERHEAD_BYTES = 64 * 1024
 MAX_FIELDS = 64
 MAX_FIELD_BYTES = 16 * 1024
-# A sender has this long at first, and gains time with every byte at this rate.
+# A sender's initial time; every received byte extends it at this rate.
 PATIENCE_SECONDS = 25.0
 SLOWEST_BYTES_PER_SECOND = 8 * 1024
 CHUNK_BYTES = 2**20
-# Where a form's closing boundary is looked for; something may stand behind it.
+# Where a form's closing boundary is searched; other data may follow it.
 TAIL_BYTES = 1024
-# RFC 2046, 5.1.1, and no quotes to be escaped.
+# RFC 2046, 5.1.1, without quotes that need escaping.
 BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """The most bytes of a body, what is said of more, what a body that does not come is, and what
-    stands at its end.
+    """The largest number of bytes of a body, the error for more, the error for an incomplete body,
+    and how it must end.
     """
 
     limit: int
@@ -74,19 +74,19 @@ JSON_BOUNDS = Bounds(
 
 @dataclass(frozen=True)
 class Form:
-    """A received form: its text fields in order, and its file when it has one."""
+    """A received form: its text fields in order, and its file if it has one."""
 
     fields: tuple[tuple[str, str], ...]
     file: UploadFile | None
 
     def read_file(self) -> bytes:
-        """The file's bytes; call it from a thread."""
+        """The file's bytes; call from a thread."""
         assert self.file is not None
         self.file.file.seek(0)
         return self.file.file.read()
 
     def file_sha256(self) -> str:
-        """The sha256 of the file as it was sent; empty without one. Call it from a thread."""
+        """The sha256 of the file as it was sent; empty without a file. Call from a thread."""
         if self.file is None:
             return ""
         self.file.file.seek(0)
@@ -98,7 +98,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Parts:
-    """Everything in a form, by name and in order."""
+    """All parts of a form, by name and in order."""
 
     fields: tuple[tuple[str, str], ...]
     files: tuple[tuple[str, UploadFile], ...]
@@ -106,7 +106,7 @@ class Parts:
 
 @asynccontextmanager
 async def received_form(request: Request, max_file_bytes: int) -> AsyncIterator[Form]:
-    """The request's form, whose file is gone afterwards.
+    """Receives the request's form; its file is deleted afterwards.
 
     Raises UnsupportedMediaType, MalformedMultipart, PayloadTooLarge, InvalidFields.
     """
@@ -119,8 +119,8 @@ async def received_form(request: Request, max_file_bytes: int) -> AsyncIterator[
 async def received_parts(
     request: Request, max_file_bytes: int, max_files: int = 4
 ) -> AsyncIterator[Parts]:
-    """The parts of the request's form, whose files are gone afterwards. All of it together may
-    have the bytes of one file.
+    """Receives the parts of the request's form; their files are deleted afterwards. The whole form
+    may have as many bytes as one file.
 
     Raises UnsupportedMediaType, MalformedMultipart, PayloadTooLarge.
     """
@@ -156,7 +156,7 @@ async def received_json(request: Request) -> bytes:
 
 @asynccontextmanager
 async def received_large_json(request: Request, max_bytes: int) -> AsyncIterator[IO[bytes]]:
-    """The body of a request that sends JSON, as a file that is gone afterwards.
+    """Receives the body of a request that sends JSON as a file, which is deleted afterwards.
 
     Raises UnsupportedMediaType, PayloadTooLarge, MalformedRequest.
     """
@@ -194,7 +194,8 @@ def _boundary(request: Request) -> bytes:
 
 
 def _plain_headers(boundary: bytes) -> Headers:
-    # Without the sender's charset: Python has codecs that raise anything, and some that expand.
+    # The sender's charset is ignored: some of Python's codecs raise arbitrary errors, and some
+    # expand data.
     return Headers({"content-type": f'multipart/form-data; boundary="{boundary.decode("ascii")}"'})
 
 
@@ -217,7 +218,7 @@ async def _limited(request: Request, bounds: Bounds) -> AsyncGenerator[bytes, No
                 raise PayloadTooLarge(bounds.too_large)
             yield chunk
     if bounds.closing not in tail:
-        # Fields that got lost would make it another request than was meant.
+        # If fields were lost, the request would be another one than the sender meant.
         raise bounds.malformed(Sentence("the body ends too early", "请求内容不完整"))
 
 

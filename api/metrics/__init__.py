@@ -1,5 +1,6 @@
-"""Figures for Prometheus.
+"""Metrics for Prometheus.
 
-`metrics.py` counts this gateway's requests and reads the queue when asked; `fleet_metrics.py` tells
-what the ledger has counted of the whole fleet; `lora_metrics.py` reads the workers' heartbeats.
+`metrics.py` counts this gateway's requests and reads the queue at each scrape; `fleet_metrics.py`
+shows what the ledger has counted for the whole fleet; `lora_metrics.py` reads the workers'
+heartbeats.
 """

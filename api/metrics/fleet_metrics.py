@@ -1,6 +1,6 @@
-"""What has happened to the whole fleet, from the ledger's own counts, for Prometheus.
+"""Metrics of the whole fleet from the ledger's counters, for Prometheus.
 
-Owns these metrics' names. Every gateway tells the same figures, whoever did what they count.
+Owns these metrics' names. Every gateway reports the same figures, whichever process caused them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ Counts = Mapping[str, float]
 
 
 class FleetCounts(Collector):
-    """Collects what was last read; `read` asks the ledger (raises StoreUnavailable)."""
+    """Exports the last values; `read` fetches them from the ledger (raises StoreUnavailable)."""
 
     def __init__(self) -> None:
         self._metrics: list[Metric] = []

@@ -1,6 +1,6 @@
-"""Failed rounds of the loops of this gateway and of each worker, for Prometheus.
+"""Failed rounds of the background loops of this gateway and of each worker, for Prometheus.
 
-Owns the metric's name. A process's figures begin at its start and go with it.
+Owns the metric's name. A process's figures start at zero and disappear with it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,13 +14,13 @@ from shared.periodic import loop_failures
 
 
 class LoopFailures(Collector):
-    """Collects this process's own figures, and those that workers have last told."""
+    """Exports this process's own figures, and those last reported by workers."""
 
     def __init__(self) -> None:
         self._workers: Sequence[WorkerInfo] = ()
 
     def read(self, workers: Sequence[WorkerInfo]) -> None:
-        """Take the figures of these workers."""
+        """Takes over the figures of these workers."""
         self._workers = workers
 
     def collect(self) -> Iterator[Metric]:

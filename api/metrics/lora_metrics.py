@@ -1,6 +1,6 @@
 """LoRAs in each worker's memory and on its device, from its last heartbeat, for Prometheus.
 
-Owns these metrics' names. A worker's figures begin at its start and go with it.
+Owns these metrics' names. A worker's figures start at zero and disappear with it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from shared.ledger.fleet import WorkerInfo
 
-# By the field of a worker's residency (worker/engine/step/step_engine.py).
+# Keyed by the field of a worker's residency (worker/engine/step/step_engine.py).
 COUNTERS = {
     "hits": ("retouch_lora_hits", "LoRAs that a job found in memory."),
     "misses": ("retouch_lora_misses", "LoRAs that were read from disk."),
@@ -29,13 +29,13 @@ GAUGES = {
 
 
 class WorkerLoras(Collector):
-    """Collects what was last read."""
+    """Exports the last values."""
 
     def __init__(self) -> None:
         self._workers: Sequence[WorkerInfo] = ()
 
     def read(self, workers: Sequence[WorkerInfo]) -> None:
-        """Take the figures of these workers."""
+        """Takes over the figures of these workers."""
         self._workers = workers
 
     def collect(self) -> Iterator[Metric]:

@@ -1,4 +1,4 @@
-"""Figures for Prometheus: requests by route, and the state of queue and fleet when asked.
+"""Metrics for Prometheus: requests by route, and the state of queue and fleet at each scrape.
 
 Owns the metrics' names. Labels are route templates and codes, never a caller's text.
 """
@@ -52,12 +52,12 @@ class Metrics:
         self._registry.register(self._loops)
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one answered request."""
+        """Counts one answered request."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 
     def render(self, store: JobStore, fleet: Fleet, base: str) -> bytes:
-        """Everything in Prometheus' text format, the store's figures fresh."""
+        """Everything in Prometheus' text format, with fresh figures from the store."""
         try:
             self._queued.labels(base).set(store.queue_size(base))
             workers = fleet.workers()

@@ -1,8 +1,8 @@
-"""Tells a caller's server that a job has ended, without becoming a way into this network.
+"""Webhooks tell a caller's server that a job has ended, without giving access to this network.
 
-Owns addresses that are allowed, signatures, and the deliveries; which are due stands in the ledger
+Owns the rules for addresses, signatures, and the deliveries; the ledger stores which are due
 (`shared/ledger/webhooks.py`).
 
-Read in this order: `message.py` (what is said), `signing.py`, `addresses.py` and `pinned.py` (where
-it may go), `sender.py` (one POST), `courier.py` (all that are due, and their retries).
+Read in this order: `message.py` (the content), `signing.py`, `addresses.py` and `pinned.py` (where
+it may go), `sender.py` (one POST), `courier.py` (all due deliveries, and their retries).
 """

@@ -1,4 +1,5 @@
-"""Where a webhook may go: https, out of this network, to nothing that only looks like outside.
+"""Where a webhook may go: to https addresses outside this network, and not to those that only look
+so.
 
 Owns the rules for addresses, both as a caller writes them and as a resolver answers. Sources:
 IANA's special-purpose registries (RFC 6890 and its successors), RFC 6052 (NAT64), RFC 3056 (6to4),
@@ -15,18 +16,18 @@ from api.wire.sentence import Sentence
 PORTS = {"http": 80, "https": 443}
 PLAIN = re.compile(r"[\x21-\x5b\x5d-\x7e]+")  # no spaces, no controls, no backslash
 HOST = re.compile(r"[a-z0-9]([a-z0-9._-]{0,251}[a-z0-9])?")
-# Names that mean this machine or this network wherever they are looked up.
+# Names that mean this machine or this network, whichever resolver answers.
 INSIDE_SUFFIXES = ("localhost", "local", "internal", "lan", "home.arpa", "intranet", "corp")
 
-# `ipaddress.is_global` says True of each of these.
+# `ipaddress.is_global` is True for each of these.
 MISLEADING = tuple(
     ipaddress.ip_network(text)
     for text in (
         "192.88.99.0/24",  # 6to4 relays
         "192.0.0.0/24",  # protocol assignments; a cloud's metadata at .192
         "168.63.129.16/32",  # a cloud's wire server
-        "2001::/32",  # Teredo: an IPv4 address inside
-        "2002::/16",  # 6to4: an IPv4 address inside
+        "2001::/32",  # Teredo: contains an IPv4 address
+        "2002::/16",  # 6to4: contains an IPv4 address
         "2001:20::/28",  # ORCHIDv2
         "3fff::/20",  # documentation
     )
@@ -47,11 +48,11 @@ class Target:
 
 
 class AddressRefused(Exception):
-    """Raised when a webhook would go where it may not; its argument is a Sentence that says why."""
+    """Raised when a webhook's address is not allowed; its argument is a Sentence that says why."""
 
 
 class Allowed:
-    """RETOUCH_WEBHOOK_HOSTS: hosts that may be reached by http and inside this network."""
+    """RETOUCH_WEBHOOK_HOSTS: hosts that webhooks may reach by http and inside this network."""
 
     def __init__(self, text: str) -> None:
         self._entries = {item.strip().lower() for item in text.split(",") if item.strip()}
@@ -61,7 +62,7 @@ class Allowed:
 
 
 def parse_target(url: str, allowed: Allowed) -> Target:
-    """The address that a caller wrote, checked as far as no resolver is needed.
+    """Checks the address that a caller wrote, as far as possible without a resolver.
 
     Raises AddressRefused.
     """
@@ -82,7 +83,7 @@ def parse_target(url: str, allowed: Allowed) -> Target:
 
 
 def is_outside(address: IpAddress) -> bool:
-    """Whether an address is a host of the public internet, whatever is wrapped in it."""
+    """Whether an address is a host of the public internet, including addresses embedded in it."""
     if address.is_multicast or address.is_reserved or not address.is_global:
         return False
     if isinstance(address, ipaddress.IPv6Address) and address not in GLOBAL_UNICAST:
@@ -120,7 +121,7 @@ def _literal(host: str) -> IpAddress | None:
 
 def _is_inside_name(host: str) -> bool:
     last = host.rpartition(".")[2]
-    # A last label that is a number makes a resolver read the whole as an IPv4 address, in forms
+    # If the last label is a number, a resolver reads the whole name as an IPv4 address, in forms
     # such as 2130706433, 0x7f.1 and 127.1.
     numeric = last.isdecimal() or last.startswith("0x")
     inside = any(host == name or host.endswith(f".{name}") for name in INSIDE_SUFFIXES)

@@ -1,8 +1,9 @@
-"""Delivers webhooks: takes those that are due, sends them, and says what became of each.
+"""Delivers webhooks: takes those that are due, sends them, and records the outcome of each.
 
-Owns the rhythm of retries. What waits is in the ledger, so that a restart forgets nothing, and one
-gateway at a time has each: when it dies, another tries again. A receiver may hear a message twice,
-under the same id, and never misses one that it could have taken within a day.
+Owns the schedule of retries. Waiting webhooks are stored in the ledger, so that they survive a
+restart, and each belongs to one gateway at a time: if that gateway dies, another one retries. A
+receiver may get a message twice, with the same id, and gets every message that it could have
+accepted within a day.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ LOOK_SECONDS = 1.0
 AT_ONCE = 32
 LEASE_SECONDS = SECONDS_EACH * 3
 MINUTE, HOUR = 60.0, 3600.0
-# Waits between tries: nine tries within a day.
+# Waits between attempts: nine attempts within a day.
 PATIENCE = (5.0, 30.0, 2 * MINUTE, 10 * MINUTE, 30 * MINUTE, 2 * HOUR, 6 * HOUR, 12 * HOUR)
 JITTER = 0.2
 
@@ -61,7 +62,7 @@ class Courier:
         self._loop = asyncio.create_task(run_periodically("webhooks", self._take, LOOK_SECONDS))
 
     async def stop(self) -> None:
-        """What is under way is broken off; its lease runs out and it is sent again."""
+        """Aborts deliveries in progress; their leases expire and they are sent again."""
         tasks = [task for task in (self._loop, *self._under_way) if task is not None]
         for task in tasks:
             task.cancel()
@@ -81,7 +82,7 @@ class Courier:
             outcome = await self._try(due)
             await run_in_threadpool(self._settle, due, outcome)
         except Exception as error:
-            note_failure("webhooks", error)  # its lease runs out, and it is due again
+            note_failure("webhooks", error)  # its lease expires, and it is due again
 
     async def _try(self, due: Due) -> Outcome:
         try:
@@ -109,7 +110,7 @@ class Courier:
 
 
 def _note(due: Due, target: Target, outcome: Outcome) -> None:
-    # The host alone: path and query of a receiver's address may hold its secrets.
+    # Only the host: path and query of a receiver's address may hold its secrets.
     logger.info(
         "webhook",
         job=due.job_id,

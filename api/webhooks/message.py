@@ -1,6 +1,7 @@
-"""What a webhook says: the event's name, its time, and the job as its owner sees it.
+"""The content of a webhook: the event's name, its time, and the job as its owner sees it.
 
-Owns the message's id, which is the same for every try, so that a receiver can tell a repetition.
+Owns the message's id, which is the same for every attempt, so that a receiver can recognise a
+repetition.
 """
 
 import json
@@ -11,14 +12,14 @@ from shared.messages import choose_language
 
 
 def message_id(job: Job) -> str:
-    """The id of the one message that a finished job has."""
+    """The id of a finished job's only message."""
     return f"job_{job.id}_{job.state}"
 
 
 def message(job: Job) -> str:
-    """The body, as JSON text, in the language of whoever submitted the job."""
+    """The body, as JSON text, in the language of the job's submitter."""
     assert job.finished_at is not None
-    # Without what became of earlier tries, so that every try says the same.
+    # Without the outcome of earlier attempts, so that every attempt has the same content.
     seen = job.model_copy(update={"webhook": None})
     body = {
         "type": f"job.{job.state}",

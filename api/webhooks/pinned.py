@@ -1,7 +1,7 @@
-"""A network that looks a name up once, checks every address, and goes to the one it checked.
+"""A network backend that resolves a name once, checks every address, and connects to a checked one.
 
-Owns the moment between resolving and connecting: nothing can change its mind in between, and the
-name stays what TLS verifies and `Host` says.
+Owns the step between resolving and connecting: the address cannot change in between, and the name
+is still the one that TLS verifies and `Host` contains.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
 async def system_resolve(host: str, port: int) -> list[str]:
-    """The addresses that this machine's resolver knows for a name. Raises OSError."""
+    """The addresses that this machine's resolver returns for a name. Raises OSError."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class PinnedNetwork:
-    """Opens connections to checked addresses; nothing of one outlives its `opened` context."""
+    """Opens connections to checked addresses; none outlives its `opened` context."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class PinnedNetwork:
         try:
             yield backend
         finally:
-            # The pool forgets a connection whose handshake is canceled.
+            # The pool loses track of a connection whose handshake is canceled.
             for stream in backend.streams:
                 await stream.aclose()
 
@@ -72,7 +72,7 @@ class PinnedNetwork:
 
 
 class _Backend(httpcore2.AsyncNetworkBackend):
-    """What the library wants of a network, for one request."""
+    """The library's interface for a network, for one request."""
 
     def __init__(self, network: PinnedNetwork) -> None:
         self.streams: list[httpcore2.AsyncNetworkStream] = []
@@ -86,12 +86,12 @@ class _Backend(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        del local_address, socket_options  # the pool sets neither
+        del local_address, socket_options  # the pool sets neither of them
         stream = await self._network.connect(host, port, timeout)
         self.streams.append(stream)
         return stream
 
 
 def _is_outside(text: str) -> bool:
-    # A scope (fe80::1%eth0) only link-local addresses have.
+    # Only link-local addresses have a scope (fe80::1%eth0).
     return "%" not in text and is_outside(ipaddress.ip_address(text))

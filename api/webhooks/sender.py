@@ -1,7 +1,7 @@
-"""One POST to one receiver, under caps on time and on what is read of the answer.
+"""One POST to one receiver, with limits on time and on what is read of the answer.
 
-Owns what an answer means: taken, try again, or never again. Follows no redirect and reads no body:
-the status is all that matters.
+Owns the meaning of an answer: accepted, retry, or give up. Follows no redirect and reads no body:
+only the status matters.
 """
 
 import asyncio
@@ -23,7 +23,9 @@ GONE = 410
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one try. `reason` is a code, None when the receiver has taken it."""
+    """The outcome of one attempt. `reason` is a code, None if the receiver has accepted the
+    message.
+    """
 
     reason: str | None = None
     is_final: bool = False
@@ -34,7 +36,7 @@ TAKEN = Outcome()
 
 
 class Sender:
-    """Sends, each time on a connection of its own. Used on the event loop."""
+    """Sends each message on its own connection. Used on the event loop."""
 
     def __init__(
         self,
@@ -47,7 +49,7 @@ class Sender:
         self._seconds = seconds
 
     async def send(self, target: Target, headers: dict[str, str], body: bytes) -> Outcome:
-        """Never raises for what the receiver does."""
+        """Sends one message. Never raises because of the receiver."""
         try:
             async with asyncio.timeout(self._seconds):
                 return await self._post(target, headers, body)
@@ -76,7 +78,7 @@ class Sender:
 
 
 def judge(status: int, headers: dict[bytes, bytes]) -> Outcome:
-    """What an answer means for the webhook."""
+    """The meaning of an answer for the webhook."""
     if 200 <= status < 300:
         return TAKEN
     if status == GONE:

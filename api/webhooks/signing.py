@@ -1,7 +1,7 @@
-"""Webhooks' secrets and signatures, as Standard Webhooks has them.
+"""Webhooks' secrets and signatures, as Standard Webhooks defines them.
 
-Owns the secret that is drawn when the operator has set none: it is kept under the data folder, so
-that every gateway there and every start signs alike.
+Owns the secret that is generated if the operator has set none: it is stored under the data folder,
+so that all gateways with that folder use the same one, also after a restart.
 """
 
 import base64
@@ -22,7 +22,7 @@ SHORTEST_BYTES, LONGEST_BYTES = 24, 64
 
 
 class Signer:
-    """Signs with every secret there is, so that one can be replaced while the old one holds."""
+    """Signs with every secret, so that one can be replaced while the old one is still valid."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._hooks = [Webhook(text) for text in texts]
@@ -39,7 +39,7 @@ class Signer:
 
 
 def make_signer(settings: Settings) -> Signer:
-    """With the secrets that are set, else the one that is kept. Raises BadSettings."""
+    """The signer with the configured secrets, or else the stored one. Raises BadSettings."""
     texts = settings.webhook_secret.split()
     for place, text in enumerate(texts, start=1):
         _check(text, place)
@@ -59,14 +59,14 @@ def _check(text: str, place: int) -> None:
 
 
 def _kept(path: Path) -> str:
-    """The secret in this file, which only its owner may read; drawn when there is none."""
+    """The secret in this file, which only its owner may read; generated if there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn = PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
     own = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with os.fdopen(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(drawn)
-        os.link(own, path)  # whole, and only when nobody was faster
+        os.link(own, path)  # atomic, and only if nobody was faster
     except FileExistsError:
         pass
     finally:

@@ -1,7 +1,7 @@
-"""The one place where failures become HTTP: every error leaves as `application/problem+json`.
+"""The one place where failures become HTTP: every error is sent as `application/problem+json`.
 
-Owns the handlers. Starlette's own refusals (unknown path, wrong method) and FastAPI's validation
-errors pass through here too, so that a caller meets one shape.
+Owns the handlers. Starlette's own errors (unknown path, wrong method) and FastAPI's validation
+errors pass through here too, so that callers see one format.
 """
 
 import structlog
@@ -20,7 +20,7 @@ from shared.errors import RetouchError, ValidationFailed
 from shared.jobs import Failure
 from shared.messages import Language, choose_language
 
-# What Starlette itself refuses, by status; anything else of its is our own mistake.
+# Errors that Starlette itself raises, by status; any other one is a fault of ours.
 _STARLETTE = {
     400: "malformed_request",
     404: "not_found",
@@ -29,16 +29,16 @@ _STARLETTE = {
     415: "unsupported_media_type",
 }
 
-# Another caller's job must not be told from an unknown one by the words of the refusal.
+# The message must not reveal whether a job is unknown or another caller's.
 _WORDLESS = {"job_not_found"}
 
 logger = structlog.get_logger(__name__)
 
 
 class InvalidFields(ValidationFailed):
-    """Raised when fields of a request cannot be used; `problems` says which and why.
+    """Raised when fields of a request are invalid; `problems` says which and why.
 
-    It never leaves the gateway, so that it may carry more than its message.
+    It never leaves the gateway, so it may carry more than its message.
     """
 
     def __init__(self, problems: list[FieldProblem]) -> None:
@@ -52,7 +52,7 @@ def language_of(connection: HTTPConnection) -> Language:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Make every error of this application a problem."""
+    """Registers handlers that turn every error of this application into a problem."""
     app.add_exception_handler(RetouchError, _ours)
     app.add_exception_handler(HTTPException, _starlettes)
     app.add_exception_handler(RequestValidationError, _fastapis)
@@ -101,7 +101,7 @@ async def _starlettes(request: Request, error: Exception) -> JSONResponse:
 
 
 def _methods(request: Request) -> list[str]:
-    """Every method of this address; Starlette knows those of one route only."""
+    """All methods of this address; Starlette knows those of one route only."""
     routes = [route for route in request.app.state.routes if isinstance(route, Route)]
     fitting = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
     return sorted({method for route in fitting for method in route.methods or ()})
@@ -114,7 +114,7 @@ async def _fastapis(request: Request, error: Exception) -> JSONResponse:
 
 
 def unforeseen(request: Request, error: Exception) -> JSONResponse:
-    """The answer to what nobody foresaw; the details go to the log alone."""
+    """The answer to an unexpected error; the details are only logged."""
     logger.error("unforeseen error", path=request.url.path, exc_info=error)
     return problem_response(request, "internal_error", language_of(request))
 

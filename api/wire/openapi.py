@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document: what FastAPI makes of the routes, completed.
+"""The OpenAPI 3.1 document: what FastAPI generates from the routes, completed.
 
 Owns security schemes, the problem schema and the description of what OpenAPI has no routes for.
 """
@@ -78,7 +78,7 @@ OPEN_PATHS = {"/healthz", "/readyz"}
 
 
 def install_openapi(app: FastAPI) -> None:
-    """Let `/openapi.json` serve the completed document."""
+    """Makes `/openapi.json` serve the completed document."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -124,7 +124,7 @@ def _add_model(schemas: dict[str, Any], model: type[BaseModel]) -> None:
 
 
 def _mend_validation(operation: dict[str, Any]) -> None:
-    """FastAPI promises its own shape of 422 wherever a parameter exists; ours is another."""
+    """FastAPI documents its own format of 422 wherever a parameter exists; ours is different."""
     refusal = operation["responses"].get("422")
     if refusal and "application/json" in refusal.get("content", {}):
         reference = {"schema": {"$ref": "#/components/schemas/Problem"}}

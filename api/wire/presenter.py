@@ -1,6 +1,6 @@
-"""How records become answers: the one place where a job takes the shape that its owner sees.
+"""Turns records into answers: the one place that defines how a job's owner sees it.
 
-Owns the wording's language and what is left out (blob names, other callers). Knows nothing of
+Owns the language of messages and what is left out (blob names, other callers). Knows nothing of
 routes beyond their addresses.
 """
 
@@ -80,7 +80,7 @@ def job_view(job: Job, language: Language) -> JobView:
 
 
 def later_view(job: Job, waited_seconds: int, language: Language) -> LaterView:
-    """A job for whoever waited for its picture, and has to come back for it."""
+    """A job for a caller who waited for its picture and has to ask again."""
     links = links_of(job.id)
     if language == "zh":
         said = (
@@ -96,7 +96,7 @@ def later_view(job: Job, waited_seconds: int, language: Language) -> LaterView:
 
 
 def progress_view(progress: Progress, state: JobState, language: Language) -> ProgressView:
-    """Progress with a sentence for its stage, or for the state outside of running."""
+    """Progress with a message for its stage, or for the state if the job is not running."""
     said = progress.stage if state is JobState.RUNNING and progress.stage else state
     return ProgressView(
         percent=progress.percent,
@@ -108,7 +108,7 @@ def progress_view(progress: Progress, state: JobState, language: Language) -> Pr
 
 
 def params_view(params: JobParams, language: Language) -> ParamsView:
-    """The parameters, the steps that will really run, and why LoRA and factor were chosen."""
+    """The parameters, the number of executed steps, and why LoRA and factor were chosen."""
     hidden = {"lora_reason_zh", "upscale_reason_zh", "upscaler_sha256"}
     fields = params.model_dump(exclude=hidden, warnings=False)
     if language == "zh":
@@ -119,7 +119,7 @@ def params_view(params: JobParams, language: Language) -> ParamsView:
 
 
 def source_view(source: Source, language: Language) -> SourceView:
-    """The upload without where its bytes are kept, nor what it says of itself."""
+    """The upload without its storage location and metadata."""
     return SourceView(
         width=source.width,
         height=source.height,
@@ -130,12 +130,12 @@ def source_view(source: Source, language: Language) -> SourceView:
 
 
 def result_view(result: Result) -> ResultView:
-    """A result without where its bytes are kept."""
+    """A result without its storage location."""
     return ResultView(**result.model_dump(exclude={"blob"}, warnings=False))
 
 
 def error_view(failure: Failure, language: Language) -> ErrorView:
-    """A failure in words; a code that this version does not know is shown as it is."""
+    """A failure with its messages; a code that this version does not know is shown unchanged."""
     known = failure.code in ERRORS
     message = title(failure.code, language) if known else failure.message
     return ErrorView(
@@ -149,7 +149,7 @@ def error_view(failure: Failure, language: Language) -> ErrorView:
 
 
 def webhook_view(delivery: Delivery, language: Language) -> WebhookView:
-    """A webhook's fate in words."""
+    """The outcome of a webhook, with its message."""
     reason = None
     if delivery.reason is not None:
         said = webhook_message(delivery.reason, language)
@@ -178,7 +178,7 @@ def links_of(job_id: str) -> LinksView:
 
 
 def event_data(event: Event, job_id: str, language: Language) -> dict[str, Any]:
-    """What an event tells, in the shapes that the job itself has."""
+    """The data of an event, in the same formats as the job itself."""
     data = event.data
     if event.kind is EventKind.STATE:
         return _state_data(data, language)
@@ -199,7 +199,7 @@ def event_data(event: Event, job_id: str, language: Language) -> dict[str, Any]:
 def _state_data(data: dict[str, Any], language: Language) -> dict[str, Any]:
     if "state" in data:
         return {**data, "message": stage_message(data["state"], language)}
-    # Parameters that a worker has settled are told as news of a running job.
+    # Parameters settled by a worker are sent as an update of a running job.
     params = params_view(JobParams.read_fields(data), language).model_dump(
         mode="json", warnings=False
     )
@@ -207,7 +207,7 @@ def _state_data(data: dict[str, Any], language: Language) -> dict[str, Any]:
 
 
 def lora_view(entry: LoraEntry, language: Language) -> LoraView:
-    """A catalogue entry without where its file lies."""
+    """A catalogue entry without its file's location."""
     sample = f"/v1/loras/{quote(entry.name, safe='')}/sample" if entry.sample else None
     shown = entry.model_dump(include=set(LoraView.model_fields) - {"title", "reason", "sample_url"})
     return LoraView(
@@ -219,7 +219,7 @@ def lora_view(entry: LoraEntry, language: Language) -> LoraView:
 
 
 def upscaler_view(entry: UpscalerEntry, language: Language) -> UpscalerView:
-    """A catalogue entry without where its file lies."""
+    """A catalogue entry without its file's location."""
     shown = entry.model_dump(include=set(UpscalerView.model_fields) - {"title", "reason"})
     return UpscalerView(
         **shown,
@@ -229,10 +229,10 @@ def upscaler_view(entry: UpscalerEntry, language: Language) -> UpscalerView:
 
 
 def warnings_view(codes: list[str], language: Language) -> list[NoticeView]:
-    """What was changed about an upload."""
+    """The changes made to an upload."""
     return [NoticeView(code=code, message=warning_message(code, language)) for code in codes]
 
 
 def has_expired(job: Job, now: datetime) -> bool:
-    """Whether the picture of a finished job has outlived its time."""
+    """Whether the picture of a finished job has expired."""
     return job.state is JobState.SUCCEEDED and job.expires_at <= now

@@ -1,4 +1,4 @@
-"""What `POST /v1/previews` takes, as it is checked and as OpenAPI shows it."""
+"""The body of `POST /v1/previews`, as it is checked and as OpenAPI shows it."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from shared.params import MOST_LORAS
 
 
 class PreviewBody(BaseModel):
-    """What to preview. The same `session` again supersedes the request before it."""
+    """What to preview. A new request with the same `session` supersedes the earlier one."""
 
     model_config = ConfigDict(
         extra="forbid",

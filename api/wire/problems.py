@@ -1,6 +1,6 @@
-"""What a refusal looks like: `application/problem+json` (RFC 9457) with advice.
+"""The format of errors: `application/problem+json` (RFC 9457) with advice.
 
-Owns the body's shape, the status of every code and the waits. The sentences come from the shared
+Owns the body's schema, the status of every code and the waits. The messages come from the shared
 catalogue.
 """
 
@@ -66,7 +66,7 @@ STATUS: dict[str, int] = {
     "step_timeout": 503,
 }
 
-# Seconds after which the same request is worth another try.
+# Seconds after which the same request may be retried.
 RETRY_AFTER: dict[str, int] = {
     "not_finished": 1,
     "idempotency_in_flight": 1,
@@ -83,7 +83,7 @@ RETRY_AFTER: dict[str, int] = {
 
 
 class FieldProblem(BaseModel):
-    """One field of a request that cannot be used; `pointer` is a JSON pointer (RFC 6901)."""
+    """One invalid field of a request; `pointer` is a JSON pointer (RFC 6901)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -92,7 +92,7 @@ class FieldProblem(BaseModel):
 
 
 class Problem(BaseModel):
-    """A refusal. `errors` is there for 422 only, `checks` for an unready service only."""
+    """An error. Only 422 has `errors`; only an unready service has `checks`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -132,7 +132,7 @@ def problem_response(
 
 
 def plain_problem(code: str, language: Language = "en", instance: str = "/") -> dict[str, Any]:
-    """A refusal's body with nothing in it but the code's own words."""
+    """An error's body that contains only the code's own messages."""
     return {
         "type": f"/problems/{code}",
         "title": title(code, language),
@@ -146,7 +146,7 @@ def plain_problem(code: str, language: Language = "en", instance: str = "/") -> 
 
 
 def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI `responses` of a route that can refuse with these codes."""
+    """The OpenAPI `responses` of a route with these errors."""
     by_status: dict[int | str, list[str]] = {}
     for code in codes:
         by_status.setdefault(STATUS[code], []).append(code)

@@ -1,6 +1,6 @@
-"""The answers' shapes, as the OpenAPI document shows them.
+"""The schemas of answers, as the OpenAPI document shows them.
 
-Owns names and examples on the wire. How they are filled is presenter.py's business.
+Owns names and examples in the API. presenter.py fills them.
 """
 
 from datetime import datetime
@@ -33,12 +33,12 @@ class _View(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     def shown(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The value as JSON represents it."""
         return self.model_dump(mode="json", warnings=False)
 
 
 class _RecordView(_View):
-    """A view of a stored record: words of a later version are shown as they are."""
+    """A view of a stored record: values from a later version are shown unchanged."""
 
     @field_validator("*", mode="wrap")
     @classmethod
@@ -50,7 +50,7 @@ class _RecordView(_View):
 
 
 class ProgressView(_View):
-    """How far a job is; `message` is for people, in the caller's language."""
+    """The progress of a job; `message` is for people, in the caller's language."""
 
     percent: float = Field(ge=0, le=100, examples=[62.5])
     step: int = Field(examples=[2])
@@ -60,14 +60,16 @@ class ProgressView(_View):
 
 
 class QueueView(_View):
-    """Jobs ahead of this one, and jobs that wait in all."""
+    """Jobs ahead of this one, and waiting jobs in total."""
 
     position: int = Field(examples=[0])
     size: int = Field(examples=[3])
 
 
 class ParamsView(_RecordView):
-    """What the job runs with. With `lora_mode` auto, gaps are filled when a worker has looked."""
+    """The job's parameters. With `lora_mode` auto, missing values are filled in once a worker has
+    measured the photo.
+    """
 
     lora_mode: LoraMode
     loras: list[LoraRef]
@@ -98,14 +100,14 @@ class ParamsView(_RecordView):
 
 
 class NoticeView(_View):
-    """Something worth knowing that is not an error."""
+    """A notice that is not an error."""
 
     code: str = Field(examples=["vae_tiling"])
     message: str
 
 
 class SourceView(_View):
-    """The photo as it came, upright; `warnings` say what was changed about it."""
+    """The photo as it was sent, upright; `warnings` say what was changed about it."""
 
     width: int = Field(examples=[4000])
     height: int = Field(examples=[3000])
@@ -146,7 +148,7 @@ class ErrorView(_View):
 
 
 class LinksView(_View):
-    """Addresses of everything about a job, relative to this service."""
+    """Addresses of everything that belongs to a job, relative to this service."""
 
     self: str
     events: str
@@ -158,7 +160,7 @@ class LinksView(_View):
 
 
 class WebhookView(_RecordView):
-    """What became of a finished job's webhook; `reason` is why the last try failed."""
+    """The state of a finished job's webhook; `reason` says why the last attempt failed."""
 
     state: DeliveryState
     attempts: int
@@ -191,7 +193,7 @@ class JobView(_RecordView):
 
 
 class LaterView(JobView):
-    """A job that is not finished yet, and in words where its picture will be."""
+    """A job that is not finished yet, and a message that says where its picture will be."""
 
     message: str = Field(examples=["The picture is not finished yet. Fetch it at …"])
 
@@ -226,7 +228,7 @@ class ReportView(_View):
 
 
 class ImageView(_View):
-    """A kept upload. The id is the sha256 of its normalised bytes."""
+    """A stored upload. The id is the sha256 of its normalised bytes."""
 
     id: str
     width: int
@@ -288,7 +290,7 @@ class UpscalerList(_View):
 
 
 class WorkerView(_View):
-    """A worker process with a fresh heartbeat."""
+    """A worker process with a recent heartbeat."""
 
     id: str
     host: str
@@ -308,7 +310,7 @@ class WorkerList(_View):
 
 
 class BaseView(_View):
-    """A base family and what suits it."""
+    """A base family and the settings that suit it."""
 
     id: str = Field(examples=["sd15"])
     label: str = Field(examples=["SD 1.5"])
@@ -316,7 +318,7 @@ class BaseView(_View):
 
 
 class LimitsView(_View):
-    """The most and the least that this deployment takes."""
+    """The limits of this deployment."""
 
     max_upload_bytes: int
     max_pixels: int
@@ -356,7 +358,7 @@ class Health(_View):
 
 
 class Readiness(_View):
-    """Whether jobs can be taken and worked on, check by check."""
+    """Whether jobs can be accepted and processed, check by check."""
 
     ready: bool
     checks: dict[str, str] = Field(examples=[{"store": "ok", "worker": "ok", "disk": "ok"}])

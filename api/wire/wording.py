@@ -1,6 +1,6 @@
-"""Pydantic's complaints about a field, in the caller's language.
+"""Pydantic's errors about a field, in the caller's language.
 
-Owns a sentence per kind of complaint; a kind that is not listed gets Pydantic's own English.
+Owns a message for each kind of error; a kind that is not listed gets Pydantic's own English text.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,7 +32,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
 def field_problems(
     errors: Iterable[Mapping[str, Any]], language: Language, skip: int = 0
 ) -> list[FieldProblem]:
-    """One FieldProblem per complaint; `skip` leading parts of each place are left out."""
+    """One FieldProblem per error; the first `skip` parts of each location are left out."""
     return [
         FieldProblem(pointer=pointer(error["loc"][skip:]), detail=_sentence(error, language))
         for error in errors
@@ -40,7 +40,7 @@ def field_problems(
 
 
 def pointer(parts: Iterable[str | int]) -> str:
-    """A JSON pointer (RFC 6901) to a place in the request."""
+    """A JSON pointer (RFC 6901) to a location in the request."""
     escaped = (str(part)[:100].replace("~", "~0").replace("/", "~1") for part in parts)
     return "".join(f"/{part}" for part in escaped)
 

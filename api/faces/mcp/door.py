@@ -1,6 +1,6 @@
-"""Who may speak to `/mcp`: the check of keys, rate and origin before the protocol sees a request.
+"""Access to `/mcp`: keys, rate and origin are checked before the protocol sees a request.
 
-Owns what the protocol's session is bound to: whoever began it, and nobody else finds it.
+Owns the rule that only the caller who opened a session can use it.
 """
 
 from collections.abc import AsyncIterator
@@ -23,11 +23,11 @@ PATH = "/mcp"
 
 
 class McpDoor:
-    """An ASGI application for one address. `running` has to be entered while it serves."""
+    """An ASGI application for one address. Enter `running` before it serves requests."""
 
     def __init__(self) -> None:
         server = make_server()
-        # Builds the manager of sessions; the application around it is not used.
+        # Creates the session manager; the application around it is not used.
         server.streamable_http_app(
             max_request_body_size=MOST_BODY_BYTES, max_sessions=MOST_SESSIONS
         )

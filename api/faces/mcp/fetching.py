@@ -1,6 +1,6 @@
-"""A photo from an https address, fetched by the rules for webhooks' addresses.
+"""Fetches a photo from an https address, under the same rules as webhook addresses.
 
-Owns the caps on time and bytes. Follows no redirect: what was checked is what is read.
+Owns the limits on time and bytes. Follows no redirects: only the checked address is read.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ SECONDS = 30.0
 
 
 async def fetched(url: str, settings: Settings) -> bytes:
-    """The bytes at this address. Raises InvalidImage, PayloadTooLarge."""
+    """Downloads the bytes at this address. Raises InvalidImage, PayloadTooLarge."""
     allowed = Allowed(settings.webhook_hosts)
     try:
         target = parse_target(url, allowed)

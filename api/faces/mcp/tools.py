@@ -1,6 +1,7 @@
 """The tools of the protocol: enhance_photo, list_loras, get_job, cancel_job.
 
-Owns their arguments and answers. A tool's refusal is its result, in the words of every other route.
+Owns their arguments and answers. An error is returned as the tool's result, with the same message
+as in every other route.
 """
 
 import base64
@@ -33,7 +34,7 @@ from shared.jobs import EventKind, Job
 from shared.params import MEDIA_TYPES
 
 CALLER, SERVICES = "retouch.caller", "retouch.services"
-# What is larger goes as a link: clients read events of up to a megabyte, base64 included.
+# Larger pictures are returned as a link: clients read events of up to a megabyte, including base64.
 MOST_INLINE_BYTES = 512 * 2**10
 INSTRUCTIONS = (
     "Makes photos better: sharper, cleaner, larger. enhance_photo takes the id of an uploaded "
@@ -57,7 +58,7 @@ def make_server() -> MCPServer[Any]:
 def _in_words(
     tool: Callable[Arguments, Awaitable[Answer]],
 ) -> Callable[Arguments, Awaitable[Answer]]:
-    """Let a refusal be the tool's error, with its sentence and advice."""
+    """Turns an error into the tool's error, with its message and advice."""
 
     @wraps(tool)
     async def done(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
@@ -81,7 +82,7 @@ async def enhance_photo(
     seed: int | None = None,
     format: Annotated[str, Field(description="png, jpeg or webp.")] = "png",
 ) -> CallToolResult:
-    """Make a photo better and answer the picture; progress is its true percentage."""
+    """Enhance a photo and return the picture; progress is its true percentage."""
     request, services, caller = _parts(ctx, KeyScope.SUBMIT)
     language = language_of(request)
     given = {"lora": lora, "strength": strength, "upscale": upscale, "prompt": prompt}
@@ -101,7 +102,7 @@ async def enhance_photo(
 
 @_in_words
 async def list_loras(ctx: Context[Any, Any]) -> dict[str, Any]:
-    """What enhance_photo can apply, the unusable ones with the reason."""
+    """List the LoRAs that enhance_photo can apply; unusable ones with the reason."""
     request, services, _ = _parts(ctx, KeyScope.READ)
     language = language_of(request)
     entries = services.catalog.entries()
@@ -110,7 +111,7 @@ async def list_loras(ctx: Context[Any, Any]) -> dict[str, Any]:
 
 @_in_words
 async def get_job(ctx: Context[Any, Any], job_id: JobId) -> dict[str, Any]:
-    """A job of the caller's as it is now."""
+    """Show the current state of one of the caller's jobs."""
     request, services, caller = _parts(ctx, KeyScope.READ)
     job = await run_in_threadpool(owned_job, services.store, job_id, caller.name)
     return job_view(job, language_of(request)).model_dump(mode="json")
@@ -118,7 +119,7 @@ async def get_job(ctx: Context[Any, Any], job_id: JobId) -> dict[str, Any]:
 
 @_in_words
 async def cancel_job(ctx: Context[Any, Any], job_id: JobId) -> dict[str, Any]:
-    """Stop a job of the caller's: a waiting one at once, a running one at its next step."""
+    """Cancel one of the caller's jobs: a waiting one at once, a running one at its next step."""
     _, services, caller = _parts(ctx, KeyScope.SUBMIT)
     await run_in_threadpool(owned_job, services.store, job_id, caller.name)
     return {"state": str(await run_in_threadpool(services.store.cancel, job_id))}

@@ -1,6 +1,7 @@
-"""Finished jobs as OpenAI's clients expect them: `created`, `data`, `size` and the rest.
+"""Finished jobs in the format that OpenAI's clients expect: `created`, `data`, `size` and the rest.
 
-Owns the addresses of `response_format=url`: an hour long, whoever has one may fetch the picture.
+Owns the addresses of `response_format=url`: they are valid for an hour, and give the picture to
+anyone who has one.
 """
 
 import base64
@@ -21,7 +22,7 @@ from shared.jobs import Job
 from shared.params import MEDIA_TYPES
 
 URL_SECONDS = 3600
-# The protocol counts tokens; there are none here.
+# The protocol counts tokens; this service has none.
 USAGE = {
     "input_tokens": 0,
     "output_tokens": 0,
@@ -33,7 +34,7 @@ USAGE = {
 def images_response(
     request: Request, services: Services, order: Order, jobs: list[Job]
 ) -> dict[str, Any]:
-    """The answer of `edits` and `variations`. Call it from a thread. Raises ImageNotFound."""
+    """The answer of `edits` and `variations`. Call from a thread. Raises ImageNotFound."""
     form, data, size = order.read.form, [], (0, 0)
     for job in jobs:
         picture = picture_of(services, job, form.wanted)
@@ -47,7 +48,7 @@ def images_response(
 
 
 def looks(order: Order, size: tuple[int, int]) -> dict[str, Any]:
-    """What answers and events say of a picture."""
+    """The properties of a picture in answers and events."""
     form = order.read.form
     return {
         "background": "transparent" if form.background == "transparent" else "opaque",
@@ -58,7 +59,7 @@ def looks(order: Order, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def picture_of(services: Services, job: Job, wanted: Wanted | None) -> bytes:
-    """A job's picture at the wanted size. Call it from a thread. Raises ImageNotFound."""
+    """A job's picture at the wanted size. Call from a thread. Raises ImageNotFound."""
     if job.result is None:
         raise ImageNotFound(
             Sentence(f"the job {job.state}, so it has no picture", "任务没有完成，因此没有图片")
@@ -70,7 +71,7 @@ def picture_of(services: Services, job: Job, wanted: Wanted | None) -> bytes:
 
 
 def addressed_picture(services: Services, token: str) -> tuple[bytes, str]:
-    """The picture behind an address, and its media type. Raises ResultExpired."""
+    """The picture at such an address, and its media type. Raises ResultExpired."""
     known = services.notes.read(_note(token))
     if known is None:
         raise ResultExpired()

@@ -1,6 +1,6 @@
-"""OpenAI's routes in our OpenAPI document: forms, answers, refusals.
+"""OpenAI's routes in our OpenAPI document: forms, answers, errors.
 
-Owns nothing but documentation, made from the models that check.
+Owns documentation only, generated from the models that check the forms.
 """
 
 from http import HTTPStatus
@@ -68,7 +68,7 @@ def _json(schema: dict[str, Any], description: str) -> dict[str, Any]:
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The refusals of a route in this dialect."""
+    """The errors of a route in this API's format."""
     return {status: _json(_ERROR, HTTPStatus(status).phrase) for status in statuses}
 
 

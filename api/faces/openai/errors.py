@@ -1,7 +1,7 @@
-"""Refusals as OpenAI's clients know them: `{"error": {message, type, param, code}}`.
+"""Errors in the format of OpenAI: `{"error": {message, type, param, code}}`.
 
-Owns the statuses that differ from ours, and the word to the clients' own retries whether another
-try is worth it. Sentences and codes are those of every other route.
+Owns the statuses that differ from ours, and the header that tells clients whether a retry makes
+sense. Messages and codes are those of every other route.
 """
 
 import json
@@ -17,17 +17,17 @@ from api.wire.problems import RETRY_AFTER, STATUS
 from shared.errors import ERRORS, NotFound, RetouchError
 from shared.jobs import Failure
 
-# OpenAI says 400 of everything that a request has wrong.
+# OpenAI answers every invalid request with 400.
 _STATUS = {415: 400, 422: 400}
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
 class ModelNotFound(NotFound):
-    """Raised when `model` names nothing that this service has."""
+    """Raised when `model` names no model of this service."""
 
 
 class OpenAIRoute(DialectRoute):
-    """A route whose refusals are in this dialect."""
+    """A route whose errors are in this API's format."""
 
     @staticmethod
     def refused(request: Request, error: RetouchError) -> Response:
@@ -62,7 +62,7 @@ def failure_response(request: Request, failure: Failure) -> JSONResponse:
 
 
 def failure_body(request: Request, failure: Failure) -> dict[str, Any]:
-    """A failed job's error, which a stream carries too."""
+    """A failed job's error, also used in streams."""
     view = error_view(failure, language_of(request))
     message = f"{view.message} {view.advice}"
     code = failure.code if failure.code in ERRORS else "internal_error"

@@ -1,7 +1,7 @@
-"""The forms of `edits` and `variations`, checked, as the fields of a job.
+"""The forms of `edits` and `variations`, checked and converted to the fields of a job.
 
-Owns what each of OpenAI's parameters means here. A job's own fields (`strength`, `seed`, `steps`,
-...) may stand beside them, as `extra_body` of OpenAI's clients sends them.
+Owns the meaning of each of OpenAI's parameters. A job's own fields (`strength`, `seed`, `steps`,
+...) may be sent beside them, as `extra_body` of OpenAI's clients does.
 """
 
 import re
@@ -21,12 +21,12 @@ from shared.params import ImageFormat
 
 MOST_IMAGES = 16
 SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
-# Taken and without effect; the answer names those that were sent.
+# Accepted without effect; the answer lists those that were sent.
 IGNORED = frozenset(
     {"user", "safety_identifier", "input_fidelity", "moderation", "complexity", "style"}
 )
 OWN = frozenset({"lora", *PARAM_FIELDS}) - {"prompt", "format", "quality", "webhook_url"}
-# Denoising steps asked for; the executed ones follow from the strength, as everywhere.
+# Requested denoising steps; the number of executed steps depends on the strength, as in every job.
 STEPS = {"low": "5", "high": "20", "hd": "20", "xhigh": "30", "max": "50"}
 
 
@@ -47,7 +47,7 @@ def _size(value: object) -> object:
 
 
 class EditForm(BaseModel):
-    """What a form asks for, apart from its pictures and a job's own fields."""
+    """The contents of a form, apart from its pictures and a job's own fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,7 +65,7 @@ class EditForm(BaseModel):
 
     @property
     def wanted(self) -> Wanted | None:
-        """The size that the result is to fit into."""
+        """The size into which the result must fit."""
         return Wanted(self.size, "within") if self.size else None
 
     @property
@@ -73,7 +73,7 @@ class EditForm(BaseModel):
         return max(1, self.output_compression)
 
     def job_fields(self) -> Fields:
-        """The same as fields of a job."""
+        """Converts the form to fields of a job."""
         fields = [("format", self.output_format), ("quality", str(self.encoding_quality))]
         if self.prompt:
             fields.append(("prompt", self.prompt))
@@ -83,7 +83,7 @@ class EditForm(BaseModel):
 
 
 class ReadForm(BaseModel):
-    """A form's parameters, the job's own fields beside them, and what had no effect."""
+    """A form's parameters, the job's own fields beside them, and the parameters without effect."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -92,7 +92,7 @@ class ReadForm(BaseModel):
     ignored: list[str]
 
     def fields(self, lora: str | None, place: int) -> Fields:
-        """The fields of the job that makes the result number `place`."""
+        """The fields of the job for result number `place`."""
         given = {name for name, _ in self.own}
         fields = [pair for pair in self.form.job_fields() if pair[0] not in given]
         if lora is not None and "lora" not in given:
@@ -107,7 +107,7 @@ class ReadForm(BaseModel):
 
 
 def read_form(items: Iterable[tuple[str, str]], language: Language) -> ReadForm:
-    """Raises InvalidFields, which names every parameter that is wrong."""
+    """Parses and checks the form. Raises InvalidFields, which names every invalid parameter."""
     values: dict[str, Any] = {}
     own: list[tuple[str, str]] = []
     ignored: list[str] = []

@@ -1,5 +1,5 @@
-"""What `model` may name: `retouch`, which chooses a LoRA by the damage it sees, `retouch/LORA` for
-one of the catalogue's, and the base's own id for the base without any.
+"""The values of `model`: `retouch` chooses a LoRA by the measured damage, `retouch/LORA` names one
+of the catalogue, and the base's own id means no LoRA.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from api.wire.sentence import Sentence
 from shared.loras.entry import LoraState
 
 RETOUCH = "retouch"
-# The protocol wants a moment of birth; these have none that means anything.
+# The protocol requires a creation time; these models have no meaningful one.
 CREATED = 1_767_225_600
 
 
@@ -26,7 +26,7 @@ def model_view(model_id: str) -> dict[str, Any]:
 
 
 def lora_of(services: Services, model: str | None) -> str:
-    """The job's `lora` for this model; the catalogue judges the name. Raises ModelNotFound."""
+    """The job's `lora` for this model; the catalogue checks the name. Raises ModelNotFound."""
     if model in (None, "", RETOUCH):
         return AUTO
     assert model is not None
@@ -39,7 +39,7 @@ def lora_of(services: Services, model: str | None) -> str:
 
 
 def no_model(model: str) -> ModelNotFound:
-    """The refusal of a model that does not exist."""
+    """The error about a model that does not exist."""
     return ModelNotFound(
         Sentence(
             f"there is no model '{model[:80]}'; GET /v1/models lists them, and 'retouch' chooses "

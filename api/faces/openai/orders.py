@@ -1,6 +1,6 @@
 """From a form with pictures to jobs: one for each picture and each of `n`.
 
-Owns their number, their seeds and sizes, and that either all of them are submitted or none.
+Owns their number, seeds and sizes, and the rule that either all of them are submitted or none.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ REFUSED = {
 
 @dataclass(frozen=True)
 class Order:
-    """What was asked for, and the jobs that do it, in the order of the answer."""
+    """What was requested, and its jobs in the order of the answer."""
 
     read: ReadForm
     job_ids: list[str]
@@ -51,7 +51,7 @@ class Order:
 async def receive_order(
     request: Request, services: Services, caller: Caller, language: Language
 ) -> Order:
-    """Raises what any step raises; no job is left behind then."""
+    """Makes all jobs of the request. Raises the errors of every step; then no job remains."""
     most = services.settings.max_upload_bytes
     async with (
         entering(services, caller),
@@ -79,7 +79,7 @@ async def receive_order(
 
 
 async def _check(services: Services, read: ReadForm, lora: str, language: Language) -> None:
-    """Refuse what cannot be made before a picture is decoded, in the words of the parameters."""
+    """Refuses impossible requests before a picture is decoded, with this API's parameter names."""
     try:
         await ask(services, read.fields(lora, 0), language)
     except LoraNotFound as error:
@@ -100,7 +100,7 @@ def _sized(read: ReadForm, picture: Accepted, services: Services) -> tuple[tuple
 
 
 async def _was_in_vain(services: Services, made: Submitted, tries: Tries) -> bool:
-    """Whether an earlier try's job has ended without a picture."""
+    """Whether the job of an earlier attempt has ended without a picture."""
     if not made.replayed or not tries.may_begin_anew:
         return False
     job = await run_in_threadpool(services.store.get, made.job_id)

@@ -1,8 +1,8 @@
-"""Repeated requests of OpenAI's clients: no job twice.
+"""Repeated requests of OpenAI's clients make no second job.
 
-Their clients send a request again by themselves, after a time-out too, and number the tries
-(`x-stainless-retry-count`) without a key. So a request is known by its content: a later try gets
-the jobs of the first one, and a first try always makes new ones.
+OpenAI's clients retry requests automatically, also after a time-out, and number the attempts
+(`x-stainless-retry-count`), but send no key. A request is therefore identified by its content: a
+retry gets the jobs of the first attempt, and a first attempt always makes new ones.
 """
 
 from dataclasses import dataclass
@@ -18,15 +18,17 @@ from api.services import Services
 
 COUNT = "x-stainless-retry-count"
 SERIES_SECONDS = 1800
-# They wait half a second before the second try, twice that before each later one, at most eight.
+# They wait half a second before the second attempt and twice as long before each later one, at most
+# eight seconds.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, CONNECTING_SECONDS = 0.5, 8.0, 2.0
 
 
 @dataclass(frozen=True)
 class Tries:
-    """What stands for all tries of one request: a key, and how long the next one may take to come.
+    """Identifies all attempts of one request: a key, and how long the next attempt may take to
+    arrive.
 
-    `key` is None for a client that does not try again.
+    `key` is None for a client that does not retry.
     """
 
     key: str | None
@@ -34,17 +36,21 @@ class Tries:
     note: str | None = None
 
     def of(self, place: int, again: int) -> str | None:
-        """The key of the job number `place`, when `again` earlier ones were in vain."""
+        """The key of job number `place`, when `again` earlier jobs have ended without a picture."""
         return f"{self.key}/{place}/{again}" if self.key else None
 
     @property
     def may_begin_anew(self) -> bool:
-        """Whether a job that ended in vain is made again; a client's own key stands for one."""
+        """Whether a job that ended without a picture is made again; a client's own key stands for
+        one job.
+        """
         return self.note is not None
 
 
 async def tries_of(request: Request, services: Services, caller: Caller, content: str) -> Tries:
-    """Raises InvalidFields for a bad Idempotency-Key, StoreUnavailable."""
+    """Reads the attempt's headers. Raises InvalidFields for a bad Idempotency-Key,
+    StoreUnavailable.
+    """
     key, count = checked_key(request.headers.get("idempotency-key")), _count(request)
     patience = 0.0
     if count is not None:

@@ -1,4 +1,4 @@
-"""The routes of OpenAI's images, and what of them is not done here, in words."""
+"""The routes of OpenAI's images, and refusals of those that this service does not support."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 """`stream=true`: a job's preview and percentage as partial images, then the finished picture.
 
-Owns the events' shapes and when a partial image is due. The true percentage stands in each partial
-image as `percent`, and in comments between events, which keep the connection busy, too.
+Owns the format of events and when a partial image is sent. Each partial image has the true
+percentage as `percent`. Comments between events have it too, and keep the connection alive.
 """
 
 import base64
@@ -32,7 +32,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class EventStream(StreamingResponse):
-    """The stream of an order's jobs; they are canceled when its reader leaves before the end."""
+    """The stream of an order's jobs; they are canceled if its reader disconnects before the end."""
 
     def __init__(self, request: Request, services: Services, caller: Caller, order: Order) -> None:
         super().__init__(self._frames(), media_type="text/event-stream", headers=HEADERS)
@@ -76,7 +76,7 @@ class EventStream(StreamingResponse):
 
 
 class Partials:
-    """Which partial images one job sends: as many as were asked for, spread over its percentage."""
+    """Which partial images one job sends: the requested number, spread over its percentage."""
 
     def __init__(self, services: Services, order: Order) -> None:
         self._services = services
@@ -87,7 +87,7 @@ class Partials:
         self._picture: bytes | None = None
 
     async def frames(self, item: Followed) -> list[bytes]:
-        """What is to be sent upon this news."""
+        """The frames to send upon this event."""
         if isinstance(item, Heartbeat):
             return [b": waiting\n\n"]
         if isinstance(item, Snapshot):
@@ -105,7 +105,7 @@ class Partials:
             kind = self._order.read.form.output_format
             data = await run_in_threadpool(self._services.blobs.get, blob)
             self._picture = await run_in_threadpool(as_format, data, kind)
-        except ImageNotFound:  # replaced meanwhile: the next one comes
+        except ImageNotFound:  # replaced in the meantime: the next one will come
             return
 
     def _due(self) -> list[bytes]:

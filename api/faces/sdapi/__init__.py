@@ -1,7 +1,7 @@
 """AUTOMATIC1111's routes: `/sdapi/v1/img2img`, `extra-single-image`, `progress`, `interrupt`, ...
 
-Owns that dialect: bodies with base64 pictures (`body.py`, `pictures.py`), what the fields mean
-(`form.py`, `extras_form.py`), the caller's current request (`current.py`), what clients list
-(`lists.py`), per-caller options (`options.py`), and the text that its pictures carry
-(`infotext.py`). Knows nothing of how a job is done. Read `routes.py` first.
+Owns this API: bodies with base64 pictures (`body.py`, `pictures.py`), the meaning of the fields
+(`form.py`, `extras_form.py`), the caller's current request (`current.py`), lists for clients
+(`lists.py`), per-caller options (`options.py`), and the text in its pictures (`infotext.py`). Does
+not know how a job is done. Read `routes.py` first.
 """

@@ -1,6 +1,6 @@
-"""Finished jobs as AUTOMATIC1111's clients expect them: `images`, `parameters`, `info`.
+"""Finished jobs in the format that AUTOMATIC1111's clients expect: `images`, `parameters`, `info`.
 
-Owns the shapes of the answers and of `progress`. Call it from threads: it reads pictures.
+Owns the format of the answers and of `progress`. Call it from threads: it reads pictures.
 """
 
 import json
@@ -33,7 +33,7 @@ IDLE_STATE = {
 
 @dataclass(frozen=True)
 class Made:
-    """A job's picture as it is answered, and its job."""
+    """A job and the picture that is returned for it."""
 
     job: Job
     data: bytes
@@ -41,7 +41,7 @@ class Made:
 
 
 def made(services: Services, jobs: list[Job], wanted: list[Wanted | None]) -> list[Made]:
-    """The pictures of these jobs, in order; an interrupted one's is its preview, if it had one."""
+    """The pictures of these jobs, in order; for an interrupted job its preview, if it had one."""
     found = []
     for job, want in zip(jobs, wanted, strict=True):
         data = _picture(services, job, want)
@@ -51,7 +51,7 @@ def made(services: Services, jobs: list[Job], wanted: list[Wanted | None]) -> li
 
 
 def img2img_answer(asked: Img2Img, pictures: list[Made], ignored: list[str]) -> dict[str, Any]:
-    """The whole answer of img2img."""
+    """The complete answer of img2img."""
     texts = [infotext(one.job, one.size) for one in pictures]
     images = [encoded(with_text(one.data, text)) for one, text in zip(pictures, texts, strict=True)]
     return {
@@ -66,7 +66,7 @@ def img2img_answer(asked: Img2Img, pictures: list[Made], ignored: list[str]) -> 
 def progress_answer(
     services: Services, current: Current | None, with_image: bool
 ) -> dict[str, Any]:
-    """How far the caller's request is; all zero when there is none."""
+    """The progress of the caller's request; all values are zero if there is none."""
     if current is None:
         return {
             "progress": 0.0,
@@ -94,7 +94,7 @@ def progress_answer(
 
 
 def share(current: Current) -> float:
-    """Between 0 and 1, over all jobs of the request."""
+    """Progress between 0 and 1, over all jobs of the request."""
     percents = [100.0 if job.state.is_terminal else job.progress.percent for job in current.jobs]
     return sum(percents) / 100 / max(1, len(percents))
 
@@ -105,7 +105,7 @@ def live_preview(services: Services, job: Job) -> str | None:
         return None
     try:
         return encoded(as_format(services.blobs.get(job.preview.blob), "png"))
-    except ImageNotFound:  # replaced meanwhile
+    except ImageNotFound:  # replaced in the meantime
         return None
 
 

@@ -1,7 +1,7 @@
-"""The caller's own request of the moment: what `progress` tells and `interrupt` ends.
+"""The caller's current request: `progress` reports it and `interrupt` ends it.
 
-Owns its list in the store, so that any gateway can be asked. In the original there is one request
-at a time for everybody; here everybody has his own, and those without a key one per address.
+Owns the list of requests in the store, so that any gateway can answer. AUTOMATIC1111 has one request
+at a time for everyone; here each caller has one, and callers without a key one per address.
 """
 
 import json
@@ -23,7 +23,7 @@ LIFE_SECONDS = 3600
 
 @dataclass(frozen=True)
 class Current:
-    """A request that waits: its task's name, as the client gave it, and its jobs in order."""
+    """A waiting request: its task's name, as given by the client, and its jobs in order."""
 
     task: str
     jobs: list[Job]
@@ -37,7 +37,7 @@ class Current:
 async def noted(
     request: Request, services: Services, caller: Caller, task: str, job_ids: list[str]
 ) -> AsyncIterator[None]:
-    """While inside, this is among the caller's requests."""
+    """Lists this among the caller's requests while inside the block."""
     name, item = _name(request, caller), json.dumps({"task": task, "jobs": job_ids})
     await run_in_threadpool(services.notes.add, name, [item], LIFE_SECONDS)
     try:
@@ -47,7 +47,7 @@ async def noted(
 
 
 def current_requests(request: Request, services: Services, caller: Caller) -> list[Current]:
-    """The caller's requests with jobs that wait or run, the oldest first."""
+    """The caller's requests with waiting or running jobs, the oldest first."""
     found = []
     for text in services.notes.items(_name(request, caller)):
         facts = json.loads(text)

@@ -1,6 +1,6 @@
-"""AUTOMATIC1111's routes in our OpenAPI document: bodies, answers, refusals.
+"""AUTOMATIC1111's routes in our OpenAPI document: bodies, answers, errors.
 
-Owns nothing but documentation, made from the models that check.
+Owns documentation only, generated from the models that check the bodies.
 """
 
 from http import HTTPStatus
@@ -22,7 +22,7 @@ _ERROR = {
 
 
 def json_of(model: type[BaseModel]) -> dict[str, Any]:
-    """A request body of this model, whole in one place."""
+    """A request body of this model, with all definitions in one place."""
     schema = model.model_json_schema()
     parts = schema.pop("$defs", {})
     return {
@@ -38,7 +38,7 @@ def answer(description: str, **properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The refusals of a route in this dialect."""
+    """The errors of a route in this API's format."""
     return {
         status: {
             "description": HTTPStatus(status).phrase,

@@ -1,5 +1,5 @@
-"""Refusals as AUTOMATIC1111's clients know them: `{"error", "detail", "body", "errors"}`, with a
-list in `detail` where fields of the body cannot be used.
+"""Errors in the format of AUTOMATIC1111: `{"error", "detail", "body", "errors"}`, with a list in
+`detail` if fields of the body are invalid.
 """
 
 import json
@@ -17,7 +17,7 @@ KEPT_HEADERS = ("Retry-After", "Content-Language", "Cache-Control")
 
 
 class SdapiRoute(DialectRoute):
-    """A route whose refusals are in this dialect."""
+    """A route whose errors are in this API's format."""
 
     @staticmethod
     def refused(request: Request, error: RetouchError) -> Response:

@@ -1,6 +1,6 @@
 """The bodies of `extra-single-image` and `extra-batch-images`: pictures to be enlarged.
 
-Owns what they mean here: the named enlarger, and as little else as a job can do.
+Owns their meaning here: the named enlarger, and as little other processing as a job can have.
 """
 
 import math
@@ -14,7 +14,7 @@ from api.faces.sdapi.lists import upscaler_named
 from api.jobs.entrance import Fields
 from api.services import Services
 
-# The photo's own pixels, and the least that the base may add to them.
+# The photo's own pixels, changed by the base as little as possible.
 FAITHFUL: Fields = (("lora", "none"), ("strength", "0.05"), ("steps", "1"), ("preview", "false"))
 
 
@@ -44,7 +44,7 @@ class Extras(BaseModel):
     codeformer_visibility: float | None = None
 
     def wanted(self, source: Size) -> Wanted:
-        """The size that a picture of this one is to have."""
+        """The size that a picture of this size should get."""
         if self.resize_mode == 1:
             to = self.upscaling_resize_w or 512, self.upscaling_resize_h or 512
             fit: Fit = "within" if self.upscaling_crop is False else "crop"
@@ -53,7 +53,9 @@ class Extras(BaseModel):
         return Wanted((_side(source[0], factor), _side(source[1], factor)), "stretch")
 
     def job_fields(self, source: Size, services: Services) -> Fields:
-        """The fields of one picture's job. The name of an unknown upscaler is refused there."""
+        """The fields of one picture's job. An unknown upscaler is refused when the job is
+        submitted.
+        """
         upscaler = upscaler_named(services, self.upscaler_1)
         if upscaler is None:
             return (*FAITHFUL, ("upscale", "1"))
@@ -61,7 +63,7 @@ class Extras(BaseModel):
         return (*FAITHFUL, *sized, ("upscaler", upscaler))
 
     def result_size(self, source: Size) -> Wanted | None:
-        """The exact size of the answer; None, as there, without an upscaler."""
+        """The exact size of the answer; None without an upscaler, as in AUTOMATIC1111."""
         return None if self.upscaler_1 in (None, "", "None") else self.wanted(source)
 
     def without_effect(self) -> list[str]:
@@ -84,7 +86,7 @@ class SingleExtras(Extras):
 
 
 class NamedPicture(BaseModel):
-    """A picture of a batch; its name is the client's business."""
+    """A picture of a batch; only the client uses its name."""
 
     data: Annotated[str, Field(min_length=1)]
     name: str | None = None

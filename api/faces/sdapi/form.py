@@ -1,7 +1,7 @@
-"""The body of `img2img`, checked, as the fields of jobs.
+"""The body of `img2img`, checked and converted to the fields of jobs.
 
-Owns what each of its fields means here. Clients send null and -1 where they mean "as you like", and
-dozens of fields of extensions: those are taken, and the answer's `info` names what had no effect.
+Owns the meaning of each field. Clients send null and -1 for "as you like", and dozens of fields of
+extensions: those are accepted, and the answer's `info` lists those without effect.
 """
 
 from typing import Annotated, Any, Literal
@@ -21,7 +21,7 @@ MOST_GUIDANCE = 20.0
 LEAST_STRENGTH = 0.05
 FITS: tuple[Fit, ...] = ("stretch", "crop", "fill", "stretch")
 FORMATS = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
-# Of those that are sent with a value that would change a picture there, and does not here.
+# Fields that would change the picture in AUTOMATIC1111 with the value sent, but do not here.
 WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "restore_faces": (None, False),
     "tiling": (None, False),
@@ -50,7 +50,7 @@ Switch = Annotated[bool | None, BeforeValidator(_given)]
 
 
 class Img2Img(BaseModel):
-    """What a body asks for. Unknown fields are kept, to be echoed."""
+    """The contents of a body. Unknown fields are kept, to be echoed."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -78,12 +78,12 @@ class Img2Img(BaseModel):
 
     @property
     def repeats(self) -> int:
-        """Results of each picture."""
+        """Number of results for each picture."""
         return (self.batch_size or 1) * (self.n_iter or 1)
 
     @property
     def wanted(self) -> Wanted | None:
-        """The results' size; a side alone keeps the picture's shape, none its size."""
+        """The results' size; a single side keeps the picture's shape, no side keeps its size."""
         if self.width is None and self.height is None:
             return None
         if self.width is None or self.height is None:
@@ -92,19 +92,19 @@ class Img2Img(BaseModel):
         return Wanted((self.width, self.height), FITS[self.resize_mode or 0])
 
     def echoed(self) -> dict[str, Any]:
-        """The body without its pictures, as the original answers it."""
+        """The body without its pictures, as AUTOMATIC1111 returns it."""
         left_out = {} if self.include_init_images else {"init_images": None}
         return self.model_dump(mode="json") | {"mask": None} | left_out
 
     def without_effect(self) -> list[str]:
-        """Fields that were sent to change something, and change nothing here."""
+        """Fields that were sent to change something, but have no effect here."""
         sent = self.model_dump(include=set(WITHOUT_EFFECT)) | (self.model_extra or {})
         return [
             name for name, idle in WITHOUT_EFFECT.items() if name in sent and sent[name] not in idle
         ]
 
     def refuse_undone(self, language: Language) -> None:
-        """Raises InvalidFields for what would make another picture than was meant."""
+        """Raises InvalidFields for options whose absence would make a different picture."""
         undone = {
             "mask": (self.mask, "is not taken: the whole photo is made better", "不支持蒙版"),
             "script_name": (self.script_name, "names a script, and there are none", "不支持脚本"),
@@ -129,7 +129,9 @@ class Img2Img(BaseModel):
 
 
 def _used(scripts: dict[str, Any] | None) -> list[str]:
-    """Scripts with arguments; clients send those of absent extensions switched off."""
+    """Scripts with arguments; clients send those of absent extensions with the extension switched
+    off.
+    """
     off: tuple[Any, ...] = (None, {}, [], [False])
     return [
         name
@@ -139,7 +141,7 @@ def _used(scripts: dict[str, Any] | None) -> list[str]:
 
 
 def job_fields(asked: Img2Img) -> Fields:
-    """The fields that all jobs of a body share; every job takes the LoRAs of its prompt."""
+    """The fields that all jobs of a body share; every job gets the LoRAs of its prompt."""
     fields: list[tuple[str, str]] = []
     if asked.prompt:
         fields.append(("prompt", asked.prompt))
@@ -156,7 +158,9 @@ def job_fields(asked: Img2Img) -> Fields:
 
 
 def sized_fields(asked: Img2Img, source: Size, services: Services) -> Fields:
-    """The fields that bring a picture of this size to the wanted one; without one it keeps its."""
+    """The fields that bring a picture of this size to the wanted size; without one it keeps its
+    own.
+    """
     if asked.wanted is None:
         return (("upscale", "1"),)
     return size_fields(asked.wanted, source, services.settings.max_side)

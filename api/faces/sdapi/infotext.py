@@ -1,6 +1,7 @@
-"""What a picture says of how it was made: the text that AUTOMATIC1111 writes into its files.
+"""The description of how a picture was made: the text that AUTOMATIC1111 writes into its files.
 
-Owns the text's form, writing it into a PNG, and reading it from one, without decoding the picture.
+Owns the text's format, writing it into a PNG, and reading it from one, without decoding the
+picture.
 """
 
 import struct
@@ -16,7 +17,7 @@ MOST_TEXT_BYTES = 2**20
 
 
 def infotext(job: Job, size: tuple[int, int]) -> str:
-    """Prompt, negative prompt, and a line of settings."""
+    """The text: prompt, negative prompt, and a line of settings."""
     params = job.params
     tags = "".join(f"<lora:{lora.name}:{lora.scale:g}>" for lora in params.loras)
     settings = {
@@ -40,7 +41,7 @@ def infotext(job: Job, size: tuple[int, int]) -> str:
 
 
 def with_text(data: bytes, text: str) -> bytes:
-    """A PNG that carries the text; other files as they are."""
+    """The PNG with the text added; other files unchanged."""
     if not data.startswith(SIGNATURE):
         return data
     body = KEY + b"\0\0\0\0\0" + text.encode("utf-8", "replace")
@@ -49,7 +50,7 @@ def with_text(data: bytes, text: str) -> bytes:
 
 
 def text_of(data: bytes) -> str:
-    """The text that a PNG carries; empty without one."""
+    """The text in a PNG; empty if it has none."""
     for kind, body in _chunks(data):
         if kind in (b"tEXt", b"iTXt", b"zTXt") and body.partition(b"\0")[0] == KEY:
             return _text(kind, body)
@@ -57,7 +58,7 @@ def text_of(data: bytes) -> str:
 
 
 def settings_of(text: str) -> dict[str, Any]:
-    """The text taken apart, with the names that clients know."""
+    """The text split into its parts, with the names that clients know."""
     head, _, line = text.rpartition("\n")
     if "Steps: " not in line:
         head, line = text, ""

@@ -1,6 +1,6 @@
-"""What clients list before they ask for anything: models, samplers, LoRAs, upscalers.
+"""The lists that clients request first: models, samplers, LoRAs, upscalers.
 
-Owns their shapes. File names are given without folders.
+Owns their format. File names are given without folders.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from shared.upscalers.entry import FILTER
 
 NONE = "None"
 LANCZOS = "Lanczos"
-# The one that the engine steps with, whatever a request names.
+# The sampler that the engine uses, whatever a request names.
 SAMPLER = "DPM++ 2M"
 OTHER_NAMES = {"R-ESRGAN 4x+": "realesrgan_x4plus", LANCZOS: FILTER, "Nearest": FILTER}
 
@@ -48,7 +48,7 @@ def schedulers() -> list[dict[str, Any]]:
 
 
 def loras(services: Services) -> list[dict[str, Any]]:
-    """Those that a prompt may name."""
+    """The LoRAs that a prompt may name."""
     return [
         {
             "name": entry.name,
@@ -62,7 +62,7 @@ def loras(services: Services) -> list[dict[str, Any]]:
 
 
 def upscalers(services: Services) -> list[dict[str, Any]]:
-    """None, the filter, and the enlargers that can be used."""
+    """ "None", the filter, and the usable enlargers."""
     usable = [entry for entry in services.upscalers.entries() if entry.is_available]
     plain = [_upscaler(NONE, 4), _upscaler(LANCZOS, 4)]
     return plain + [_upscaler(entry.name, max(entry.factors)) for entry in usable]
@@ -71,7 +71,7 @@ def upscalers(services: Services) -> list[dict[str, Any]]:
 def upscaler_named(services: Services, name: str | None) -> str | None:
     """Our name for an upscaler of the client's list; None for "None".
 
-    One that this dialect's clients know by heart and that is not here gives `auto`.
+    A name that AUTOMATIC1111's clients have built in and that is not available here gives `auto`.
     """
     if name in (None, "", NONE):
         return None

@@ -1,6 +1,7 @@
-"""Options that a client sets and expects to find again: kept for each caller, for a day.
+"""Options that a client sets and expects to find again: stored for each caller, for a day.
 
-Owns which of them mean something here. In the original they are the server's, for everybody.
+Owns which of them have a meaning here. In AUTOMATIC1111 they belong to the server and apply to
+everyone.
 """
 
 from typing import Annotated, Any, Literal
@@ -25,7 +26,7 @@ def _lower(value: object) -> object:
 
 
 class Options(BaseModel):
-    """The options that have an effect; others are taken and forgotten."""
+    """The options that have an effect; others are accepted and dropped."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -38,14 +39,14 @@ class Options(BaseModel):
 
 
 def options_of(request: Request, services: Services, caller: Caller) -> Options:
-    """What this caller has set. Call it from a thread."""
+    """The options that this caller has set. Call from a thread."""
     return Options.model_validate_json(services.notes.read(_name(request, caller)) or "{}")
 
 
 def set_options(
     request: Request, services: Services, caller: Caller, changes: dict[str, Any]
 ) -> None:
-    """Keep these beside what was set before. Raises InvalidFields. Call it from a thread."""
+    """Stores these beside the options set before. Raises InvalidFields. Call from a thread."""
     changed = changed_options(options_of(request, services, caller), changes, services, "en")
     text = changed.model_dump_json(exclude_defaults=True)
     services.notes.write(_name(request, caller), text, LIFE_SECONDS)
@@ -54,7 +55,7 @@ def set_options(
 def changed_options(
     options: Options, changes: dict[str, Any], services: Services, language: Language
 ) -> Options:
-    """The options with these changes, which are checked. Raises InvalidFields."""
+    """The options with these changes, checked. Raises InvalidFields."""
     known = {key: value for key, value in changes.items() if key in Options.model_fields}
     try:
         changed = Options.model_validate(options.model_dump() | known)
@@ -69,7 +70,7 @@ def changed_options(
 
 
 def shown_options(options: Options, services: Services) -> dict[str, Any]:
-    """All that clients look for, with the values that they have here."""
+    """All options that clients look for, with their values here."""
     return {
         "sd_model_checkpoint": services.base.id,
         "sd_checkpoint_hash": "",
@@ -86,7 +87,7 @@ def shown_options(options: Options, services: Services) -> dict[str, Any]:
 
 
 def option_fields(options: Options, services: Services) -> tuple[tuple[str, str], ...]:
-    """The same as fields of a job."""
+    """The options as fields of a job."""
     kind = "jpeg" if options.samples_format == "jpg" else options.samples_format
     fields = (("format", kind), ("quality", str(options.jpeg_quality)))
     upscaler = upscaler_named(services, options.upscaler_for_img2img)

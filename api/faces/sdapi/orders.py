@@ -1,6 +1,6 @@
 """From a body with pictures to jobs: one for each picture and each repeat.
 
-Owns their order, and the exact size that each answer is to have.
+Owns their order, and the exact size of each result.
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ from shared.messages import Language
 
 @dataclass(frozen=True)
 class Order:
-    """The jobs of one request in the order of its answer, each with the size that it is to have;
-    and what of the request had no effect.
+    """The jobs of one request in the order of its answer, each with its exact result size, and the
+    fields without effect.
     """
 
     job_ids: list[str]
@@ -34,7 +34,7 @@ class Order:
 async def img2img_order(
     request: Request, services: Services, caller: Caller, language: Language
 ) -> tuple[Img2Img, Order]:
-    """Raises what any step raises; no job is left behind then."""
+    """Makes the jobs of img2img. Raises the errors of every step; then no job remains."""
     options = await run_in_threadpool(options_of, request, services, caller)
     async with (
         received_body(request, services, caller, Img2Img, language) as asked,
@@ -65,7 +65,7 @@ async def extras_order(
     language: Language,
     model: type[SingleExtras] | type[BatchExtras],
 ) -> Order:
-    """Raises what any step raises; no job is left behind then."""
+    """Makes the jobs of the extras. Raises the errors of every step; then no job remains."""
     async with (
         received_body(request, services, caller, model, language) as asked,
         all_or_none(services) as job_ids,
@@ -82,7 +82,7 @@ async def extras_order(
 
 
 def _let_go(asked: Img2Img) -> dict[str, object]:
-    """Pictures are not held in memory while their jobs run, but for those to be echoed."""
+    """Drops pictures from memory while their jobs run, except those to be echoed."""
     return {} if asked.include_init_images else {"init_images": []}
 
 

@@ -1,4 +1,6 @@
-"""Pictures as base64, as this dialect's clients write them: bare, as a data URL, or in lines."""
+"""Pictures in base64, in the forms that AUTOMATIC1111's clients send: bare, as a data URL, or in
+lines.
+"""
 
 import base64
 import binascii
@@ -13,7 +15,7 @@ BLANKS = re.compile(rb"\s+")
 
 
 def reader_of(text: str) -> Callable[[], bytes]:
-    """What gives the picture's bytes. It raises InvalidImage."""
+    """A function that returns the picture's bytes. It raises InvalidImage."""
     return lambda: decoded(text)
 
 

@@ -1,4 +1,4 @@
-"""The routes: img2img, the extras, progress, interrupt, lists; and what is refused in words."""
+"""The routes: img2img, the extras, progress, interrupt, lists; and refusals of unsupported ones."""
 
 import os
 import resource
@@ -43,7 +43,7 @@ router = APIRouter(tags=["sdapi"], route_class=SdapiRoute)
 
 
 class Task(BaseModel):
-    """What the original's own page asks of one task."""
+    """The request of AUTOMATIC1111's own page for the progress of one task."""
 
     id_task: Annotated[str, Field(max_length=200)] = ""
     id_live_preview: int | None = -1
@@ -51,7 +51,7 @@ class Task(BaseModel):
 
 
 class PngInfo(BaseModel):
-    """A picture whose text is asked for."""
+    """A request for the text in a picture."""
 
     image: str
 

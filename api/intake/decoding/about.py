@@ -1,7 +1,6 @@
-"""What a photo says of itself that its owner may want to keep: date, author, copyright, resolution.
+"""The metadata of a photo that its owner may want to keep: date, author, copyright, resolution.
 
-Owns reading these few things and nothing else; places, devices and serial numbers are never looked
-at.
+Owns reading these few fields and no others; places, devices and serial numbers are never read.
 """
 
 from typing import Any
@@ -11,7 +10,7 @@ from PIL import Image
 EXIF_IFD = 0x8769
 DATE_TIME, ARTIST, COPYRIGHT = 0x0132, 0x013B, 0x8298
 ORIGINAL, OFFSET = 0x9003, 0x9011
-# What PNG has in plain text (PNG, third edition, 11.3.3.2).
+# PNG's plain-text keywords (PNG, third edition, 11.3.3.2).
 PNG_TEXTS = {"author": "Author", "copyright": "Copyright"}
 LONGEST = 300
 LEAST_DPI, MOST_DPI = 10, 20_000
@@ -20,7 +19,7 @@ About = dict[str, Any]
 
 
 def read_about(image: Image.Image) -> About:
-    """The fields that are there."""
+    """Reads the fields that are present."""
     exif = image.getexif()
     inner = exif.get_ifd(EXIF_IFD)
     found: About = {

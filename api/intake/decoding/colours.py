@@ -1,8 +1,9 @@
-"""Colours as a file states them, turned into sRGB as a screen without colour management shows it.
+"""Converts the colours that a file states to sRGB, as a screen without colour management shows
+them.
 
-Owns the order in which statements count: a PNG's cICP, then ICC, then nclx, sRGB, gAMA and cHRM,
-then EXIF (PNG, third edition, 4.3; MIAF; DCF 2.0 for R03). What cannot be read is said, and the
-numbers taken as they are.
+Owns the order of precedence: a PNG's cICP, then ICC, then nclx, sRGB, gAMA and cHRM, then EXIF
+(PNG, third edition, 4.3; MIAF; DCF 2.0 for R03). An unreadable statement leads to a warning, and
+the values are taken as sRGB.
 """
 
 import io
@@ -26,15 +27,15 @@ from api.intake.decoding.profiles import (
 UNREADABLE, TONED_DOWN = "profile_unreadable", "hdr_toned_down"
 EXIF_IFD, INTEROPERABILITY, COLOUR_SPACE, INDEX = 0x8769, 0xA005, 0xA001, 1
 ADOBE_RGB = 2
-# Pictures, not devices' links or named colours.
+# Profiles of pictures, not device links or named colours.
 CLASSES = frozenset({"mntr", "scnr", "prtr", "spac"})
 SPACES = {"L": ("GRAY", "RGB"), "RGB": ("RGB",), "CMYK": ("CMYK",)}
-# A profile that moves no colour further than this is sRGB by another name.
+# A profile that moves no colour further than this counts as sRGB.
 SAME_LEVELS = 2
 GRID = 9
 MOST_CHUNKS = 4096
-# A finer grid of what LCMS works out beforehand; nothing beforehand for the few of a grey ramp,
-# where a grid of 49 would bend the shadows.
+# A finer grid for LCMS' precomputed table; no table for the few values of a grey ramp, where a grid
+# of 49 would distort the shadows.
 PRECISE, EXACT = ImageCms.Flags.HIGHRESPRECALC, ImageCms.Flags.NOOPTIMIZE
 
 
@@ -43,14 +44,14 @@ Profile = ImageCms.ImageCmsProfile
 
 @dataclass
 class Stated:
-    """What a file says of its colours, as an ICC profile; None: nothing, or sRGB."""
+    """The colours that a file states, as an ICC profile; None means nothing, or sRGB."""
 
     profile: bytes | None = None
     warnings: list[str] = field(default_factory=list)
 
 
 def stated_colours(image: ImageFile.ImageFile, data: bytes, kind: str) -> Stated:
-    """What counts of everything that the file states."""
+    """The statement of the file that takes precedence."""
     try:
         return _stated(image, data, kind)
     except (UnknownColours, ValueError, struct.error, IndexError, OverflowError):
@@ -81,12 +82,12 @@ def _coded(colours: Nclx) -> Stated:
 
 
 def _lost_profile(image: ImageFile.ImageFile) -> bool:
-    """A JPEG whose profile comes in pieces that do not belong together."""
+    """Whether a JPEG's profile consists of pieces that do not belong together."""
     return bool(getattr(image, "icclist", []))
 
 
 def _png_chunks(data: bytes) -> dict[bytes, bytes]:
-    """The chunks before the picture's own."""
+    """The chunks before the image data."""
     chunks: dict[bytes, bytes] = {}
     offset = 8
     for _ in range(MOST_CHUNKS):
@@ -118,7 +119,7 @@ def _is_adobe_rgb(image: Image.Image) -> bool:
 
 
 def to_srgb(image: Image.Image, stated: Stated) -> tuple[Image.Image, list[str]]:
-    """An L, RGB, CMYK or LAB picture as L or RGB, and what has to be said about it."""
+    """Converts an L, RGB, CMYK or LAB picture to L or RGB, and returns it with any warnings."""
     if image.mode == "LAB":
         return _converted(image, Profile(ImageCms.createProfile("LAB")), "RGB"), stated.warnings
     if stated.profile is None:
@@ -149,7 +150,7 @@ def _by_profile(image: Image.Image, data: bytes) -> Image.Image:
 
 
 def _grey_levels(profile: Profile) -> list[int]:
-    """What each of 256 greys is in sRGB; those of sRGB by another name stay."""
+    """The sRGB value of each of 256 grey levels; unchanged if the profile counts as sRGB."""
     same = list(range(256))
     ramp = Image.frombytes("L", (256, 1), bytes(same))
     levels = list(_converted(ramp, profile, "RGB", EXACT).getchannel("G").tobytes())
@@ -157,7 +158,7 @@ def _grey_levels(profile: Profile) -> list[int]:
 
 
 def _is_srgb(profile: Profile) -> bool:
-    """Whether the profile leaves a set of colours where they are."""
+    """Whether the profile leaves a set of colours unchanged."""
     probe = _cube()
     before = probe.tobytes()
     return _most_moved(before, _converted(probe, profile, "RGB").tobytes()) <= SAME_LEVELS
@@ -176,7 +177,7 @@ def _cube() -> Image.Image:
 def _converted(
     image: Image.Image, profile: Profile, mode: str, flags: ImageCms.Flags = PRECISE
 ) -> Image.Image:
-    """Changed in place where the mode allows it, so that a large picture is held once."""
+    """Converted in place if the mode allows it, so that a large picture is in memory only once."""
     srgb = Profile(ImageCms.createProfile("sRGB"))
     transform = ImageCms.buildTransform(profile, srgb, image.mode, mode, flags=flags)
     if image.mode == mode:

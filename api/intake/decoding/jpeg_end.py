@@ -1,8 +1,8 @@
-"""JPEGs whose end is missing: taken while at least 99 % of their rows are there.
+"""JPEGs whose end is missing: accepted while at least 99 % of their rows are present.
 
-Owns telling how many rows have come. libjpeg fills what is missing with mid grey in the last or
-only scan (jdhuff.c: "return uniform gray for the remainder of the segment"), and leaves it as
-earlier scans had it in progressive files, which is what is looked for here.
+Owns counting the rows. libjpeg fills missing rows with mid grey in the last or only scan (jdhuff.c:
+"return uniform gray for the remainder of the segment"), and leaves them as earlier scans had them
+in progressive files; this module looks for both.
 """
 
 import io
@@ -16,16 +16,17 @@ END = b"\xff\xd9"
 SCAN = 0xDA
 PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# Whatever may follow entropy-coded data, which escapes 0xFF with a zero and has RST0-7 in it.
+# The markers that may follow entropy-coded data, which escapes 0xFF with a zero and contains
+# RST0-7.
 MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 MID_GREY = 128
-# The last of the rows of blocks may have come in part, from the left.
+# The last row of blocks may be present in part, from the left.
 RIGHT_EDGE = 8
 COEFFICIENTS = 64
 
 
 def mended(data: bytes) -> Image.Image | None:
-    """The picture with its last rows filled in; None where too many of them are missing."""
+    """The picture with its last rows filled in; None if too many rows are missing."""
     data = data.rstrip(b"\xff")
     frame, scans = _structure(data)
     if frame is None or not scans:
@@ -46,7 +47,7 @@ def _decoded(data: bytes) -> Image.Image:
 
 
 def _rows_that_came(image: Image.Image) -> int:
-    """Rows up to the first from which on the right edge is nothing but mid grey."""
+    """The number of rows before the first one from which on the right edge is only mid grey."""
     left = max(0, image.width - RIGHT_EDGE)
     edge = image.crop((left, 0, image.width, image.height)).convert("RGB")
     differing = edge.point(lambda level: 0 if level == MID_GREY else 255)
@@ -63,7 +64,7 @@ def _filled_below(image: Image.Image, rows: int) -> Image.Image:
 
 
 def _is_refined(data: bytes, scans: list[int], image: Image.Image) -> bool:
-    """Whether every scan is there, and the last one reaches far enough down."""
+    """Whether every scan is present, and the last one reaches far enough down."""
     if not _all_coefficients(data, scans):
         return False
     coarse = _decoded(data[: scans[-1]] + END)
@@ -77,7 +78,7 @@ def _last_difference(fine: Image.Image, coarse: Image.Image) -> int:
 
 
 def _all_coefficients(data: bytes, scans: list[int]) -> bool:
-    """Whether each component's 64 coefficients have been sent to their last bit."""
+    """Whether all bits of each component's 64 coefficients have been sent."""
     whole: dict[int, set[int]] = {}
     for offset in scans:
         count = data[offset + 4]
@@ -91,7 +92,7 @@ def _all_coefficients(data: bytes, scans: list[int]) -> bool:
 
 
 def _structure(data: bytes) -> tuple[int | None, list[int]]:
-    """The frame's marker, and where each scan begins."""
+    """The frame's marker, and the position of each scan."""
     frame, scans, offset = None, [], 2
     while offset + 4 <= len(data):
         found = MARKER.search(data, offset)

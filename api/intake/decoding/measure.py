@@ -1,24 +1,25 @@
-"""What can be told of a picture's quality.
+"""Measurements of a picture's quality.
 
-Owns the figures; what is too little of them is quality_check.py's business.
+Owns the figures; quality_check.py decides which values are too low.
 """
 
 from itertools import pairwise
 
 from PIL import Image, ImageFilter, ImageStat
 
-# Quality is measured at this size, so that it says the same of every size of one photo.
+# Quality is measured at this size, so that it is comparable for every size of one photo.
 QUALITY_SIDE = 512
-# A Laplacian over two pixels: over one, rounding to 8 bits says as much as a blurred photo does.
+# A Laplacian over two pixels: over one, rounding to 8 bits gives values as high as a blurred
+# photo's.
 SHRINK = 2
 LAPLACIAN = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=1, offset=128)
-# A sharp subject before a soft background is sharp, so the sharpest of 4 x 4 parts counts.
+# A sharp subject before a soft background counts as sharp, so the sharpest of 4 x 4 parts is used.
 PARTS = 4
 BRIGHT_SHARE = 0.99
 
 
 def measure(image: Image.Image) -> dict[str, float]:
-    """What can be told of an RGB picture's quality.
+    """Measures an RGB picture's quality.
 
     `sharpness` is the Laplacian's variance, `light` the level (0..255) below which 99 % of the
     picture lies, `spread` the largest deviation of a colour channel.

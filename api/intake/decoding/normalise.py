@@ -1,6 +1,6 @@
-"""One upload from its bytes to what is kept of it.
+"""From one upload's bytes to the picture that is stored.
 
-Owns the order of things. Raises whatever the libraries raise for what cannot be decoded.
+Owns the order of steps. Raises whatever the libraries raise for files that cannot be decoded.
 """
 
 from dataclasses import dataclass
@@ -16,13 +16,14 @@ from api.intake.decoding.opening import loaded, opened
 from shared.kept import KeptAs, write_kept
 
 ORIENTATION = 0x0112
-# libheif turns a picture as its boxes say, which go before EXIF (ISO/IEC 23008-12, 6.5.10).
+# libheif rotates a picture as its boxes say, which take precedence over EXIF (ISO/IEC 23008-12,
+# 6.5.10).
 TURNED_BY_DECODER = frozenset({"heic"})
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is wanted of an upload whose kind its header has told."""
+    """What to do with an upload whose format the header has told."""
 
     kind: str
     max_pixels: int
@@ -30,7 +31,7 @@ class Order:
 
 
 def normalise(data: bytes, order: Order) -> tuple[dict[str, Any], bytes]:
-    """Upright sRGB at the picture's own size, and what is to be said of it."""
+    """Upright sRGB at the picture's own size, with warnings about it."""
     with opened(data, order.kind) as image:
         if image.width * image.height > order.max_pixels:
             return {"error": "image_too_large", "reason": "more pixels than the header said"}, b""
@@ -38,7 +39,7 @@ def normalise(data: bytes, order: Order) -> tuple[dict[str, Any], bytes]:
         stated = stated_colours(image, data, order.kind)
         pixels, said = loaded(image, data, order.kind)
     colours, alpha = split(pixels)
-    del image, pixels  # a large picture is not to be held twice
+    del image, pixels  # a large picture must not be in memory twice
     colours, told = to_srgb(colours, stated)
     colours = colours.convert("RGB")
     if alpha is not None:

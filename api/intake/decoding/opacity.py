@@ -1,7 +1,7 @@
-"""Transparency on its way in: set apart from the colours, which continue underneath it.
+"""Transparency of uploads: alpha is separated from the colours, which are extended under it.
 
-Owns splitting alpha off, the colours under what cannot be seen (an engine would draw their edge
-into the visible part), and the picture as a person sees it.
+Owns splitting alpha off, the colours of invisible pixels (an engine would carry their edges into
+the visible part), and the picture as a person sees it.
 """
 
 from PIL import Image, ImageStat
@@ -12,7 +12,7 @@ LIGHT = 128.0
 
 
 def split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Colours, and alpha where anything is transparent."""
+    """The colours, and alpha if anything is transparent."""
     if image.mode not in ("RGBA", "LA"):
         return image, None
     alpha = image.getchannel("A")
@@ -21,14 +21,16 @@ def split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def continued(colours: Image.Image, alpha: Image.Image) -> Image.Image:
-    """The colours with those beside them spread under all that is wholly transparent."""
+    """The colours, with neighbouring colours extended under all fully transparent pixels."""
     ground = _ground(colours, alpha)
     ground.paste(colours, mask=alpha.point(lambda level: OPAQUE if level else 0))
     return ground
 
 
 def _ground(colours: Image.Image, alpha: Image.Image) -> Image.Image:
-    """Visible colours spread everywhere: each size fills what the next smaller one left open."""
+    """Visible colours extended over the whole picture: each size fills the gaps of the next smaller
+    one.
+    """
     weighted = _weighted(colours, alpha)
     levels = []
     while max(weighted.size) > 1:
@@ -49,7 +51,7 @@ def _weighted(colours: Image.Image, alpha: Image.Image) -> Image.Image:
 
 
 def visible(colours: Image.Image, alpha: Image.Image | None) -> Image.Image:
-    """What a person sees: on white, or on dark where the visible parts are light themselves."""
+    """The picture as a person sees it: on white, or on dark if the visible parts are light."""
     if alpha is None:
         return colours
     seen = ImageStat.Stat(colours.convert("L"), mask=alpha.point(lambda level: level and OPAQUE))

@@ -1,6 +1,6 @@
-"""Opening a file with the one decoder that its kind has, and loading all of its pixels.
+"""Opens a file with the one decoder for its format, and loads all of its pixels.
 
-Owns which library reads what, and the eight-bit modes that everything later works on.
+Owns which library reads which format, and the eight-bit modes used by all later steps.
 """
 
 import io
@@ -36,28 +36,28 @@ FORMATS = {
     "bmp": "BMP",
     "gif": "GIF",
 }
-# Colour profiles for print have 2 MB; what unpacks to more than this is a bomb.
+# Colour profiles for print have 2 MB; one that decompresses to more than this is a bomb.
 LARGEST_CHUNK = 4 * 2**20
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 PHOTOMETRIC, WHITE_IS_ZERO, BITS = 262, 0, 258
 
 
 def prepare() -> None:
-    """Set the libraries up, once for a process."""
+    """Sets up the libraries, once per process."""
     ImageFile.LOAD_TRUNCATED_IMAGES = False
-    Image.MAX_IMAGE_PIXELS = None  # the order says how many are too many
+    Image.MAX_IMAGE_PIXELS = None  # the order gives the limit on pixels
     PngImagePlugin.MAX_TEXT_CHUNK = LARGEST_CHUNK
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 
 
 def opened(data: bytes, kind: str) -> ImageFile.ImageFile:
-    """The file's first or primary picture, not decoded yet."""
+    """The file's first or primary picture, not yet decoded."""
     return Image.open(io.BytesIO(data), formats=(FORMATS[kind],))
 
 
 def loaded(image: ImageFile.ImageFile, data: bytes, kind: str) -> tuple[Image.Image, list[str]]:
-    """All pixels, as L, LA, RGB, RGBA, CMYK or LAB, and what was done to have them all."""
+    """All pixels as L, LA, RGB, RGBA, CMYK or LAB, and what was done to get all of them."""
     try:
         image.load()
     except OSError as error:
@@ -71,7 +71,7 @@ def loaded(image: ImageFile.ImageFile, data: bytes, kind: str) -> tuple[Image.Im
 
 
 def eight_bit(image: Image.Image) -> Image.Image:
-    """The same picture in one of the modes that are worked on."""
+    """The same picture in one of the modes that later steps support."""
     if image.mode in DEEP_MODES:
         return _from_deep(image)
     if image.mode in ("P", "PA"):
@@ -90,7 +90,7 @@ def _has_transparency(image: Image.Image) -> bool:
 
 
 def _from_deep(image: Image.Image) -> Image.Image:
-    """Pillow's own conversion would cut off at 255."""
+    """Pillow's own conversion would clip at 255."""
     tags = getattr(image, "tag_v2", {})
     levels = 2 ** min(16, int(next(iter(tags.get(BITS, ())), 16))) - 1
     grey = image.convert("I").point(lambda value: value * (255 / levels) + 0.5).convert("L")

@@ -1,7 +1,7 @@
-"""Colour profiles made from what a file states in numbers: primaries, white and a transfer curve.
+"""Colour profiles made from numbers in a file: primaries, white point and a transfer curve.
 
 Owns the ICC bytes (ICC.1:2022, matrix profiles) and the curves of ITU-T H.273. Brightness beyond
-what a screen shows (PQ of SMPTE ST 2084, HLG of BT.2100) is bent down by a shoulder, not cut off.
+what a screen shows (PQ of SMPTE ST 2084, HLG of BT.2100) is compressed by a shoulder, not clipped.
 """
 
 import math
@@ -32,12 +32,12 @@ PRIMARIES: dict[int, tuple[Point, Point, Point, Point]] = {
     12: ((0.68, 0.32), (0.265, 0.69), (0.15, 0.06), D65),
     22: ((0.63, 0.34), (0.295, 0.605), (0.155, 0.077), D65),
 }
-# By their number in H.273, table 3. Pictures that state BT.709's camera curve mean sRGB by it.
+# By their number in H.273, table 3. Pictures that state BT.709's camera curve are meant as sRGB.
 SRGB_LIKE = frozenset({1, 2, 6, 11, 13, 14, 15})
 GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0, 17: 2.6}
 PQ, HLG = 16, 18
 HDR = frozenset({PQ, HLG})
-# BT.2408: where white paper lies in HDR. What is brighter shares the part above the knee.
+# BT.2408: the level of white paper in HDR. Brighter values share the part above the knee.
 WHITE_NITS, PQ_NITS, HLG_NITS, HLG_GAMMA = 203.0, 10_000.0, 1000.0, 1.2
 KNEE = 0.5
 ENTRIES = 4096
@@ -49,12 +49,12 @@ BRADFORD: Matrix = (
 
 
 class UnknownColours(ValueError):
-    """Raised for numbers that stand for no colours known here."""
+    """Raised for numbers that stand for no supported colours."""
 
 
 @cache
 def coded_profile(primaries: int, transfer: int) -> bytes | None:
-    """The profile of two code points; None where they mean sRGB. Raises UnknownColours."""
+    """The profile of two code points; None if they mean sRGB. Raises UnknownColours."""
     if primaries not in PRIMARIES:
         raise UnknownColours(f"primaries {primaries}")
     if primaries in (1, 2) and transfer in SRGB_LIKE:
@@ -65,12 +65,12 @@ def coded_profile(primaries: int, transfer: int) -> bytes | None:
 
 @cache
 def adobe_rgb() -> bytes:
-    """Adobe RGB (1998), which EXIF can only hint at."""
+    """Adobe RGB (1998), which EXIF can only indicate indirectly."""
     return rgb_profile((SRGB[0], ADOBE_GREEN, SRGB[2]), D65, power(ADOBE_GAMMA))
 
 
 def rgb_profile(primaries: tuple[Point, Point, Point], white: Point, curve: Curve) -> bytes:
-    """A display profile. Raises UnknownColours for primaries that span nothing."""
+    """A display profile. Raises UnknownColours for primaries that span no area."""
     try:
         matrix = _to_d50(primaries, white)
     except ZeroDivisionError as error:
@@ -87,7 +87,7 @@ def power(gamma: float) -> Curve:
 
 
 def srgb(value: float) -> float:
-    """Light from sRGB's code values (IEC 61966-2-1)."""
+    """Linear light from sRGB's code values (IEC 61966-2-1)."""
     return value / 12.92 if value <= 0.04045 else math.pow((value + 0.055) / 1.055, 2.4)
 
 
@@ -115,7 +115,7 @@ def _hlg_light(value: float) -> float:
 
 
 def _toned(nits: float, peak_nits: float) -> float:
-    """Light of 0 to 1: as it is up to the knee, above it a curve that reaches 1 at the peak."""
+    """Light of 0 to 1: unchanged up to the knee; above it a curve that reaches 1 at the peak."""
     light = nits / WHITE_NITS
     if light <= KNEE:
         return light
