@@ -1,6 +1,6 @@
-"""The base families that a checkpoint or a LoRA can belong to, and how to tell a checkpoint's.
+"""The base families of checkpoints and LoRAs, and how to identify a checkpoint's family.
 
-Owns the family names and their defaults. What a checkpoint is, is read by shared/checkpoints.
+Owns the family names and their defaults. shared/checkpoints reads the facts of a checkpoint.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from shared.checkpoints.places import find_checkpoint
 
 @dataclass(frozen=True)
 class Base:
-    """One family: its id, the name people know it by, and what suits it when a caller is silent."""
+    """One family: its id, its usual name, and its defaults for values that a caller leaves out."""
 
     id: str
     label: str
@@ -45,7 +45,9 @@ _WORDS = (
 
 
 def identify_base(base_model: str) -> Base:
-    """The family of a folder, a file or a cached hub id by its facts, else by the id's words."""
+    """The family of a folder, a file or a cached hub id by its facts, or else by words in the
+    id.
+    """
     try:
         place = find_checkpoint(base_model)
         return identify_place(place) if place is not None else _by_words(base_model)
@@ -59,7 +61,7 @@ def identify_place(place: Path) -> Base:
 
 
 def family_of(facts: CheckpointFacts) -> Base:
-    """The family that a UNet's width, else the pipeline's class, names."""
+    """The family for a UNet's width, or else for the pipeline's class."""
     width = facts.cross_attention_width
     if width is not None:
         known = (base for base in BASES.values() if base.cross_attention_width == width)

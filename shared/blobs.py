@@ -1,7 +1,6 @@
-"""Where pictures' bytes live: a shared folder, or the store itself for fleets without one.
+"""Storage of pictures' bytes: a shared folder, or Redis for fleets without one.
 
-Owns writing that is whole or not at all, and expiry. Knows nothing of jobs: a blob is a name and
-bytes.
+Owns atomic writing and expiry. Knows nothing of jobs: a blob is a name and bytes.
 """
 
 import os
@@ -22,34 +21,36 @@ from shared.settings import Settings
 # Redis blobs are for small fleets: larger pictures belong on a disk.
 REDIS_BLOB_LIMIT = 16 * 2**20
 
-# Writing takes seconds at most: an older temporary file was left by a process that died.
+# Writing takes seconds at most, so an older temporary file was left by a process that died.
 TEMPORARY_SECONDS = 600.0
 
 
 class BlobStore(Protocol):
-    """Named bytes that expire. Names are ours (`kind/name`), never a caller's text."""
+    """Named bytes that expire. We choose the names (`kind/name`); they never contain a caller's
+    text.
+    """
 
     @property
     def kept_as(self) -> KeptAs:
-        """The form that suits uploads here: quick where bytes are cheap, small where not."""
+        """The encoding for uploads in this store: fast if space is cheap, small otherwise."""
 
     def put(self, name: str, data: bytes) -> None:
-        """Store whole or not at all. Raises StorageFull."""
+        """Stores the bytes completely or not at all. Raises StorageFull."""
 
     def get(self, name: str) -> bytes:
-        """Raises ImageNotFound."""
+        """The bytes. Raises ImageNotFound."""
 
     def touch(self, name: str) -> bool:
-        """Start the blob's life again; False when it is gone."""
+        """Renews the blob's time to live; False if it is gone."""
 
     def delete(self, name: str) -> None:
-        """Forget a blob; unknown names are fine."""
+        """Deletes a blob; unknown names are ignored."""
 
     def sweep(self) -> int:
-        """Delete what has outlived its time; how many were deleted."""
+        """Deletes expired blobs; returns how many were deleted."""
 
     def free_bytes(self) -> int | None:
-        """Room that is left, in bytes, where that can be told."""
+        """The free space in bytes, if known."""
 
 
 class FolderBlobs:
@@ -110,7 +111,7 @@ class FolderBlobs:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have a new name outlive a power cut, as its bytes do."""
+    """Makes a new name survive a power failure, as its bytes do."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -119,7 +120,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 class RedisBlobs:
-    """Blobs in the store, each with a time to live, for machines that share no disk."""
+    """Blobs in Redis, each with a time to live, for machines that share no disk."""
 
     kept_as: KeptAs = "webp"
 

@@ -1,6 +1,6 @@
-"""What suits a job where its caller was silent: the LoRA's own settings first, then the base's.
+"""Defaults for values that a caller left out: the LoRA's own first, then the base's.
 
-Used by the gateway for LoRAs that were named, and by the worker once it has chosen them itself.
+Used by the gateway for named LoRAs, and by the worker once it has chosen LoRAs itself.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ Value = TypeVar("Value")
 
 
 def with_defaults(params: JobParams, entries: Sequence[LoraEntry], base: Base) -> JobParams:
-    """The same parameters with every gap filled but the seed's."""
+    """Returns the parameters with every missing value filled in except the seed."""
     suggested = {
         "strength": _first(entry.strength for entry in entries) or DEFAULT_STRENGTH,
         "steps": _first(entry.steps for entry in entries) or DEFAULT_STEPS,
@@ -38,7 +38,7 @@ def with_defaults(params: JobParams, entries: Sequence[LoraEntry], base: Base) -
 
 
 def _triggered(prompt: str, entries: Sequence[LoraEntry]) -> str:
-    """The prompt with the LoRAs' trigger words behind it, as far as they are missing and fit."""
+    """The prompt followed by those trigger words of the LoRAs that are missing and fit."""
     for word in (word for entry in entries for word in entry.trigger_words):
         longer = f"{prompt}, {word}" if prompt else word
         if word.lower() not in prompt.lower() and len(longer) <= MAX_PROMPT:
@@ -47,7 +47,9 @@ def _triggered(prompt: str, entries: Sequence[LoraEntry]) -> str:
 
 
 def _plain_fidelity(entries: Sequence[LoraEntry]) -> Fidelity:
-    """A LoRA that says nothing gets what it makes; the base alone gives back what it was given."""
+    """Without a value in the LoRA, the LoRA's output is used as it is; the base alone returns its
+    input.
+    """
     return "none" if entries else "residual"
 
 

@@ -1,8 +1,8 @@
-"""The one tree of failures that retouch reports on purpose.
+"""The tree of all failures that retouch reports on purpose.
 
-Owns the codes. Knows nothing of HTTP (api/wire/errors.py maps a class to a status) and nothing of
-wording (shared/messages.py has the sentences). The message is the only constructor argument, so
-that an error survives any serializer.
+Owns the codes. Knows nothing of HTTP (api/wire/errors.py maps a class to a status) or of messages
+(shared/messages.py has them). The message is the only constructor argument, so that an error
+survives any serializer.
 """
 
 import re
@@ -32,7 +32,7 @@ class MalformedMultipart(RetouchError):
 
 
 class MalformedRequest(RetouchError):
-    """Raised when what came in is not HTTP, or a body came too slowly or in crumbs."""
+    """Raised when the data is not HTTP, or a body arrived too slowly or in tiny chunks."""
 
 
 class LoraBaseMismatch(RetouchError):
@@ -40,19 +40,19 @@ class LoraBaseMismatch(RetouchError):
 
 
 class Unauthenticated(RetouchError):
-    """Raised when a request carries no key, or one that is not known."""
+    """Raised when a request carries no key, or an unknown one."""
 
 
 class Forbidden(RetouchError):
-    """Raised when a known key lacks the scope that a route asks for."""
+    """Raised when a known key lacks the scope that a route requires."""
 
 
 class NotFound(RetouchError):
-    """Raised when no route, problem page or worker has the name that was asked for."""
+    """Raised when no route, problem page or worker has the requested name."""
 
 
 class MethodNotAllowed(RetouchError):
-    """Raised when an address exists but does not take the request's method."""
+    """Raised when an address exists but does not support the request's method."""
 
 
 class JobNotFound(RetouchError):
@@ -60,7 +60,7 @@ class JobNotFound(RetouchError):
 
 
 class LoraNotFound(RetouchError):
-    """Raised when the catalogue has no LoRA of this name."""
+    """Raised when the catalogue has no LoRA with this name."""
 
 
 class UpscalerNotFound(RetouchError):
@@ -74,17 +74,17 @@ class ImageNotFound(RetouchError):
 
 
 class NotFinished(RetouchError):
-    """Raised when a result is asked for before the job has one."""
+    """Raised when a result is requested before the job has one."""
 
     retryable = True
 
 
 class AlreadyFinished(RetouchError):
-    """Raised when a job that is done is asked to stop."""
+    """Raised when a finished job is canceled."""
 
 
 class Superseded(RetouchError):
-    """Raised when a newer preview of the same session makes this one pointless."""
+    """Raised when a newer preview of the same session supersedes this one."""
 
 
 class IdempotencyInFlight(RetouchError):
@@ -94,15 +94,15 @@ class IdempotencyInFlight(RetouchError):
 
 
 class ResultExpired(RetouchError):
-    """Raised when a job's picture has passed its time to live."""
+    """Raised when a job's picture has expired."""
 
 
 class PayloadTooLarge(RetouchError):
-    """Raised when an upload has more bytes than the service takes."""
+    """Raised when an upload has more bytes than the service accepts."""
 
 
 class UnsupportedMediaType(RetouchError):
-    """Raised when an upload is no picture of a kind that is taken."""
+    """Raised when an upload is not a picture in a supported format."""
 
 
 class AnimatedImage(RetouchError):
@@ -110,7 +110,7 @@ class AnimatedImage(RetouchError):
 
 
 class ValidationFailed(RetouchError):
-    """Raised when parameters are outside their range, unknown, or do not go together."""
+    """Raised when parameters are outside their range, unknown, or contradictory."""
 
     code = "validation_error"
 
@@ -120,57 +120,57 @@ class InvalidImage(RetouchError):
 
 
 class ImageTruncated(RetouchError):
-    """Raised when a picture's data ends before the picture does."""
+    """Raised when a picture's data is incomplete."""
 
 
 class ImageTooLarge(RetouchError):
-    """Raised when a picture has more pixels than the service takes."""
+    """Raised when a picture has more pixels than the service accepts."""
 
 
 class ImageTooSmall(RetouchError):
-    """Raised when a picture's side is below what any model can use."""
+    """Raised when a picture's side is too short for any model."""
 
 
 class ImageTooBlurry(RetouchError):
-    """Raised when a picture holds too little detail for the model to work from."""
+    """Raised when a picture has too little detail for the model."""
 
 
 class ImageTooDark(RetouchError):
-    """Raised when a picture is too dark for anything to be made out in it."""
+    """Raised when a picture is too dark for anything to be recognisable."""
 
 
 class ImageBlank(RetouchError):
-    """Raised when a picture is one colour."""
+    """Raised when a picture has only one colour."""
 
 
 class LoraQuarantined(RetouchError):
-    """Raised when a LoRA is held back because of its structure or its content."""
+    """Raised when a LoRA is quarantined because of its structure or its content."""
 
 
 class UpscalerUnusable(RetouchError):
-    """Raised when a file of that name is no enlarger that can be used here, or cannot do that."""
+    """Raised when the named file is not a usable enlarger, or cannot do what is asked."""
 
     code = "upscaler_unusable"
 
 
 class IdempotencyKeyReuse(RetouchError):
-    """Raised when an idempotency key comes again with another request."""
+    """Raised when an idempotency key is used again for a different request."""
 
 
 class RateLimited(RetouchError):
-    """Raised when a caller sends more than its rate."""
+    """Raised when a caller exceeds its rate."""
 
     retryable = True
 
 
 class Overloaded(RetouchError):
-    """Raised when a gateway has as many connections, uploads or followers as it can hold."""
+    """Raised when a gateway has reached its limit of connections, uploads or followers."""
 
     retryable = True
 
 
 class QueueFull(RetouchError):
-    """Raised when as many jobs wait as the service is willing to hold."""
+    """Raised when the queue has reached its limit of waiting jobs."""
 
     retryable = True
 
@@ -188,19 +188,19 @@ class StoreUnavailable(RetouchError):
 
 
 class StoreRefuses(StoreUnavailable):
-    """Raised when Redis answers, and will not do what is asked whenever it is asked: its user may
-    not, or it is a cluster. A process that meets this at its start does not begin.
+    """Raised when Redis answers but will always refuse the request: its user lacks permission, or
+    it is a cluster. A process that meets this error at start does not start.
     """
 
 
 class NoWorker(RetouchError):
-    """Raised when something needs a live worker and none has a fresh heartbeat."""
+    """Raised when a live worker is needed and none has a recent heartbeat."""
 
     retryable = True
 
 
 class OutOfMemory(RetouchError):
-    """Raised when the device cannot hold a job, even after every rung of the ladder."""
+    """Raised when the device cannot hold a job, even after every step of the memory ladder."""
 
     retryable = True
 
@@ -210,7 +210,7 @@ class UnsafeOutput(RetouchError):
 
 
 class UnsafeInput(RetouchError):
-    """Raised when the uploaded picture is unsafe to work on."""
+    """Raised when the uploaded picture is too unsafe to process."""
 
 
 class WatermarkInOutput(RetouchError):
@@ -231,7 +231,7 @@ class LoraCorrupt(RetouchError):
 
     @classmethod
     def at(cls, message: str, sha256: str, layer: str) -> Self:
-        """The error with the file, by its digest, and the layer at which reading it ended."""
+        """Adds the file, by its digest, and the layer at which loading failed."""
         error = cls(message)
         error.sha256, error.layer = sha256, layer
         return error
@@ -251,17 +251,17 @@ class UpscalerCorrupt(RetouchError):
 
 
 class StepTimeout(RetouchError):
-    """Raised when a denoising step does not end within the watchdog's patience."""
+    """Raised when a denoising step does not end within the watchdog's time limit."""
 
     retryable = True
 
 
 class CrashedTooOften(RetouchError):
-    """Raised when a job took its worker down as often as a job may."""
+    """Raised when a job has crashed its worker as often as is allowed."""
 
 
 class InternalError(RetouchError):
-    """Raised for what nobody foresaw; the details are in the log, never in the answer."""
+    """Raised for unexpected failures; the details are in the log, never in the answer."""
 
     retryable = True
 
@@ -270,12 +270,12 @@ class JobCanceled(BaseException):
     """Raised from the step callback to stop a job that its client canceled.
 
     Neither a RetouchError nor an Exception: a broad `except` inside a pipeline must not swallow it.
-    The runner alone catches it.
+    Only the runner catches it.
     """
 
 
 class LeaseLost(BaseException):
-    """Raised from the step callback when another claim has overtaken this attempt.
+    """Raised from the step callback when a newer claim has replaced this attempt.
 
     Control flow like JobCanceled: the attempt stops at this step and commits nothing.
     """

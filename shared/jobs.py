@@ -1,7 +1,7 @@
-"""The job: what a client asked for, and what became of it.
+"""The job: what a client asked for, and its outcome.
 
-Owns the records that cross processes. Knows nothing of Redis (shared/ledger/store.py keeps them),
-of HTTP or of pipelines.
+Owns the records that cross processes. Knows nothing of Redis (shared/ledger/store.py stores them),
+HTTP or pipelines.
 """
 
 from datetime import datetime
@@ -12,12 +12,12 @@ from shared.messages import Language
 from shared.params import ImageFormat, JobParams
 from shared.record import OpenEnum, Record
 
-# What `JobSpec.needs` is compared with.
+# Compared with `JobSpec.needs`.
 RECORDS_VERSION = 1
 
 
 class JobState(OpenEnum):
-    """Where a job is in its life."""
+    """The states of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -27,12 +27,12 @@ class JobState(OpenEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """A state that this version does not know may still change."""
+        """A state unknown to this version may still change."""
         return self.is_known and self not in (JobState.QUEUED, JobState.RUNNING)
 
 
 class Stage(OpenEnum):
-    """Where a running job is, in this order."""
+    """The stages of a running job, in this order."""
 
     LOADING = "loading"
     ENCODING = "encoding"
@@ -43,7 +43,7 @@ class Stage(OpenEnum):
 
 
 class EventKind(OpenEnum):
-    """What an event on a job's stream tells."""
+    """The kinds of events on a job's stream."""
 
     STATE = "state"
     PROGRESS = "progress"
@@ -53,7 +53,7 @@ class EventKind(OpenEnum):
 
 
 class Progress(Record):
-    """How far a running job is. `percent` is 100 only when the picture can be fetched."""
+    """The progress of a running job. `percent` is 100 only when the picture can be fetched."""
 
     stage: Stage | None = None
     percent: float = 0.0
@@ -63,9 +63,9 @@ class Progress(Record):
 
 
 class Failure(Record):
-    """Why a job failed: an error's code and sentence. Exceptions do not leave their process.
+    """Why a job failed: an error's code and message. Exceptions do not leave their process.
 
-    `flags` are the guards' findings, `loras` the files that were used when there are such.
+    `flags` are the guards' findings, and `loras` the files that were used in that case.
     """
 
     code: str
@@ -97,16 +97,16 @@ class Timings(Record):
 
 
 class Safety(Record):
-    """What the output guards measured: a probability of unsafe content and named findings."""
+    """The output guards' measurements: a probability of unsafe content, and named findings."""
 
     nsfw: float | None = None
     flags: list[str] = []
 
 
 class Result(Record):
-    """A finished picture: where its bytes are and what they are; by part of the base, what
-    computed it (`torch`, `tensorrt`, both where steps differed). `upscaler` is what enlarged it,
-    None where it was not enlarged.
+    """A finished picture: where its bytes are and their properties; and for each part of the base,
+    what computed it (`torch`, `tensorrt`, or both if steps differed). `upscaler` is the enlarger
+    that was used, or None.
     """
 
     blob: str
@@ -131,7 +131,7 @@ class Preview(Record):
 
 
 class About(Record):
-    """What a photo says of itself that `metadata=keep` keeps. Never a place, never a serial."""
+    """The metadata of a photo that `metadata=keep` keeps. Never a place, never a serial number."""
 
     taken_at: str | None = None
     offset: str | None = None
@@ -143,8 +143,8 @@ class About(Record):
 class Source(Record):
     """A normalised upload: upright sRGB without metadata, named by the sha256 of its bytes.
 
-    `format` is what was sent, `has_alpha` whether parts of it are transparent, `warnings` codes of
-    what was changed about it.
+    `format` is that of the upload, `has_alpha` whether parts of it are transparent, `warnings` are
+    codes of the changes made to it.
     """
 
     image_id: str
@@ -159,7 +159,7 @@ class Source(Record):
 
 
 class DeliveryState(OpenEnum):
-    """Where a webhook is in its life."""
+    """The states of a webhook."""
 
     WAITING = "waiting"
     DELIVERED = "delivered"
@@ -167,7 +167,9 @@ class DeliveryState(OpenEnum):
 
 
 class Delivery(Record):
-    """What became of a finished job's webhook. `reason` is the code of the last try's failure."""
+    """The outcome of a finished job's webhook. `reason` is the code of the last attempt's
+    failure.
+    """
 
     state: DeliveryState
     attempts: int = 0
@@ -175,10 +177,11 @@ class Delivery(Record):
 
 
 class JobSpec(Record):
-    """What was asked for. Never changes after submission. `language` is its sender's.
+    """A job as requested. Never changes after submission. `language` is its sender's.
 
-    `needs` is the RECORDS_VERSION from which on a worker can do the job: a version that adds what
-    must not be passed over raises its own, and gives that to the jobs that use it.
+    `needs` is the lowest RECORDS_VERSION of a worker that can do the job: a version that adds a
+    feature which must not be ignored raises its own version, and writes it into the jobs that use
+    the feature.
     """
 
     id: str
@@ -199,14 +202,14 @@ class Event(Record):
 
     @property
     def is_last(self) -> bool:
-        """Whether the stream ends here: a result, an error, or a cancellation."""
+        """Whether the stream ends with this event: a result, an error, or a cancellation."""
         if self.kind in (EventKind.RESULT, EventKind.ERROR):
             return True
         return self.kind is EventKind.STATE and self.data.get("state") == JobState.CANCELED
 
 
 class Claim(Record):
-    """A worker's hold on a job: fenced by `epoch`, lost when the lease runs out."""
+    """A worker's claim of a job: fenced by `epoch`, lost when the lease expires."""
 
     spec: JobSpec
     worker: str
@@ -217,12 +220,12 @@ class Claim(Record):
 
     @property
     def is_understood(self) -> bool:
-        """Whether this version knows all that the job asks of a worker."""
+        """Whether this version supports everything that the job requires of a worker."""
         return self.spec.needs <= RECORDS_VERSION and not self.spec.params.strange
 
 
 class Job(Record):
-    """A job as the ledger has it now."""
+    """The current state of a job in the ledger."""
 
     spec: JobSpec
     state: JobState
@@ -251,7 +254,7 @@ class Job(Record):
 
 
 class StepSignal(StrEnum):
-    """What the ledger answers to a report from a running job."""
+    """The ledger's answer to a report from a running job."""
 
     GO_ON = "go_on"
     CANCELED = "canceled"

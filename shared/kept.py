@@ -1,6 +1,6 @@
-"""The form in which an upload is kept: upright sRGB, and beside it how opaque each pixel is.
+"""The format in which an upload is stored: upright sRGB, and separately the opacity of each pixel.
 
-Owns reading and writing it: bare pixels (a PPM, followed by a PGM of the alpha where there is one;
+Owns reading and writing it: bare pixels (a PPM, followed by a PGM of the alpha if there is one;
 netpbm files may hold several pictures) or lossless WebP. The bytes are our own, so decoding them is
 safe anywhere.
 """
@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from PIL import Image
 
-# Bare pixels cost a hundredth of a lossless compression's time, on both ways, and twice its bytes.
+# Bare pixels take a hundredth of a lossless compression's time, in both directions, and twice its
+# bytes.
 KeptAs = Literal["ppm", "webp"]
 # quality is the effort when lossless: 0 takes 0.4 s for 3.4 megapixels, the default 8 s
 LOSSLESS_WEBP: dict[str, Any] = {
@@ -20,7 +21,7 @@ LONGEST_WEBP_SIDE = 16_383
 
 
 def write_kept(colours: Image.Image, alpha: Image.Image | None, kept_as: KeptAs) -> bytes:
-    """The bytes to keep of an RGB picture and its alpha."""
+    """Encodes an RGB picture and its alpha."""
     out = io.BytesIO()
     if kept_as == "webp" and max(colours.size) <= LONGEST_WEBP_SIDE:
         _joined(colours, alpha).save(out, **LOSSLESS_WEBP)
@@ -32,14 +33,14 @@ def write_kept(colours: Image.Image, alpha: Image.Image | None, kept_as: KeptAs)
 
 
 def read_kept(data: bytes) -> Image.Image:
-    """The colours as RGB, alpha left out. Raises OSError or ValueError for other bytes."""
+    """The colours as RGB, without alpha. Raises OSError or ValueError for other data."""
     image = Image.open(io.BytesIO(data), formats=("PPM", "WEBP", "PNG", "JPEG"))
     image.load()
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def read_kept_alpha(data: bytes) -> Image.Image | None:
-    """How opaque each pixel is, as L; None for a picture without transparency."""
+    """The opacity of each pixel, as L; None for a picture without transparency."""
     image = Image.open(io.BytesIO(data), formats=("PPM", "WEBP", "PNG", "JPEG"))
     if image.format == "PPM":
         _, _, offset, _ = image.tile[0]
@@ -49,7 +50,7 @@ def read_kept_alpha(data: bytes) -> Image.Image | None:
 
 
 def read_kept_whole(data: bytes) -> Image.Image:
-    """RGBA where it has transparency, else RGB."""
+    """RGBA if the picture has transparency, otherwise RGB."""
     return _joined(read_kept(data), read_kept_alpha(data))
 
 

@@ -1,4 +1,4 @@
-"""Logging: one form for every process, chosen by the settings."""
+"""Logging: one format for every process, chosen by the settings."""
 
 import logging
 import sys
@@ -9,13 +9,13 @@ from shared.settings import Settings
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send structlog's and the standard library's records to stderr in one form."""
+    """Sends structlog's and the standard library's records to stderr in one format."""
     as_json = settings.log_format == "json"
     renderer = (
         structlog.processors.JSONRenderer()
         if as_json
         else structlog.dev.ConsoleRenderer(
-            # The default one prints local variables, and with them keys and addresses.
+            # The default formatter prints local variables, which may contain keys and addresses.
             exception_formatter=structlog.dev.plain_traceback,
             colors=sys.stderr.isatty(),
         )
@@ -40,7 +40,8 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
-    # At debug these write headers down, and with them keys; the root's level does not hold them.
+    # At debug level these loggers write headers, which contain keys; the root's level does not
+    # limit them.
     for open_hearted in ("uvicorn", "websockets", "httpcore2", "httpx2"):
         logging.getLogger(open_hearted).setLevel(max(logging.INFO, root.level))
     for noisy in ("celery.app.trace", "celery.worker.strategy", "httpx2", "diffusers"):

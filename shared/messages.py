@@ -1,6 +1,6 @@
-"""The sentences that people read: for every error code and stage, in English and Chinese.
+"""The messages for people: for every error code and stage, in English and Chinese.
 
-Owns the wording only. The API, the page, the command line and webhooks all take it from here.
+Owns the texts only. The API, the page, the command line and webhooks all take them from here.
 """
 
 import json
@@ -25,12 +25,12 @@ def title(code: str, language: Language = "en") -> str:
 
 
 def advice(code: str, language: Language = "en") -> str:
-    """What the person who reads it can do next."""
+    """What the reader can do next."""
     return _catalogue()["errors"][code][f"advice_{language}"]
 
 
 def stage_message(stage: str, language: Language = "en") -> str:
-    """What a job is doing in this stage (or state), for a progress bar's label."""
+    """What a job is doing in this stage (or state), for the label of a progress bar."""
     return _of("stages", stage)[language]
 
 
@@ -40,22 +40,22 @@ def degraded_message(code: str, language: Language = "en") -> str:
 
 
 def warning_message(code: str, language: Language = "en") -> str:
-    """What was changed about an upload that its sender may want to know."""
+    """A change made to an upload that its sender may want to know about."""
     return _of("warnings", code)[language]
 
 
 def webhook_message(code: str, language: Language = "en") -> str:
-    """Why a webhook was not taken."""
+    """Why a webhook was not delivered."""
     return _of("webhooks", code)[language]
 
 
 def _of(part: str, code: str) -> dict[str, str]:
-    """The sentence of a code; a code of a later version, in a record, stands for itself."""
+    """The message of a code; an unknown code, from a later version, is shown itself."""
     return _catalogue()[part].get(code, dict.fromkeys(LANGUAGES, code))
 
 
 def choose_language(accept_language: str | None) -> Language:
-    """The first of our languages in an `Accept-Language` header; English when none fits."""
+    """The first of our languages in an `Accept-Language` header; English if there is none."""
     weighted = []
     for position, part in enumerate((accept_language or "").split(",")[:20]):
         tag, _, weight = part.strip().partition(";q=")

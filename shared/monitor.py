@@ -1,4 +1,4 @@
-"""`python -m shared.monitor`: Flower, read-only and never without a password."""
+"""`python -m shared.monitor`: runs Flower, read-only and never without a password."""
 
 import os
 import sys
@@ -9,8 +9,8 @@ from shared.settings import BadSettings, Settings, load_settings
 def flower_command(settings: Settings) -> list[str]:
     """The command that starts Flower on the fleet's broker. Raises BadSettings without a password.
 
-    The password and the broker's URL travel in the environment (see `flower_environment`), where
-    other users of the machine cannot list them.
+    The password and the broker's URL are passed in the environment (see `flower_environment`),
+    where other users of the machine cannot see them.
     """
     if ":" not in settings.flower_auth:
         raise BadSettings("RETOUCH_FLOWER_AUTH: set it to NAME:PASSWORD; Flower needs a password")
@@ -21,7 +21,7 @@ def flower_command(settings: Settings) -> list[str]:
 
 
 def flower_environment(settings: Settings) -> dict[str, str]:
-    """What the command needs beside it."""
+    """The environment variables for the command."""
     return {"FLOWER_BASIC_AUTH": settings.flower_auth, "CELERY_BROKER_URL": settings.broker}
 
 

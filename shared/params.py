@@ -1,6 +1,6 @@
-"""What a caller can ask of a job, with ranges and defaults. Used by both sides.
+"""The parameters of a job, with ranges and defaults. Used by gateway and worker.
 
-Owns the parameters' names and limits. Knows nothing of HTTP forms or of pipelines.
+Owns the parameters' names and limits. Knows nothing of HTTP forms or pipelines.
 """
 
 import re
@@ -15,12 +15,13 @@ from pydantic_core import PydanticCustomError
 from shared.record import Record
 
 LORA_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-# What no deployment may exceed; its own limits are RETOUCH_MAX_LORAS and RETOUCH_MAX_LORA_SCALE.
+# Upper bounds for every deployment; its own limits are RETOUCH_MAX_LORAS and
+# RETOUCH_MAX_LORA_SCALE.
 MOST_LORAS = 64
 LARGEST_SCALE = 100.0
 MAX_NAME_CHARACTERS = 128
-# Control characters, marks that reorder or hide text, halves of characters; what separates paths,
-# and a name from its scale.
+# Control characters, marks that reorder or hide text, lone surrogates; and the separators of paths
+# and of a name from its scale.
 _UNUSABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\\\\:]"
 )
@@ -42,12 +43,12 @@ MEDIA_TYPES: dict[str, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp":
 
 
 def _split(value: object) -> object:
-    """A form carries a list as one text."""
+    """A form sends a list as one text."""
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
 def _factor(value: object) -> object:
-    """A form carries a number as text; `2.0` is 2."""
+    """A form sends a number as text; `2.0` is 2."""
     if isinstance(value, bool):
         return None
     try:
@@ -63,7 +64,7 @@ ALL_EVENTS: list[WebhookEvent] = ["job.succeeded", "job.failed", "job.canceled"]
 
 
 class LoraMode(StrEnum):
-    """How the LoRAs of a job came to be chosen."""
+    """How the LoRAs of a job were chosen."""
 
     AUTO = "auto"
     NONE = "none"
@@ -71,7 +72,7 @@ class LoraMode(StrEnum):
 
 
 def is_lora_name(text: str) -> bool:
-    """Whether a text can be a LoRA's name: any script, and slashes between folders."""
+    """Whether a text can be a LoRA's name: any script, with slashes between folders."""
     if len(text) > MAX_NAME_CHARACTERS or _UNUSABLE.search(text):
         return False
     folders = text.split("/")
@@ -97,7 +98,7 @@ class LoraRef(Record):
 
 
 class JobParams(Record):
-    """The parameters of one job, complete once `with_defaults` has filled the gaps."""
+    """The parameters of one job, complete once `with_defaults` has filled in missing values."""
 
     lora_mode: LoraMode = LoraMode.AUTO
     loras: Annotated[list[LoraRef], Field(max_length=MOST_LORAS)] = []
@@ -130,7 +131,7 @@ class JobParams(Record):
 
     @property
     def executed_steps(self) -> int:
-        """Denoising steps that really run, as diffusers' `get_timesteps` counts them."""
+        """The number of executed denoising steps, as diffusers' `get_timesteps` computes it."""
         return executed_steps(
             DEFAULT_STEPS if self.steps is None else self.steps,
             DEFAULT_STRENGTH if self.strength is None else self.strength,
@@ -138,18 +139,18 @@ class JobParams(Record):
 
     @property
     def factor(self) -> int:
-        """How many times larger the result is; 1 while `auto` is not settled."""
+        """The factor by which the result is enlarged; 1 while `auto` is not settled."""
         return 1 if self.upscale == "auto" else self.upscale
 
     def with_seed(self) -> Self:
-        """The same parameters with a seed, drawn now when the caller gave none."""
+        """Returns the parameters with a seed; a random one if the caller gave none."""
         if self.seed is not None:
             return self
         return self.model_copy(update={"seed": secrets.randbelow(MAX_SEED + 1)})
 
 
 class AskedParams(JobParams):
-    """The parameters as a caller gives them: nothing that this version does not know."""
+    """The parameters as a caller sends them; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,8 +1,8 @@
-"""Loops that do not die: a supervised thread, or task, for what is done again and again.
+"""Background loops that do not die: a supervised thread, or asyncio task, for repeated work.
 
-Owns what happens when a round fails: it is logged and counted, and the loop goes on. A loop that
-cannot go on ends the process, loudly: a service that only looks alive is worse than one that is
-started again. Knows nothing of what the rounds do.
+Owns the reaction to a failed round: it is logged and counted, and the loop continues. A loop that
+cannot continue ends the process: a service that only looks alive is worse than one that is
+restarted. Knows nothing of the rounds' work.
 """
 
 import asyncio
@@ -16,9 +16,9 @@ import structlog
 
 from shared.errors import RetouchError
 
-# Between two rounds of a loop that never pauses, when the first has failed.
+# The pause after a failed round of a loop that otherwise never pauses.
 PAUSE_SECONDS = 1.0
-# The exit code of a process whose loop cannot go on; see worker/process/exits.py.
+# The exit code of a process whose loop cannot continue; see worker/process/exits.py.
 EXIT_CODE = 73
 
 _failures: Counter[str] = Counter()
@@ -33,8 +33,8 @@ def loop_failures() -> Mapping[str, int]:
 
 
 def note_failure(name: str, error: Exception) -> None:
-    """Log and count a round that failed. What nobody foresaw comes with its traceback, once: a loop
-    may fail many times a second.
+    """Logs and counts a failed round. An unexpected error is logged with its traceback, but only
+    once: a loop may fail many times a second.
     """
     _failures[name] += 1
     seen, _last[name] = _last.get(name), repr(error)
@@ -47,8 +47,8 @@ def note_failure(name: str, error: Exception) -> None:
 class Periodic:
     """Calls `work` from a daemon thread until `stop`, with a pause before each round.
 
-    `work` may return the seconds until its next round; None stands for `every`. `start` and `stop`
-    come in pairs.
+    `work` may return the seconds until its next round; None means `every`. `start` and `stop` come
+    in pairs.
     """
 
     def __init__(self, name: str, work: Callable[[], float | None], every: float) -> None:
@@ -59,12 +59,12 @@ class Periodic:
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
 
     def start(self, at_once: bool = False) -> None:
-        """`at_once`: without a pause before the first round."""
+        """Starts the thread. `at_once`: no pause before the first round."""
         self._first_pause = 0.0 if at_once else self._every
         self._thread.start()
 
     def stop(self, timeout: float | None = 5.0) -> None:
-        """No round begins any more; waits for the one under way, for `timeout` at most."""
+        """Stops: no further round begins; waits for the running one, for `timeout` at most."""
         self.stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout)
@@ -91,7 +91,7 @@ class Periodic:
 
 
 async def run_periodically(name: str, work: Callable[[], Awaitable[None]], every: float) -> None:
-    """The same as a task of the event loop, which ends by being canceled."""
+    """The same as a task of the event loop, which ends when it is canceled."""
     try:
         while True:
             try:
@@ -106,6 +106,6 @@ async def run_periodically(name: str, work: Callable[[], Awaitable[None]], every
 
 
 def end_process(name: str, error: BaseException) -> NoReturn:
-    """A loop cannot go on, and nothing else of this process may pretend that it does."""
+    """Ends the process because a loop cannot continue: nothing else of it may seem to work."""
     logger.critical("a loop cannot go on; the process ends", loop=name, exc_info=error)
     os._exit(EXIT_CODE)

@@ -1,8 +1,8 @@
-"""The base of everything that is stored or sent between processes of different versions.
+"""The base class of everything that is stored or sent between processes of different versions.
 
-Owns how a record is read and written. A form is checked strictly where it comes in; a record was
-checked by whoever wrote it, perhaps a newer version, and is read tolerantly: fields and values that
-this version does not know stay as they came, and go on with the record.
+Owns how a record is read and written. A form is checked strictly on arrival. A record was checked
+by its writer, perhaps a newer version, and is read tolerantly: fields and values that this version
+does not know are kept unchanged, and passed on with the record.
 """
 
 from enum import StrEnum
@@ -21,37 +21,38 @@ _STORED = "stored"
 
 
 class Record(BaseModel):
-    """Frozen. Construct it with values of this version; `read` what another may have written.
+    """Immutable. Construct it with values of this version; use `read` for records of other
+    versions.
 
-    A new field needs a default: records of the version before do not have it.
+    A new field needs a default, because records of the previous version do not have it.
     """
 
     model_config = ConfigDict(
         frozen=True,
         extra="allow",
-        # Of no interest to whoever reads the API's document.
+        # Irrelevant to readers of the API's document.
         json_schema_extra=lambda schema: schema.pop("additionalProperties", None),
     )
 
     @classmethod
     def read(cls, text: str | bytes) -> Self:
-        """The record as it was stored. Raises ValueError where a field is missing that always was
-        there, or where it is no record at all.
+        """The record as it was stored. Raises ValueError if a field that always existed is missing,
+        or if it is not a record at all.
         """
         return cls.model_validate_json(text, context=_STORED)
 
     @classmethod
     def read_fields(cls, fields: object) -> Self:
-        """The same from fields that have been parsed already."""
+        """The same from fields that are already parsed."""
         return cls.model_validate(fields, context=_STORED)
 
     def stored(self) -> str:
-        """What `read` reads."""
+        """The text that `read` reads."""
         return self.model_dump_json(warnings=False)
 
     @property
     def strange(self) -> list[str]:
-        """Fields of this version whose values it does not know."""
+        """Fields of this version with values unknown to it."""
         known = self.model_dump(include=set(type(self).model_fields), warnings=False)
         try:
             type(self).model_validate(known)
@@ -73,7 +74,9 @@ class Record(BaseModel):
 
 
 class OpenEnum(StrEnum):
-    """Words that later versions may add to: an unknown one is a member of its own."""
+    """An enumeration that later versions may extend: an unknown value becomes a member of its
+    own.
+    """
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:

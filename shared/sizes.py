@@ -1,6 +1,6 @@
-"""Sizes of pictures in pixels: what a job's result has, and what fits a limit.
+"""Sizes of pictures in pixels: the size of a job's result, and the largest size within a limit.
 
-Owns the arithmetic, which gateway and worker must share. The limits are the settings' own.
+Owns the arithmetic, which gateway and worker must share. The settings own the limits.
 """
 
 from math import floor, sqrt
@@ -12,7 +12,7 @@ Size = tuple[int, int]
 
 
 def result_size(size: Size, params: JobParams) -> Size:
-    """The photo's size times `upscale`, its longer side at most `max_side` where that is given."""
+    """The photo's size times `upscale`; its longer side is at most `max_side`, if given."""
     factor = float(params.factor)
     if params.max_side is not None:
         factor = min(factor, params.max_side / max(size))
@@ -20,7 +20,7 @@ def result_size(size: Size, params: JobParams) -> Size:
 
 
 def working_size(size: Size, params: JobParams) -> Size:
-    """The size that a job works at before its result is enlarged: never above the photo's own."""
+    """The size at which a job works before its result is enlarged: never above the photo's own."""
     if params.max_side is None:
         return size
     return scaled(size, min(1.0, params.max_side / max(size)))

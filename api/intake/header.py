@@ -153,9 +153,7 @@ def _bmp(data: bytes) -> Header:
         width, height = struct.unpack_from("<ii", data, 18)
     else:
         raise ValueError("no known header")
-    return Header(
-        "bmp", max(width, 0), abs(height)
-    )  # a negative height means that rows are stored from the top
+    return Header("bmp", max(width, 0), abs(height))  # negative: rows are stored from the top
 
 
 def _gif(data: bytes) -> Header:

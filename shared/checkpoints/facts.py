@@ -1,4 +1,4 @@
-"""What is known of a checkpoint before its weights are read."""
+"""The facts about a checkpoint that are known before its weights are read."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,14 @@ class BadCheckpoint(ValueError):
 
 @dataclass(frozen=True)
 class CheckpointFacts:
-    """What decides a checkpoint's family and whether it can be served.
+    """The facts that decide a checkpoint's family and whether it can be served.
 
-    `pipeline` is the class that its index names ("" for a single file). Channels and widths are
-    those of the UNet: `in_channels` of its first convolution, `cross_attention_width` of the text
-    embeddings that it reads; None where the checkpoint has no UNet. `has_guidance_embedding` is
+    `pipeline` is the class named in its index ("" for a single file). Channels and widths are those
+    of the UNet: `in_channels` of its first convolution, `cross_attention_width` of the text
+    embeddings that it reads; None if the checkpoint has no UNet. `has_guidance_embedding` is
     whether guidance is an input of the network (latent consistency models). `has_latent_mean` is
-    whether latents are shifted by a mean (EDM models). `is_lora` is whether it is no base at all.
+    whether latents are shifted by a mean (EDM models). `is_lora` is whether the file is a LoRA, not
+    a base.
     """
 
     pipeline: str = ""

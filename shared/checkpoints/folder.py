@@ -7,12 +7,14 @@ from typing import Any
 
 from shared.checkpoints.facts import BadCheckpoint, CheckpointFacts
 
-# Parts that a pipeline works without here: outputs pass this service's own guards.
+# Parts that a pipeline does not need here: this service's own guards check the outputs.
 DISPENSABLE = frozenset({"safety_checker", "feature_extractor", "image_encoder", "watermark"})
 
 
 def folder_facts(folder: Path) -> CheckpointFacts:
-    """What the folder's configurations tell; `read_index` tells whether it is a checkpoint."""
+    """Reads the facts from the folder's configuration files; `read_index` tells whether it is a
+    checkpoint.
+    """
     index = read_config(folder / "model_index.json")
     unet = read_config(folder / "unet" / "config.json")
     autoencoder = read_config(folder / "vae" / "config.json")
@@ -43,7 +45,7 @@ def read_index(folder: Path) -> Mapping[str, Any]:
 
 
 def missing_parts(folder: Path, index: Mapping[str, Any]) -> set[str]:
-    """Parts that the index names and the folder does not have."""
+    """Parts that the index names and that are not in the folder."""
     named = {
         part
         for part, kind in index.items()
@@ -53,7 +55,7 @@ def missing_parts(folder: Path, index: Mapping[str, Any]) -> set[str]:
 
 
 def read_config(path: Path) -> Mapping[str, Any]:
-    """A configuration file's object; empty where there is none that can be read."""
+    """The object in a configuration file; empty if the file is absent or unreadable."""
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

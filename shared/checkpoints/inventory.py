@@ -12,7 +12,7 @@ from shared.checkpoints.places import SINGLE_FILES, cached_snapshot, hub_cache
 
 @dataclass(frozen=True)
 class Held:
-    """A checkpoint: what to write into RETOUCH_BASE_MODEL, its family, size, and any complaint."""
+    """A checkpoint: its value for RETOUCH_BASE_MODEL, its family, its size, and any complaint."""
 
     name: str
     family: str

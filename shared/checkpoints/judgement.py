@@ -7,7 +7,7 @@ from shared.checkpoints.folder import folder_facts, read_index
 from shared.checkpoints.places import find_checkpoint
 from shared.checkpoints.single_file import file_facts
 
-# What the UNet's first convolution takes beside the four latent channels.
+# Input channels of the UNet's first convolution besides the four latent channels.
 _EXTRA_CHANNELS = {
     9: "an inpainting checkpoint (9 input channels): it needs a mask for every picture. Use the "
     "checkpoint that it was made from",
@@ -19,14 +19,14 @@ _EXTRA_CHANNELS = {
 
 
 def read_facts(place: Path) -> CheckpointFacts:
-    """The facts of a folder or file. Raises BadCheckpoint for a file that is none."""
+    """The facts of a folder or file. Raises BadCheckpoint if it is not a checkpoint."""
     return folder_facts(place) if place.is_dir() else file_facts(place)
 
 
 def check_checkpoint(base_model: str) -> CheckpointFacts | None:
-    """Judge what a setting names; None for a hub id that has not been downloaded yet.
+    """Judges the checkpoint named by a setting; None for a hub id that has not been downloaded yet.
 
-    Raises BadCheckpoint where it cannot be served.
+    Raises BadCheckpoint if it cannot be served.
     """
     place = find_checkpoint(base_model)
     if place is None:
@@ -41,7 +41,7 @@ def check_checkpoint(base_model: str) -> CheckpointFacts | None:
 
 
 def complaint_about(facts: CheckpointFacts) -> str | None:
-    """Why a checkpoint is not served, worded to follow "it is"; None where it is served."""
+    """Why a checkpoint is not served, worded to follow "it is"; None if it is served."""
     if facts.is_lora:
         return "a LoRA and no base. Put it into the LoRA folder and choose a base for it"
     if facts.in_channels in _EXTRA_CHANNELS:

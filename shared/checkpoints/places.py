@@ -1,4 +1,4 @@
-"""Where a checkpoint lies on this machine: a folder, one file, or a snapshot of the hub's cache.
+"""Finds a checkpoint on this machine: a folder, one file, or a snapshot in the hub's cache.
 
 The cache's layout is that of huggingface_hub: `models--OWNER--NAME/refs/main` names the snapshot
 (https://huggingface.co/docs/huggingface_hub/guides/manage-cache).
@@ -22,7 +22,7 @@ def is_hub_id(base_model: str) -> bool:
 def find_checkpoint(base_model: str) -> Path | None:
     """The checkpoint's folder or file; None for a hub id that is not in the cache.
 
-    Raises BadCheckpoint where neither a folder, a checkpoint file nor a hub id is named.
+    Raises BadCheckpoint if the text names neither a folder, a checkpoint file nor a hub id.
     """
     place = Path(base_model).expanduser()
     if place.is_dir():
@@ -47,7 +47,7 @@ def _checked(file: Path) -> Path:
 
 
 def hub_cache() -> Path:
-    """The folder in which huggingface_hub keeps its downloads."""
+    """The folder in which huggingface_hub stores its downloads."""
     home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
     return Path(os.environ.get("HF_HUB_CACHE", home / "hub")).expanduser()
 

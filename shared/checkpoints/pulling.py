@@ -1,7 +1,8 @@
-"""Fetches a checkpoint from the hub by the hub's own downloader, which resumes and checks sums.
+"""Downloads a checkpoint by the hub's own downloader, which resumes and verifies checksums.
 
 Owns the choice of files: safetensors before pickles, half precision before full, diffusers' layout
-before a single file, and nothing of other frameworks. `huggingface_hub` comes with the worker.
+before a single file, and no files of other frameworks. `huggingface_hub` is installed with the
+worker.
 """
 
 from collections.abc import Iterable
@@ -12,15 +13,15 @@ from shared.checkpoints.places import is_hub_id
 
 _SMALL = (".json", ".txt", ".model", ".md")
 _WEIGHTS = (".safetensors", ".bin")
-# Parts that are not used here, some of them large.
+# Parts that are not used here; some are large.
 _UNUSED = ("safety_checker/", "onnx/", "flax/", "openvino/")
 
 
 def pull(hub_id: str, precision: str = "fp16") -> Path:
-    """Fetch what a worker needs of a hub id; the folder or file to name as the base.
+    """Downloads what a worker needs of a hub id; returns the folder or file to name as the base.
 
-    `precision` "fp16" takes the half-precision weights where there are any, "fp32" the others.
-    Raises BadCheckpoint with what to do.
+    `precision` "fp16" selects half-precision weights if there are any, "fp32" the others. Raises
+    BadCheckpoint with advice.
     """
     if not is_hub_id(hub_id):
         raise BadCheckpoint(f"'{hub_id}' is no hub id; one is OWNER/NAME")
@@ -32,7 +33,7 @@ def pull(hub_id: str, precision: str = "fp16") -> Path:
 
 
 def choose_files(names: Iterable[str], precision: str) -> list[str]:
-    """Which of a repository's files make one checkpoint."""
+    """The files of a repository that form one checkpoint."""
     every = [name for name in names if not name.startswith(_UNUSED)]
     if "model_index.json" not in every:
         singles = [name for name in every if "/" not in name and name.endswith(".safetensors")]
@@ -55,7 +56,7 @@ def _weights(names: list[str], precision: str) -> list[str]:
 
 
 def _preferred(names: list[str], precision: str) -> list[str]:
-    """Those of the wanted precision, or all where only one is there."""
+    """The files of the wanted precision, or all if there is only one."""
     halves = [name for name in names if "fp16" in name]
     wholes = [name for name in names if name not in halves]
     first, second = (halves, wholes) if precision == "fp16" else (wholes, halves)
@@ -81,7 +82,7 @@ def _fetched(hub_id: str, names: list[str]) -> Path:
 
 
 def _explained(hub_id: str, error: Exception) -> str:
-    """A sentence for whatever the hub's client or the disk has said."""
+    """A message for any error of the hub's client or the disk."""
     kind = type(error).__name__
     if kind in ("RepositoryNotFoundError", "GatedRepoError", "RevisionNotFoundError"):
         return (

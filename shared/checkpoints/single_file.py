@@ -28,9 +28,10 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def file_facts(path: Path) -> CheckpointFacts:
-    """Raises BadCheckpoint where the file is no whole safetensors file.
+    """Reads the facts. Raises BadCheckpoint if the file is not a complete safetensors file.
 
-    A `.ckpt` has no header that can be read without torch; its facts stay unknown until it loads.
+    A `.ckpt` has no header that can be read without torch; its facts are unknown until it is
+    loaded.
     """
     if path.suffix.lower() == ".ckpt":
         return CheckpointFacts()
@@ -38,7 +39,7 @@ def file_facts(path: Path) -> CheckpointFacts:
 
 
 def facts_of(shapes: Shapes) -> CheckpointFacts:
-    """The facts that tensor names and shapes tell."""
+    """The facts that follow from tensor names and shapes."""
     return CheckpointFacts(
         pipeline=next((kind for mark, kind in _TRANSFORMERS.items() if _has(shapes, mark)), ""),
         in_channels=_at(shapes.get(_FIRST_CONVOLUTION), 1),

@@ -1,6 +1,6 @@
-"""Who is alive: each worker process announces itself, and whoever asks sees only fresh ones.
+"""The live workers: each worker process announces itself, and only recent announcements are shown.
 
-Owns `worker:{id}`. Knows nothing of what the workers do.
+Owns `worker:{id}`. Knows nothing of the workers' jobs.
 """
 
 from datetime import UTC, datetime
@@ -19,8 +19,8 @@ FRESH_SECONDS = 10
 
 
 class WorkerInfo(Record):
-    """What a worker says of itself with each heartbeat. `loop_failures` counts the failed rounds of
-    its loops, by their names.
+    """A worker's description in each heartbeat. `loop_failures` counts the failed rounds of its
+    background loops, by name.
     """
 
     id: str
@@ -42,7 +42,7 @@ class Fleet:
         self._redis = client
 
     def announce(self, worker: WorkerInfo) -> None:
-        """Say that a worker is alive, for the next ten seconds."""
+        """Records that a worker is alive, for the next ten seconds."""
         with translated_errors(), self._redis.pipeline() as pipe:
             pipe.set(f"worker:{worker.id}", worker.stored(), ex=FRESH_SECONDS)
             pipe.sadd("workers", worker.id)
@@ -50,14 +50,14 @@ class Fleet:
             pipe.execute()
 
     def withdraw(self, worker_id: str) -> None:
-        """Say that a worker has stopped."""
+        """Records that a worker has stopped."""
         with translated_errors(), self._redis.pipeline() as pipe:
             pipe.delete(f"worker:{worker_id}")
             pipe.srem("workers", worker_id)
             pipe.execute()
 
     def workers(self) -> list[WorkerInfo]:
-        """Every worker with a fresh heartbeat, by id."""
+        """Every worker with a recent heartbeat, by id."""
         with translated_errors():
             ids = sorted(str(member) for member in self._redis.smembers("workers"))
             if not ids:
@@ -78,5 +78,5 @@ def _readable(row: Any) -> WorkerInfo | None:
 
 
 def now() -> datetime:
-    """The time for a heartbeat's stamp. For people to read: nothing is decided by it."""
+    """The time for a heartbeat's stamp. Only people read it: nothing is decided by it."""
     return datetime.now(UTC)

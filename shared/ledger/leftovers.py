@@ -1,7 +1,7 @@
-"""Deletes what attempts that came to nothing have left in the blob store.
+"""Deletes the blobs of failed attempts from the blob store.
 
-Owns the names of an attempt's blobs: both sides have to know them, the worker to write them and
-whoever takes a job back to delete them.
+Owns the names of an attempt's blobs: the worker needs them for writing, and whoever takes a job
+back needs them for deleting.
 """
 
 from shared.blobs import BlobStore
@@ -10,24 +10,25 @@ from shared.params import MEDIA_TYPES, ImageFormat
 
 
 def result_blob(job_id: str, epoch: int, image_format: ImageFormat) -> str:
-    """Where one attempt puts its picture."""
+    """The name of an attempt's picture."""
     return f"results/{job_id}-{epoch}.{image_format}"
 
 
 def preview_blob(job_id: str, epoch: int) -> str:
-    """Where one attempt puts its previews, the newest over the one before."""
+    """The name of an attempt's preview; each preview overwrites the one before."""
     return f"previews/{job_id}-{epoch}.webp"
 
 
 def discard_result(blobs: BlobStore, job_id: str, epoch: int) -> None:
-    """Forget the picture of an attempt that can no longer commit it."""
+    """Deletes the picture of an attempt that can no longer commit it."""
     for image_format in MEDIA_TYPES:
         blobs.delete(f"results/{job_id}-{epoch}.{image_format}")
 
 
 def discard_attempt(blobs: BlobStore, job: Job, epoch: int) -> None:
-    """Forget what an attempt has left that was taken from its worker, and previews of earlier ones
-    that it had no time to forget. A preview that the job's record names stays.
+    """Deletes the blobs of an attempt that was taken from its worker, and previews of earlier
+    attempts that the worker had no time to delete. A preview that the job's record refers to is
+    kept.
     """
     discard_result(blobs, job.id, epoch)
     for earlier in range(1, epoch + 1):
@@ -37,12 +38,12 @@ def discard_attempt(blobs: BlobStore, job: Job, epoch: int) -> None:
 
 
 def discard_results_before(blobs: BlobStore, job_id: str, epoch: int) -> None:
-    """Forget the pictures of all attempts before `epoch`."""
+    """Deletes the pictures of all attempts before `epoch`."""
     for earlier in range(1, epoch):
         discard_result(blobs, job_id, earlier)
 
 
 def discard_previews_before(blobs: BlobStore, job_id: str, epoch: int) -> None:
-    """Forget the previews of all attempts before `epoch`, which has one of its own now."""
+    """Deletes the previews of all attempts before `epoch`, which now has a preview of its own."""
     for earlier in range(1, epoch):
         blobs.delete(preview_blob(job_id, earlier))

@@ -1,7 +1,7 @@
-"""LoRAs that the catalogue offered and a worker could not read, so that no further job gets them.
+"""LoRAs that the catalogue offered but a worker could not load; no further job gets them.
 
-Owns `loras:failed:{base}`. A file is known by its bytes: a mended one starts clean. What is noted
-is forgotten after a day, since a newer release may read what this one could not.
+Owns `loras:failed:{base}`. A file is identified by its bytes, so a repaired file is not affected.
+An entry expires after a day, since a newer release may be able to load the file.
 """
 
 import json
@@ -16,14 +16,14 @@ REMEMBERED_SECONDS = 86_400
 
 
 class LoraFailures:
-    """What the workers of one base could not read. Safe to share between threads."""
+    """The LoRAs that workers of one base could not load. Safe to share between threads."""
 
     def __init__(self, client: redis.Redis, base: str) -> None:
         self._redis = client
         self._key = f"loras:failed:{base}"
 
     def note(self, error: LoraCorrupt) -> None:
-        """Remember the file and the layer at fault. Raises StoreUnavailable, StorageFull."""
+        """Records the file and the layer that failed. Raises StoreUnavailable, StorageFull."""
         if not error.sha256:
             return
         with translated_errors(), self._redis.pipeline(transaction=False) as pipe:

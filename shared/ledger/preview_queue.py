@@ -1,8 +1,8 @@
-"""Previews on demand: asked for now, answered within seconds or dropped.
+"""Previews on demand: answered within seconds or dropped.
 
-Owns the line from gateways to workers and back. A preview is not a job: nothing about it is
+Owns the queue from gateways to workers and back. A preview is not a job: nothing about it is
 recorded, and every key lives for seconds. A newer request of the same session supersedes an older
-one, which is answered at once with that.
+one, which is answered with that error at once.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from shared.record import Record
 
 logger = structlog.get_logger(__name__)
 
-# Longer than any answer is worth waiting for; what is older is not even begun.
+# Longer than anyone waits for an answer; an older request is not even started.
 PATIENCE_SECONDS = 5.0
 KEEP_SECONDS = 10
 
@@ -28,8 +28,8 @@ _ERROR = b"-"
 
 
 class PreviewRequest(Record):
-    """One preview to make: of this source, with these settled parameters. `asked_at` is the
-    store's time, in seconds; the line sets it.
+    """One preview to make: of this source, with these settled parameters. `asked_at` is the store's
+    time in seconds, set by the queue.
     """
 
     id: str
@@ -40,7 +40,7 @@ class PreviewRequest(Record):
 
 
 class Pending(NamedTuple):
-    """A request, and how long its answer is still waited for."""
+    """A request, and for how long an answer is still awaited."""
 
     request: PreviewRequest
     seconds: float
@@ -48,15 +48,15 @@ class Pending(NamedTuple):
 
 @dataclass(frozen=True)
 class PreviewLine:
-    """The line of one base. Safe to share between threads."""
+    """The preview queue of one base. Safe to share between threads."""
 
     client: redis.Redis
     base: str
 
     def ask(self, request: PreviewRequest) -> bytes:
-        """Send a request and wait for its WebP bytes.
+        """Sends a request and waits for its WebP bytes.
 
-        Raises Superseded, NoWorker when nobody answers in time, and what the worker reports.
+        Raises Superseded, NoWorker when no worker answers in time, and the worker's error.
         """
         with translated_errors():
             self._supersede(request)
@@ -71,13 +71,14 @@ class PreviewLine:
         return _unpacked(cast(bytes, answer[1]))
 
     def next(self, wait_seconds: float) -> Pending | None:
-        """The next request that is still worth an answer; None when none came in time."""
+        """The next request that is still awaited; None if none arrived in time."""
         with translated_errors():
             popped = self.client.blpop([self._line], timeout=wait_seconds)
             request = _readable(popped[1]) if popped else None
             if request is None:
                 return None
-            # By the store's clock alone: gateway's and worker's may be minutes apart.
+            # Only the store's clock is used: the gateway's and the worker's clocks may be minutes
+            # apart.
             seconds = PATIENCE_SECONDS - (self._now() - request.asked_at)
         if seconds <= 0 or self.is_superseded(request):
             return None
@@ -87,7 +88,7 @@ class PreviewLine:
         return Pending(request, seconds)
 
     def is_superseded(self, request: PreviewRequest) -> bool:
-        """Whether its session has asked for something newer."""
+        """Whether its session has sent a newer request."""
         if request.session is None:
             return False
         with translated_errors():
@@ -95,12 +96,12 @@ class PreviewLine:
         return newest is not None and newest != request.id.encode()
 
     def answer(self, request: PreviewRequest, image: bytes) -> None:
-        """Give the picture to whoever asked."""
+        """Sends the picture to the requester."""
         with translated_errors():
             self._reply(request.id, _IMAGE + image)
 
     def refuse(self, request: PreviewRequest, error: RetouchError) -> None:
-        """Tell whoever asked why there is no picture."""
+        """Tells the requester why there is no picture."""
         with translated_errors():
             self._reply(request.id, _ERROR + f"{error.code}:{error}".encode())
 
@@ -128,7 +129,9 @@ class PreviewLine:
 
 
 def open_line(redis_url: str, base: str) -> PreviewLine:
-    """A line with a connection of its own kind: bytes, and patient enough for blocking reads."""
+    """A queue with its own kind of connection: it returns bytes, and its time-out allows blocking
+    reads.
+    """
     client = redis.Redis.from_url(
         redis_url,
         socket_timeout=PATIENCE_SECONDS + 2,
@@ -140,7 +143,7 @@ def open_line(redis_url: str, base: str) -> PreviewLine:
 
 
 def _readable(text: bytes | str) -> PreviewRequest | None:
-    """None for what no version could answer: nobody waits longer for it than its patience."""
+    """None for a request that cannot be parsed: its requester gives up after the usual time."""
     try:
         return PreviewRequest.read(text)
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""The Celery application that both sides share: names and settings of the hints.
+"""The Celery application of both processes: names and settings of the hints.
 
-Owns how a hint travels. A hint carries a job id and nothing else; that a job exists, whose turn it
-is and what became of it is the ledger's business (shared/ledger/store.py).
+Owns how a hint is sent. A hint carries a job id and nothing else; the ledger
+(shared/ledger/store.py) stores whether the job exists, which job is next, and the outcome.
 """
 
 from typing import Any
@@ -16,19 +16,19 @@ from shared.settings import Settings
 
 RUN_TASK = "retouch.run"
 
-# Kombu wraps what fails while connecting, and lets through what fails on an old connection.
+# Kombu wraps errors during connecting, but not those on an existing connection.
 RECOVERABLE = (RedisError, OSError)
 
 PENDING_SECONDS = 2.0
 
 
 def queue_name(base: str) -> str:
-    """One queue per base, so that workers of several bases can share a fleet."""
+    """One queue per base, so that workers with different bases can share a fleet."""
     return f"retouch.{base}"
 
 
 def make_celery(settings: Settings, base: str) -> Celery:
-    """The application, for sending hints and for consuming them."""
+    """The application for sending and consuming hints."""
     app = Celery("retouch", broker=settings.broker)
     app.conf.update(
         task_serializer="json",
@@ -48,17 +48,17 @@ def make_celery(settings: Settings, base: str) -> Celery:
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # Redis without memory answers with an error: connect again, do not end.
+        # Redis without free memory answers with an error: reconnect instead of exiting.
         broker_channel_error_retry=True,
         task_publish_retry=False,
-        # The ledger recovers jobs; a visibility timeout below a job's length would start it twice.
+        # The ledger recovers jobs; a visibility timeout shorter than a job would start it twice.
         broker_transport_options={
             "visibility_timeout": 86_400,
             "socket_timeout": 5,
             "socket_connect_timeout": 2,
             "socket_keepalive": True,
             "health_check_interval": 5,
-            # For sending: a hint is not worth the six seconds that Kombu would try for by default.
+            # For sending: a hint is not worth the six seconds for which Kombu retries by default.
             "max_retries": 1,
             "interval_start": 0.05,
             "interval_step": 0,
@@ -76,16 +76,16 @@ class Hints:
         self._queue = queue_name(base)
 
     def send(self, job_id: str) -> None:
-        """Tell some worker that a job is queued. Raises StoreUnavailable."""
+        """Tells a worker that a job is queued. Raises StoreUnavailable."""
         try:
             self._app.send_task(RUN_TASK, args=[job_id], queue=self._queue, retry=False)
         except (OperationalError, *RECOVERABLE) as error:
             raise StoreUnavailable("the broker does not answer") from error
 
     def pending(self) -> int:
-        """Hints that no worker has taken yet. Raises StoreUnavailable."""
+        """Hints that no worker has received yet. Raises StoreUnavailable."""
         try:
-            pool: Any = self._app.pool  # a pool of connections, whatever its stub says
+            pool: Any = self._app.pool  # a pool of connections, unlike the stub says
             with pool.acquire(block=True, timeout=PENDING_SECONDS) as connection:
                 return int(connection.default_channel.client.llen(self._queue))
         except (OperationalError, LimitExceeded, *RECOVERABLE) as error:

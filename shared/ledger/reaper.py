@@ -1,7 +1,7 @@
-"""Puts right what faults have left behind: expired leases, lost hints, outlived pictures.
+"""Recovers from faults: expired leases, lost hints, expired pictures.
 
-Every gateway and worker runs one of these in a thread; the ledger elects which of them acts. Owns
-the rhythm only: what may happen to a job is decided by the ledger's scripts.
+Every gateway and worker runs one of these in a thread; the ledger elects the one that acts. Owns
+only the schedule: the ledger's scripts decide what may happen to a job.
 """
 
 import time
@@ -48,8 +48,8 @@ class Reaper:
         self._loop.stop()
 
     def tick(self) -> None:
-        """One round, when this process is the elected one. Raises StoreUnavailable."""
-        # One for each base: a hint can be sent only by who knows the base's queue.
+        """One round, if this process is the elected one. Raises StoreUnavailable."""
+        # One for each base: only a process that knows the base's queue can send a hint.
         if not self._store.elect(f"reaper:{self._base}", self._token, TICK_SECONDS * 3):
             return
         self._expire_leases()
@@ -60,7 +60,7 @@ class Reaper:
 
     def _expire_leases(self) -> None:
         # After an outage every lease looks expired. Its holders renew as soon as they can, so they
-        # are given one lease's time, counted from the store's return.
+        # are given the length of one lease, counted from the store's return.
         if time.monotonic() < self._quiet_until:
             return
         if self._store.uptime_seconds() <= self._lease_seconds:
@@ -72,14 +72,14 @@ class Reaper:
             discard_attempt(self._blobs, self._store.get(reaped.job_id), reaped.epoch)
 
     def _hint_again(self) -> None:
-        # A hint is for whichever job comes next, so what counts is that there are enough of them.
+        # A hint starts whichever job is next, so only the number of hints matters.
         waiting = self._store.queue_size(self._base)
         try:
             missing = waiting - self._hints.pending()
             if missing > 0:
                 self._send(self._store.overdue(self._base, min(missing, HINTS_PER_TICK)))
         except StoreUnavailable as error:
-            # A broker of its own may be away: leases run out beside it all the same.
+            # A separate broker may be down; expired leases are recovered all the same.
             logger.warning("hints wait for the broker", reason=str(error))
 
     def _send(self, job_ids: Iterable[str]) -> None:
@@ -87,7 +87,7 @@ class Reaper:
             self._hints.send(job_id)
 
     def _sweep(self) -> None:
-        # However long a job waits, its input does not expire before it.
+        # However long a job waits, its input does not expire before the job.
         for blob in self._store.sources_in_use(self._base):
             self._blobs.touch(blob)
         self._blobs.sweep()

@@ -1,6 +1,6 @@
-"""How the ledger's hashes and streams become records.
+"""Turns the ledger's hashes and streams into records.
 
-Owns the field names of `job:{id}` on the reading side; the Lua scripts own the writing side.
+Owns the field names of `job:{id}` for reading; the Lua scripts own them for writing.
 """
 
 import json
@@ -33,14 +33,14 @@ Kind = TypeVar("Kind", bound=Record)
 
 @dataclass(frozen=True)
 class Idempotency:
-    """A caller's key for a request, and what the request was."""
+    """A caller's key for a request, and a digest of the request."""
 
     key: str
     fingerprint: str
 
 
 def read_job(fields: Mapping[str, str], job_ttl: int, result_ttl: int) -> Job:
-    """Build a Job from the fields of its hash."""
+    """Builds a Job from the fields of its hash."""
     created, finished = _time(fields["created_ms"]), _time(fields.get("finished_ms"))
     assert created is not None
     life = result_ttl if finished else job_ttl
@@ -69,7 +69,7 @@ def read_job(fields: Mapping[str, str], job_ttl: int, result_ttl: int) -> Job:
 def read_claim(
     worker: str, _id: str, spec: str, params: str, epoch: int, attempt: int, *rest: str
 ) -> Claim:
-    """Build a Claim from what the claim script returns. Raises ValueError."""
+    """Builds a Claim from the result of the claim script. Raises ValueError."""
     percent, queued_ms = rest[:2]
     return Claim(
         spec=JobSpec.read(spec).model_copy(update={"params": JobParams.read(params)}),
@@ -82,22 +82,22 @@ def read_claim(
 
 
 def source_blob(spec: str) -> str:
-    """Where the upload of a stored JobSpec is kept, whatever else the record says."""
+    """The blob with the upload of a stored JobSpec, whatever else the record contains."""
     return str(json.loads(spec)["source"]["blob"])
 
 
 def read_event(entry_id: str, fields: Mapping[str, str]) -> Event:
-    """Build an Event from one entry of a job's stream."""
+    """Builds an Event from one entry of a job's stream."""
     return Event(id=entry_id, kind=EventKind(fields["kind"]), data=json.loads(fields["data"]))
 
 
 def idempotency_key(client: str, idempotency: Idempotency) -> str:
-    """The ledger's key for a caller's idempotency key, whatever characters that has."""
+    """The ledger's key for a caller's idempotency key, which may contain any characters."""
     return f"idempotency:{client}:{sha256(idempotency.key.encode()).hexdigest()}"
 
 
 def webhook_states(params: JobParams) -> str:
-    """The states whose webhook was asked for, as the ledger's scripts look for them."""
+    """The states for which a webhook was requested, in the form that the ledger's scripts use."""
     if params.webhook_url is None:
         return ""
     return " ".join(event.removeprefix("job.") for event in params.webhook_events)

@@ -1,6 +1,6 @@
-"""Connections to Redis, and the one place where its errors become ours.
+"""Connections to Redis, and the one place that translates its errors into ours.
 
-Owns timeouts and error translation. Knows nothing of jobs.
+Owns time-outs and error translation. Knows nothing of jobs.
 """
 
 import re
@@ -15,16 +15,16 @@ from redis.retry import Retry
 
 from shared.errors import RetouchError, StorageFull, StoreRefuses, StoreUnavailable
 
-# A caller hears "store unavailable" within two seconds, a retry included.
+# A caller gets "store unavailable" within two seconds, including one retry.
 ANSWER_SECONDS = 1.5
 CONNECT_SECONDS = 1.0
-# redis-py's own cap is 100 connections, after which a burst of parallel callers or followers would
-# hear "store unavailable" from a healthy store. Redis itself takes 10,000.
+# redis-py's own limit is 100 connections; beyond it, a burst of parallel callers or followers would
+# get "store unavailable" from a healthy store. Redis itself accepts 10,000.
 MAX_CONNECTIONS = 1024
 
 
 def connect(url: str, answer_seconds: float = ANSWER_SECONDS) -> redis.Redis:
-    """A client that fails fast. A lost connection is tried once more; a time-out is not."""
+    """A client that fails fast. A lost connection is retried once; a time-out is not."""
     return redis.Redis.from_url(
         url,
         decode_responses=True,
@@ -37,7 +37,7 @@ def connect(url: str, answer_seconds: float = ANSWER_SECONDS) -> redis.Redis:
     )
 
 
-# What a server says, by the first word of its error.
+# A server's error, by its first word.
 FULL = frozenset({"OOM", "MISCONF"})
 AWAY = frozenset(
     {
@@ -48,7 +48,7 @@ AWAY = frozenset(
 REFUSED = frozenset({"NOPERM", "NOAUTH", "WRONGPASS", "MOVED", "ASK", "CROSSSLOT"})
 _WORD = re.compile(r"\b[A-Z]{3,}\b")
 _PIPELINE = " of pipeline caused error: "
-# redis-py makes classes of some first words, and takes the word off the message.
+# redis-py turns some first words into classes and removes the word from the message.
 _WORDS_BY_CLASS: dict[type[Exception], str] = {
     redis.exceptions.OutOfMemoryError: "OOM",
     redis.exceptions.BusyLoadingError: "LOADING",
@@ -69,9 +69,9 @@ _WORDS_BY_CLASS: dict[type[Exception], str] = {
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turn redis-py's errors into StoreUnavailable, StoreRefuses or StorageFull.
+    """Turns redis-py's errors into StoreUnavailable, StoreRefuses or StorageFull.
 
-    An error that none of the three explains is a mistake of ours, and stays as it is.
+    An error that none of the three explains is a bug of ours and is not changed.
     """
     try:
         yield
@@ -83,7 +83,7 @@ def translated_errors() -> Iterator[None]:
 
 
 def translated(error: RedisError | OSError) -> RetouchError | None:
-    """What an error of the store means to us; None for a mistake of ours."""
+    """The meaning of a store's error for us; None for a bug of ours."""
     words = _words_of(error)
     if words & FULL:
         return StorageFull("the store has no room left")
@@ -97,10 +97,11 @@ def translated(error: RedisError | OSError) -> RetouchError | None:
 
 
 def _words_of(error: Exception) -> set[str]:
-    """Every word in capitals of the message, and the one that redis-py took off.
+    """Every word in capitals in the message, and the one that redis-py removed.
 
-    A script puts its own words before the error, and EXECABORT names in its middle what it was
-    aborted for. What a pipeline puts before is the command, which may hold any word.
+    A script puts its own words before the error, and EXECABORT names the reason for the abort in
+    the middle of its message. A pipeline puts the command before the error, which may contain any
+    word.
     """
     message = str(error).rpartition(_PIPELINE)[2]
     by_class = (word for kind, word in _WORDS_BY_CLASS.items() if type(error) is kind)

@@ -1,4 +1,4 @@
-"""The ledger's Lua scripts, each in a file of its own with the shared prelude before it."""
+"""The ledger's Lua scripts, each in its own file and run with the shared prelude before it."""
 
 from functools import cache
 from importlib.resources import files
@@ -10,7 +10,8 @@ from redis.commands.core import Script
 from shared.errors import StoreUnavailable
 from shared.ledger.redis_client import translated_errors
 
-# A store without memory refuses new jobs; what was accepted is still finished (Redis 7 and later).
+# A store without free memory refuses new jobs; accepted jobs are still finished (Redis 7 and
+# later).
 GOES_ON_WITHOUT_MEMORY = "#!lua flags=allow-oom\n"
 STOPS_WITHOUT_MEMORY = {"submit"}
 
@@ -34,7 +35,7 @@ class Scripts:
         self._registered: dict[str, Script] = {}
 
     def run(self, name: str, *args: str | int | float) -> Any:
-        """Run a script. Raises StoreUnavailable or StorageFull."""
+        """Runs a script. Raises StoreUnavailable or StorageFull."""
         script = self._registered.get(name)
         if script is None:
             script = self._registered[name] = self._client.register_script(source(name))
@@ -42,6 +43,7 @@ class Scripts:
             with translated_errors():
                 return script(args=list(args))
         except StoreUnavailable:
-            # What lies idle in the pool is as dead, and each would cost the same wait again.
+            # Idle connections in the pool are just as dead, and each would cost the same wait
+            # again.
             self._client.connection_pool.disconnect(inuse_connections=False)
             raise

@@ -1,8 +1,8 @@
-"""The job ledger in Redis: the one truth about every job.
+"""The job ledger in Redis: the only truth about every job.
 
-Owns the keys and what may follow what. A Celery message is only a hint that something is queued;
-whoever wants to know or to change a job asks here. Every write by a worker is fenced by the epoch
-of its claim. Knows nothing of pictures' bytes, of HTTP or of pipelines.
+Owns the keys and the allowed transitions. A Celery message is only a hint that something is queued;
+all reading and changing of jobs goes through here. Every write by a worker is fenced by the epoch
+of its claim. Knows nothing of pictures' bytes, HTTP or pipelines.
 """
 
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Reaped:
-    """A job that was taken back from a worker, and what became of it."""
+    """A job that was taken back from a worker, and its new state."""
 
     job_id: str
     outcome: JobState
@@ -68,8 +68,8 @@ class Reaped:
 
 
 class MustRunAlone(Exception):
-    """Raised by `claim` when the next job was in hand when a worker died, so that it waits for a
-    worker with empty hands; or when the asking worker holds such a job already.
+    """Raised by `claim` when the next job was running when a worker died, so that it waits for a
+    worker without other jobs; or when the claiming worker already holds such a job.
     """
 
 
@@ -92,9 +92,9 @@ class JobStore:
     def submit(
         self, spec: JobSpec, idempotency: Idempotency | None = None, most_live: int = 0
     ) -> str:
-        """Record a job; the id of the job that stands for it (an earlier one when replayed).
+        """Records a job; returns the id of the job for this request (an earlier one when replayed).
 
-        Raises QueueFull, RateLimited when the client has `most_live` jobs in hand (0: any number),
+        Raises QueueFull, RateLimited when the client already has `most_live` jobs (0: any number),
         IdempotencyKeyReuse, StoreUnavailable, StorageFull.
         """
         key = idempotency_key(spec.client, idempotency) if idempotency else ""
@@ -123,22 +123,22 @@ class JobStore:
         return str(outcome[1]) if outcome[0] == "replayed" else spec.id
 
     def is_busy(self, client: str, most_live: int) -> bool:
-        """Whether the client has as many jobs in hand as it may."""
+        """Whether the client has as many waiting and running jobs as it may."""
         return bool(self._scripts.run("busy", client, most_live))
 
     def kept_bytes(self, client: str, more: int = 0) -> int:
-        """Bytes of pictures that are kept for a client, `more` of them from now on."""
+        """Bytes of a client's stored pictures, after adding `more`."""
         return int(self._scripts.run("kept", client, more, self._result_ttl))
 
     def find_replay(self, client: str, idempotency: Idempotency) -> str | None:
-        """The job of an earlier equal request. Raises IdempotencyKeyReuse for an unequal one."""
+        """The job of an earlier equal request. Raises IdempotencyKeyReuse for a different one."""
         known = self._hash(idempotency_key(client, idempotency))
         if known and known["fingerprint"] != idempotency.fingerprint:
             raise IdempotencyKeyReuse("the key was used for another request")
         return known.get("job") if known else None
 
     def get(self, job_id: str) -> Job:
-        """The job as it is now. Raises JobNotFound."""
+        """The current state of the job. Raises JobNotFound."""
         fields = self._hash(f"job:{job_id}")
         if not fields:
             raise JobNotFound(f"no job {job_id}")
@@ -146,7 +146,7 @@ class JobStore:
         return self._with_place(job) if job.state is JobState.QUEUED else job
 
     def snapshot(self, job_id: str) -> tuple[Job, str]:
-        """The job, and the id of the last event that it reflects, read together."""
+        """The job, and the id of the last event that it includes, read together."""
         with translated_errors(), self._redis.pipeline(transaction=True) as pipe:
             pipe.hgetall(f"job:{job_id}")
             pipe.xrevrange(f"job:{job_id}:events", count=1)
@@ -156,7 +156,7 @@ class JobStore:
         return self._with_place(self._read(fields)), newest[0][0] if newest else "0-0"
 
     def cancel(self, job_id: str) -> JobState:
-        """Cancel; the state that the job is then in. A running job stops at its next step.
+        """Cancels the job and returns its state afterwards. A running job stops at its next step.
 
         Raises JobNotFound.
         """
@@ -178,15 +178,15 @@ class JobStore:
         return [job for fields in rows if fields and (job := self._readable(fields))]
 
     def queue_size(self, base: str) -> int:
-        """Jobs of this base that wait for a worker."""
+        """Waiting jobs of this base."""
         with translated_errors():
             return int(self._redis.zcard(f"queued:{base}"))
 
     # --- for workers
 
     def claim(self, base: str, worker: str, ticket: str = "") -> Claim | None:
-        """The job whose turn it is, now held by this worker; None when nothing waits. Asked again
-        with the same ticket, because the answer got lost, it gives the same job.
+        """The next job, now claimed by this worker; None if nothing waits. A repeated call with the
+        same ticket, after a lost answer, returns the same job.
 
         Raises MustRunAlone.
         """
@@ -206,17 +206,17 @@ class JobStore:
         return None
 
     def waiting(self, base: str, worker: str) -> int:
-        """Queued jobs that this worker could be given."""
+        """Queued jobs that this worker could claim."""
         return int(self._scripts.run("waiting", base, worker))
 
     def renew(self, claim: Claim) -> StepSignal:
-        """Prolong the claim's lease."""
+        """Renews the claim's lease."""
         return StepSignal(
             self._scripts.run("renew", *self._fence(claim), self._lease_ms, self._ttl)
         )
 
     def report_progress(self, claim: Claim, progress: Progress) -> StepSignal:
-        """Record how far the job is, and tell those who follow it."""
+        """Records the job's progress and notifies its followers."""
         return self._report(claim, EventKind.PROGRESS, "progress", progress, progress.percent)
 
     def report_preview(self, claim: Claim, preview: Preview) -> StepSignal:
@@ -224,7 +224,7 @@ class JobStore:
         return self._report(claim, EventKind.PREVIEW, "preview", preview)
 
     def report_params(self, claim: Claim, params: JobParams) -> StepSignal:
-        """Record parameters that were settled only when the picture was looked at."""
+        """Records parameters that could be settled only after looking at the picture."""
         return self._report(claim, EventKind.STATE, "params", params)
 
     def commit(
@@ -235,7 +235,9 @@ class JobStore:
         timings: Timings,
         degraded: list[Degraded],
     ) -> CommitOutcome:
-        """Make `result` the job's one result, unless the claim is stale or the job was canceled."""
+        """Makes `result` the job's only result, unless the claim is stale or the job was
+        canceled.
+        """
         outcome: CommitOutcome = self._scripts.run(
             "commit",
             *self._fence(claim),
@@ -249,32 +251,36 @@ class JobStore:
         return outcome
 
     def fail(self, claim: Claim, failure: Failure | None, timings: Timings) -> bool:
-        """End the job without a picture, `failure=None` for a cancellation; False when stale."""
+        """Ends the job without a picture, `failure=None` for a cancellation; False if the claim is
+        stale.
+        """
         text = failure.stored() if failure else ""
         answer = self._scripts.run("fail", *self._fence(claim), self._ttl, text, timings.stored())
         return bool(answer == "committed")
 
     def release(self, claim: Claim) -> bool:
-        """Give the job back without counting the attempt; False when stale."""
+        """Returns the job to the queue without counting the attempt; False if the claim is
+        stale.
+        """
         return bool(self._scripts.run("release", *self._fence(claim), self._ttl) == "released")
 
     # --- for the reaper and the supervisor
 
     def reap_expired(self) -> list[Reaped]:
-        """Take back every job whose lease has run out."""
+        """Takes back every job whose lease has expired."""
         return self._reap("")
 
     def reap_worker(
         self, worker: str, last_straw: type[RetouchError] = CrashedTooOften, blame: bool = True
     ) -> list[Reaped]:
-        """Take back at once what a worker that is known to be dead has held. `last_straw` is the
-        failure of a job whose last attempt this was. Without `blame` the worker was stopped, which
-        is not its jobs' doing and counts as no attempt.
+        """Takes back at once all jobs of a worker that is known to be dead. `last_straw` is the
+        failure of a job whose last attempt this was. With `blame=False` the worker was stopped,
+        which is not its jobs' fault and does not count as an attempt.
         """
         return self._reap(worker, last_straw, blame)
 
     def overdue(self, base: str, limit: int) -> list[str]:
-        """Queued jobs that should be hinted again, at most `limit`; they count as hinted now."""
+        """Queued jobs that need another hint, at most `limit`; they count as hinted now."""
         return list(self._scripts.run("overdue", base, self._hint_ms, limit))
 
     def sources_in_use(self, base: str) -> set[str]:
@@ -291,23 +297,23 @@ class JobStore:
         return {source_blob(spec) for spec in specs if spec}
 
     def counts(self) -> dict[str, float]:
-        """What has happened to the whole fleet, by name; see api/metrics/fleet_metrics.py."""
+        """The fleet's counters, by name; see api/metrics/fleet_metrics.py."""
         return {name: float(value) for name, value in self._hash("counts").items()}
 
     def count(self, what: str) -> None:
-        """Count something once; as shared/ledger/lua/prelude.lua does."""
+        """Adds one to a counter, like shared/ledger/lua/prelude.lua does."""
         with translated_errors(), self._redis.pipeline() as pipe:
             pipe.hincrbyfloat("counts", what, 1)
             pipe.expire("counts", COUNTS_SECONDS)
             pipe.execute()
 
     def running(self) -> int:
-        """Jobs in workers' hands."""
+        """Number of running jobs."""
         with translated_errors():
             return int(self._redis.zcard("running"))
 
     def oldest_seconds(self, base: str) -> float:
-        """How long the first of the waiting jobs has been waiting since it was last queued."""
+        """How long the oldest waiting job has waited since it was last queued."""
         with translated_errors():
             first: Any = self._redis.zrange(f"queued:{base}", 0, 0, withscores=True)
             seconds, microseconds = self._redis.time()
@@ -321,7 +327,7 @@ class JobStore:
         return int(info["uptime_in_seconds"])
 
     def elect(self, role: str, token: str, seconds: float) -> bool:
-        """Whether this process holds `role` now; a holder prolongs it by asking again."""
+        """Whether this process holds `role` now; the holder extends it by asking again."""
         with translated_errors():
             if self._redis.set(f"elected:{role}", token, px=int(seconds * 1000), nx=True):
                 return True
@@ -380,7 +386,7 @@ class JobStore:
         return job.model_copy(update={"queue_position": position, "queue_size": size})
 
     def _readable(self, fields: Mapping[str, str]) -> Job | None:
-        """One that cannot be read must not hide the others of its list."""
+        """An unreadable record must not hide the others of its list."""
         try:
             return self._read(fields)
         except (ValueError, KeyError) as error:

@@ -1,8 +1,8 @@
-"""What speaks against a LoRA: hits of the output guards and reports of users, and what follows.
+"""Strikes against a LoRA: hits of the output guards and reports of callers, and their consequence.
 
-Owns `lora:{sha256}:strikes` and `loras:suspended`. A file is known by its bytes, so that a new name
-does not clear it and a new file under an old name starts clean. How a person lets a suspended one
-through again is shared/loras/release.py's business.
+Owns `lora:{sha256}:strikes` and `loras:suspended`. A file is identified by its bytes, so that
+renaming does not clear it, and a new file under an old name starts without strikes.
+shared/loras/release.py owns how a person releases a suspended file.
 """
 
 import json
@@ -16,7 +16,7 @@ from shared.ledger.scripts import Scripts
 from shared.params import LoraRef
 from shared.settings import Settings
 
-# Prolonged by every look, so that only a service that nobody runs forgets.
+# Extended by every read, so that only a service that nobody runs forgets.
 REMEMBERED_SECONDS = 400 * 86_400
 _SUSPENDED = "loras:suspended"
 
@@ -24,8 +24,8 @@ logger = structlog.get_logger(__name__)
 
 
 class Suspension(NamedTuple):
-    """A file that is held back: the name that it had, how often it struck, or the layer at which
-    a worker could not read it.
+    """A suspended file: its name at the time, and its number of strikes, or the layer at which a
+    worker could not load it.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Suspension(NamedTuple):
 
 
 class Strikes:
-    """Counts, and suspends at the limit. Safe to share between threads."""
+    """Counts strikes, and suspends a file at the limit. Safe to share between threads."""
 
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
         self._redis = client
@@ -43,7 +43,7 @@ class Strikes:
         self._ttl = settings.lora_strikes_seconds
 
     def count(self, loras: list[LoraRef], job_id: str, why: str) -> None:
-        """Count one job against all its LoRAs; once, however often it is told of.
+        """Counts one job against all its LoRAs; only once, however often it is reported.
 
         Raises StoreUnavailable, StorageFull.
         """

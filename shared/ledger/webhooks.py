@@ -1,7 +1,7 @@
-"""Webhooks that wait to be delivered: which are due, and what became of each try.
+"""Waiting webhooks: which are due, and the outcome of each attempt.
 
-Owns `webhooks` in the store: job ids by the time of their next try. A job gets there in the same
-script that ends it, so that no crash can come between. Knows nothing of HTTP.
+Owns `webhooks` in the store: job ids by the time of their next attempt. The script that ends a job
+also adds it there, so that no crash can separate the two. Knows nothing of HTTP.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from shared.settings import Settings
 
 @dataclass(frozen=True)
 class Due:
-    """One try to make, the first being attempt 1."""
+    """One attempt to make; the first is attempt 1."""
 
     job_id: str
     attempt: int
@@ -29,20 +29,22 @@ class Deliveries:
         self._ttl = settings.job_ttl_seconds
 
     def take(self, limit: int, lease_seconds: float) -> list[Due]:
-        """Due webhooks, now the caller's alone for the lease's time; later they are due again."""
+        """Takes due webhooks, which belong to the caller for the lease's time and are then due
+        again.
+        """
         flat = self._scripts.run("take_webhooks", limit, int(lease_seconds * 1000), self._ttl)
         return [Due(*pair) for pair in zip(flat[0::2], flat[1::2], strict=True)]
 
     def delivered(self, due: Due) -> None:
-        """The receiver has it."""
+        """Records that the receiver has accepted it."""
         self._settle(due, DeliveryState.DELIVERED, "")
 
     def put_off(self, due: Due, reason: str, wait_seconds: float) -> None:
-        """Not this time; `reason` is a code."""
+        """Records a failed attempt; `reason` is a code."""
         self._settle(due, DeliveryState.WAITING, reason, wait_seconds)
 
     def give_up(self, due: Due, reason: str) -> None:
-        """It is not tried again."""
+        """Records that it is not retried."""
         self._settle(due, DeliveryState.GIVEN_UP, reason)
 
     def _settle(self, due: Due, state: DeliveryState, reason: str, wait: float = 0.0) -> None:

@@ -1,6 +1,6 @@
-"""From an inspected file, its sidecar and the releases to the entry that the catalogue shows.
+"""Builds the catalogue's entry from an inspected file, its sidecar and the releases.
 
-This is where the verdict falls. Reads nothing itself.
+Decides the verdict. Reads nothing itself.
 """
 
 import re
@@ -20,10 +20,10 @@ from shared.loras.sidecar import Sidecar
 from shared.params import MAX_NAME_CHARACTERS, LoraMode, is_lora_name
 
 _MAX_EVIDENCE = 16
-# What a job says instead of a name.
+# Values that a job may use instead of a name.
 _MODES = frozenset({LoraMode.AUTO.value, LoraMode.NONE.value})
 _MAX_UNPLACED = 1000
-# A transformer's LoRA goes through diffusers' own loader, which reads these schemes.
+# LoRAs of transformers are loaded by diffusers' own loader, which supports these schemes.
 _READ = {SD3.id: frozenset({"diffusers"}), FLUX.id: frozenset({"diffusers", "kohya", "xlabs"})}
 _RELEASE_EN = f" To offer it anyway, add its sha256 to [released] in {LOCK_NAME}."
 _RELEASE_ZH = f"确认无害后，可将它的 sha256 加入 {LOCK_NAME} 的 [released]。"
@@ -41,8 +41,8 @@ def make_entry(
 ) -> LoraEntry:
     """The entry of one file, which is called `name` (folders and stem).
 
-    `note` is its release, if a person released it; `base` is the running one, None to judge the
-    file for itself.
+    `note` is its release, if a person released it; `base` is the running one, or None to judge the
+    file by itself.
     """
     seen = _with_claim(seen, sidecar.base)
     short = _shortened(name)
@@ -86,7 +86,7 @@ def _judge_name(name: str) -> list[Finding]:
 
 
 def _shown(name: str) -> str:
-    """A name that callers can send back as it is; one that is none, made fit to show."""
+    """The name if callers can send it back unchanged; otherwise a version that is safe to show."""
     return name if is_lora_name(name) else clean(name, MAX_NAME_CHARACTERS)
 
 
@@ -96,8 +96,8 @@ def _shortened(name: str) -> str:
 
 
 def _with_claim(seen: Inspection, said: str) -> Inspection:
-    """What a file beside the LoRA says of its base decides where its tensors and metadata do not,
-    and goes before the name.
+    """A statement about the base in a file beside the LoRA decides if tensors and metadata do not,
+    and takes precedence over the name.
     """
     claim = claim_of_sidecar(said) if said else None
     if claim is None or claim.base.id not in seen.open_bases:
@@ -139,7 +139,9 @@ def _label(base: str) -> str:
 
 
 def _weigh(findings: list[Finding]) -> Finding | None:
-    """The finding that decides: what holds a file back counts before what makes it unfit."""
+    """The decisive finding: reasons for quarantine take precedence over those for
+    incompatibility.
+    """
     held = [finding for finding in findings if finding.state is LoraState.QUARANTINED]
     return next(iter((*held, *findings)), None)
 

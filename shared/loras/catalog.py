@@ -1,7 +1,7 @@
-"""The catalogue of LoRAs: what lies in the folder, judged once per file, always up to date.
+"""The catalogue of LoRAs: the files in the folder, judged once each, always up to date.
 
-Owns the scan, what is remembered between scans, and the thread that follows the folder. Judging
-one file is inspection.py's part, finding by name index.py's.
+Owns the scan, what is remembered between scans, and the thread that watches the folder.
+inspection.py judges one file; index.py finds entries by name.
 """
 
 import threading
@@ -30,17 +30,17 @@ from shared.loras.sidecar import Sidecar, completed, read_sidecar
 from shared.loras.watcher import FolderWatcher
 from shared.messages import Language
 
-# A file that was seen to change is read once it has been still for this long.
+# A changed file is read once it has been unchanged for this long.
 SETTLE_SECONDS = 0.3
-# A file that is not all there is taken for broken, not for half-written, at this age.
+# An incomplete file of this age counts as broken, not as half-written.
 GRACE_SECONDS = 10.0
 
 _log = structlog.get_logger(__name__)
 
 
 class _Record(NamedTuple):
-    """What is remembered of one file. While it is half-written, the entry is that of the file that
-    it replaces, or None.
+    """The state of one file between scans. While the file is half-written, the entry is that of the
+    file that it replaces, or None.
     """
 
     seen: Inspection
@@ -57,10 +57,10 @@ class _Record(NamedTuple):
 class Catalog:
     """The LoRAs in `folders`, for a service that runs `base`. Safe to use from any thread.
 
-    `modules` are those of the base that runs, in which every layer is looked up. `digests` is a
-    file in which to keep digests across restarts; `suspended`, asked at every look, tells which
-    files (by sha256) are held back for what they have done. Before the first `scan` (or `watch`)
-    the catalogue is empty. Reads never wait for a scan.
+    `modules` are those of the running base, in which every layer is looked up. `digests` is a file
+    for keeping digests across restarts. `suspended` is called at every scan and returns the files
+    (by sha256) that are suspended for strikes. Before the first `scan` (or `watch`) the catalogue
+    is empty. Reads never wait for a scan.
     """
 
     def __init__(
@@ -85,43 +85,43 @@ class Catalog:
         self._watcher: FolderWatcher | None = None
 
     def scan(self) -> None:
-        """Look at the folder now; only new and changed files are read."""
+        """Scans the folder now; only new and changed files are read."""
         self._refresh(settle_seconds=0.0)
 
     def entries(self) -> list[LoraEntry]:
-        """Every LoRA in the folder, of any state, by name."""
+        """Every LoRA in the folder, in any state, by name."""
         return list(self._index.entries)
 
     def resolve(self, name: str) -> LoraEntry:
-        """The available LoRA that is called `name`, in full or without its base tag.
+        """The available LoRA called `name`, in full or without its base tag.
 
-        Raises LoraNotFound, LoraBaseMismatch or LoraQuarantined with a sentence that names the
-        way out. Never touches the file system.
+        Raises LoraNotFound, LoraBaseMismatch or LoraQuarantined with advice in the message. Never
+        touches the file system.
         """
         return self._index.resolve(name)
 
     def find(self, name: str) -> LoraEntry | None:
-        """The LoRA of any state that `name` means."""
+        """The LoRA, in any state, that `name` means."""
         return self._index.find(name)
 
     def explain(self, name: str, language: Language = "en") -> str:
-        """The sentence with which `resolve` refuses a name, in either language."""
+        """The message with which `resolve` refuses a name, in either language."""
         return self._index.explain(name, language)
 
     def watch(self) -> None:
-        """Follow the folder from a daemon thread until `close`."""
+        """Watches the folder from a daemon thread until `close`."""
         if self._watcher is None:
             self._watcher = FolderWatcher(self._folders, lambda: self._refresh(SETTLE_SECONDS))
             self._watcher.start()
 
     def close(self) -> None:
-        """Stop following the folder."""
+        """Stops watching the folder."""
         if self._watcher is not None:
             self._watcher.close()
             self._watcher = None
 
     def _refresh(self, settle_seconds: float) -> bool:
-        """Bring the index up to date; True when some file has to be looked at again soon."""
+        """Brings the index up to date; True if a file has to be checked again soon."""
         with self._lock:
             listing = list_folders(self._folders)
             releases = self._releases()
@@ -143,7 +143,7 @@ class Catalog:
         moving: dict[str, tuple[FileKey, float]],
         settle_seconds: float,
     ) -> _Record | None:
-        """What is known of a file; while it changes, what was known of the one before it."""
+        """The known state of a file; while it is changing, that of the file that it replaces."""
         if self._is_still(candidate, moving, settle_seconds):
             return self._record(candidate, releases)
         return self._records.get(candidate.place)
@@ -153,7 +153,7 @@ class Catalog:
         return {sha256: note for releases in reversed(found) for sha256, note in releases.items()}
 
     def _still_suspended(self) -> Mapping[str, Suspension]:
-        """The latest word; while nobody can be asked, the last one."""
+        """The suspended files; while the store is unreachable, the last known ones."""
         try:
             return self._ask_suspended()
         except RetouchError as error:
@@ -231,7 +231,7 @@ def _said_beside(
 
 
 def _sample_of(candidate: Candidate, sidecar: Sidecar) -> str | None:
-    """The picture that the sidecar names, or the one that other programs would show."""
+    """The picture named in the sidecar, or the one that other programs would show."""
     if sidecar.sample is not None:
         return sidecar.sample if sidecar.sample in candidate.pictures else None
     return own_picture(candidate.stem, candidate.pictures)

@@ -1,7 +1,7 @@
-"""Judging one file for itself, as `retouch loras check FILE` does before it is offered.
+"""Judges one file by itself, before it is offered, for `retouch loras check FILE`.
 
-The same judgement as the catalogue's. Where the modules of the file's base are given, every layer
-is looked up there.
+Uses the same rules as the catalogue. If the modules of the file's base are given, every layer is
+looked up there.
 """
 
 import os
@@ -25,8 +25,8 @@ _ARCHIVES = (".zip", ".7z", ".rar")
 
 
 def check_for_service(path: Path, base_model: str) -> LoraEntry:
-    """The entry that the file would have at a service of this base; a file for another family is
-    looked up in that family's published modules.
+    """The entry that the file would have in a service with this base; the layers of a file for
+    another family are looked up in that family's published modules.
     """
     known = {base: modules for base in BASES if (modules := published_modules(base))}
     own = modules_of(base_model)
@@ -34,7 +34,7 @@ def check_for_service(path: Path, base_model: str) -> LoraEntry:
 
 
 def check_file(path: Path, bases: Bases = MappingProxyType({})) -> LoraEntry:
-    """The entry that the file would have; a file that cannot be read is a held back one."""
+    """The entry that the file would have; an unreadable file is quarantined."""
     is_named = path.name.lower().endswith((SUFFIX, *FOREIGN_SUFFIXES))
     stem = path.name[: path.name.rindex(".")] if is_named else path.name
     seen = _inspect(path, stem, bases)
@@ -58,6 +58,6 @@ def _inspect(path: Path, stem: str, bases: Bases) -> Inspection:
 
 
 def foreign_file(path: Path, key: FileKey) -> Inspection:
-    """The judgement of a file of another format, which is never opened."""
+    """The verdict on a file of another format, which is never opened."""
     is_archive = path.name.lower().endswith(_ARCHIVES)
     return Inspection(key, (Finding(Reason.ARCHIVE if is_archive else Reason.WRONG_SUFFIX, {}),))

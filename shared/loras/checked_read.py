@@ -1,7 +1,7 @@
-"""Reading a LoRA's bytes for use: exactly the file that was checked, or an error.
+"""Reads a LoRA's bytes for use: exactly the file that was checked, or an error.
 
-Between the catalogue's look and the worker's load a file can be replaced. What is returned here
-is the very memory whose digest was compared, so nothing can slip in between.
+Between the catalogue's check and the worker's load a file can be replaced. The returned memory is
+the one whose digest was compared, so nothing can change in between.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from shared.loras.files import open_file
 def read_checked(entry: LoraEntry) -> bytes:
     """The bytes of an entry's file.
 
-    Raises LoraChanged when the file is gone or is no longer the one that was checked.
+    Raises LoraChanged if the file is gone or is no longer the one that was checked.
     """
     data = read_exactly_as_checked(entry.path, entry.size_bytes, entry.sha256)
     if data is None:
@@ -25,7 +25,7 @@ def read_checked(entry: LoraEntry) -> bytes:
 
 
 def read_exactly_as_checked(path: Path, size_bytes: int, sha256: str) -> bytes | None:
-    """A file's bytes; None where it is gone, or no longer the one of this size and digest."""
+    """A file's bytes; None if it is gone, or no longer has this size and digest."""
     try:
         with open_file(path) as file:
             if os.fstat(file.fileno()).st_size != size_bytes:

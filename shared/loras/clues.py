@@ -1,8 +1,8 @@
-"""What tensor shapes say of a LoRA's base: each clue narrows the families it can belong to.
+"""Clues from tensor shapes: each one narrows the families to which a LoRA can belong.
 
 Widths and block counts are facts of the published configurations (`unet/config.json`,
-`transformer/config.json` and `text_encoder*/config.json` of each family). Knows nothing of
-metadata and file names.
+`transformer/config.json` and `text_encoder*/config.json` of each family). Knows nothing of metadata
+and file names.
 """
 
 import re
@@ -25,7 +25,7 @@ _NOBODY = _only()
 _CROSS_ATTENTION = {
     base.cross_attention_width: _only(base) for base in BASES.values() if base.cross_attention_width
 }
-# Channels of the UNet's levels; SDXL has no attention at its first.
+# Channels of the UNet's levels; SDXL has no attention at its first level.
 _SELF_ATTENTION = {
     320: _only(SD15, SD21),
     640: _only(SD15, SD21, SDXL),
@@ -36,7 +36,7 @@ _FIRST_ENCODER = {64: _only(TINY), 768: _only(SD15, SDXL, SD3, FLUX), 1024: _onl
 _SECOND_ENCODER = {1280: _only(SDXL, SD3)}
 # Inner widths: SD 3 medium 1536, SD 3.5 large 2432, FLUX.1 3072.
 _TRANSFORMER = {1536: _only(SD3), 2432: _only(SD3), 3072: _only(FLUX)}
-# FLUX.1 has 19 double and 38 single blocks; younger models of its width have others.
+# FLUX.1 has 19 double and 38 single blocks; newer models of its width have other numbers.
 _LAST_FLUX_BLOCK = {"double": 18, "single": 37}
 
 _TRANSFORMER_BLOCK = re.compile(
@@ -47,15 +47,15 @@ _READS_CONTEXT = re.compile(r"attn2_to_[kv]$")
 _READS_CHANNELS = re.compile(r"attn[12]_to_q$")
 _READS_HIDDEN = re.compile(r"(?:to_[qkv]|[qkv]_proj|fc1|qkv(?:_lora[12])?|linear1|proj_mlp)$")
 _ONE_ENCODER, _NUMBERED = re.compile(r"lora_te[._]"), re.compile(r"lora_te1[._]")
-# FLUX.2 shares FLUX.1's width in its smallest size; its blocks have other counts, names and sizes.
+# The smallest FLUX.2 has FLUX.1's width; its blocks differ in number, names and sizes.
 _FLUX2_BLOCKS = {(8, 48), (8, 24), (5, 20)}
 _FLUX2_NAMES = re.compile(r"to_qkv_mlp_proj|ff_linear_(?:in|out)|stream_modulation")
 _FLUX1_FUSED_WIDTH = 21504
 
 
 class Clue(NamedTuple):
-    """One observation in words, and the families that it leaves; a weak one, which programs are
-    known to get wrong, decides only where the others leave a doubt.
+    """One observation, and the families that it allows. A weak clue, which some programs are known
+    to get wrong, decides only if the others are ambiguous.
     """
 
     text: str
@@ -64,7 +64,7 @@ class Clue(NamedTuple):
 
 
 def clues_from_shapes(found: Layers) -> list[Clue]:
-    """Every clue that the layers give; empty where no module of a known model is adapted."""
+    """Every clue from the layers; empty if no module of a known model is adapted."""
     parts: dict[tuple[str, ...], dict[str, Layer]] = defaultdict(dict)
     for spelled, layer in found.by_module.items():
         if not layer.is_empty:
@@ -97,7 +97,9 @@ def _width_clues(
     table: dict[int, Candidates],
     readers: re.Pattern[str] = _READS_HIDDEN,
 ) -> Iterator[Clue]:
-    """A clue for each width among the modules that read; a width of no family leaves nobody."""
+    """A clue for each input width of the modules; a width that no family has excludes all of
+    them.
+    """
     widths = Counter(layer.in_features for layer in _pick(modules, readers).values())
     for width, count in widths.items():
         if width is not None:
@@ -110,7 +112,7 @@ def _unet_clues(modules: dict[str, Layer]) -> Iterator[Clue]:
     yield Clue("it adapts a UNet", _only(TINY, SD15, SD21, SDXL))
     yield from _width_clues("cross-attention reads", modules, _CROSS_ATTENTION, _READS_CONTEXT)
     for clue in _weak(_width_clues("attention reads", modules, _SELF_ATTENTION, _READS_CHANNELS)):
-        if clue.candidates:  # other channel counts prove nothing: the embedded base chooses its own
+        if clue.candidates:  # other channel counts prove nothing: the embedded base has its own
             yield clue
     if any(re.search(r"transformer_blocks_[1-9]", name) for name in modules):
         yield Clue("its attention blocks are several layers deep", _only(SDXL), is_weak=True)

@@ -1,8 +1,8 @@
-"""Which base a LoRA was made for: shapes, metadata and file name weighed against each other.
+"""Decides for which base a LoRA was made, from shapes, metadata and file name.
 
-Shapes beat metadata and metadata beats the name; every disagreement is kept as evidence. A name is
-anybody's choice, so one that contradicts the shapes is held against a file only where its metadata
-says the same. Reads nothing itself.
+Shapes take precedence over metadata, and metadata over the name; every contradiction is kept as
+evidence. Anyone can choose a name, so a name that contradicts the shapes counts against a file only
+if its metadata agrees with the name. Reads nothing itself.
 """
 
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ _TRANSFORMERS = frozenset({SD3.id, FLUX.id})
 
 
 class Detection(NamedTuple):
-    """The base, all bases that remain possible, why, what is wrong with the name, whether nothing
-    better than the name decided, and what was possible before it did.
+    """The base, all bases that remain possible, the evidence, any problem with the name, whether
+    nothing better than the name decided, and which bases were possible before that.
     """
 
     base: str
@@ -37,7 +37,7 @@ class Detection(NamedTuple):
 def detect_base(
     found: Layers, metadata: dict[str, str], stem: str, known: Mapping[str, Modules]
 ) -> Detection:
-    """Decide the base of a file's layers. `known` are the modules of bases that are at hand."""
+    """Decides the base of a file's layers. `known` are the modules of bases that are available."""
     clues = clues_from_shapes(found)
     in_metadata, in_name = claim_of_metadata(metadata), claim_of_name(stem)
     possible = _narrow_by_modules(_intersect(clues), found, known)
@@ -65,12 +65,12 @@ def _intersect(clues: list[Clue]) -> Candidates:
 def _narrow_by_modules(
     possible: Candidates, found: Layers, known: Mapping[str, Modules]
 ) -> Candidates:
-    """Of several bases, those whose modules take every layer, where there are such."""
+    """Of several bases, keeps those in whose modules every layer has a place, if there are any."""
     if len(possible) < 2:
         return possible
     modules = {base: known.get(base) or _published(base) for base in possible}
     fitting = {base for base, at in modules.items() if at and not place(found, at).unplaced}
-    # Of transformers no modules are known here, so nothing speaks against them.
+    # The modules of transformers are not known here, so nothing speaks against them.
     return frozenset(fitting) | (possible & _TRANSFORMERS) if fitting else possible
 
 
@@ -80,14 +80,14 @@ def _published(base: str) -> Modules | None:
 
 
 def _narrow(possible: Candidates, claim: Claim | None, evidence: list[str]) -> Candidates:
-    """Let a claim decide among what is possible; note it, and note when it cannot be true."""
+    """Lets a claim decide among the possible bases; records it, also when it cannot be true."""
     if claim is None:
         return possible
     if claim.base.id in possible:
         evidence.append(claim.text)
         return frozenset({claim.base.id})
     if claim.base is UNKNOWN and possible and possible <= _TRANSFORMERS:
-        # Widths of diffusion transformers are shared by families; the trainer knew which it was.
+        # Families of diffusion transformers share widths; the trainer knew which one it was.
         evidence.append(claim.text)
         return frozenset()
     remaining = _labels(possible) or "no known base"

@@ -1,10 +1,10 @@
-"""How trainers and programs spell a tensor's name: the module that it adapts, and its role there.
+"""How trainers and programs spell a tensor's name: the module that it adapts, and its role.
 
 A name is a module and an ending: `lora_unet_mid_block_attentions_0_proj_in.lora_down.weight`. The
-ending gives the role. The module begins with what says its part of the pipeline, in one of a
-dozen spellings, and goes on with the module's path, dotted or flattened to underscores, in the
-names of diffusers or of the original code. Both are reduced here to a part and a flat path, which
-shared/loras/modules.py looks up. Knows nothing of base models and of shapes.
+ending gives the role. The module begins with a prefix for its part of the pipeline, in one of a
+dozen spellings, followed by the module's path, dotted or flattened to underscores, with the names
+of diffusers or of the original code. Both are reduced here to a part and a flat path, which
+shared/loras/modules.py looks up. Knows nothing of base models and shapes.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import NamedTuple
 UNET, TEXT_ENCODER, TEXT_ENCODER_2 = "unet", "text_encoder", "text_encoder_2"
 PARTS = (UNET, TEXT_ENCODER, TEXT_ENCODER_2)
 
-# Where the older spellings of diffusers and XLabs end the module's name.
+# Markers after which the role begins in older spellings of diffusers and XLabs.
 _OLD = r"(?:(?<=[._]lora)|(?<=\.lora_linear_layer)|(?<=_lora[12]))"
 _ADAPTER = r"(?:\.\w+)?"
 _ENDING = re.compile(
@@ -37,7 +37,7 @@ _OLD_END = re.compile(r"(?:[._]lora|\.lora_linear_layer)$")
 # The longest ending has three dots: `.lora_A.default.weight`.
 _MAX_DOTS = 3
 
-# Wrappers say nothing of the part.
+# Prefixes of wrappers, which do not tell the part.
 _WRAPPERS = re.compile(r"^(?:base_model_model_|lora_(?!linear)|lycoris_)+")
 _PREFIXES = (
     (
@@ -58,7 +58,8 @@ _UNET_ROOT = re.compile(
     r"|time_embed|label_emb_|add_embedding_|conv_in$|conv_out$|conv_norm_out$|out_[02]$"
 )
 _TEXT_ROOT = re.compile(r"text_model_|encoder_layers_\d|transformer_resblocks_\d|text_projection")
-# A diffusion transformer's blocks, which the makers and ComfyUI also put behind the UNet's prefix.
+# Blocks of a diffusion transformer, which their makers and ComfyUI also write with the UNet's
+# prefix.
 _TRANSFORMER_ROOT = re.compile(r"(?:double|single|joint|single_transformer|transformer)_blocks_\d")
 
 _SCHEMES = (
@@ -79,7 +80,7 @@ _SCHEMES = (
         "diffusers",
     ),
 )
-# What bundles and trainers put beside a LoRA's weights, and what changes no weight of a layer.
+# Tensors that bundles and trainers add to a LoRA's weights, and that change no weight of a layer.
 _BESIDE = re.compile(
     r"^(?:bundle_emb|emb_params|string_to_param|text_encoders?_emb|embeddings?)\b"
     r"|\.(?:clip_[lgh]|emb_params|token_embedding_delta|lora_embedding_[AB](?:\.\w+)*)$"
@@ -88,21 +89,23 @@ _BESIDE = re.compile(
 
 
 class Ending(NamedTuple):
-    """What a tensor's name says: the module as it is spelled there, and the tensor's role."""
+    """A tensor's name in parts: the module as it is spelled, and the tensor's role."""
 
     module: str
     role: str
 
 
 class Place(NamedTuple):
-    """A module's flat path, and the parts of the pipeline that it may belong to; none: foreign."""
+    """A module's flat path, and the parts of the pipeline to which it may belong; none for a
+    foreign one.
+    """
 
     parts: tuple[str, ...]
     path: str
 
 
 def read_ending(name: str) -> Ending | None:
-    """The module and role of a tensor; None for a name that ends like no LoRA's."""
+    """The module and role of a tensor; None for a name that does not end like a LoRA's."""
     dot = len(name)
     for _ in range(_MAX_DOTS):
         dot = name.rfind(".", 0, dot)
@@ -122,7 +125,7 @@ def _module(text: str) -> str:
 
 @lru_cache(maxsize=8192)
 def place_of(module: str) -> Place:
-    """The part and the flat path that a module's spelling stands for."""
+    """The part and the flat path for a module's spelling."""
     path = _WRAPPERS.sub("", module.replace(".", "_"))
     match = _PART.match(path)
     if match is None:
@@ -134,7 +137,7 @@ def place_of(module: str) -> Place:
 
 
 def _without_prefix(path: str) -> Place:
-    """PEFT's own files do not say which of a pipeline's models they are for: the path does."""
+    """PEFT's own files do not say for which of a pipeline's models they are; the path decides."""
     if _UNET_ROOT.match(path):
         return Place((UNET,), _tidy(path))
     if _TEXT_ROOT.match(path):
@@ -143,15 +146,15 @@ def _without_prefix(path: str) -> Place:
 
 
 def _tidy(path: str) -> str:
-    """The path without what only some versions of the libraries have in it."""
+    """The path without segments that only some versions of the libraries have."""
     return path.removeprefix("text_model_").replace("_processor_", "_").removesuffix("_base_layer")
 
 
 def scheme_of(module: str) -> str:
-    """The dialect of a module's spelling, for people to read; `unknown` where it is none."""
+    """The dialect of a module's spelling, for people to read; `unknown` if it is not recognised."""
     return next((name for starts, name in _SCHEMES if starts.match(module)), "unknown")
 
 
 def is_beside(name: str) -> bool:
-    """Whether a tensor is an embedding or the like, which a LoRA does well without."""
+    """Whether a tensor is an embedding or similar, without which the LoRA still works."""
     return _BESIDE.search(name) is not None

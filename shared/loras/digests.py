@@ -1,8 +1,8 @@
-"""Digests that outlive the process, so that a restart does not read every file again.
+"""Digests that are kept across restarts, so that a restart does not read every file again.
 
-Owns one JSON file in the service's data folder. A digest is found again by inode, size and both
-times of a file; the change time cannot be set back, so a file with other bytes never matches. The
-device is left out: its number changes when a disk is mounted anew.
+Owns one JSON file in the service's data folder. A digest is found by inode, size and both times of
+a file; the change time cannot be set back, so a file with other bytes never matches. The device is
+left out because its number changes when a disk is mounted again.
 """
 
 import json
@@ -20,7 +20,7 @@ _log = structlog.get_logger(__name__)
 
 
 class DigestCache:
-    """Bodies by file; kept in memory, and in a file when given one. Call from one thread."""
+    """Bodies by file; kept in memory, and in a file if one is given. Call from one thread."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -29,8 +29,8 @@ class DigestCache:
         self._dirty = False
 
     def read(self, file: BinaryIO, key: FileKey, body_start: int, tensors: list[Tensor]) -> Body:
-        """The body of a file, from memory where its key is known."""
-        # A digest taken without looking at values must not vouch for them.
+        """The body of a file, from memory if its key is known."""
+        # A digest computed without checking values must not vouch for the values.
         name = ":".join(map(str, (*key[1:], len(tensors))))
         self._used.add(name)
         if name not in self._known:
@@ -39,7 +39,7 @@ class DigestCache:
         return Body(*self._known[name])
 
     def save(self) -> None:
-        """Write what this process has used, when there is anything new."""
+        """Writes what this process has used, if anything is new."""
         if self._path is None or not self._dirty:
             return
         kept = {name: self._known[name] for name in sorted(self._used)}

@@ -1,6 +1,6 @@
-"""What the catalogue says of one LoRA: the record that API, command line and worker share.
+"""The catalogue's record of one LoRA, shared by API, command line and worker.
 
-Owns the shape of an entry and its states. Knows nothing of how files are read or judged.
+Owns the fields of an entry and its states. Knows nothing of how files are read or judged.
 """
 
 import hashlib
@@ -45,11 +45,11 @@ class LoraEntry(BaseModel):
     """One LoRA file as the catalogue found it. A replaced file is a new entry.
 
     `identity` is (device, inode, size, mtime_ns). `rank` is the largest one in the file. `bases`
-    has more than one id where neither shapes, metadata nor name decide; `base` is then `unknown`.
-    `work_at` says whether it works on the photo before it is enlarged or after, where the base's
-    habit does not suit it. `reason_code` names the sentence in `reason` and `reason_zh`. `scheme`
-    says how the tensors are named (shared/loras/dialects.py). `unplaced` names the tensors that
-    have no place in the base. `adapter_config` is what PEFT says of scales in a file beside the
+    has more than one id if neither shapes, metadata nor name decide; `base` is then `unknown`.
+    `work_at` says whether the LoRA is applied before or after the photo is enlarged, if it differs
+    from the base's default. `reason_code` names the message in `reason` and `reason_zh`. `scheme`
+    says how the tensors are named (shared/loras/dialects.py). `unplaced` names the tensors without
+    a counterpart in the base. `adapter_config` holds the scales from PEFT's file beside the
     weights, as JSON.
     """
 
@@ -90,7 +90,7 @@ class LoraEntry(BaseModel):
 
     @property
     def weights_id(self) -> str:
-        """What tells this LoRA's weights from all others: its bytes, and how they are scaled."""
+        """An id of this LoRA's weights: its bytes, and how they are scaled."""
         if not self.adapter_config:
             return self.sha256
         return hashlib.sha256(f"{self.sha256}{self.adapter_config}".encode()).hexdigest()

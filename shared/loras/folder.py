@@ -1,9 +1,9 @@
-"""What lies in the LoRA folders, by file status alone: no file is opened here.
+"""The contents of the LoRA folders, by file status alone: no file is opened here.
 
-Folders inside a folder are searched. A link is followed where its target lies under one of the
-folders that were named; others are listed as they are and never followed. Hidden and temporary
-files, and whatever is neither a regular file nor a link, are passed over. Files of other formats
-that LoRAs come in are listed too, so that nobody has to guess why they are not offered.
+Subfolders are searched. A link is followed if its target is inside one of the given folders; other
+links are listed but never followed. Hidden and temporary files, and everything that is neither a
+regular file nor a link, are skipped. Files of other formats for LoRAs are listed too, so that their
+owner learns why they are not offered.
 """
 
 import os
@@ -17,7 +17,7 @@ from shared.loras.files import FileKey, is_regular, key_of
 
 SUFFIX = ".safetensors"
 FOREIGN_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".zip", ".7z", ".rar")
-# Files beside NAME.safetensors that say something of it, this service's own first.
+# Files beside NAME.safetensors with metadata, this service's own first.
 NOTES = (".toml", ".civitai.info", ".metadata.json", ".cm-info.json", ".json")
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 PICTURES = tuple(f"{middle}{end}" for middle in (".preview", "") for end in _ENDINGS)
@@ -27,7 +27,7 @@ _MAX_FILES = 20_000
 
 
 class Note(NamedTuple):
-    """A file beside a LoRA, by what its name ends in."""
+    """A file beside a LoRA, identified by the end of its name."""
 
     kind: str
     path: Path
@@ -35,8 +35,8 @@ class Note(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """One LoRA file: its name in the catalogue, its own stem, real path and status, what lies
-    beside it, the folder it lies in, and a picture there.
+    """One LoRA file: its name in the catalogue, its stem, real path and status, the files beside
+    it, its folder, and a picture in it.
     """
 
     name: str
@@ -50,12 +50,12 @@ class Candidate(NamedTuple):
 
     @property
     def place(self) -> str:
-        """What tells this file from all others that are listed."""
+        """Identifies this file among all that are listed."""
         return f"{self.folder}/{self.name}/{self.path.name}"
 
 
 def list_folders(folders: Sequence[Path]) -> list[Candidate]:
-    """List the LoRA files of all folders; a missing folder is empty."""
+    """Lists the LoRA files of all folders; a missing folder is empty."""
     roots = tuple(os.path.realpath(folder) for folder in folders)
     found: list[Candidate] = []
     for root in dict.fromkeys(roots):
@@ -67,7 +67,7 @@ def list_folders(folders: Sequence[Path]) -> list[Candidate]:
 
 
 class _Walk:
-    """One way through the folders; knows which links may be followed."""
+    """One walk through the folders; knows which links may be followed."""
 
     def __init__(self, roots: Sequence[str]) -> None:
         self._roots = roots
@@ -136,7 +136,7 @@ def _notes(folder: Path, stem: str, entries: dict[str, os.DirEntry[str]]) -> Ite
 
 
 def notes_of(path: Path) -> tuple[Note, ...]:
-    """What lies beside one file."""
+    """The files beside one file."""
     try:
         with os.scandir(path.parent) as scan:
             entries = {entry.name: entry for entry in scan}
@@ -146,12 +146,12 @@ def notes_of(path: Path) -> tuple[Note, ...]:
 
 
 def own_picture(stem: str, pictures: frozenset[str]) -> str | None:
-    """The picture that other programs would show for a LoRA of this stem."""
+    """The picture that other programs would show for a LoRA with this stem."""
     return next((f"{stem}{end}" for end in PICTURES if f"{stem}{end}" in pictures), None)
 
 
 def inner_target(path: Path, roots: Sequence[str]) -> Path:
-    """What a link to a file under one of the folders leads to; any other path as it is."""
+    """The target of a link to a file inside one of the folders; any other path unchanged."""
     if not path.is_symlink():
         return path
     target = os.path.realpath(path)
@@ -174,7 +174,7 @@ def _normal(name: str) -> str:
 
 
 def _status(path: Path) -> FileKey | None:
-    """The key of a regular file or a link; None when it is gone or something else."""
+    """The key of a regular file or a link; None if it is gone or something else."""
     try:
         status = path.stat(follow_symlinks=False)
     except OSError:

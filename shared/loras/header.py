@@ -1,9 +1,9 @@
-"""Reading a safetensors header: the fixed grammar of the format, and nothing beyond it.
+"""Reads a safetensors header: the fixed grammar of the format, and nothing beyond it.
 
 A header is 8 bytes of little-endian length and a JSON object of tensors, and of strings under
 `__metadata__` (https://github.com/huggingface/safetensors#format). The grammar is so narrow that
-bounded patterns over the bytes read it in constant memory per tensor, where a general JSON parser
-would build whatever an attacker nests. Knows nothing of what the tensors are for.
+bounded patterns over the bytes read it in constant memory per tensor, while a general JSON parser
+would build whatever nesting an attacker writes. Knows nothing of the tensors' purpose.
 """
 
 import json
@@ -16,14 +16,14 @@ MAX_HEADER_BYTES = 8 * 2**20
 MAX_TENSORS = 20_000
 MAX_METADATA_KEYS = 1024
 MAX_METADATA_VALUE_BYTES = 4 * 2**20
-# How often each tag occurs in a training set, which grows with it.
+# Counts of each tag in a training set, which grow with it.
 LARGE_METADATA = frozenset({"ss_tag_frequency", "ss_datasets"})
 
 _PREFIX_BYTES = 8
 _PICKLE_OPENINGS = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 _ARCHIVE_OPENINGS = (b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf\x27\x1c", b"BZh")
 
-# Possessive quantifiers throughout: a match never goes back, so time and memory stay linear.
+# Possessive quantifiers throughout: a match never backtracks, so time and memory stay linear.
 _SPACE = rb"[ \t\r\n]*+"
 _INT = rb"(?:0|[1-9][0-9]{0,18})"
 _DTYPE = _SPACE.join((rb'"dtype"', rb":", rb'"([A-Z0-9_]{1,16})"'))
@@ -50,7 +50,7 @@ _METADATA = re.compile(_SPACE + rb'"__metadata__"' + _SPACE + rb":" + _SPACE + r
 _STRING = rb'("(?:[^"\\\x00-\x1f]++|\\["\\/bfnrtu])*+")'
 _PAIR = re.compile(_SPACE + _STRING + _SPACE + rb":" + _SPACE + _STRING + _END)
 _NO_METADATA = re.compile(_SPACE + rb'"__metadata__"' + _SPACE + rb":" + _SPACE + rb"null" + _END)
-# A value that is no text, which the library refuses as well.
+# A value that is not a string, which the library refuses too.
 _BAD_PAIR = re.compile(_SPACE + _STRING + _SPACE + rb":" + _SPACE + rb"(?:[-0-9tfn\[{])")
 _CLOSE = re.compile(rb"\}" + _END)
 _EMPTY = re.compile(rb"\{" + _SPACE + rb"\}" + _SPACE + rb"$")
@@ -68,7 +68,9 @@ class Tensor(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What a header says: tensors as listed, metadata unchanged, and where the body starts."""
+    """The contents of a header: tensors in their order, metadata unchanged, and where the body
+    starts.
+    """
 
     tensors: list[Tensor]
     metadata: dict[str, str]
@@ -76,9 +78,9 @@ class Header(NamedTuple):
 
 
 def read_header(file: BinaryIO, file_size: int) -> Header:
-    """Read the header of an open file of `file_size` bytes.
+    """Reads the header of an open file of `file_size` bytes.
 
-    Raises Refused, and nothing else, for whatever is not the format.
+    Raises Refused, and nothing else, for everything that does not follow the format.
     """
     prefix = file.read(_PREFIX_BYTES)
     if len(prefix) < _PREFIX_BYTES:
@@ -100,7 +102,7 @@ def read_header(file: BinaryIO, file_size: int) -> Header:
 
 
 def _refuse_foreign(prefix: bytes) -> None:
-    """Name the well-known things that are not safetensors at all."""
+    """Names well-known formats that are not safetensors."""
     if prefix.startswith(_PICKLE_OPENINGS):
         raise refused(Reason.EXECUTABLE, what="Python pickle")
     if prefix.startswith(_ARCHIVE_OPENINGS):
@@ -130,7 +132,7 @@ class _Parser:
         return list(self._tensors.values()), self._metadata or {}
 
     def _member(self) -> bytes:
-        """Read one member; the comma or brace behind it."""
+        """Reads one member and the comma or brace after it."""
         opening = _METADATA.match(self._raw, self._at)
         if opening:
             return self._read_metadata(opening)
@@ -193,7 +195,7 @@ class _Parser:
         return found[3]
 
     def _text(self, begin: int, end: int, limit: int = MAX_METADATA_VALUE_BYTES) -> str:
-        """Decode the string literal in `raw[begin:end]`, quotes and all."""
+        """Decodes the string literal in `raw[begin:end]`, including its quotes."""
         if end - begin > limit:
             raise refused(Reason.METADATA_TOO_LONG, limit=limit, unit="bytes in one string")
         try:
@@ -203,7 +205,7 @@ class _Parser:
             raise self._malformed() from error
 
     def _bad_pair(self) -> Exception:
-        """The complaint about a member of the metadata; its key is named where it can be read."""
+        """The complaint about a member of the metadata; its key is named if it is readable."""
         found = _BAD_PAIR.match(self._raw, self._at)
         return (
             self._malformed(clean(self._text(*found.span(1)), 40)) if found else self._malformed()

@@ -1,4 +1,4 @@
-"""Finding a LoRA by the name that a caller gives, and saying why when it cannot be had.
+"""Finds a LoRA by the name that a caller gives, and says why if it is not available.
 
 Holds one scan's entries and never touches the file system, so a name can be any text at all.
 """
@@ -40,7 +40,7 @@ _PREFERENCE = (LoraState.AVAILABLE, LoraState.QUARANTINED, LoraState.INCOMPATIBL
 
 
 class Index:
-    """The entries of one scan by full and by short name; never changes."""
+    """The entries of one scan by full and by short name; immutable."""
 
     def __init__(self, entries: Iterable[LoraEntry], base: str) -> None:
         self.entries = tuple(sorted(entries, key=lambda entry: entry.name))
@@ -51,8 +51,8 @@ class Index:
                 self._by_name[name].append(entry)
 
     def find(self, name: str) -> LoraEntry | None:
-        """The entry that `name` means: what can be used first, then the exact name, then what is
-        called so in some folder, if it is the only one.
+        """The entry that `name` means: usable entries first, then the exact name, then an entry of
+        that name in any folder, if it is the only one.
         """
         ranked = self._ranked(name)
         return ranked[0] if ranked and not _are_several(ranked, name) else None
@@ -65,8 +65,7 @@ class Index:
     def resolve(self, name: str) -> LoraEntry:
         """The available entry that `name` means.
 
-        Raises LoraNotFound, LoraBaseMismatch or LoraQuarantined with a sentence that names the
-        way out.
+        Raises LoraNotFound, LoraBaseMismatch or LoraQuarantined with advice in the message.
         """
         entry = self.find(name)
         if entry is None or entry.state is not LoraState.AVAILABLE:
@@ -74,7 +73,7 @@ class Index:
         return entry
 
     def explain(self, name: str, language: Language = "en") -> str:
-        """Why `name` cannot be had, and what can."""
+        """Why `name` is not available, and what is."""
         entry = self.find(name)
         shown = clean(name, 64) if entry is None else entry.name
         ranked = self._ranked(name)
@@ -98,19 +97,21 @@ class Index:
 
 
 def _bare_names(entry: LoraEntry) -> set[str]:
-    """What a file in a folder, or of another format, is called without that."""
+    """The names of a file without its folder, or without its other extension."""
     names = {entry.name.rpartition("/")[2], entry.short_name.rpartition("/")[2]}
     return names | {name.rpartition(".")[0] for name in names if name.lower().endswith(_FOREIGN)}
 
 
 def _distance(entry: LoraEntry, name: str) -> tuple[int, str]:
-    """How far a name is from an entry's own: its full one, its short one, one without folders."""
+    """How far a name is from an entry's names: the full one, the short one, the one without
+    folders.
+    """
     names = (entry.name, entry.short_name)
     return (names.index(name) if name in names else len(names)), entry.name
 
 
 def _are_several(ranked: list[LoraEntry], name: str) -> bool:
-    """Whether a name without folders fits different files, and none of them better."""
+    """Whether a name without folders matches several files equally well."""
     first = ranked[0]
     if first.state is not LoraState.AVAILABLE or _distance(first, name)[0] < 2:
         return False

@@ -1,7 +1,7 @@
-"""One file, judged by itself: header, layout, layers, base, strings, values.
+"""Judges one file by itself: header, layout, layers, base, strings, values.
 
-The order is that of cost and of danger: nothing is parsed before its size is known, no weight is
-read before the layout is proven. Knows nothing of the running base, releases and sidecars.
+The order follows cost and danger: nothing is parsed before its size is known, no weight is read
+before the layout is verified. Knows nothing of the running base, releases and sidecars.
 """
 
 import os
@@ -28,15 +28,15 @@ from shared.loras.reasons import Finding, Reason, Refused, clean
 from shared.loras.strings import scan_metadata
 
 MAX_FILE_BYTES = 2 * 2**30
-# Transformers go through diffusers' own loader.
+# Transformers are loaded by diffusers' own loader.
 _TRANSFORMERS = frozenset({SD3.id, FLUX.id})
-# What trainers say of a LoRA to people.
+# Descriptions that trainers write for people.
 TITLES = ("modelspec.title", "modelspec.trigger_phrase", "ss_output_name")
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """Everything that a file says of itself; `findings` in the order of their weight."""
+    """Everything read from a file itself; `findings` in the order of their weight."""
 
     key: FileKey
     findings: tuple[Finding, ...] = ()
@@ -54,7 +54,7 @@ class Inspection:
 
     @property
     def may_grow(self) -> bool:
-        """Whether the file may still be on its way."""
+        """Whether the file may still be being copied."""
         return any(finding.may_grow for finding in self.findings)
 
 
@@ -62,7 +62,7 @@ ReadBody = Callable[[BinaryIO, FileKey, int, list[Tensor]], Body]
 
 
 def read_body_anew(file: BinaryIO, _key: FileKey, body_start: int, tensors: list[Tensor]) -> Body:
-    """Read the body without remembering it."""
+    """Reads the body without storing the result."""
     return read_body(file, body_start, tensors)
 
 
@@ -74,10 +74,11 @@ Bases = Mapping[str, Modules]
 def inspect_file(
     path: Path, stem: str, read: ReadBody = read_body_anew, bases: Bases = MappingProxyType({})
 ) -> Inspection:
-    """Judge the file at `path`, which is offered under the name `stem`. Where its base is among
+    """Judges the file at `path`, which is offered under the name `stem`. If its base is among
     `bases`, every layer is looked up there.
 
-    Raises OSError when the file cannot be opened or read; whatever is in it becomes findings.
+    Raises OSError if the file cannot be opened or read; all problems of its contents become
+    findings.
     """
     with open_file(path) as file:
         status = os.fstat(file.fileno())
@@ -144,7 +145,7 @@ def _unplaced(found: Layers, modules: Modules | None) -> list[Unplaced]:
 
 
 def _judge_places(found: Layers, base: str, unplaced: list[Unplaced]) -> Iterator[Finding]:
-    """What cannot be placed; without the base's modules, what is spelled in no known way."""
+    """Tensors without a place; without the base's modules, tensors in no known dialect."""
     for why, reason in (("module", Reason.NO_SUCH_MODULE), ("shape", Reason.OTHER_SHAPE)):
         names = [tensor.name for tensor in unplaced if tensor.why == why]
         if names:

@@ -1,9 +1,9 @@
-"""Which kind of LoRA a file is, and whether its layers are sound and can be carried.
+"""Decides which kind of LoRA a file is, and whether its layers are sound and can be applied.
 
-A UNet's engine carries every kind (worker/engine/lora/changes.py). Transformers go through
-diffusers' own loader, which takes plain low-rank pairs: it drops `dora_scale` with a warning and
-fails on LyCORIS' other forms, so those are named and refused for them. Knows nothing of base
-models.
+A UNet's engine supports every kind (worker/engine/lora/changes.py). Transformers are loaded by
+diffusers' own loader, which supports plain low-rank pairs: it ignores `dora_scale` with a warning
+and fails on LyCORIS' other kinds, so those are named and refused for transformers. Knows nothing of
+base models.
 """
 
 import re
@@ -20,7 +20,7 @@ MAX_RANK = 512
 _EMBEDDINGS = {(768,), (1024,), (1280,)}
 _FLOATS = frozenset({"F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2"})
 _INTEGERS = frozenset({"I8", "I16", "I32", "I64", "U8"})
-# What diffusers' loader for transformers takes.
+# The keys that diffusers' loader for transformers supports.
 _PLAIN_PARTS = frozenset({"down", "up", "alpha"})
 _PLAIN_DTYPES = frozenset({"F16", "BF16", "F32"})
 _NAMES = {
@@ -31,9 +31,9 @@ _NAMES = {
     LoraKind.OFT: "OFT",
     LoraKind.LOCON: "LoCon with decomposed (CP) convolutions",
 }
-# The setting that kohya's scripts and LyCORIS have for convolutions.
+# The option of kohya's scripts and LyCORIS for convolutions.
 _CONVOLUTIONS = re.compile(r'"conv_dim": ?"?[1-9]')
-# The UNet's own layers outside its blocks, which only whole-UNet training touches.
+# The UNet's layers outside its blocks, which only whole-UNet training changes.
 _OUTSIDE_BLOCKS = ("conv_in", "conv_out", "time_embedding_linear_1", "time_embedding_linear_2")
 _FAMILIES = (("attn",), ("ff_net",), ("conv1", "in_layers"), ("time_emb_proj", "emb_layers"))
 
@@ -42,7 +42,7 @@ def name_kind(found: Layers, metadata: dict[str, str]) -> LoraKind:
     """The kind of a file, by the parts of its layers and the modules that they adapt.
 
     A LoCon may adapt the same modules as LCM-LoRA does; but LCM-LoRA has one rank throughout, and
-    no trainer's setting for convolutions.
+    no trainer's option for convolutions.
     """
     parts = found.parts
     if parts & {"dora", "magnitude"}:
@@ -74,7 +74,7 @@ def _has_several_ranks(found: Layers) -> bool:
 
 
 def _covers_whole_unet(found: Layers) -> bool:
-    """Whether every kind of a UNet's layers is adapted and no text encoder, as in LCM-LoRA."""
+    """Whether every kind of UNet layer is adapted and no text encoder, as in LCM-LoRA."""
     places = [place_of(module) for module in found.by_module]
     names = {place.path for place in places}
     if any(place.parts and UNET not in place.parts for place in places):
@@ -85,7 +85,7 @@ def _covers_whole_unet(found: Layers) -> bool:
 
 
 def judge_layers(found: Layers, kind: LoraKind, tensors: list[Tensor]) -> list[Finding]:
-    """What is wrong with the layers; empty when nothing is."""
+    """Problems of the layers; empty if there are none."""
     return [
         *_judge_pairs(found),
         *_judge_rank(found),
@@ -95,7 +95,7 @@ def judge_layers(found: Layers, kind: LoraKind, tensors: list[Tensor]) -> list[F
 
 
 def judge_plainness(found: Layers, kind: LoraKind, tensors: list[Tensor]) -> list[Finding]:
-    """What keeps the file from diffusers' loader for transformers."""
+    """Problems that prevent loading by diffusers' loader for transformers."""
     others = sorted({tensor.dtype for tensor in tensors} - _PLAIN_DTYPES)
     if not found.parts <= _PLAIN_PARTS:
         return [Finding(Reason.UNCARRIED_KIND, {"kind": _name(found, kind)})]
@@ -129,13 +129,13 @@ def _judge_foreign(found: Layers, kind: LoraKind) -> Iterator[Finding]:
 
 
 def _is_embedding(found: Layers) -> bool:
-    """Whether a file holds nothing but vectors as wide as a text encoder, for a token each."""
+    """Whether a file holds only vectors of a text encoder's width, one for each token."""
     shapes = {tensor.shape[1:] for tensor in found.foreign}
     return not found.by_module and shapes <= _EMBEDDINGS and bool(found.beside or shapes)
 
 
 def _judge_dtypes(found: Layers, tensors: list[Tensor]) -> Iterator[Finding]:
-    """Weights are floats; an alpha may be any number."""
+    """Weights are floats; an alpha may have any number type."""
     alphas = {t.name for x in found.by_module.values() for p, t in x.parts.items() if p == "alpha"}
     notes = set(found.beside)
     weights = {tensor.dtype for tensor in tensors if tensor.name not in alphas | notes}

@@ -1,9 +1,9 @@
-"""From tensor names to adapted layers: which parts each has, which rank and width.
+"""From tensor names to adapted layers: the parts, rank and width of each.
 
-Forms: low-rank pairs, also with a core (CP) and a magnitude (DoRA), LyCORIS' Hadamard and Kronecker
-products, GLoRA, rotations (OFT, BOFT) and whole differences of weights, biases and norms; see
-https://github.com/KohakuBlueleaf/LyCORIS. How names are spelled is in shared/loras/dialects.py.
-Knows nothing of base models and passes no judgement.
+Kinds: low-rank pairs, also with a core (CP) and a magnitude (DoRA), LyCORIS' Hadamard and Kronecker
+products, GLoRA, rotations (OFT, BOFT) and full differences of weights, biases and norms; see
+https://github.com/KohakuBlueleaf/LyCORIS. shared/loras/dialects.py owns how names are spelled.
+Knows nothing of base models and makes no judgement.
 """
 
 from collections.abc import Iterable
@@ -17,13 +17,15 @@ from shared.loras.header import Tensor
 LOW_RANK = frozenset({"down", "up"})
 _HADAMARD = frozenset({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"})
 _GLORA = frozenset({"a1", "a2", "b1", "b2"})
-# Parts that qualify a change and make none by themselves.
+# Parts that modify a change and make none by themselves.
 QUALIFIERS = frozenset({"alpha", "scalar"})
 _MAGNITUDES = frozenset({"dora", "magnitude"})
 
 
 class Extent(NamedTuple):
-    """The size of the matrix that a layer changes, a kernel counted as input; None: any."""
+    """The size of the matrix that a layer changes, with a kernel counted as input; None means any
+    size.
+    """
 
     outside: int | None
     inside: int | None
@@ -39,28 +41,28 @@ class Layer:
     parts: dict[str, Tensor] = field(default_factory=dict)
 
     def dimension(self, part: str, index: int) -> int | None:
-        """One dimension of one part; None where there is no such part or dimension."""
+        """One dimension of one part; None if there is no such part or dimension."""
         tensor = self.parts.get(part)
         return tensor.shape[index] if tensor and len(tensor.shape) > index else None
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing here changes a weight, as an alpha whose layer is missing."""
+        """Whether nothing here changes a weight, as with an alpha without its layer."""
         return self.parts.keys() <= QUALIFIERS
 
     @property
     def rank(self) -> int | None:
-        """The rank of this layer's change; None where it is stored whole."""
+        """The rank of this layer's change; None if it is stored in full."""
         parts = ("down", "hada_w1_b", "lokr_w2_b", "lokr_w1_b", "b2")
         return next((rank for part in parts if (rank := self.dimension(part, 0))), None)
 
     @property
     def in_features(self) -> int | None:
-        """The width of what the adapted module reads."""
+        """The input width of the adapted module."""
         for part in ("down", "hada_w1_b", "diff", "b2"):
             if (width := self.dimension(part, 1)) is not None:
                 return width
-        # A Kronecker product of matrices m and n wide is m*n wide.
+        # A Kronecker product of matrices of widths m and n has width m*n.
         first = self.dimension("lokr_w1", 1) or self.dimension("lokr_w1_b", 1)
         second = self.dimension("lokr_w2", 1) or self.dimension("lokr_w2_b", 1)
         return first * second if first and second else None
@@ -72,7 +74,7 @@ class Layer:
         return max(tensor.shape[2:], default=1) if tensor else 1
 
     def extents(self) -> list[Extent] | None:
-        """The extent by each form that the layer has; None where parts do not belong together."""
+        """The extent for each form that the layer has; None if parts do not belong together."""
         shapes = {part: tensor.shape for part, tensor in self.parts.items()}
         found = [form(shapes) for has, form in _FORMS if has & shapes.keys()]
         has_magnitude = bool(_MAGNITUDES & shapes.keys())
@@ -151,7 +153,7 @@ def _rotation(shapes: Shapes) -> Extent | None:
 
 
 def _rotation_of_input(shapes: Shapes) -> Extent | None:
-    """PEFT's OFT: the upper triangle of each block; one block may serve for all."""
+    """PEFT's OFT: the upper triangle of each block; one block may be shared by all."""
     blocks = shapes["oft_R"]
     if len(blocks) != 2:
         return None
@@ -162,7 +164,7 @@ def _rotation_of_input(shapes: Shapes) -> Extent | None:
 
 
 def block_size(triangle: int) -> int:
-    """The side of a square whose upper triangle, without its diagonal, has so many elements."""
+    """The side of a square whose upper triangle, without its diagonal, has this many elements."""
     return (1 + isqrt(1 + 8 * triangle)) // 2
 
 
@@ -187,8 +189,8 @@ _FORMS = (
 
 @dataclass
 class Layers:
-    """Everything in a file: its layers by module name as spelled, the tensors that are none's, and
-    those that lie beside a LoRA's weights, as embeddings do.
+    """Everything in a file: its layers by module name as spelled, the tensors that belong to no
+    layer, and additional tensors such as embeddings.
     """
 
     by_module: dict[str, Layer]
@@ -197,18 +199,18 @@ class Layers:
 
     @property
     def parts(self) -> set[str]:
-        """Every kind of part that occurs."""
+        """Every kind of part in the file."""
         return {part for layer in self.by_module.values() for part in layer.parts}
 
     @property
     def rank(self) -> int | None:
-        """The largest rank in the file; None for what has none."""
+        """The largest rank in the file; None if there is none."""
         ranks = (layer.rank for layer in self.by_module.values())
         return max((rank for rank in ranks if rank), default=None)
 
     @property
     def scheme(self) -> str:
-        """How the file names its tensors; `mixed` where it does so in several ways."""
+        """How the file names its tensors; `mixed` if it uses several dialects."""
         schemes = {scheme_of(module) for module in self.by_module}
         if len(schemes) == 1:
             return schemes.pop()
@@ -216,7 +218,7 @@ class Layers:
 
 
 def read_layers(tensors: Iterable[Tensor]) -> Layers:
-    """Sort tensors into layers by their names."""
+    """Sorts tensors into layers by their names."""
     found = Layers({}, [])
     for tensor in tensors:
         ending = None if is_beside(tensor.name) else read_ending(tensor.name)
@@ -230,7 +232,7 @@ def read_layers(tensors: Iterable[Tensor]) -> Layers:
 
 
 def _is_note(tensor: Tensor) -> bool:
-    """Whether a tensor is one number, or counts something, and so is no weight."""
+    """Whether a tensor is a single number or a counter, and so not a weight."""
     return prod(tensor.shape) == 1 or tensor.dtype.startswith(("I", "U", "BOOL"))
 
 

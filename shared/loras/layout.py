@@ -1,4 +1,5 @@
-"""Whether a header's tensors fill the file exactly: each its size, end to end, to the last byte.
+"""Whether a header's tensors fill the file exactly: each has its size, without gaps, to the last
+byte.
 
 Owns the format's number types. Knows nothing of names and meaning.
 """
@@ -16,7 +17,9 @@ _BITS = {
 
 
 def check_layout(header: Header, file_size: int) -> list[Tensor]:
-    """The tensors in the order of their bytes; Refused when they do not fill the file exactly."""
+    """The tensors in the order of their bytes. Raises Refused if they do not fill the file
+    exactly.
+    """
     ordered = sorted(header.tensors, key=lambda tensor: tensor.begin)
     position = 0
     for tensor in ordered:

@@ -1,9 +1,10 @@
-"""The modules of one base by part of its pipeline, and finding one by whatever path it is called.
+"""The modules of one base by part of its pipeline, and lookup by any of their spellings.
 
-Takes the names and shapes of the parameters, from the loaded networks on a worker and from the
-checkpoint's configuration at the gateway (shared/loras/plans.py), so both look up alike. Paths are
-flat (`mid_block_attentions_0_proj_in`); those of the original code (`middle_block_1_proj_in`) are
-told by counting the base's own blocks, so that no number is ever guessed from a prefix of another.
+Takes the names and shapes of the parameters: from the loaded networks on a worker, and from the
+checkpoint's configuration at the gateway (shared/loras/plans.py), so both find the same. Paths are
+flat (`mid_block_attentions_0_proj_in`). Those of the original code (`middle_block_1_proj_in`) are
+derived by counting the base's own blocks, so that no number is ever guessed from another one's
+prefix.
 """
 
 import re
@@ -37,7 +38,7 @@ _BLOCK = re.compile(
     r"|upsamplers)\.(?P<index>\d+)\.(?P<rest>.+)"
 )
 _MIDDLE = re.compile(r"mid_block\.(?P<kind>resnets|attentions)\.(?P<index>\d+)\.(?P<rest>.+)")
-# What diffusers' first files said of a text encoder, and OpenCLIP's names.
+# Names of text encoders in diffusers' first files, and OpenCLIP's names.
 _OLD_TEXT = (("q_proj", "to_q"), ("k_proj", "to_k"), ("v_proj", "to_v"), ("out_proj", "to_out"))
 _OPENCLIP = (
     ("self_attn.out_proj", "attn.out_proj"),
@@ -56,7 +57,7 @@ class Modules:
         self._names = {part: _paths(part, shapes) for part, shapes in parts.items()}
 
     def find(self, part: str, path: str) -> str | None:
-        """The module's own name; None where the part has no such module."""
+        """The module's own name; None if the part has no such module."""
         return self._names.get(part, {}).get(path)
 
     def weight_shape(self, part: str, module: str) -> Shape:
@@ -64,7 +65,7 @@ class Modules:
         return self._parts[part][f"{module}.weight"]
 
     def bias_shape(self, part: str, module: str) -> Shape | None:
-        """The shape of a module's bias; None where it has none."""
+        """The shape of a module's bias; None if it has none."""
         return self._parts[part].get(f"{module}.bias")
 
 
@@ -72,7 +73,7 @@ def _paths(part: str, shapes: Shapes) -> dict[str, str]:
     modules = [name.removesuffix(".weight") for name in shapes if name.endswith(".weight")]
     aliases = _unet_aliases if part == UNET else _text_aliases
     found = {_flat(alias): module for module, alias in aliases(modules)}
-    # A module's own name wins over an alias of another.
+    # A module's own name takes precedence over an alias of another.
     return found | {_flat(module).removeprefix("text_model_"): module for module in modules}
 
 
@@ -103,7 +104,9 @@ def _text_aliases(modules: list[str]) -> Iterator[tuple[str, str]]:
 
 
 class _Blocks:
-    """The numbering of the original code, from how many layers each block of a UNet has."""
+    """The block numbers of the original code, derived from the number of layers in each block of a
+    UNet.
+    """
 
     def __init__(self, modules: list[str]) -> None:
         layers: dict[tuple[str, int], set[int]] = defaultdict(set)
@@ -117,7 +120,7 @@ class _Blocks:
         self._starts = _starts({place: len(found) for place, found in layers.items()})
 
     def original(self, module: str) -> str | None:
-        """What the original code calls a module; None where it has no name for it."""
+        """A module's name in the original code; None if it has none."""
         if module in _OUTSIDE_BLOCKS:
             return _OUTSIDE_BLOCKS[module]
         if middle := _MIDDLE.fullmatch(module):
@@ -140,7 +143,7 @@ class _Blocks:
 
 
 def _starts(counts: dict[tuple[str, int], int]) -> dict[tuple[str, int], tuple[int, int]]:
-    """Where each block's numbers start, and how many layers it has; a downsampler takes one."""
+    """Where each block's numbers start, and how many layers it has; a downsampler counts as one."""
     starts, at = {}, {"down": 1, "up": 0}
     for (side, block), count in sorted(counts.items()):
         starts[side, block] = (at[side], count)

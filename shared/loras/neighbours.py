@@ -1,8 +1,8 @@
-"""What other programs keep beside a LoRA: title, trigger words, base and scale, read with care.
+"""Files of other programs beside a LoRA: title, trigger words, base and scale, read with care.
 
 Civitai's downloaders write `NAME.civitai.info`, LoRA managers `NAME.metadata.json` and
-`NAME.cm-info.json`, AUTOMATIC1111 `NAME.json`. All are JSON of strangers: what has another form
-than expected is left out, and nothing here ever takes a LoRA off the list.
+`NAME.cm-info.json`, AUTOMATIC1111 `NAME.json`. All are untrusted JSON: values in an unexpected
+format are ignored, and nothing here ever removes a LoRA from the list.
 """
 
 import json
@@ -23,7 +23,7 @@ Fields = Mapping[str, Any]
 
 
 class Neighbour(NamedTuple):
-    """What is said of a LoRA; empty where nothing is."""
+    """What these files say of a LoRA; empty if nothing."""
 
     title: str = ""
     trigger_words: tuple[str, ...] = ()
@@ -32,8 +32,8 @@ class Neighbour(NamedTuple):
 
 
 def read_neighbours(notes: Sequence[Note], metadata: Fields) -> Neighbour:
-    """What all of them say together, the first that says a thing first; the file's own metadata
-    comes last.
+    """The combined values of all of them; the first file with a value takes precedence, and the
+    LoRA's own metadata comes last.
     """
     found = [
         _READERS[note.kind](fields)
@@ -50,7 +50,7 @@ def read_neighbours(notes: Sequence[Note], metadata: Fields) -> Neighbour:
 
 
 def read_adapter_config(notes: Sequence[Note]) -> str:
-    """What PEFT's configuration beside the weights says of scales, as JSON in one form."""
+    """The scales in PEFT's configuration beside the weights, as JSON in one format."""
     path = next((note.path for note in notes if note.kind == ADAPTER_CONFIG), None)
     fields = _read(path) if path else {}
     kept = {key: value for key, value in fields.items() if key in KEPT and value is not None}
@@ -93,7 +93,7 @@ def _from_automatic(fields: Fields) -> Neighbour:
 
 
 def _scale(value: object) -> float | None:
-    """A weight that somebody prefers; 0 is how AUTOMATIC1111 says that nobody does."""
+    """A preferred weight; AUTOMATIC1111 writes 0 for no preference."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if 0 < abs(value) <= _LARGEST_SCALE else None
@@ -122,7 +122,7 @@ def _text(value: object, limit: int = 200) -> str:
 
 
 def _words(value: object) -> tuple[str, ...]:
-    """Trigger words, each once; one that is a whole list of them is taken apart."""
+    """Trigger words, each once; an entry that contains a whole list is split."""
     texts: Iterable[object] = value if isinstance(value, list) else ()
     words = [word for text in texts for word in _apart(_text(text, 1000))]
     return tuple(dict.fromkeys(word for word in words if word))[:_MAX_WORDS]

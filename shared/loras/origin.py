@@ -1,4 +1,4 @@
-"""What a LoRA's metadata and its file name claim of its base.
+"""Claims about a LoRA's base in its metadata and its file name.
 
 Metadata keys: `modelspec.architecture` (https://github.com/Stability-AI/ModelSpec), and
 `ss_base_model_version` and `ss_v2` as kohya's sd-scripts write them. Knows nothing of shapes.
@@ -11,12 +11,12 @@ from typing import NamedTuple
 from shared.bases import FLUX, SD3, SD15, SD21, SDXL, TINY, UNKNOWN, Base
 from shared.loras.reasons import clean
 
-# Families that share widths with one that is known here.
+# Families that have the same widths as a supported one.
 _OTHER_FAMILIES = (
     "flux-2", "flux.2", "flux2", "chroma", "qwen", "z-image", "lumina", "hidream", "hunyuan", "wan",
     "sana", "pixart", "auraflow", "kolors", "stable-cascade", "ltx", "cosmos",
 )  # fmt: skip
-# The beginnings of the two keys' values, most specific first.
+# Prefixes of the two keys' values, most specific first.
 _ARCHITECTURES = (
     *((start, UNKNOWN) for start in _OTHER_FAMILIES),
     ("stable-diffusion-xl", SDXL),
@@ -50,13 +50,13 @@ _VERSIONS = (
     ("flux.1", FLUX),
     ("tiny", TINY),
 )
-# Tags that name a family wherever they stand in a name; the last one counts.
+# Tags that name a family anywhere in a name; the last one counts.
 _FAMILY_TAG = re.compile(
     r"(?:^|[-_.])(?P<tag>sd[-_.]?1[-_.]?[45]|sd[-_.]?2[-_.]?[01]|sd[-_.]?xl|sd[-_.]?3(?:[-_.]?5)?"
     r"|flux(?:[-_.]?1|(?=[-_.]?(?:dev|schnell))))(?:(?<=xl)[-_.]?1[-_.]0)?(?=[-_.]|$|dev|schnell)",
     re.IGNORECASE,
 )
-# Tags that do so only at its end, and where nothing plainer is said: `v2.1` may be the LoRA's own.
+# Tags that count only at the end, and without a clearer tag: `v2.1` may be the LoRA's own version.
 _END_TAG = re.compile(r"(?:^|[-_.])(?P<tag>v1[-_.]5|v2[-_.]1|flux|sd[12]|xl|tiny)$", re.IGNORECASE)
 _BY_TAG = {
     "tiny": TINY, "v15": SD15, "sd14": SD15, "sd15": SD15, "sd1": SD15,
@@ -66,14 +66,14 @@ _BY_TAG = {
 
 
 class Claim(NamedTuple):
-    """Where a base is claimed, in words, and which."""
+    """The source of a claim, in words, and the base that it names."""
 
     text: str
     base: Base
 
 
 def claim_of_metadata(metadata: dict[str, str]) -> Claim | None:
-    """The base that the metadata names, by its most trustworthy key."""
+    """The base named by the metadata, from its most trustworthy key."""
     sources = (("modelspec.architecture", _ARCHITECTURES), ("ss_base_model_version", _VERSIONS))
     for key, table in sources:
         claim = _claim(key, metadata.get(key, ""), table)
@@ -93,12 +93,12 @@ def _claim(key: str, value: str, table: Iterable[tuple[str, Base]]) -> Claim | N
 
 
 def claim_of_sidecar(value: str) -> Claim | None:
-    """The base that another program's file beside the LoRA names, such as `SD 1.5`."""
+    """The base named by another program's file beside the LoRA, such as `SD 1.5`."""
     return _claim("the file beside it", value, _VERSIONS)
 
 
 def claim_of_name(stem: str) -> Claim | None:
-    """The base that a version tag in the file name stands for."""
+    """The base for a version tag in the file name."""
     match = _find_tag(stem)
     if match is None:
         return None
@@ -107,7 +107,7 @@ def claim_of_name(stem: str) -> Claim | None:
 
 
 def shorten(stem: str) -> str:
-    """The stem without the base tag at its end: what people call the LoRA."""
+    """The stem without the base tag at its end, which is what people call the LoRA."""
     match = _find_tag(stem)
     short = stem[: match.start()] if match and match.end() == len(stem) else stem
     return short if short.strip(" -_.") else stem

@@ -1,7 +1,8 @@
-"""Where each tensor of a file goes in one base: the mapping that catalogue and worker share.
+"""Maps each tensor of a file to its place in one base; catalogue and worker share this mapping.
 
-The catalogue judges a file by it, the worker reads the file by it; so what one offers, the other
-takes. A tensor that goes nowhere is named, with the reason. Reads neither files nor values.
+The catalogue judges a file with it and the worker loads the file with it, so the worker can load
+what the catalogue offers. A tensor without a place is named, with the reason. Reads neither files
+nor values.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,14 +21,14 @@ _SCALES = ("dora", "magnitude")
 
 
 class Unplaced(NamedTuple):
-    """A tensor that goes nowhere: the base has no such `module`, or it has another `shape`."""
+    """A tensor without a place: the base has no such `module`, or it has another `shape`."""
 
     name: str
     why: Why
 
 
 class Target(NamedTuple):
-    """A module of a pipeline's part."""
+    """A module of one part of a pipeline."""
 
     part: str
     module: str
@@ -35,7 +36,9 @@ class Target(NamedTuple):
 
 @dataclass
 class Placement:
-    """The layers by target, each spelling its own; what goes nowhere, and alphas without layer."""
+    """The layers by target, one for each spelling; tensors without a place, and alphas without a
+    layer.
+    """
 
     layers: dict[Target, list[Layer]] = field(default_factory=dict)
     unplaced: list[Unplaced] = field(default_factory=list)
@@ -43,7 +46,7 @@ class Placement:
 
 
 def place(found: Layers, modules: Modules) -> Placement:
-    """Give every layer its module in the base, and name what has none."""
+    """Finds the module of every layer in the base, and names the tensors without one."""
     placement = Placement()
     for spelled, layer in found.by_module.items():
         target, why = _target(spelled, layer, modules)
@@ -78,8 +81,8 @@ def _candidates(spelled: str, modules: Modules) -> Iterator[Target]:
 
 
 def _join(layers: list[Layer], layer: Layer) -> None:
-    """Several spellings of one module: what completes a layer joins it, what repeats it is a
-    change of its own.
+    """Several spellings of one module: parts that complete a layer are joined; repeated parts are a
+    separate change.
     """
     for other in layers:
         if not other.parts.keys() & layer.parts.keys():
@@ -89,7 +92,7 @@ def _join(layers: list[Layer], layer: Layer) -> None:
 
 
 def fits(layer: Layer, modules: Modules, target: Target) -> bool:
-    """Whether every part of a layer has the shape that its module asks for."""
+    """Whether every part of a layer has the shape that its module requires."""
     weight = modules.weight_shape(*target)
     bias = modules.bias_shape(*target)
     extents = layer.extents()

@@ -1,7 +1,7 @@
 """The parameters of a base's networks, by name and shape, from their configuration alone.
 
 A checkpoint's folder has `unet/config.json` and `text_encoder*/config.json`; the published
-families' numbers stand here for bases that are known by a hub id only. Follows the structure of
+families' values are listed here for bases known only by a hub id. Follows the structure of
 diffusers' UNet2DConditionModel and of transformers' CLIPTextModel. Reads no weights.
 """
 
@@ -32,7 +32,7 @@ _UNET_DEFAULTS: Config = {
     "transformer_layers_per_block": 1,
     "use_linear_projection": False,
 }
-# What diffusers writes into every UNet's configuration, and hand-made ones may lack.
+# Values that diffusers writes into every UNet's configuration, and that hand-made ones may lack.
 _SAID = frozenset({"block_out_channels", "down_block_types", "up_block_types", "layers_per_block"})
 _KNOWN_BLOCKS = {"CrossAttnDownBlock2D", "DownBlock2D", "UpBlock2D", "CrossAttnUpBlock2D"}
 _CLIP_L: Config = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}
@@ -65,7 +65,7 @@ _PUBLISHED: dict[str, dict[str, Config]] = {
 
 
 def modules_of(base_model: str) -> Modules | None:
-    """The modules of a base: a folder's own, or its family's; None where neither is known."""
+    """The modules of a base: the folder's own, or its family's; None if neither is known."""
     try:
         place = find_checkpoint(base_model)
     except BadCheckpoint:
@@ -77,7 +77,7 @@ def modules_of(base_model: str) -> Modules | None:
 
 
 def _own_modules(configs: dict[str, Config]) -> Modules | None:
-    """The modules of a checkpoint's folder; None where its configuration leaves something open."""
+    """The modules of a checkpoint's folder; None if its configuration is incomplete."""
     if not configs[UNET].keys() >= _SAID:
         return None
     try:
@@ -106,7 +106,7 @@ def _read_configs(folder: Path) -> dict[str, Config]:
 
 
 def unet_shapes(config: Config) -> Shapes | None:
-    """Every parameter of a UNet; None for one that is built of other blocks than known here."""
+    """Every parameter of a UNet; None if it consists of blocks unknown here."""
     full = {**_UNET_DEFAULTS, **config}
     blocks = {*full["down_block_types"], *full["up_block_types"]}
     known_middle = full["mid_block_type"] == _UNET_DEFAULTS["mid_block_type"]

@@ -1,8 +1,8 @@
-"""`<lora:NAME:0.8>` in a prompt, as AUTOMATIC1111 and its kin write a LoRA.
+"""`<lora:NAME:0.8>` in a prompt, the syntax of AUTOMATIC1111 and similar programs.
 
 Several numbers may follow: the first is for the text encoder, the second for the UNet, or they are
-named (`te=0.5:unet=0.8`). Here a LoRA has one scale, that of the UNet. Knows nothing of which LoRAs
-there are.
+named (`te=0.5:unet=0.8`). Here a LoRA has one scale, that of the UNet. Does not know which LoRAs
+exist.
 """
 
 import re
@@ -14,7 +14,7 @@ _GAPS = re.compile(r"\s*,(?:\s*,)+")
 
 
 class Tag(NamedTuple):
-    """A LoRA that a prompt names; no scale: the LoRA's own."""
+    """A LoRA named in a prompt; without a scale, the LoRA's own applies."""
 
     name: str
     scale: float | None

@@ -1,7 +1,7 @@
-"""Why a LoRA is held back or does not fit: every reason, its verdict, its facts.
+"""Every reason why a LoRA is quarantined or does not fit, with its verdict and its facts.
 
-The sentences are in reasons.json, in English and Chinese, as those of errors are in
-shared/messages.json; words in their facts are under `_facts` there. Knows nothing of files.
+The messages are in reasons.json, in English and Chinese, like those of errors in
+shared/messages.json; texts for their facts are under `_facts` there. Knows nothing of files.
 """
 
 import errno
@@ -15,9 +15,9 @@ from shared.loras.entry import LoraState
 
 
 class Reason(StrEnum):
-    """Every reason there is; its value is its code."""
+    """Every reason; its value is its code."""
 
-    # Structure: held back, and no release would make the file loadable.
+    # Structure: quarantined, and a release would not make the file loadable.
     WRONG_SUFFIX = "wrong_suffix"
     ARCHIVE = "archive"
     UNREADABLE = "unreadable"
@@ -46,12 +46,12 @@ class Reason(StrEnum):
     RANK_TOO_HIGH = "rank_too_high"
     FACTORS_DISAGREE = "factors_disagree"
     UNUSABLE_NAME = "unusable_name"
-    # Of enlargers alone.
+    # For enlargers only.
     UNUSABLE_UPSCALER_NAME = "unusable_upscaler_name"
     UNSAFE_PICKLE = "unsafe_pickle"
     NOT_A_CHECKPOINT = "not_a_checkpoint"
     STORAGE_MISSING = "storage_missing"
-    # Content, name and conduct: held back until a person releases the file by its sha256.
+    # Content, name and strikes: quarantined until a person releases the file by its sha256.
     MARKUP = "markup"
     ADDRESS = "address"
     CONTACT = "contact"
@@ -59,7 +59,7 @@ class Reason(StrEnum):
     CONTROL_CHARACTERS = "control_characters"
     NAME_CONTRADICTS_SHAPES = "name_contradicts_shapes"
     SUSPENDED = "suspended"
-    # Sound, but not for this service.
+    # Sound, but not usable in this service.
     OTHER_BASE = "other_base"
     UNKNOWN_BASE = "unknown_base"
     AMBIGUOUS_BASE = "ambiguous_base"
@@ -111,7 +111,7 @@ _RELEASABLE = frozenset(
         Reason.SUSPENDED,
     }
 )
-# What a file that is still being written looks like.
+# Findings that a file still being written may have.
 _MAY_GROW = frozenset(
     {Reason.FILE_TOO_SHORT, Reason.HEADER_BEYOND_FILE, Reason.TRUNCATED, Reason.STILL_CHANGING}
 )
@@ -125,37 +125,37 @@ def _sentences() -> dict[str, dict[str, str]]:
 
 
 def _in_chinese(fact: str | int) -> str | int:
-    """A fact whose words are ours in Chinese; names and foreign text stay as they are."""
+    """A fact with our own texts in Chinese; names and foreign text are unchanged."""
     words = _sentences()["_facts"]
     return words.get(str(fact)) or str(fact).replace(" or ", " 或 ")
 
 
 class Finding(NamedTuple):
-    """One reason with its facts, in words that are safe to show."""
+    """One reason with its facts, in text that is safe to show."""
 
     reason: Reason
     facts: dict[str, str | int]
 
     @property
     def en(self) -> str:
-        """The sentence in English."""
+        """The message in English."""
         return _sentences()[self.reason]["en"].format_map(self.facts)
 
     @property
     def zh(self) -> str:
-        """The sentence in Chinese."""
+        """The message in Chinese."""
         facts = {name: _in_chinese(fact) for name, fact in self.facts.items()}
         return _sentences()[self.reason]["zh"].format_map(facts)
 
     @property
     def state(self) -> LoraState:
-        """What this finding alone makes of a LoRA."""
+        """The state of a LoRA with this finding alone."""
         unfit = self.reason in _UNFIT
         return LoraState.INCOMPATIBLE if unfit else LoraState.QUARANTINED
 
     @property
     def may_grow(self) -> bool:
-        """Whether the file may merely not be all there yet."""
+        """Whether the file may only be incomplete so far."""
         return self.reason in _MAY_GROW
 
     @property
@@ -181,8 +181,8 @@ def refused(reason: Reason, **facts: str | int) -> Refused:
 
 
 def unreadable(error: OSError) -> Finding:
-    """Why a file could not be opened. No link is followed by opening it, so a link is one that
-    leads out of its folder.
+    """Why a file could not be opened. Opening follows no link, so a link that remains is one out of
+    its folder.
     """
     if error.errno == errno.ELOOP:
         return Finding(Reason.LINK_OUTSIDE, {})
@@ -190,7 +190,7 @@ def unreadable(error: OSError) -> Finding:
 
 
 def clean(text: str, limit: int = 80) -> str:
-    """Foreign text made fit to show: printable characters only, cut."""
+    """Foreign text made safe to show: printable characters only, truncated."""
     shown = "".join(
         c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[: limit + 1]
     )

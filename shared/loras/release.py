@@ -1,7 +1,7 @@
-"""Releases: the files that a person has looked at and lets through, by sha256.
+"""Releases: files that a person has examined and released, by sha256.
 
 `loras.lock.toml` in the LoRA folder has one table, `[released]`, of `"<sha256>" = "why, by whom"`.
-Knows nothing of what was released or why it was held.
+Knows nothing of the files or of the reasons for their quarantine.
 """
 
 import tomllib
@@ -16,7 +16,7 @@ _log = structlog.get_logger(__name__)
 
 
 def read_releases(folder: Path) -> dict[str, str]:
-    """The note for each released sha256; empty, and logged, when the file is unreadable."""
+    """The note for each released sha256; empty, with a log line, if the file is unreadable."""
     try:
         raw = (folder / LOCK_NAME).read_bytes()[:_MAX_BYTES]
         table = tomllib.loads(raw.decode("utf-8")).get("released", {})

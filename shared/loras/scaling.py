@@ -1,7 +1,7 @@
-"""How strongly PEFT's configuration scales a layer: ranks, alphas, their patterns, rank-stabilised.
+"""The scale of a layer by PEFT's configuration: ranks, alphas, their patterns, rank stabilisation.
 
-A file may carry the configuration in its metadata (diffusers under `lora_adapter_metadata`, with
-the part's name before each key; others as they like) or beside it, in PEFT's own
+A file may have the configuration in its metadata (diffusers under `lora_adapter_metadata`, with the
+part's name before each key; others in other forms) or beside it, in PEFT's own
 `adapter_config.json`. Knows nothing of tensors.
 """
 
@@ -15,11 +15,11 @@ from shared.loras.dialects import PARTS
 
 Config = Mapping[str, Any]
 
-# Where libraries keep a configuration in a file's metadata, as JSON.
+# Keys under which libraries store a configuration in a file's metadata, as JSON.
 _KEYS = ("lora_adapter_metadata", "adapter_config", "peft_config", "lora_config", "config")
-# Keys that people write one by one.
+# Keys that are also written individually.
 _FIELDS = ("r", "rank", "lora_alpha", "alpha", "use_rslora", "rank_pattern", "alpha_pattern")
-# What is kept of a configuration beside a file.
+# The keys kept from a configuration beside a file.
 KEPT = frozenset(
     {"peft_type", "r", "lora_alpha", "alpha", "use_rslora", "rank_pattern", "alpha_pattern",
      "use_cayley_neumann", "num_cayley_neumann_terms"}
@@ -27,16 +27,18 @@ KEPT = frozenset(
 
 
 class Scaling(NamedTuple):
-    """The configuration that is true of one file, by part of the pipeline; `""`: of every part."""
+    """The configuration of one file, by part of the pipeline; `""` means every part."""
 
     parts: Mapping[str, Config]
 
     def config(self, part: str) -> Config:
-        """What is said of a part."""
+        """The configuration of one part."""
         return self.parts.get(part) or self.parts.get("") or {}
 
     def scale(self, part: str, module: str, rank: int) -> float:
-        """The factor of a layer of this rank that has no alpha of its own; 1 where nobody says."""
+        """The factor of a layer of this rank without an alpha of its own; 1 without a
+        configuration.
+        """
         config = self.config(part)
         common = config.get("lora_alpha", config.get("alpha"))
         alpha = _by_pattern(config.get("alpha_pattern"), module, common)
@@ -82,7 +84,9 @@ def _loaded_value(text: str) -> Any:
 
 
 def _by_pattern(patterns: object, module: str, common: object) -> float | None:
-    """PEFT's rule: the first pattern that the module's name ends in, else the common value."""
+    """PEFT's rule: the first pattern that matches the end of the module's name, or else the common
+    value.
+    """
     known = patterns if isinstance(patterns, dict) else {}
     matching = (value for pattern, value in known.items() if _matches(str(pattern), module))
     return next(_numbers(matching), next(_numbers([common]), None))

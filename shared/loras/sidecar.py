@@ -1,7 +1,7 @@
-"""What an operator says of a LoRA in the `name.toml` beside it.
+"""The operator's description of a LoRA in the `name.toml` beside it.
 
-Every field is optional. A field that cannot be used is left out and named in `complaints`, so
-that a slip in a text file never takes a sound LoRA off the list.
+Every field is optional. An invalid field is ignored and named in `complaints`, so that a mistake in
+a text file never removes a sound LoRA from the list.
 """
 
 import tomllib
@@ -16,7 +16,7 @@ from shared.loras.reasons import clean
 from shared.params import Fidelity, WorkAt
 
 MAX_SIDECAR_BYTES = 64 * 1024
-# What is found out beside the file, and never read from it.
+# Determined from the folder, never read from the file.
 _NOT_IN_FILES = ("complaints", "sample_path", "base")
 
 _Line = Annotated[str, Field(max_length=200)]
@@ -54,7 +54,7 @@ class Sidecar(BaseModel):
 
 
 def completed(sidecar: Sidecar, neighbour: Neighbour) -> Sidecar:
-    """A sidecar whose gaps are filled from what other programs say."""
+    """A sidecar whose missing values are filled in from other programs' files."""
     said = sidecar.model_fields_set
     title = {"en": neighbour.title, "zh": neighbour.title} if neighbour.title else {}
     gaps: dict[str, object] = {"base": neighbour.base}
@@ -68,7 +68,7 @@ def completed(sidecar: Sidecar, neighbour: Neighbour) -> Sidecar:
 
 
 def read_sidecar(path: Path) -> Sidecar:
-    """Read a `name.toml`; what is missing, unreadable or wrong leaves the defaults."""
+    """Reads a `name.toml`; missing, unreadable or invalid values leave the defaults."""
     try:
         raw = path.read_bytes()
         if len(raw) > MAX_SIDECAR_BYTES:

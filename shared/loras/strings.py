@@ -1,8 +1,8 @@
-"""What hides in a LoRA's metadata, and who may say what in it.
+"""Searches a LoRA's metadata for suspicious content, with exceptions for known keys and hosts.
 
 Trainers write addresses of their own: kohya names Stability's repository in every SDXL file, so
-"contains http" proves nothing. A host that is known to publish models or licences is noted; any
-other holds the file back. The patterns themselves are in suspicions.py.
+"contains http" proves nothing. A host known to publish models or licences is only noted; any other
+one quarantines the file. The patterns themselves are in suspicions.py.
 """
 
 import re
@@ -31,31 +31,31 @@ _TRUSTED_HOSTS = frozenset(
 _EXPECTED_ADDRESS = "modelspec.implementation"
 # diffusers keeps module names here, which look like domains.
 _MODULE_NAMES = "lora_adapter_metadata"
-# People sign their work: an author's own mail address is no advertisement.
+# Authors sign their work: an author's own mail address is no advertisement.
 _SIGNATURE = "modelspec.author"
 # ModelSpec allows a thumbnail as a data URL.
 _THUMBNAIL = "modelspec.thumbnail"
 _IMAGE_DATA = re.compile(r"data:image/(?:png|jpe?g|webp);base64,")
-# What a training set's captions and folders are called, which nobody meets who uses the LoRA: a
-# watermark's domain or an artist's handle among the tags advertises nothing. Whole addresses and
-# markup are looked for here too.
+# Names of a training set's captions and folders, which users of the LoRA never see: a watermark's
+# domain or an artist's handle among the tags advertises nothing. Complete addresses and markup are
+# searched for here too.
 _TRAINING_SET = frozenset(
     {"ss_tag_frequency", "ss_dataset_dirs", "ss_reg_dataset_dirs", "ss_datasets", "ss_bucket_info"}
 )
 _MAX_FINDINGS = 8
-# No trainer names a thousand addresses in one string, trusted or not.
+# No trainer writes a thousand addresses into one string, trusted or not.
 _MAX_ADDRESSES = 1000
 
 
 class Scan(NamedTuple):
-    """What holds a file back, and what is only worth showing."""
+    """Findings that quarantine a file, and those that are only worth showing."""
 
     findings: list[Finding]
     notes: list[str]
 
 
 def scan_metadata(metadata: dict[str, str]) -> Scan:
-    """Look through every key and value, until eight findings are enough."""
+    """Searches every key and value, until there are eight findings."""
     scan = Scan([], [])
     for key, value in metadata.items():
         for text in (key, *_layers_of(value)):
@@ -66,14 +66,16 @@ def scan_metadata(metadata: dict[str, str]) -> Scan:
 
 
 def _layers_of(value: str) -> Iterator[str]:
-    """The text, and the text below its JSON escapes: trainers nest JSON in strings."""
+    """The text, and the text inside its JSON escapes: trainers nest JSON in strings."""
     yield value
     if "\\u" in value:
         yield value.encode("latin-1", "replace").decode("raw_unicode_escape", "replace")
 
 
 def _lower(text: str) -> str:
-    """The text with A to Z lowered; by way of bytes, since str.lower takes thrice the memory."""
+    """The text with A to Z in lower case, computed on bytes because str.lower needs three times the
+    memory.
+    """
     return text.encode("utf-8", "replace").lower().decode("utf-8")
 
 
@@ -105,7 +107,7 @@ def _note(scan: Scan, note: str) -> None:
 
 
 def _find_address(key: str, lowered: str, hosts: set[str]) -> str | None:
-    """The first address that is not trusted; trusted ones go into `hosts`."""
+    """The first untrusted address; trusted ones are added to `hosts`."""
     for count, (address, host) in enumerate(addresses(lowered)):
         if key in _TRAINING_SET and address.startswith("www."):
             continue

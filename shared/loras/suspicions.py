@@ -1,15 +1,16 @@
-"""The patterns of what has no business in a LoRA's metadata: each finds its first sight in a text.
+"""Patterns of content that does not belong in a LoRA's metadata; each returns its first match in a
+text.
 
 A text can be megabytes of an attacker's choosing, so every pattern starts at a fixed character,
-which the regular expression engine skips to at memory speed, and looks back or ahead over a
-bounded stretch. Knows nothing of keys and of who is trusted.
+which the regular expression engine finds at memory speed, and looks back or ahead over a bounded
+distance. Knows nothing of keys and trusted hosts.
 """
 
 import re
 from collections.abc import Iterator
 
 _WORD = r"(?:script|iframe|embed|svg|img|html)(?!\w)"
-# Words such as <style> also serve as trigger tokens; with an attribute behind them they do not.
+# Words such as <style> also serve as trigger tokens; with an attribute after them they do not.
 _WORD_WITH_ATTRIBUTE = r"(?:object|link|meta|form|style)[ ]"
 _TAG = re.compile(rf"<[ \t]{{0,3}}+(?:/?(?:{_WORD}|{_WORD_WITH_ATTRIBUTE})|!doctype)")
 _HANDLER = re.compile(r"on(?<!\won)(?:error|load|click|mouseover|focus)[ \t]{0,3}+=")
@@ -17,8 +18,8 @@ _HANDLER = re.compile(r"on(?<!\won)(?:error|load|click|mouseover|focus)[ \t]{0,3
 _URL = re.compile(r":(?://|\\/\\/)([^\s\"'<>\\/?#]{1,200}+)")
 _SCHEMES = ("http", "https", "ftp", "ws", "wss", "tg")
 _WWW = re.compile(r"www\.(?<![\w.]www\.)([a-z0-9.-]{1,200}+)")
-# Endings that give a bare domain away; those of the second line occur in prose and in code, and
-# count with a path behind them only. `ff.net` is a feed-forward layer in diffusers' module names.
+# Endings that identify a bare domain; those of the second line occur in prose and in code, and
+# count only with a path after them. `ff.net` is a feed-forward layer in diffusers' module names.
 _DOMAIN_END = re.compile(
     r"\.(?:(?:com|net|org|info|biz|xyz|vip|club|casino|bet|cc|gg|cn|ru)(?![\w-]|\.\w)"
     r"|(?:top|me|io|app|live|store|shop|link|site|online|win|tv|ai|co)(?=/\w))"
@@ -29,7 +30,7 @@ _LABEL_END = re.compile(r"[a-z0-9-]{1,63}\Z")
 _MAIL = re.compile(r"@(?<=[\w.+-]@)[a-z0-9-]{1,63}+\.[a-z]{2,24}")
 _MESSENGERS = ("telegram", "whatsapp", "wechat", "weixin", "discord", "vx")
 _CHINESE_MESSENGERS = ("微信", "加微", "加v", "qq")
-# No caption names a messenger as often as this, with an account behind it or not.
+# No caption names a messenger this often, with or without an account after it.
 _MAX_MENTIONS = 10_000
 _MESSENGER_ID = re.compile(r"[ \t]{0,3}+(?:id)?[:：=@+][ \t:：=@+]{0,4}+[a-z0-9_-]{4,32}+")
 _CHINESE_MESSENGER_ID = re.compile(r"[号群]?[ \t:：=@+]{0,4}+[a-z_-]{0,24}\d[a-z0-9_-]{4,32}+")
@@ -42,7 +43,7 @@ _BLOB_BEFORE = re.compile(rf"[A-Za-z0-9+/_-]{{0,{_WINDOW}}}\Z")
 _BLOB_RUN = re.compile(r"[A-Za-z0-9+/_-]*+")
 _BLOB_LINES = re.compile(rf"(?:[A-Za-z0-9+/]{{{_MIN_LINE},76}}+\r?\n){{2,}}+")
 
-# C0 and DEL but tab and line ends, and the marks that reorder text (bidirectional overrides).
+# C0 and DEL except tab and line ends, and the marks that reorder text (bidirectional overrides).
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -55,7 +56,7 @@ def find_markup(lowered: str) -> str | None:
 
 
 def addresses(lowered: str) -> Iterator[tuple[str, str]]:
-    """Every web address, and its host as a browser takes it: without user, port and www."""
+    """Every web address, and its host as a browser reads it: without user, port and www."""
     for match in _URL.finditer(lowered):
         start = _scheme_start(lowered, match.start())
         if start is not None:
@@ -76,7 +77,7 @@ def _host(authority: str) -> str:
 
 
 def domains(lowered: str) -> Iterator[str]:
-    """Every bare domain; the domain of a mail address is not one."""
+    """Every bare domain; the domain of a mail address does not count."""
     for match in _DOMAIN_END.finditer(lowered):
         begin = max(0, match.start() - 64)
         label = _LABEL_END.search(lowered[begin : match.start()])
@@ -90,7 +91,7 @@ def find_mail(lowered: str) -> str | None:
 
 
 def find_handle(lowered: str) -> str | None:
-    """A messenger's name with an account behind it, or a phone number."""
+    """A messenger's name followed by an account, or a phone number."""
     for words, pattern in (
         (_MESSENGERS, _MESSENGER_ID),
         (_CHINESE_MESSENGERS, _CHINESE_MESSENGER_ID),
@@ -132,7 +133,7 @@ def find_blob(text: str) -> str | None:
 
 
 def _encoded(text: str, run: re.Match[str]) -> str | None:
-    """The run, if it is long enough and mixes cases and digits as base64 does, or is huge."""
+    """The run, if it is long enough and mixes cases and digits as base64 does, or if it is huge."""
     lines = _BLOB_LINES.match(text, run.start())
     blob = lines[0] if lines else run[0]
     if len(blob) < _MIN_BLOB:

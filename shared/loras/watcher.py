@@ -1,8 +1,9 @@
 """A daemon thread that calls back when folders change.
 
-Owns the thread and the kernel's watch. The system's events are a hint: they get lost when a folder
-is replaced, and network shares and mounts of virtual machines send none for what others change. So
-the callback also runs every few seconds, more often on such file systems. Knows nothing of LoRAs.
+Owns the thread and the kernel's watch. The system's events are only a hint: they are lost when a
+folder is replaced, and network shares and mounts of virtual machines send none for changes made
+elsewhere. So the callback also runs every few seconds, more often on such file systems. Knows
+nothing of LoRAs.
 """
 
 import os
@@ -21,11 +22,11 @@ _STEP_MS = 50
 _DEBOUNCE_MS = 200
 _IDLE_MS = 250
 _SWEEP_SECONDS = 5.0
-# Where no events come; never more than a twentieth of the time goes into looking.
+# Interval without events; scanning never takes more than a twentieth of the time.
 _POLL_SECONDS = 1.0
 _SHARE = 20
 _LONGEST_SECONDS = 60.0
-# File systems whose every change this kernel makes itself.
+# File systems that only this kernel changes.
 _LOCAL = frozenset(
     {"ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "overlay", "zfs", "f2fs", "apfs", "ramfs"}
 )
@@ -38,7 +39,7 @@ _log = structlog.get_logger(__name__)
 class FolderWatcher:
     """Calls `refresh` when something in `folders` changes, and soon again while it returns True.
 
-    Lives from `start` to `close`; folders may be missing, appear and be replaced meanwhile.
+    Runs from `start` to `close`; folders may be missing, appear and be replaced meanwhile.
     """
 
     def __init__(self, folders: Path | Sequence[Path], refresh: Callable[[], bool]) -> None:
@@ -48,18 +49,18 @@ class FolderWatcher:
         self._loop = Periodic("lora-watch", self._round, every=0.0)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Starts watching."""
         self._loop.start()
 
     def close(self) -> None:
-        """Stop watching and wait for the thread's end."""
+        """Stops watching and waits for the thread to end."""
         self._loop.stop(timeout=None)
 
     def _round(self) -> float:
         try:
             self._follow()
         except OSError as error:
-            # No inotify instance left, or the folder is gone: looking now and then will do.
+            # No inotify instance is left, or the folder is gone: polling is sufficient.
             self._tell(str(error))
             self._refresh()
             gone = isinstance(error, FileNotFoundError)
@@ -67,7 +68,7 @@ class FolderWatcher:
         return 0.0
 
     def _tell(self, reason: str) -> None:
-        """Say it once, not at every look."""
+        """Logs it once, not at every scan."""
         if reason != self._told:
             _log.info(
                 "lora_folder_polled",
@@ -77,7 +78,7 @@ class FolderWatcher:
         self._told = reason
 
     def _follow(self) -> None:
-        """Follow the folders that are there now, until the watcher stops or they are others."""
+        """Watches the current folders until the watcher stops or the folders are replaced."""
         there = _inodes(self._folders)
         if not there:
             raise FileNotFoundError("no LoRA folder")
@@ -106,7 +107,7 @@ class FolderWatcher:
 
 
 def _inodes(folders: Sequence[Path]) -> dict[Path, int]:
-    """The folders that are there, and which they are."""
+    """The existing folders with their inodes."""
     found = {}
     for folder in folders:
         with suppress(OSError):
@@ -115,7 +116,7 @@ def _inodes(folders: Sequence[Path]) -> dict[Path, int]:
 
 
 def _sends_events(folder: Path) -> bool:
-    """Whether the file system of a folder tells of every change; without a list, it may not."""
+    """Whether the file system of a folder reports every change; without a list, it may not."""
     place = os.path.realpath(folder)
     mounts = [m for m in psutil.disk_partitions(all=True) if _is_inside(place, m.mountpoint)]
     nearest = max(mounts, key=lambda mount: len(mount.mountpoint), default=None)

@@ -1,8 +1,8 @@
-"""Which network a set of named shapes is: its kind, and every size of it, from shapes alone.
+"""Identifies the network that a set of named shapes forms: its kind and all its sizes.
 
-The same names and shapes decide in the gateway and in the worker, which builds the network from
-what is found here; so what the catalogue calls available loads. Names are the published ones, that
-naming.py brings older files to.
+The gateway and the worker decide by the same names and shapes, and the worker builds the network
+from the result; so every file that the catalogue calls available can be loaded. Names are the
+published ones; naming.py converts those of older files.
 
 RRDBNet: Wang et al. 2018 (arXiv:1809.00219) and 2021 (arXiv:2107.10833). SRVGGNetCompact:
 Real-ESRGAN's small network. FoldedNet: ours, worker/engine/upscale/networks.py.
@@ -20,16 +20,16 @@ Shapes = Mapping[str, Shape]
 COLOURS = 3
 KERNEL = (3, 3)
 FOLD = 2
-# Far beyond every published network; what is larger would take a device's memory by itself.
+# Far beyond every published network; a larger one would fill a device's memory by itself.
 MOST_CHANNELS, MOST_BLOCKS = 512, 64
-# Folding the input by this, from its number of channels.
+# The factor by which the input is folded (pixel unshuffle), by its number of channels.
 FOLDS = {COLOURS: 1, COLOURS * 4: 2, COLOURS * 16: 4}
 LARGEST_FACTOR = 8
 
 
 @dataclass(frozen=True)
 class Rrdb:
-    """`ups` doublings after the trunk, `fold` times folded before it."""
+    """`ups` doublings after the trunk; the input is folded by `fold` before it."""
 
     width: int
     growth: int
@@ -80,7 +80,7 @@ class Compact:
 
 @dataclass(frozen=True)
 class Folded:
-    """Ours: a trunk of `blocks` at half size, `fine` channels at the picture's own."""
+    """Ours: a trunk of `blocks` at half size, with `fine` channels at the picture's own size."""
 
     width: int
     blocks: int
@@ -103,9 +103,9 @@ Architecture = Rrdb | Compact | Folded
 
 
 def identify(shapes: Shapes) -> Architecture:
-    """The network that these tensors make, all of them and no others.
+    """The network that consists of exactly these tensors.
 
-    Raises Refused, which names what does not fit.
+    Raises Refused, which names the tensor that does not fit.
     """
     try:
         guess = _guess(shapes)
@@ -157,7 +157,7 @@ def _guess_folded(shapes: Shapes) -> Folded:
 
 
 def _count(shapes: Shapes, pattern: str, *, first: int = 0, step: int = 1) -> int:
-    """How many members a numbered row has, from its highest number."""
+    """The number of members in a numbered series, from its highest number."""
     found = (re.fullmatch(pattern, name) for name in shapes)
     numbers = [int(match[1]) for match in found if match and len(match[1]) < 4]
     return (max(numbers) - first) // step + 1 if numbers else 0
@@ -194,7 +194,7 @@ def _conv(name: str, inputs: int, outputs: int) -> Iterator[tuple[str, Shape]]:
 
 
 def operations(architecture: Architecture) -> float:
-    """Multiplications and additions for one pixel of the input, about."""
+    """Approximate multiplications and additions per input pixel."""
     total = 0.0
     for name, shape in architecture.shapes():
         if len(shape) == 4:
@@ -203,7 +203,7 @@ def operations(architecture: Architecture) -> float:
 
 
 def _pixels(architecture: Architecture, name: str) -> float:
-    """How many pixels a convolution runs on, for one of the input."""
+    """The number of pixels on which a convolution runs, per input pixel."""
     if isinstance(architecture, Folded):
         return 1 / FOLD**2 if name.startswith(("first", "trunk", "unfold")) else 1.0
     if isinstance(architecture, Compact):

@@ -1,7 +1,7 @@
-"""The catalogue of enlargers: what lies in the folder, judged once per file, always up to date.
+"""The catalogue of enlargers: the files in the folder, judged once each, always up to date.
 
-Owns the scan and finding by name. Judging one file is inspection.py's part; the folder's watch,
-digests and file keys are those of the LoRAs' catalogue.
+Owns the scan and the lookup by name. inspection.py judges one file; watching the folder, digests
+and file keys are shared with the LoRAs' catalogue.
 """
 
 import os
@@ -30,9 +30,9 @@ from shared.upscalers.inspection import Inspection, inspect_file
 
 SUFFIXES = (".safetensors", ".pth")
 RESERVED = frozenset({"auto", FILTER})
-# A file that was seen to change is read once it has been still for this long.
+# A changed file is read once it has been unchanged for this long.
 SETTLE_SECONDS = 0.3
-# A file that is not all there is taken for broken, not for half-written, at this age.
+# An incomplete file of this age counts as broken, not as half-written.
 GRACE_SECONDS = 10.0
 KINDS: dict[type[Architecture], UpscalerKind] = {
     Rrdb: UpscalerKind.RRDB,
@@ -56,8 +56,8 @@ _log = structlog.get_logger(__name__)
 
 
 class _Record(NamedTuple):
-    """What is remembered of one file. While it is half-written, the entry is that of the file that
-    it replaces, or None.
+    """The state of one file between scans. While the file is half-written, the entry is that of the
+    file that it replaces, or None.
     """
 
     seen: Inspection
@@ -79,17 +79,17 @@ class UpscalerCatalog:
         self._watcher: FolderWatcher | None = None
 
     def scan(self) -> None:
-        """Look at the folder now; only new and changed files are read."""
+        """Scans the folder now; only new and changed files are read."""
         self._refresh(settle_seconds=0.0)
 
     def entries(self) -> list[UpscalerEntry]:
-        """Every enlarger in the folder, of any state, by name."""
+        """Every enlarger in the folder, in any state, by name."""
         return list(self._entries)
 
     def resolve(self, name: str) -> UpscalerEntry:
-        """The available enlarger of this name.
+        """The available enlarger with this name.
 
-        Raises UpscalerNotFound or UpscalerUnusable with a sentence that names the way out.
+        Raises UpscalerNotFound or UpscalerUnusable with advice in the message.
         """
         entry = self._find(name)
         if entry is None or not entry.is_available:
@@ -98,7 +98,7 @@ class UpscalerCatalog:
         return entry
 
     def explain(self, name: str, language: Language = "en") -> str:
-        """The sentence with which `resolve` refuses a name, in either language."""
+        """The message with which `resolve` refuses a name, in either language."""
         entry, words = self._find(name), _WORDS[language]
         names = ", ".join([e.name for e in self._entries if e.is_available] + [FILTER])
         facts = {"name": clean(name, 64), "way_out": words["choose"].format(names=names)}
@@ -108,13 +108,13 @@ class UpscalerCatalog:
         return words["held"].format_map(facts | {"reason": reason or ""})
 
     def watch(self) -> None:
-        """Follow the folder from a daemon thread until `close`."""
+        """Watches the folder from a daemon thread until `close`."""
         if self._watcher is None:
             self._watcher = FolderWatcher(self._folder, lambda: self._refresh(SETTLE_SECONDS))
             self._watcher.start()
 
     def close(self) -> None:
-        """Stop following the folder."""
+        """Stops watching the folder."""
         if self._watcher is not None:
             self._watcher.close()
             self._watcher = None
@@ -124,7 +124,7 @@ class UpscalerCatalog:
         return next((e for e in found if e.is_available), next(iter(found), None))
 
     def _refresh(self, settle_seconds: float) -> bool:
-        """Bring the entries up to date; True when some file has to be looked at again soon."""
+        """Brings the entries up to date; True if a file has to be checked again soon."""
         with self._lock:
             moving, self._moving = self._moving, {}
             keys = _listed(self._folder)
@@ -132,7 +132,7 @@ class UpscalerCatalog:
                 name for name in keys if self._is_still(name, keys[name], moving, settle_seconds)
             ]
             records = {name: self._record(name, keys[name]) for name in ready}
-            # What was known of files that are being replaced stays until the new one is judged.
+            # The old entries of files that are being replaced stay until the new files are judged.
             unjudged = {n: self._records[n] for n in self._moving if n in self._records}
             self._publish(records | unjudged)
             self._digests.save()
@@ -214,7 +214,7 @@ def make_entry(path: Path, stem: str, seen: Inspection, sidecar: Sidecar) -> Ups
 
 
 def _without_doubles(entries: Iterable[UpscalerEntry]) -> list[UpscalerEntry]:
-    """Of files that share a name the first usable one keeps it: `.safetensors` before `.pth`."""
+    """If several files share a name, the first usable one gets it: `.safetensors` before `.pth`."""
     kept: dict[str, UpscalerEntry] = {}
     doubles = []
     for entry in sorted(
@@ -246,7 +246,7 @@ def _listed(folder: Path) -> dict[str, FileKey]:
 
 
 def _status(path: Path) -> FileKey | None:
-    """The key of a regular file or of a link; None when it is gone or something else."""
+    """The key of a regular file or a link; None if it is gone or something else."""
     try:
         status = path.stat(follow_symlinks=False)
     except OSError:

@@ -1,4 +1,4 @@
-"""Which enlarger a job gets where its caller left that open.
+"""Chooses the enlarger of a job whose caller did not name one.
 
 Owns the order of preference. Pure: entries in, entry out.
 """
@@ -11,14 +11,14 @@ from shared.upscalers.entry import UpscalerEntry
 OURS = "retouch"
 LARGE = "realesrgan_x4plus"
 AUTO = "auto"
-# Operations for one pixel; what costs more a processor runs on request only.
+# Operations per pixel; on a CPU, more expensive enlargers run only on request.
 MOST_ON_CPU = 5e6
 
 
 def choose(entries: Sequence[UpscalerEntry], factor: int, device: str) -> UpscalerEntry | None:
-    """The enlarger for `auto`, or None where none can do it.
+    """The enlarger for `auto`, or None if none is suitable.
 
-    A processor takes ours, a GPU Real-ESRGAN; of others, the one that costs least.
+    Our own on a CPU, Real-ESRGAN on a GPU; otherwise the cheapest one.
     """
     able = [entry for entry in entries if entry.is_available and entry.serves(factor)]
     if device == "cpu":
@@ -28,7 +28,7 @@ def choose(entries: Sequence[UpscalerEntry], factor: int, device: str) -> Upscal
 
 
 def passes(factors: Sequence[int], wanted: int) -> list[int]:
-    """The factors to apply, one after the other, to become at least `wanted` times as large."""
+    """The factors to apply one after the other to enlarge at least `wanted` times."""
     enough = [factor for factor in sorted(factors) if factor >= wanted]
     if enough:
         return enough[:1]
@@ -40,7 +40,7 @@ def passes(factors: Sequence[int], wanted: int) -> list[int]:
 
 
 def _rank(entry: UpscalerEntry, preferred: tuple[str, ...]) -> int:
-    # Ours comes before a larger one on a processor, not merely by its cost.
+    # On a CPU our own enlarger is preferred to others, not only because of its cost.
     known = [name for name in preferred if name == entry.name]
     return preferred.index(known[0]) if known else len(preferred)
 

@@ -1,4 +1,4 @@
-"""What the catalogue says of one enlarger: the record that API, command line and worker share."""
+"""The catalogue's record of one enlarger, shared by API, command line and worker."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict
 from shared.loras.entry import LoraState
 from shared.upscalers.architecture import Architecture
 
-# What a picture is enlarged with where there is no enlarger. No file may have this name.
+# The filter used without an enlarger. No file may have this name.
 FILTER = "lanczos"
 
 
 class UpscalerKind(StrEnum):
-    """Which network a file holds."""
+    """The kind of network in a file."""
 
     RRDB = "rrdbnet"
     COMPACT = "srvggnetcompact"
@@ -24,9 +24,9 @@ class UpscalerKind(StrEnum):
 class UpscalerEntry(BaseModel):
     """One file of the folder as the catalogue found it. A replaced file is a new entry.
 
-    `factors` are those that the network was made for; others are had by repeating and by shrinking.
-    `architecture` is missing where the file cannot be used. `reason_code` names the sentence in
-    `reason` and `reason_zh`.
+    `factors` are those that the network was made for; other factors are reached by repeating and
+    shrinking. `architecture` is missing if the file cannot be used. `reason_code` names the message
+    in `reason` and `reason_zh`.
     """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
@@ -51,5 +51,5 @@ class UpscalerEntry(BaseModel):
         return self.state is LoraState.AVAILABLE
 
     def serves(self, factor: int) -> bool:
-        """Whether this enlarger can make a picture `factor` times as large."""
+        """Whether this enlarger can enlarge a picture `factor` times."""
         return self.is_available and (factor in self.factors or max(self.factors) > 1 < factor)

@@ -1,11 +1,11 @@
-"""How many times larger a result is: settles `auto` from the photo's size, and says why.
+"""The factor of a result: settles `auto` from the photo's size, and gives the reason.
 
-Owns the sizes. Which enlarger does it is choice.py's business.
+Owns the sizes. choice.py decides which enlarger is used.
 """
 
 from shared.params import JobParams
 
-# A photo that is this long needs no enlarging; below it, the smallest factor that brings it there.
+# A photo of this length needs no enlarging; for a smaller one, the smallest factor that reaches it.
 LONG_ENOUGH = 1024
 FACTORS = (2, 4)
 _WORDS = {
@@ -25,7 +25,7 @@ _WORDS = {
 
 
 def settle_factor(params: JobParams, size: tuple[int, int]) -> JobParams:
-    """The same parameters with a number for `auto`, by the photo's width and height."""
+    """The parameters with a number instead of `auto`, from the photo's width and height."""
     if params.upscale != "auto":
         return params
     side = max(size)

@@ -1,4 +1,4 @@
-"""Judging one enlarger file: header or pickle, names and shapes, values; no torch.
+"""Judges one enlarger file: header or pickle, names and shapes, values; without torch.
 
 Knows nothing of the running base, the sidecar and which file a job gets.
 """
@@ -28,7 +28,7 @@ ReadBody = Callable[[BinaryIO, FileKey, int, list[Tensor]], Body]
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a file is: a network, or the finding that keeps it from being used."""
+    """The result of judging a file: a network, or the finding that makes it unusable."""
 
     key: FileKey
     finding: Finding | None = None
@@ -37,17 +37,19 @@ class Inspection:
 
     @property
     def may_grow(self) -> bool:
-        """Whether the file may still be on its way."""
+        """Whether the file may still be being copied."""
         return self.finding is not None and self.finding.may_grow
 
 
 def read_body_anew(file: BinaryIO, _key: FileKey, body_start: int, tensors: list[Tensor]) -> Body:
-    """Read the body without remembering it."""
+    """Reads the body without storing the result."""
     return read_body(file, body_start, tensors)
 
 
 def inspect_file(path: Path, read: ReadBody = read_body_anew) -> Inspection:
-    """Judge a file. Raises OSError where it cannot be opened; whatever is in it is a finding."""
+    """Judges a file. Raises OSError if it cannot be opened; problems of its contents are
+    findings.
+    """
     with open_file(path) as file:
         status = os.fstat(file.fileno())
         key = key_of(status)
@@ -90,7 +92,7 @@ def _inspect_pickled(file: BinaryIO, key: FileKey, read: ReadBody) -> Inspection
 
 
 def recognise(shapes: dict[str, tuple[int, ...]], dtypes: dict[str, str]) -> Architecture:
-    """The network that a file's own names, shapes and types make. Raises Refused."""
+    """The network that a file's names, shapes and types form. Raises Refused."""
     names = published_names(shapes)
     if len(set(names.values())) < len(names):
         raise refused(Reason.DUPLICATE_KEY, name="tensor")

@@ -1,4 +1,4 @@
-"""Brings the tensor names of older files to the published ones. Values are not looked at.
+"""Converts the tensor names of older files to the published ones. Values are not read.
 
 ESRGAN's first files number the layers of one `nn.Sequential`; its second naming, which BSRGAN and
 others kept, has capitals; training scripts put a prefix before all names.
@@ -23,7 +23,7 @@ _CAPITALS = (
 
 
 def published_names(names: Iterable[str]) -> dict[str, str]:
-    """For every name of a file the published one, or itself where it is of no known naming."""
+    """For every name of a file the published one, or the same name if its naming is unknown."""
     given = list(names)
     plain = {name: _without_prefix(name, given) for name in given}
     if "model.0.weight" in plain.values():
@@ -40,8 +40,8 @@ def _without_prefix(name: str, names: list[str]) -> str:
 
 
 def _rows(names: Iterable[str]) -> dict[int, str]:
-    """What the numbered layers after the trunk are: a doubling has three places, with its
-    convolution in the third; two places later come the last two convolutions, two apart.
+    """The numbered layers after the trunk: a doubling takes three places, with its convolution in
+    the third; the last two convolutions follow two places later, two apart.
     """
     found = (_SEQUENTIAL.fullmatch(name) for name in names)
     numbers = sorted({int(match[1]) for match in found if match})

@@ -1,10 +1,10 @@
 """Names, types and shapes of a torch checkpoint's tensors, read from its structure alone.
 
-A `.pth` is a zip archive with a pickle in it and a file per storage, or, from before torch 1.6,
-five pickles and the storages behind them. The pickle is a program; nothing here runs it. Its
-operations are followed one by one by a table that knows those that a plain dictionary of tensors
-needs, as torch's own weights-only reader does, and whatever else it names is refused by that name.
-Knows nothing of networks. Sources: PEP 3154 and pickletools; torch/serialization.py.
+A `.pth` is a zip archive with a pickle and one file per storage, or, from before torch 1.6, five
+pickles followed by the storages. A pickle is a program; nothing here runs it. Its operations are
+interpreted one by one with a table of those that a plain dictionary of tensors needs, as in torch's
+own weights-only reader, and any other global is refused by name. Knows nothing of networks.
+Sources: PEP 3154 and pickletools; torch/serialization.py.
 """
 
 import pickletools
@@ -28,7 +28,7 @@ STORAGES = {
 
 
 class TensorInfo(NamedTuple):
-    """One tensor: its type as safetensors writes it, its shape, and the storage that holds it."""
+    """One tensor: its type in safetensors' notation, its shape, and its storage."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -43,14 +43,14 @@ class _Storage(NamedTuple):
 
 
 class _Mark:
-    """Where a row on the pickle's stack begins."""
+    """The beginning of a row on the pickle's stack."""
 
 
 _MARK = _Mark()
 
 
 def read_checkpoint(file: BinaryIO, size: int) -> dict[str, TensorInfo]:
-    """The tensors of an open `.pth` of `size` bytes, out of their wrapper. Raises Refused."""
+    """The tensors of an open `.pth` of `size` bytes, without their wrapper. Raises Refused."""
     file.seek(0)
     is_zip = file.read(4) == b"PK\x03\x04"
     file.seek(0)
@@ -67,7 +67,7 @@ def _read_zip(file: BinaryIO, size: int) -> object:
         if len(members) > MAX_MEMBERS:
             raise refused(Reason.TOO_MANY_TENSORS, limit=MAX_MEMBERS)
         for member in members:
-            # torch stores as it is, so what is compressed is no work of torch's.
+            # torch stores without compression, so a compressed member was not written by torch.
             if member.compress_type != zipfile.ZIP_STORED or member.file_size > size:
                 raise refused(Reason.NOT_A_CHECKPOINT)
         sizes = {member.filename: member.file_size for member in members}
@@ -83,7 +83,7 @@ def _read_zip(file: BinaryIO, size: int) -> object:
 
 
 def _read_legacy(file: BinaryIO, size: int) -> object:
-    """Magic number, protocol, facts of the system, the object, keys; then the storages."""
+    """Magic number, protocol, system information, the object, keys; then the storages."""
     head = file.read(min(size, MAX_PICKLE_BYTES))
     stream = _Stream(head)
     reader = _Reader(lambda _storage: size)
@@ -104,7 +104,7 @@ def _read_legacy(file: BinaryIO, size: int) -> object:
 
 
 class _Stream:
-    """Several pickles, one behind the other."""
+    """Several pickles, one after the other."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -133,7 +133,7 @@ def _walk(program: bytes) -> Iterator[tuple[str, Any, int]]:
 
 
 class _Global(NamedTuple):
-    """Something that the program asks for by name."""
+    """A global that the program requests by name."""
 
     module: str
     name: str
@@ -144,7 +144,7 @@ class _Global(NamedTuple):
 
 
 def _allowed(wanted: _Global) -> _Global:
-    """Raises Refused for a name that no dictionary of tensors needs."""
+    """Raises Refused for a name that a dictionary of tensors does not need."""
     if wanted.text in ("collections.OrderedDict", *_REBUILDERS):
         return wanted
     if wanted.module == "torch" and wanted.name in STORAGES:
@@ -153,7 +153,7 @@ def _allowed(wanted: _Global) -> _Global:
 
 
 class _Reader:
-    """Follows one pickle's operations; tensors become TensorInfo, and nothing is called."""
+    """Interprets one pickle's operations; tensors become TensorInfo, and nothing is called."""
 
     def __init__(self, stored: Callable[[_Storage], int]) -> None:
         self._stored = stored
@@ -162,7 +162,7 @@ class _Reader:
         self._memo: dict[int, Any] = {}
 
     def read(self, operations: Iterator[tuple[str, Any]]) -> Any:
-        """The object that the program makes. Raises Refused, ValueError."""
+        """The object that the program builds. Raises Refused, ValueError."""
         self._stack, self._memo = [], {}
         try:
             for name, argument in operations:
@@ -187,7 +187,7 @@ class _Reader:
             rule(self, argument)
 
     def _row(self) -> list[Any]:
-        """What lies above the last mark, which goes with it."""
+        """The items above the last mark; the mark is removed."""
         place = len(self._stack) - 1
         while self._stack[place] is not _MARK:
             place -= 1
@@ -240,7 +240,7 @@ class _Reader:
         if not isinstance(target, dict):
             raise ValueError("sets a key of what is no dictionary")
         for key, value in zip(row[::2], row[1::2], strict=True):
-            # Hashing a nest of tuples that share their parts may take for ever.
+            # Hashing nested tuples that share their parts can take forever.
             if not isinstance(key, (str, int)):
                 raise ValueError("a key that is no name")
             if key in target:
@@ -281,7 +281,7 @@ class _Reader:
             self._stack.append(_REBUILDERS[called.text](arguments))
 
     def _build(self, _argument: Any) -> None:
-        """A state dictionary's versions of its modules, which nobody needs."""
+        """A state dictionary's module versions, which are not needed."""
         self._stack.pop()
         if not isinstance(self._stack[-1], dict):
             raise ValueError("a state for what is no dictionary")
@@ -337,7 +337,7 @@ _RULES: dict[str, Callable[[_Reader, Any], None]] = {
 
 
 def _tensors(root: object) -> dict[str, TensorInfo]:
-    """The dictionary of tensors, whatever it is wrapped in."""
+    """The dictionary of tensors inside any wrapper."""
     for _ in range(3):
         if not isinstance(root, dict):
             raise refused(Reason.NOT_A_CHECKPOINT)

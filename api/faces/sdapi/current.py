@@ -1,7 +1,7 @@
 """The caller's current request: `progress` reports it and `interrupt` ends it.
 
-Owns the list of requests in the store, so that any gateway can answer. AUTOMATIC1111 has one request
-at a time for everyone; here each caller has one, and callers without a key one per address.
+Owns the list of requests in the store, so that any gateway can answer. AUTOMATIC1111 has one
+request at a time for everyone; here each caller has one, and callers without a key one per address.
 """
 
 import json
