@@ -1,13 +1,13 @@
-"""Python client and command line of retouch. Speaks HTTP only.
+"""Python client and command line of retouch. Talks to the service over HTTP only.
 
-Read in this order: `client.py` (what a caller sees), `core.py` (the operations, once for both
-clients), `connection.py` and `patience.py` (what is tried again, and when), `transport.py`,
-`events.py`, `answers.py`, `problems.py`, `records.py`. The command line is `cli.py` with a file for
-each command in `commands/`.
+Read in this order: `client.py` (the interface), `core.py` (the operations, once for both clients),
+`connection.py` and `patience.py` (retries), `transport.py`, `events.py`, `answers.py`,
+`problems.py`, `records.py`. The command line is `cli.py` with a file for each command in
+`commands/`.
 
 `stack/` (all processes of a service on one machine) and `diagnosis/` (`retouch doctor`) need the
-server's packages. They come with the client, are imported inside the commands that use them, and
-`server_packages.py` says what to install where those packages are absent.
+server's packages. They are part of the client, but are imported only inside the commands that use
+them; `server_packages.py` says what to install if those packages are absent.
 """
 
 from retouch.async_client import AsyncClient

@@ -1,7 +1,8 @@
 """Where the command line finds the service, and with which key.
 
-Owns RETOUCH_URL, RETOUCH_API_KEY, RETOUCH_HOST and RETOUCH_PORT for whoever has the client alone.
-Where the server's packages are installed, its settings say the same and read `.env` as well.
+Owns RETOUCH_URL, RETOUCH_API_KEY, RETOUCH_HOST and RETOUCH_PORT for installations with the client
+alone. If the server's packages are installed, its settings give the same values and read `.env` as
+well.
 """
 
 import os
@@ -14,7 +15,7 @@ DEFAULT_PORT = "8000"
 
 @dataclass(frozen=True)
 class Address:
-    """A service's URL and key; whether somebody named it, or it is only where one would be."""
+    """A service's URL and key, and whether it was configured or is only the default."""
 
     url: str
     api_key: str | None
@@ -22,7 +23,7 @@ class Address:
 
 
 def find_address() -> Address:
-    """The address that this machine's settings name."""
+    """The address in this machine's settings."""
     try:
         from shared.settings import load_settings
     except ModuleNotFoundError:
@@ -32,7 +33,7 @@ def find_address() -> Address:
 
 
 def reachable_url(host: str, port: int | str) -> str:
-    """The address at which a browser on this machine finds a server bound to `host`."""
+    """The address at which a browser on this machine reaches a server bound to `host`."""
     name = ANY_ADDRESS.get(host, host)
     return f"http://{f'[{name}]' if ':' in name else name}:{port}"
 

@@ -1,6 +1,6 @@
-"""Reads what the service answers: JSON, records, pictures, and refusals as exceptions.
+"""Reads the service's answers: JSON, records, pictures, and errors as exceptions.
 
-Owns the judgement of what is no answer of retouch's at all (a page of a proxy with status 200).
+Owns the recognition of answers that are not from retouch (a proxy's page with status 200).
 """
 
 import re
@@ -40,7 +40,7 @@ def read_items(response: httpx2.Response, kind: type[Record]) -> list[Record]:
 
 
 def read_picture(response: httpx2.Response) -> bytes:
-    """The answer's picture, compared with the checksum in its `ETag`.
+    """The answer's picture, verified with the checksum in its `ETag`.
 
     Raises Damaged, UnexpectedAnswer.
     """
@@ -54,13 +54,15 @@ def read_picture(response: httpx2.Response) -> bytes:
 
 
 def require_event_stream(response: httpx2.Response) -> None:
-    """Raises UnexpectedAnswer when the answer is no stream of events."""
+    """Raises UnexpectedAnswer if the answer is not an event stream."""
     if _media_type(response) != "text/event-stream":
         raise _unexpected(response)
 
 
 def problem_from_response(response: httpx2.Response) -> RetouchProblem:
-    """The problem that a refusal describes; one by its status when it is not problem+json."""
+    """The problem that an error answer describes; chosen by its status if it is not
+    problem+json.
+    """
     try:
         body = response.json()
     except ValueError:
@@ -90,13 +92,13 @@ def _problem(body: Mapping[str, Any], status: int, retry_after: str | None) -> R
 
 
 def _of_status(status: int) -> type[RetouchProblem]:
-    """The class of a status; of one that has none, the class of its hundred."""
+    """The class of a status; if it has none, the class of its hundred."""
     other = ServerError if status >= 500 else RetouchProblem
     return RetouchProblem.of_status.get(status, other)
 
 
 def _with_fields(detail: str, errors: object) -> str:
-    """The detail with the fields that a 422 complains about, where it does not name them yet."""
+    """The detail with the invalid fields of a 422, if it does not name them yet."""
     if not isinstance(errors, list):
         return detail
     named = [

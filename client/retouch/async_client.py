@@ -5,7 +5,7 @@
         await retouch.wait(job, timeout=60)
         await retouch.save(job, Path("better.png"))
 
-Owns nothing but its transport; `core.py` has the operations, `client.py` says what each is for.
+Owns only its transport; `core.py` has the operations, `client.py` documents them.
 """
 
 from types import TracebackType

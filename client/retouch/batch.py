@@ -1,7 +1,7 @@
-"""Several photos through one service at once: each is sent, watched, fetched and written.
+"""Several photos through one service at once: each is sent, followed, fetched and written.
 
 Owns what happens to one photo and to the whole set: a photo that fails does not stop the others,
-and an interruption cancels what runs.
+and an interruption cancels running jobs.
 """
 
 import queue
@@ -23,15 +23,15 @@ from retouch.records import Job
 PHOTOS_AT_ONCE = 8
 LOOK_SECONDS = 0.05
 OTHER_FORMAT = "other_format"
-# From the cancel to the last event: one step of a large picture on a CPU.
+# Time from the cancel to the last event: one step of a large picture on a CPU.
 CANCEL_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Order:
-    """One photo, where its picture goes, and the parameters of its job.
+    """One photo, the path of its picture, and the parameters of its job.
 
-    With `open_ending` the picture's own ending is still to come behind the output's name.
+    With `open_ending` the picture's extension still has to be added to the output's name.
     """
 
     photo: Path
@@ -41,8 +41,8 @@ class Order:
     open_ending: bool = False
 
     def of(self, job: Job) -> "Order":
-        """The same, once its job has made the picture; of another format than was asked for where
-        that could not hold it.
+        """The same order once its job has made the picture; with another format if the requested
+        one cannot hold the picture.
         """
         ending = EXTENSIONS[job.picture_format]
         if self.open_ending:
@@ -54,7 +54,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one photo. Without a `problem` the picture is at `order.output`."""
+    """The outcome for one photo. Without a `problem` the picture is at `order.output`."""
 
     order: Order
     job: Job | None
@@ -77,7 +77,7 @@ class Batch:
         """Every order's outcome, in the same order."""
         for number, order in enumerate(orders):
             self._waiting.put((number, order))
-        # Daemons: a second Ctrl-C must not wait for a server that hangs.
+        # Daemon threads: a second Ctrl-C must not wait for a server that hangs.
         threads = [
             threading.Thread(target=self._work, daemon=True)
             for _ in range(min(PHOTOS_AT_ONCE, len(orders)))

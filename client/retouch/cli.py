@@ -1,7 +1,7 @@
 """The `retouch` command: `up`, `enhance`, `loras`, `upscalers`, `models`, `train` and the others.
 
-Owns the names of the subcommands and the exit codes: 0 all done, 1 something failed, 2 wrong
-usage, 130 interrupted.
+Owns the names of the subcommands and the exit codes: 0 everything succeeded, 1 something failed, 2
+wrong usage, 130 interrupted.
 """
 
 import sys
@@ -56,9 +56,9 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; what is expected to go wrong ends in a sentence, not in a trace."""
+    """Runs the command line; an expected failure ends with a message, not with a traceback."""
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # file names need not be UTF-8
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names may not be UTF-8
     try:
         app()
     except RetouchProblem as problem:

@@ -1,11 +1,11 @@
-"""The blocking client: send a photo, watch it being worked on, fetch the picture.
+"""The blocking client: send a photo, follow its job, fetch the picture.
 
     with Client("http://127.0.0.1:8000") as retouch:
         job = retouch.submit("photo.jpg", lora="face_restore", strength=0.4)
         retouch.wait(job, on_progress=lambda p: print(f"{p.percent:.0f} %"))
         retouch.save(job, Path("better.png"))
 
-Owns the documentation of every operation. `core.py` does them.
+Owns the documentation of every operation. `core.py` implements them.
 """
 
 from collections.abc import AsyncGenerator, Coroutine, Iterator
@@ -28,7 +28,7 @@ Value = TypeVar("Value")
 class Client:
     """A connection to one retouch service. Close it, or use it in a `with` block.
 
-    Requests that meet a lost connection, 429 or 503 are tried again for `patience_seconds`, as
+    Requests that meet a lost connection, 429 or 503 are retried for `patience_seconds`, as
     `Retry-After` asks. Safe to use from several threads. Every method raises RetouchProblem; its
     subclasses in `retouch.problems` tell the reasons apart.
     """
@@ -51,7 +51,7 @@ class Client:
         return self._core.url
 
     def close(self) -> None:
-        """Close every connection."""
+        """Closes every connection."""
         _done(self._core.close())
 
     def __enter__(self) -> Self:
@@ -72,16 +72,16 @@ class Client:
         idempotency_key: str | None = None,
         **fields: Unpack[JobFields],
     ) -> Job:
-        """Send a photo (PNG, JPEG or WebP; a path or its bytes) and get its job, at once.
+        """Sends a photo (a path or its bytes) and returns its job at once.
 
         `fields` are those of `POST /v1/jobs`: lora (one `name[:scale]`, or several), strength,
-        steps, seed and so on; `image_id` instead of a photo names one that was sent before. The
+        steps, seed and so on; `image_id` instead of a photo refers to one that was sent before. The
         request carries an idempotency key, so that a repeated one never makes a second job.
         """
         return _done(self._core.submit(photo, idempotency_key=idempotency_key, **fields))
 
     def job(self, job: Job | str) -> Job:
-        """The job as it is now."""
+        """The current state of the job."""
         return _done(self._core.job(job))
 
     def events(self, job: Job | str) -> Iterator[Event]:
@@ -95,54 +95,54 @@ class Client:
         *,
         timeout: float | None = None,
     ) -> Job:
-        """Block until the job has succeeded.
+        """Blocks until the job has succeeded.
 
-        Raises the problem of a job that failed, JobCanceled, and WaitTimeout (a TimeoutError) when
-        it has not ended within `timeout` seconds; then it goes on and can be waited for again.
+        Raises the problem of a job that failed, JobCanceled, and WaitTimeout (a TimeoutError) if it
+        has not ended within `timeout` seconds; the job then continues and can be waited for again.
         """
         return _done(self._core.wait(job, on_progress, timeout=timeout))
 
     def cancel(self, job: Job | str) -> None:
-        """Stop a job: at once when it waits, within one step when it runs.
+        """Cancels a job: a waiting one at once, a running one within one step.
 
-        Raises AlreadyFinished when it is too late.
+        Raises AlreadyFinished if it is too late.
         """
         _done(self._core.cancel(job))
 
     def image(self, job: Job | str) -> bytes:
-        """The finished picture's bytes, compared with the service's checksum."""
+        """The finished picture's bytes, verified with the service's checksum."""
         return _done(self._core.image(job))
 
     def save(self, job: Job | str, path: Path) -> Path:
-        """Write the finished picture to `path`, whole or not at all; returns `path`.
+        """Writes the finished picture to `path`, completely or not at all; returns `path`.
 
-        Raises OSError where the disk refuses.
+        Raises OSError if writing fails.
         """
         return _done(self._core.save(job, path))
 
     def loras(self) -> list[Lora]:
-        """Every LoRA that the service knows, the unusable ones with the reason."""
+        """Every LoRA of the service; unusable ones with the reason."""
         return _done(self._core.loras())
 
     def upscalers(self) -> list[Upscaler]:
-        """Every enlarger that the service knows, the unusable ones with the reason."""
+        """Every enlarger of the service; unusable ones with the reason."""
         return _done(self._core.upscalers())
 
     def workers(self) -> list[Worker]:
-        """Every worker that is alive."""
+        """Every live worker."""
         return _done(self._core.workers())
 
     def is_retouch(self) -> bool:
-        """Whether what answers at this address is a retouch service, healthy or not."""
+        """Whether this address belongs to a retouch service, healthy or not."""
         return _done(self._core.is_retouch())
 
     def readiness(self) -> RetouchProblem | None:
-        """None when the service can take a job and work on it, else what it still lacks."""
+        """None if the service can accept and process a job, otherwise what is missing."""
         return _done(self._core.readiness())
 
 
 def _done(work: Coroutine[Any, Any, Value]) -> Value:
-    """What the work returns. Over the blocking transport it never suspends."""
+    """The work's result. Over the blocking transport the work never suspends."""
     try:
         work.send(None)
     except StopIteration as end:

@@ -1,6 +1,6 @@
-"""A before/after picture: the photo and its enhanced version side by side, each with its name.
+"""A before/after picture: the photo and its enhanced version side by side, with labels.
 
-Owns the layout. Knows nothing of where the pictures come from.
+Owns the layout. Does not know where the pictures come from.
 """
 
 from io import BytesIO
@@ -16,8 +16,8 @@ PAPER, INK = (250, 250, 248), (40, 40, 40)
 def before_after(before: bytes, after: bytes) -> bytes:
     """A PNG of both pictures at the enhanced one's size, the photo on the left.
 
-    The photo is turned upright by its EXIF orientation and scaled by Lanczos, so that the eye
-    compares detail and not size. Raises OSError for bytes that are not a picture.
+    The photo is rotated by its EXIF orientation and scaled by Lanczos, so that the eye compares
+    detail and not size. Raises OSError for bytes that are not a picture.
     """
     register_heif_opener()
     right = _on_white(Image.open(BytesIO(after)))

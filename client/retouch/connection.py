@@ -1,6 +1,6 @@
-"""Requests to one service, tried again where that is safe and promises something.
+"""Requests to one service, retried if that is safe and may help.
 
-Owns what is worth another try. Knows nothing of jobs.
+Owns which requests are retried. Knows nothing of jobs.
 """
 
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from retouch.patience import Deadline, Patience
 from retouch.problems import RetouchProblem, Unreachable
 from retouch.transport import Transport
 
-# "Too many", "not now", and what a proxy says while the gateway behind it restarts.
+# "Too many requests", "unavailable", and a proxy's errors while the gateway behind it restarts.
 WORTH_ANOTHER_TRY = (429, 502, 503, 504)
-# `Prefer: wait` may hold an answer back for 50 s.
+# `Prefer: wait` may delay an answer by 50 s.
 ANSWER_SECONDS = 75.0
 
 
 @dataclass(frozen=True)
 class Connection:
-    """One service: its address, the way to it, and how long to go on trying."""
+    """One service: its address, the transport, and how long to retry."""
 
     transport: Transport
     url: str
@@ -40,9 +40,9 @@ class Connection:
         seconds: float = ANSWER_SECONDS,
         **arguments: Any,
     ) -> httpx2.Response:
-        """The answer, when it is a good one.
+        """The answer, if it is not an error.
 
-        Every request that comes through here may be sent twice without harm: reads, cancels, and
+        Every request sent through here may be sent twice without harm: reads, cancels, and
         submissions with an idempotency key. Raises RetouchProblem.
         """
         deadline = deadline or Deadline()
@@ -60,7 +60,7 @@ class Connection:
             await self._pause(patience, problem)
 
     async def _pause(self, patience: Patience, problem: RetouchProblem) -> None:
-        """Sleep until the next attempt. Raises the problem when there is to be none."""
+        """Sleeps until the next attempt. Raises the problem if there is none."""
         pause = patience.pause(problem.retry_after) if is_passing(problem) else None
         if pause is None:
             raise problem
@@ -68,7 +68,7 @@ class Connection:
 
 
 def is_passing(problem: RetouchProblem) -> bool:
-    """Whether the same request may well succeed in a moment."""
+    """Whether the same request may succeed in a moment."""
     if isinstance(problem, Unreachable) or problem.code == "idempotency_in_flight":
         return True
     return problem.status in WORTH_ANOTHER_TRY

@@ -1,4 +1,4 @@
-"""Where the command line writes: results to stdout, everything else to stderr.
+"""The output of the command line: results to stdout, everything else to stderr.
 
 Owns the two consoles and the user's language.
 """
@@ -20,12 +20,12 @@ err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def say(text: str) -> None:
-    """Tell the person something that is no result."""
+    """Prints a message that is not a result."""
     err.print(text, markup=False)
 
 
 def complain(problem: RetouchProblem, about: str | None = None) -> None:
-    """What went wrong, and the next step on a line of its own."""
+    """Prints what went wrong, and the next step on a separate line."""
     err.print(f"{about}: {problem.detail}" if about else problem.detail, style="red", markup=False)
     if problem.advice:
         err.print(f"  {problem.advice}", markup=False)
@@ -33,7 +33,7 @@ def complain(problem: RetouchProblem, about: str | None = None) -> None:
 
 @contextmanager
 def progress_line() -> Iterator[Callable[[str], None]]:
-    """A line that tells what is being waited for; on no terminal, one line for each change."""
+    """A line that shows what is being waited for; without a terminal, one line for each change."""
     told = ""
 
     def tell(text: str) -> None:
@@ -51,10 +51,10 @@ def progress_line() -> Iterator[Callable[[str], None]]:
 
 
 def print_json(value: Any) -> None:
-    """A result for a script."""
+    """Prints a result for scripts."""
     out.print(json.dumps(value, ensure_ascii=False, indent=2), markup=False)
 
 
 def language() -> Language:
-    """The person's language, as the terminal's locale has it."""
+    """The user's language, from the terminal's locale."""
     return "zh" if (locale.getlocale()[0] or "").lower().startswith("zh") else "en"

@@ -1,7 +1,7 @@
-"""What a client can ask of a service, once for the blocking and the asynchronous client.
+"""A client's operations, once for the blocking and the asynchronous client.
 
-Owns the routes' names and what a caller needs of them. Knows nothing of threads and event loops:
-the transport does.
+Owns the routes' names and the data that callers need from them. Knows nothing of threads and event
+loops: the transport does.
 """
 
 from collections.abc import AsyncGenerator, Callable
@@ -25,7 +25,7 @@ OnProgress = Callable[[Progress], None]
 
 
 class Core:
-    """Every operation of a client. `client.py` says what each is for."""
+    """Every operation of a client. `client.py` documents them."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -36,7 +36,7 @@ class Core:
         return self._connection.url
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Closes every connection."""
         await self._connection.transport.close()
 
     async def submit(
@@ -46,7 +46,7 @@ class Core:
         idempotency_key: str | None = None,
         **fields: Unpack[JobFields],
     ) -> Job:
-        """Send a photo and get its job, at once."""
+        """Sends a photo and returns its job at once."""
         arguments: dict[str, Any] = {"data": form_fields(fields)}
         if photo is not None:
             name, data = await self._connection.transport.offload(partial(named_bytes, photo))
@@ -56,7 +56,7 @@ class Core:
         return read_record(response, Job)
 
     async def job(self, job: Job | str) -> Job:
-        """The job as it is now."""
+        """The current state of the job."""
         return await self._look(_id(job), Deadline())
 
     async def events(self, job: Job | str) -> AsyncGenerator[Event, None]:
@@ -72,38 +72,38 @@ class Core:
         *,
         timeout: float | None = None,
     ) -> Job:
-        """Wait until the job has succeeded."""
+        """Waits until the job has succeeded."""
         return _succeeded(await self._ended(_id(job), on_progress, timeout))
 
     async def cancel(self, job: Job | str) -> None:
-        """Stop a job: at once when it waits, within one step when it runs."""
+        """Cancels a job: a waiting one at once, a running one within one step."""
         await self._connection.request("DELETE", f"/v1/jobs/{_id(job)}")
 
     async def image(self, job: Job | str) -> bytes:
-        """The finished picture's bytes, compared with the service's checksum."""
+        """The finished picture's bytes, verified with the service's checksum."""
         response = await self._connection.request("GET", f"/v1/jobs/{_id(job)}/image")
         return read_picture(response)
 
     async def save(self, job: Job | str, path: Path) -> Path:
-        """Write the finished picture to `path`, whole or not at all; returns `path`."""
+        """Writes the finished picture to `path`, completely or not at all; returns `path`."""
         picture = await self.image(job)
         await self._connection.transport.offload(partial(write_whole, path, picture))
         return path
 
     async def loras(self) -> list[Lora]:
-        """Every LoRA that the service knows, the unusable ones with the reason."""
+        """Every LoRA of the service; unusable ones with the reason."""
         return read_items(await self._connection.request("GET", "/v1/loras"), Lora)
 
     async def upscalers(self) -> list[Upscaler]:
-        """Every enlarger that the service knows, the unusable ones with the reason."""
+        """Every enlarger of the service; unusable ones with the reason."""
         return read_items(await self._connection.request("GET", "/v1/upscalers"), Upscaler)
 
     async def workers(self) -> list[Worker]:
-        """Every worker that is alive."""
+        """Every live worker."""
         return read_items(await self._connection.request("GET", "/v1/workers"), Worker)
 
     async def is_retouch(self) -> bool:
-        """Whether what answers at this address is a retouch service, healthy or not."""
+        """Whether this address belongs to a retouch service, healthy or not."""
         path = "/v1/capabilities"
         try:
             response = await self._connection.request("GET", path, seconds=PROBE_SECONDS)
@@ -112,7 +112,7 @@ class Core:
             return problem.code not in ("unreachable", "unexpected_answer")
 
     async def readiness(self) -> RetouchProblem | None:
-        """None when the service can take a job and work on it, else what it still lacks."""
+        """None if the service can accept and process a job, otherwise what is missing."""
         try:
             await self._connection.request("GET", "/readyz", seconds=PROBE_SECONDS)
         except RetouchProblem as problem:
@@ -124,7 +124,7 @@ class Core:
         return read_record(response, Job)
 
     async def _ended(self, job_id: str, on_progress: OnProgress | None, limit: float | None) -> Job:
-        """The job once it is over. Raises WaitTimeout."""
+        """Waits for the end of the job and returns it. Raises WaitTimeout."""
         deadline = Deadline(limit)
         try:
             if not deadline.has_passed:

@@ -1,6 +1,6 @@
-"""A job's events as one unbroken sequence, whatever happens to the connections that carry it.
+"""A job's events as one sequence without gaps, whatever happens to the connections.
 
-Owns resuming: after a lost connection the next one asks for what follows the last event seen, so
+Owns resuming: after a lost connection the next one asks for the events after the last one seen, so
 nothing is missing and nothing comes twice.
 """
 
@@ -18,7 +18,7 @@ from retouch.patience import Deadline, Patience
 from retouch.problems import RetouchProblem, UnexpectedAnswer, Unreachable
 from retouch.records import Event
 
-# A connection that lived this long was a good one, even if the job had no news.
+# A connection that lasted this long was good, even if the job sent no events.
 LIVELY_SECONDS = 5.0
 NO_CONTENT = 204
 KINDS: tuple[str, ...] = get_args(Event.model_fields["kind"].annotation)
@@ -31,11 +31,12 @@ class StreamOver(Exception):
 async def follow(
     connection: Connection, job_id: str, deadline: Deadline
 ) -> AsyncGenerator[Event, None]:
-    """Every event of the job, up to and with the last one.
+    """Every event of the job, up to and including the last one.
 
-    A connection that breaks, falls silent or ends early is made anew with `Last-Event-ID`. Raises
-    RetouchProblem when the service refuses (an unknown job, say), and Unreachable when the deadline
-    has passed or no good connection has come about for as long as the patience lasts.
+    A connection that breaks, falls silent or ends early is replaced by one with `Last-Event-ID`.
+    Raises RetouchProblem when the service refuses (for an unknown job, for example), and
+    Unreachable when the deadline has passed or no good connection could be made for as long as the
+    patience lasts.
     """
     last_id: str | None = None
     patience = connection.patience(deadline)

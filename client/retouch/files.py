@@ -1,7 +1,7 @@
-"""Pictures on this machine's disk: written whole, and never over one another.
+"""Pictures on this machine's disk: written completely, and never over one another.
 
-Owns the names that results get, shortened where they would be too long for a disk. Knows nothing of
-the service.
+Owns the names of results, shortened if they would be too long for a disk. Knows nothing of the
+service.
 """
 
 import os
@@ -21,13 +21,13 @@ FORMATS: dict[str, PictureFormat] = {
     ".jfif": "jpeg",
     ".webp": "webp",
 }
-# Formats that are taken, but not made.
+# Formats that are accepted but not produced.
 NOT_MADE = frozenset({".heic", ".heif", ".hif", ".avif", ".tif", ".tiff", ".bmp", ".gif"})
 PHOTOS = frozenset(FORMATS) | NOT_MADE
-# Of a file's name, on every disk that is in use.
+# Length limit of a file's name that applies on every common disk.
 MOST_BYTES = 255
 COMPARISON = "_before_after.png"
-# Of the names that are given here, so that endings fit behind them.
+# Length limit of the names made here, so that extensions can be added.
 LONGEST_OWN = MOST_BYTES - len(COMPARISON)
 
 
@@ -36,7 +36,7 @@ class BadOutput(Exception):
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that nobody ever sees half of it."""
+    """Writes a file so that a partial file is never visible."""
     temporary = path.with_name(f".{uuid4().hex}.part")
     try:
         temporary.write_bytes(data)
@@ -46,22 +46,22 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def format_of(out: Path | None) -> PictureFormat | None:
-    """The picture format that a file's name asks for, if it asks for one."""
+    """The picture format for a file's extension, if it has one."""
     return FORMATS.get(out.suffix.lower()) if out else None
 
 
 def is_folder(out: str) -> bool:
-    """Whether an output is a folder: it exists as one, or is written with a slash at its end."""
+    """Whether an output is a folder: it exists as one, or ends with a slash."""
     return out.endswith(("/", os.sep)) or Path(out).is_dir()
 
 
 def output_paths(photos: Sequence[Path], out: str | None, extension: str = "") -> list[Path]:
-    """Where each photo's result goes, in the photos' order.
+    """The paths of the photos' results, in the photos' order.
 
-    One photo: the file `out`, or into it where `is_folder`. Several: into the folder `out`, under
-    their own stems. No `out`: beside each photo, as `NAME_enhanced`. Names that would meet get a
-    number, and a photo itself is never written over. Without an `extension`, the results' own is
-    still to come behind every name but that of a file `out`. Raises BadOutput.
+    One photo: the file `out`, or a file in it if `is_folder`. Several: files in the folder `out`,
+    with their own stems. Without `out`: beside each photo, as `NAME_enhanced`. Equal names get a
+    number, and a photo itself is never overwritten. Without an `extension`, the results' own
+    extension still has to be added to every name except that of a file `out`. Raises BadOutput.
     """
     if out is None:
         beside = [photo.with_name(f"{photo.stem}_enhanced") for photo in photos]
@@ -76,17 +76,19 @@ def output_paths(photos: Sequence[Path], out: str | None, extension: str = "") -
 
 
 def with_ending(path: Path, ending: str, room: int = MOST_BYTES) -> Path:
-    """The path with this behind its name, which is shortened to have room for both."""
+    """The path with this ending added to its name, which is shortened to make room."""
     return path.with_name(shortened(path.name, room - len(ending)) + ending)
 
 
 def free_path(bare: Path, ending: str) -> Path:
-    """The path with this ending, or with a number where there is such a file already."""
+    """The path with this ending, or with a number if such a file exists already."""
     return _numbered([bare], ending, taken=Path.exists)[0]
 
 
 def shortened(name: str, room: int) -> str:
-    """As much of a name as fits into so many bytes, no letter cut apart from its accents."""
+    """As much of a name as fits into this many bytes, without separating a letter from its
+    accents.
+    """
     while len(os.fsencode(name)) > room:
         mark = unicodedata.combining(name[-1])
         name = name[:-1]
@@ -96,7 +98,7 @@ def shortened(name: str, room: int) -> str:
 
 
 def comparison_path(picture: Path) -> Path:
-    """Where the before/after picture of a result goes: beside it."""
+    """The path of a result's before/after picture: beside the result."""
     bare = picture.with_name(picture.stem.removesuffix("_enhanced"))
     return with_ending(bare, COMPARISON)
 
@@ -115,7 +117,7 @@ def _numbered(wanted: Sequence[Path], extension: str, taken: Callable[[Path], bo
 
 
 def _files_of(path: Path, extension: str) -> list[Path]:
-    """The file, or what it may become where its ending is open."""
+    """The file, or all names that it may get if its extension is open."""
     if extension:
         return [path]
     return [with_ending(path, ending) for ending in EXTENSIONS.values()]
@@ -130,5 +132,5 @@ def _checked(photo: Path, out: Path) -> Path:
 
 
 def _key(path: Path) -> str:
-    """One key for all spellings of a file, also where the disk ignores case."""
+    """One key for all spellings of a file, also on disks that ignore case."""
     return unicodedata.normalize("NFC", str(path.resolve())).casefold()

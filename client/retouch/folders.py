@@ -1,7 +1,9 @@
-"""A folder of photos through the service: the tree, names and times are kept, originals untouched.
+"""A folder of photos through the service: tree, names and times are kept, originals are not
+changed.
 
-Owns which photos there are, what their pictures are called, and that each is done once however
-often the run is killed and started again. Holds no list of the photos: memory stays flat.
+Owns which photos there are, the names of their pictures, and the rule that each is done once
+however often the run is killed and restarted. Holds no list of the photos, so memory use stays
+constant.
 """
 
 import hashlib
@@ -24,12 +26,12 @@ from retouch.records import Job, Progress
 
 PHOTOS_AT_ONCE = 8
 MOST_TRIES = 8
-# A finished picture and the ending of its file.
+# A finished picture and its file's extension.
 Made = tuple[bytes, str]
 
 
 class FolderRun:
-    """One run from a folder into another. Use it once, or with `watch` again and again."""
+    """One run from a folder into another. Use it once, or with `watch` repeatedly."""
 
     def __init__(
         self,
@@ -56,7 +58,7 @@ class FolderRun:
         self.problems: list[tuple[str, RetouchProblem]] = []
 
     def run(self, photos: Iterator[Path]) -> None:
-        """Do these, several at a time, as they come."""
+        """Processes these photos, several at a time, as they arrive."""
         waiting: queue.Queue[Path | None] = queue.Queue(2 * PHOTOS_AT_ONCE)
         threads = [
             threading.Thread(target=self._work, args=(waiting,), daemon=True)
@@ -128,7 +130,7 @@ class FolderRun:
         try:
             picture, ending = self._copy_of(sha256) or self._enhanced(data, sha256, tries, row)
         except JobCanceled as problem:
-            self._note(name, problem)  # no fault of the photo's: the next run makes it
+            self._note(name, problem)  # not the photo's fault: the next run makes it
             return
         except RetouchProblem as problem:
             self._note(name, problem)
@@ -169,7 +171,7 @@ class FolderRun:
                 self._running.pop(job.id, None)
 
     def _submit(self, data: bytes, sha256: str, tries: int) -> Job:
-        """The photo's job: that of a run that was killed, unless it has ended in vain."""
+        """The photo's job: that of a killed run, unless it has ended without a picture."""
         for again in range(MOST_TRIES):
             asked = json.dumps([sha256, tries, again, self._fields], sort_keys=True)
             key = hashlib.sha256(asked.encode()).hexdigest()
@@ -179,7 +181,9 @@ class FolderRun:
         return job
 
     def _name_of(self, name: str, ending: str) -> str:
-        """The photo's place with the picture's ending; with its own kept where two would meet."""
+        """The photo's relative path with the picture's extension; the photo's own is kept if names
+        collide.
+        """
         path = Path(name)
         for bare in (path.with_name(path.stem), path):
             output = with_ending(bare, ending).as_posix()
@@ -207,7 +211,7 @@ class FolderRun:
 def photos_in(source: Path, output: Path) -> Iterator[Path]:
     """The photos below a folder, in a fixed order; hidden ones and those of OUT are left out.
 
-    Raises BadOutput when the two are one, FileNotFoundError.
+    Raises BadOutput if the two folders are the same, FileNotFoundError.
     """
     if not source.is_dir():
         raise BadOutput(f"{source} is no folder.")

@@ -1,7 +1,7 @@
-"""Ctrl-C, SIGTERM and a closed terminal as a count that loops look at.
+"""Counts Ctrl-C, SIGTERM and SIGHUP; loops check the count.
 
-An exception thrown into the middle of whatever runs could leave a child process behind; a count
-lets every part end in order. The first signal asks for an end, the second one hurries it.
+An exception in the middle of running code could leave a child process behind; a count lets every
+part end in order. The first signal asks for an end, the second one for a fast end.
 """
 
 import signal
@@ -12,12 +12,12 @@ from typing import Any, Self
 # Windows has no SIGHUP.
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
-# A service manager may send SIGTERM and SIGHUP together: that is one wish, not two.
+# A service manager may send SIGTERM and SIGHUP together: that is one request, not two.
 ONE_WISH_SECONDS = 0.3
 
 
 class Interrupts:
-    """Counts signals while it is entered; restores the handlers afterwards. Main thread only."""
+    """Counts signals while entered; restores the handlers afterwards. Main thread only."""
 
     def __init__(self) -> None:
         self._count = 0

@@ -1,7 +1,7 @@
-"""The fields of a job as keywords of `submit`, and how their values are spelled in a form.
+"""The fields of a job as keywords of `submit`, and their encoding in a form.
 
-Owns the names, which are those of `POST /v1/jobs`; their ranges are the service's to check. A field
-that is absent or None is left to the service.
+Owns the names, which are those of `POST /v1/jobs`; the service checks their ranges. The service
+chooses the value of a field that is absent or None.
 """
 
 import os
@@ -17,7 +17,7 @@ WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled"]
 
 
 class JobFields(TypedDict, total=False):
-    """What one job may be asked for; docs/api.md and `/docs` of a service have the ranges."""
+    """The fields of one job; a service's `/docs` lists the ranges."""
 
     image_id: str | None
     lora: str | Iterable[str] | None
@@ -49,12 +49,12 @@ def named_bytes(photo: Photo) -> tuple[str, bytes]:
     if isinstance(photo, bytes):
         return "photo", photo
     path = Path(photo)
-    # A name that is no UTF-8 cannot be written in a form.
+    # A name that is not UTF-8 cannot be written in a form.
     return os.fsencode(path.name).decode("utf-8", "replace"), path.read_bytes()
 
 
 def form_fields(fields: Mapping[str, object]) -> dict[str, str | list[str]]:
-    """The fields that are given, in a form's spelling."""
+    """The given fields, as a form encodes them."""
     return {name: _spelled(value) for name, value in fields.items() if value is not None}
 
 

@@ -1,7 +1,7 @@
-"""What has been done into a folder: a line of JSON for each photo, in OUT/.retouch.jsonl.
+"""The record of an output folder: a line of JSON for each photo, in OUT/.retouch.jsonl.
 
-Owns the file. A line is written when the picture is whole on the disk, so that a run that is killed
-at any moment and started again does the rest and nothing twice. Safe to share between threads.
+Owns the file. A line is written once the complete picture is on the disk, so that a run that is
+killed at any moment and restarted does the rest and nothing twice. Safe to share between threads.
 """
 
 import json
@@ -17,8 +17,8 @@ NAME = ".retouch.jsonl"
 
 @dataclass(frozen=True)
 class Line:
-    """One photo by its path below IN and its content; its picture below OUT, or empty and why there
-    is none. `tries` counts the failures so far.
+    """One photo by its path below IN and its content; its picture below OUT, or empty with the
+    reason. `tries` counts the failures so far.
     """
 
     photo: str
@@ -64,17 +64,17 @@ class Journal:
             return self._lines.get(photo)
 
     def same(self, sha256: str) -> Line | None:
-        """A photo of the same content that is done."""
+        """A finished photo with the same content."""
         with self._lock:
             return self._lines.get(self._by_content.get(sha256, ""))
 
     def claim(self, output: str, photo: str) -> bool:
-        """Whether this output is this photo's; it is from now on when it was nobody's."""
+        """Whether this output belongs to this photo; a free output is assigned to it."""
         with self._lock:
             return self._owners.setdefault(output.casefold(), photo) == photo
 
     def write(self, line: Line) -> None:
-        """Raises OSError where the disk refuses."""
+        """Appends a line. Raises OSError if writing fails."""
         text = json.dumps(asdict(line), ensure_ascii=False)
         with self._lock:
             self._file.write(f"{text}\n")

@@ -1,7 +1,7 @@
 """The Model Context Protocol on stdio: the tools of `/mcp`, with photos named by their paths.
 
-Owns which files may be read and written: those under the folders of `--allow`, links resolved.
-Needs the `mcp` package. Speaks HTTP to the service, as every command does.
+Owns which files may be read and written: those under the folders of `--allow`, with links resolved.
+Needs the `mcp` package. Talks to the service over HTTP, as every command does.
 """
 
 import base64
@@ -30,13 +30,13 @@ Ctx = Context[Any, Any]
 
 
 class Allowed:
-    """The folders that tools may touch."""
+    """The folders whose files the tools may use."""
 
     def __init__(self, folders: list[Path]) -> None:
         self._folders = [folder.expanduser().resolve() for folder in folders]
 
     def path(self, text: str) -> Path:
-        """The path with its links resolved. Raises ToolError outside of every folder."""
+        """The path with its links resolved. Raises ToolError if it is outside every folder."""
         try:
             path = Path(text).expanduser().resolve()
         except (OSError, ValueError, RuntimeError) as error:
@@ -66,7 +66,7 @@ class Tools:
         prompt: str | None = None,
         seed: int | None = None,
     ) -> CallToolResult:
-        """Make a photo better, write the picture and answer it; progress is its percentage."""
+        """Enhance a photo, write the picture and return it; progress is its percentage."""
         source = self._allowed.path(path)
         if not source.is_file():
             raise ToolError("there is no such file")
@@ -80,7 +80,7 @@ class Tools:
             raise _in_words(problem) from problem
 
     async def list_loras(self) -> dict[str, Any]:
-        """What enhance_photo can apply, the unusable ones with the reason."""
+        """List the LoRAs that enhance_photo can apply; unusable ones with the reason."""
         try:
             items = await self._client.loras()
         except RetouchProblem as problem:
@@ -88,7 +88,7 @@ class Tools:
         return {"loras": [item.model_dump(mode="json") for item in items]}
 
     async def get_job(self, job_id: JobId) -> dict[str, Any]:
-        """A job as it is now."""
+        """Show the current state of a job."""
         try:
             job = await self._client.job(job_id)
         except RetouchProblem as problem:
@@ -96,7 +96,7 @@ class Tools:
         return job.model_dump(mode="json")
 
     async def cancel_job(self, job_id: JobId) -> dict[str, Any]:
-        """Stop a job: a waiting one at once, a running one at its next step."""
+        """Cancel a job: a waiting one at once, a running one at its next step."""
         try:
             await self._client.cancel(job_id)
         except RetouchProblem as problem:
@@ -117,7 +117,7 @@ class Tools:
             await self._follow(ctx, job.id)
             job = await self._client.wait(job)
         except BaseException:
-            # A canceled call or a lost host: nobody waits for it any more.
+            # The call was canceled or the host is gone: nobody waits for the job any more.
             await self._give_up(job.id)
             raise
         await self._client.save(job, target)
@@ -146,7 +146,7 @@ class Tools:
 
 
 async def serve(client: AsyncClient, folders: list[Path]) -> None:
-    """Answer on stdin and stdout until they close."""
+    """Answers on stdin and stdout until they close."""
     tools = Tools(client, Allowed(folders))
     server: MCPServer[Any] = MCPServer("retouch", instructions=INSTRUCTIONS, log_level="ERROR")
     for tool in (tools.enhance_photo, tools.list_loras, tools.get_job, tools.cancel_job):

@@ -1,7 +1,7 @@
-"""How long, and in what rhythm, the client tries again.
+"""How long, and at which intervals, the client retries.
 
-Owns the waits between attempts. Knows nothing of HTTP beyond the Retry-After header's text, and
-never sleeps itself: the blocking and the asynchronous client sleep in different ways.
+Owns the waits between attempts. Knows nothing of HTTP except the text of the Retry-After header,
+and never sleeps itself: the blocking and the asynchronous client sleep in different ways.
 """
 
 import math
@@ -33,10 +33,10 @@ class Deadline:
 
 @dataclass
 class Patience:
-    """One bounded series of attempts: `pause` says how long to wait before the next one.
+    """One bounded series of attempts: `pause` returns how long to wait before the next one.
 
-    Waits double from 0.2 s to 8 s with up to a quarter taken off at random, so that many clients
-    do not come back in step. The series lasts at most `seconds`, and never beyond the `deadline`.
+    Waits double from 0.2 s to 8 s with up to a quarter taken off at random, so that many clients do
+    not return in step. The series lasts at most `seconds`, and never beyond the `deadline`.
     """
 
     seconds: float
@@ -49,12 +49,12 @@ class Patience:
         self.renew()
 
     def renew(self) -> None:
-        """Begin the series anew, after something worked."""
+        """Restarts the series after a success."""
         self._tries = 0
         self._end = self.clock() + self.seconds
 
     def pause(self, retry_after: str | None = None) -> float | None:
-        """Seconds until the next attempt; None when there is to be none."""
+        """Seconds until the next attempt; None if there is none."""
         pause = max(self._backoff(), seconds_of(retry_after))
         if self.deadline.has_passed or self.clock() + pause > self._end:
             return None
@@ -67,7 +67,7 @@ class Patience:
 
 
 def seconds_of(retry_after: str | None) -> float:
-    """The header as seconds from now, in either of its two forms; 0 when it is neither."""
+    """The header as seconds from now, in either of its two forms; 0 if it is neither."""
     text = (retry_after or "").strip()
     if text.isascii() and text.isdigit():
         return float(text)

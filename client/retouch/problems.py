@@ -1,18 +1,18 @@
-"""What can go wrong with a request: exceptions by HTTP status and by the service's own code.
+"""The errors of a request: exceptions by HTTP status and by the service's own code.
 
-Owns the tree. `errors.py` of the service has the same codes; the sentences come from the service,
-and only what never reached it is worded here. Reading a refusal is `answers.py`'s.
+Owns the tree. `errors.py` of the service has the same codes. The messages come from the service;
+only errors of requests that never reached it are worded here. `answers.py` reads error answers.
 """
 
 from typing import ClassVar
 
 
 class RetouchProblem(Exception):
-    """Raised when the service refuses a request, a job fails, or nobody answers.
+    """Raised when the service refuses a request, a job fails, or the server does not answer.
 
-    `code` is the service's own word (`lora_not_found`), `status` the HTTP status or 0 when there
-    is none, `detail` what happened, `advice` what to do next, `retryable` whether the same request
-    may succeed later, `retry_after` the service's own word on when.
+    `code` is the service's own code (`lora_not_found`), `status` the HTTP status or 0 if there is
+    none, `detail` what happened, `advice` what to do next, `retryable` whether the same request may
+    succeed later, `retry_after` the seconds after which the service suggests a retry.
     """
 
     of_code: ClassVar[dict[str, type["RetouchProblem"]]] = {}
@@ -47,7 +47,7 @@ class RetouchProblem(Exception):
 
 
 class Unreachable(RetouchProblem):
-    """Raised when no answer comes, for as long as the client is willing to try."""
+    """Raised when no answer comes for as long as the client retries."""
 
     def __init__(self, url: str, cause: str) -> None:
         super().__init__(
@@ -59,7 +59,7 @@ class Unreachable(RetouchProblem):
 
 
 class UnexpectedAnswer(RetouchProblem):
-    """Raised when the answer is none of retouch's: another server, or a proxy in between."""
+    """Raised when the answer is not from retouch but from another server or a proxy in between."""
 
     def __init__(self, url: str, status: int, what: str) -> None:
         super().__init__(
@@ -71,7 +71,7 @@ class UnexpectedAnswer(RetouchProblem):
 
 
 class Damaged(RetouchProblem):
-    """Raised when the bytes of a picture are not the ones that the service vouched for."""
+    """Raised when the bytes of a picture do not match the service's checksum."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -83,7 +83,7 @@ class Damaged(RetouchProblem):
 
 
 class WaitTimeout(RetouchProblem, TimeoutError):
-    """Raised when a job has not ended within the time that `wait` was given. The job goes on."""
+    """Raised when a job has not ended within the timeout of `wait`. The job continues."""
 
     def __init__(self, job_id: str, seconds: float) -> None:
         super().__init__(
@@ -101,7 +101,7 @@ class JobCanceled(RetouchProblem):
         super().__init__("canceled", detail)
 
 
-# By status. A code that this version does not know has the class of its status.
+# By status. A code unknown to this version gets the class of its status.
 
 
 class BadRequest(RetouchProblem, status=400):
@@ -121,23 +121,23 @@ class NotFound(RetouchProblem, status=404, code="not_found"):
 
 
 class MethodNotAllowed(RetouchProblem, status=405, code="method_not_allowed"):
-    """The address does not take this method."""
+    """The address does not support this method."""
 
 
 class Conflict(RetouchProblem, status=409):
-    """The state of the job or of another request is in the way."""
+    """The state of the job or another request prevents it."""
 
 
 class Gone(RetouchProblem, status=410):
-    """It was there and has passed its time to live."""
+    """It existed and has expired."""
 
 
 class PayloadTooLarge(RetouchProblem, status=413, code="payload_too_large"):
-    """The upload has more bytes than the service takes."""
+    """The upload has more bytes than the service accepts."""
 
 
 class UnsupportedMediaType(RetouchProblem, status=415, code="unsupported_media_type"):
-    """The upload is not a PNG, JPEG or WebP picture."""
+    """The upload is not a picture in a supported format."""
 
 
 class Unprocessable(RetouchProblem, status=422):
@@ -145,11 +145,11 @@ class Unprocessable(RetouchProblem, status=422):
 
 
 class RateLimited(RetouchProblem, status=429, code="rate_limited"):
-    """The caller has sent more than its rate, or has too much at once."""
+    """The caller has exceeded its rate or its number of jobs, uploads or followers."""
 
 
 class ServerError(RetouchProblem, status=500):
-    """The service, or a proxy before it, failed."""
+    """The service, or a proxy in front of it, failed."""
 
 
 class Unavailable(ServerError, status=503):
@@ -164,7 +164,7 @@ class MalformedMultipart(BadRequest, code="malformed_multipart"):
 
 
 class MalformedRequest(BadRequest, code="malformed_request"):
-    """What came in is not HTTP, or came too slowly."""
+    """The data is not HTTP, or arrived too slowly."""
 
 
 class LoraBaseMismatch(BadRequest, code="lora_base_mismatch"):
@@ -196,7 +196,7 @@ class AlreadyFinished(Conflict, code="already_finished"):
 
 
 class Superseded(Conflict, code="superseded"):
-    """A newer preview of the same session took this one's place."""
+    """A newer preview of the same session has superseded this one."""
 
 
 class IdempotencyInFlight(Conflict, code="idempotency_in_flight"):
@@ -212,7 +212,7 @@ class UpscalerChanged(Conflict, code="upscaler_changed"):
 
 
 class ResultExpired(Gone, code="result_expired"):
-    """The job's picture has passed its time to live."""
+    """The job's picture has expired."""
 
 
 class AnimatedImage(UnsupportedMediaType, code="animated_image"):
@@ -220,7 +220,7 @@ class AnimatedImage(UnsupportedMediaType, code="animated_image"):
 
 
 class ValidationFailed(Unprocessable, code="validation_error"):
-    """Fields are unknown, outside their range, or do not go together."""
+    """Fields are unknown, outside their range, or contradictory."""
 
 
 class InvalidImage(Unprocessable, code="invalid_image"):
@@ -228,31 +228,31 @@ class InvalidImage(Unprocessable, code="invalid_image"):
 
 
 class ImageTruncated(Unprocessable, code="image_truncated"):
-    """The picture's data ends before the picture does."""
+    """The picture's data is incomplete."""
 
 
 class ImageTooLarge(Unprocessable, code="image_too_large"):
-    """The picture has more pixels than the service takes."""
+    """The picture has more pixels than the service accepts."""
 
 
 class ImageTooSmall(Unprocessable, code="image_too_small"):
-    """The picture's side is too small; `force=True` may help."""
+    """The picture's side is too short; `force=True` may help."""
 
 
 class ImageTooBlurry(Unprocessable, code="image_too_blurry"):
-    """The picture holds too little detail; `force=True` sends it all the same."""
+    """The picture has too little detail; `force=True` sends it anyway."""
 
 
 class ImageTooDark(Unprocessable, code="image_too_dark"):
-    """The picture is too dark; `force=True` sends it all the same."""
+    """The picture is too dark; `force=True` sends it anyway."""
 
 
 class ImageBlank(Unprocessable, code="image_blank"):
-    """The picture is one colour."""
+    """The picture has only one colour."""
 
 
 class LoraQuarantined(Unprocessable, code="lora_quarantined"):
-    """The LoRA is held back because of its structure or its content."""
+    """The LoRA is quarantined because of its structure or its content."""
 
 
 class LoraCorrupt(Unprocessable, code="lora_corrupt"):
@@ -260,7 +260,7 @@ class LoraCorrupt(Unprocessable, code="lora_corrupt"):
 
 
 class UpscalerUnusable(Unprocessable, code="upscaler_unusable"):
-    """The file of that name is no enlarger that can be used here, or cannot do that."""
+    """The named file is not a usable enlarger, or cannot do what is asked."""
 
 
 class UpscalerCorrupt(Unprocessable, code="upscaler_corrupt"):
@@ -272,7 +272,7 @@ class IdempotencyKeyReuse(Unprocessable, code="idempotency_key_reuse"):
 
 
 class UnsafeInput(Unprocessable, code="unsafe_input"):
-    """The photo is unsafe to work on."""
+    """The photo is too unsafe to process."""
 
 
 class UnsafeOutput(Unprocessable, code="unsafe_output"):
@@ -284,19 +284,19 @@ class WatermarkInOutput(Unprocessable, code="watermark_in_output"):
 
 
 class CrashedTooOften(ServerError, code="crashed_too_often"):
-    """The job took its worker down as often as a job may."""
+    """The job has crashed its worker as often as is allowed."""
 
 
 class InternalError(ServerError, code="internal_error"):
-    """Something that the service did not foresee; its log has the details."""
+    """An unexpected failure of the service; its log has the details."""
 
 
 class Overloaded(Unavailable, code="overloaded"):
-    """The gateway has as many connections, uploads or followers as it can hold."""
+    """The gateway has reached its limit of connections, uploads or followers."""
 
 
 class QueueFull(Unavailable, code="queue_full"):
-    """As many jobs wait as the service is willing to hold."""
+    """The queue has reached its limit of waiting jobs."""
 
 
 class StorageFull(Unavailable, code="storage_full"):

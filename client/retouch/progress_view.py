@@ -1,6 +1,6 @@
-"""Progress bars: one row for each photo that is being worked on, with the true percentage.
+"""Progress bars: one row for each running photo, with the true percentage.
 
-Owns what a person sees while waiting. Rows come and go with their photos, so that hundreds of
+Owns the display during waiting. Rows appear and disappear with their photos, so that hundreds of
 photos do not fill the screen.
 """
 
@@ -15,7 +15,7 @@ from rich.table import Column
 from retouch.console import Language, language
 from retouch.records import Progress
 
-# The service words all other stages; until it has the photo, nobody but us can.
+# The service provides the texts of all other stages; before it has the photo, only the client can.
 SENDING: dict[Language, str] = {"en": "sending", "zh": "正在发送"}
 
 # The longest names have 255 letters, and the bar needs room.
@@ -23,7 +23,7 @@ NAME = Column(max_width=40, overflow="ellipsis", no_wrap=True)
 
 
 class ProgressView:
-    """The rows on a terminal; silent where stderr is none. Enter it before the first row."""
+    """The rows on a terminal; silent if stderr is not one. Enter it before the first row."""
 
     def __init__(self, console: Console) -> None:
         self._bars = Bars(
@@ -62,7 +62,7 @@ class Row:
         self._task = task
 
     def show(self, progress: Progress) -> None:
-        """Move the bar. The percentage is the service's own, never an estimate of ours."""
+        """Moves the bar. The percentage is the service's own, never an estimate by the client."""
         self._bars.update(
             self._task, completed=progress.percent, description=_description(progress)
         )

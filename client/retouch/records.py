@@ -1,7 +1,7 @@
-"""What the service says, as small frozen records: jobs, events, LoRAs, workers.
+"""The service's answers as small frozen records: jobs, events, LoRAs, workers.
 
-Owns the client's reading of the wire. Fields that this version does not know are left out, so that
-an older client goes on working with a newer service.
+Owns the client's parsing. Fields unknown to this version are ignored, so that an older client still
+works with a newer service.
 """
 
 from datetime import datetime
@@ -20,7 +20,9 @@ class _Record(BaseModel):
 
 
 class Progress(_Record):
-    """How far a job is. `percent` never goes back and is 100 only when the picture is there."""
+    """The progress of a job. `percent` never decreases and is 100 only when the picture is
+    available.
+    """
 
     percent: float = 0.0
     stage: str | None = None
@@ -31,21 +33,23 @@ class Progress(_Record):
 
 
 class Queue(_Record):
-    """Where a waiting job stands: jobs ahead of it, and jobs that wait in all."""
+    """The position of a waiting job: jobs ahead of it, and waiting jobs in total."""
 
     position: int = 0
     size: int = 0
 
 
 class LoraUse(_Record):
-    """One LoRA of a job, with the scale it is applied at."""
+    """One LoRA of a job, with its scale."""
 
     name: str
     scale: float = 1.0
 
 
 class Params(_Record):
-    """The parameters a job really runs with, the drawn seed and the chosen LoRAs among them."""
+    """The parameters that a job really runs with, including the random seed and the chosen
+    LoRAs.
+    """
 
     loras: list[LoraUse] = []
     lora_reason: str | None = None
@@ -58,14 +62,14 @@ class Params(_Record):
 
 
 class Notice(_Record):
-    """Something worth knowing that is no error: what was changed about a photo, or given up."""
+    """A notice that is not an error: what was changed about a photo, or given up."""
 
     code: str
     message: str = ""
 
 
 class Source(_Record):
-    """The photo as the service has taken it: size in pixels, upright."""
+    """The photo as the service has accepted it: size in pixels, upright."""
 
     width: int
     height: int
@@ -113,12 +117,12 @@ class Job(_Record):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether nothing more will happen to this job."""
+        """Whether the job has ended."""
         return self.state in TERMINAL_STATES
 
 
 class Event(_Record):
-    """One thing that happened to a job. `id` resumes the stream behind it."""
+    """One event of a job. `id` resumes the stream after it."""
 
     id: str
     kind: Literal["state", "progress", "preview", "result", "error"]
@@ -133,7 +137,7 @@ class Event(_Record):
 
     @property
     def progress(self) -> Progress | None:
-        """The progress that this event tells, if it tells any."""
+        """The progress in this event, if it has any."""
         if self.kind == "progress":
             return Progress.model_validate(self.data)
         nested = self.data.get("progress")
@@ -141,7 +145,7 @@ class Event(_Record):
 
 
 class Lora(_Record):
-    """One LoRA that the service has, and whether it may be used."""
+    """One LoRA of the service, and whether it may be used."""
 
     name: str
     title: str | dict[str, str] | None = None
@@ -157,7 +161,7 @@ class Lora(_Record):
 
 
 class Upscaler(_Record):
-    """One enlarger that the service has, and whether it may be used."""
+    """One enlarger of the service, and whether it may be used."""
 
     name: str
     title: str | None = None
@@ -171,7 +175,7 @@ class Upscaler(_Record):
 
 
 class Worker(_Record):
-    """One worker process that has announced itself lately."""
+    """One worker process with a recent heartbeat."""
 
     id: str
     host: str

@@ -1,6 +1,6 @@
-"""What to say when a command needs the server's packages and only the client is installed.
+"""The message when a command needs the server's packages and only the client is installed.
 
-Owns the sentence. Commands import those packages inside `server_packages`, never at the top of a
+Owns that message. Commands import those packages inside `server_packages`, never at the top of a
 module, so that the client alone starts without them.
 """
 
@@ -17,7 +17,7 @@ class ServerPackagesMissing(Exception):
 
 @contextmanager
 def server_packages(purpose: str) -> Iterator[None]:
-    """Around imports of the server's packages for this purpose. Raises ServerPackagesMissing."""
+    """Wraps imports of the server's packages for this purpose. Raises ServerPackagesMissing."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -25,7 +25,7 @@ def server_packages(purpose: str) -> Iterator[None]:
 
 
 def require_packages(purpose: str, *names: str) -> None:
-    """The same without importing them. Raises ServerPackagesMissing."""
+    """Checks for the packages without importing them. Raises ServerPackagesMissing."""
     for name in names:
         if find_spec(name) is None:
             raise _missing(purpose, name)

@@ -1,4 +1,4 @@
-"""The service that a command works with: the one that runs already, or one of its own.
+"""The service that a command uses: a running one, or one started for the command.
 
 Owns that choice.
 """
@@ -16,11 +16,11 @@ from retouch.server_packages import server_packages
 
 @contextmanager
 def service(interrupts: Interrupts, *, workers: int = 1) -> Iterator[Client]:
-    """A client of the server at RETOUCH_URL when it answers, else of an embedded one.
+    """A client of the server at RETOUCH_URL if it answers, otherwise of an embedded one.
 
-    Without that variable, the server is looked for where `retouch up` would start it. Raises
-    RetouchProblem when the variable is set and nobody answers there, ServerPackagesMissing when
-    there is no server and none can be started here, and what Stack.start raises.
+    Without that variable, the server is expected where `retouch up` would start it. Raises
+    RetouchProblem if the variable is set and no server answers there, ServerPackagesMissing if
+    there is no server and none can be started here, and the errors of Stack.start.
     """
     address = find_address()
     if _answers(address):

@@ -1,8 +1,8 @@
-"""Two ways to carry requests, blocking and asynchronous, with the same methods.
+"""Two transports, blocking and asynchronous, with the same methods.
 
-Owns connections, headers and time-outs. The blocking transport's methods are `async` in form only:
-they do their work before they return and never suspend, so that one core drives both. Knows
-nothing of jobs and tries nothing twice.
+Owns connections, headers and time-outs. The blocking transport's methods are only formally `async`:
+they do their work before they return and never suspend, so that one core serves both. Knows nothing
+of jobs and retries nothing.
 """
 
 import asyncio
@@ -24,41 +24,41 @@ import httpx2
 from retouch.patience import Deadline
 from retouch.version import __version__
 
-# The gateway sends a comment line at least every 15 s; silence for longer is a dead connection.
+# The gateway sends a comment line at least every 15 s; longer silence means a dead connection.
 SILENCE_SECONDS = 45.0
 CONNECT_SECONDS = 5.0
 
 Value = TypeVar("Value")
 Events = AsyncIterator[httpx2.ServerSentEvent]
-# The head of the answer, and its events. A refusal's body has been read already.
+# The head of the answer, and its events. The body of an error has been read already.
 Stream = tuple[httpx2.Response, Events]
 
 
 class Transport(Protocol):
-    """What the core needs of a connection. Requests raise httpx2.TransportError."""
+    """The core's interface for connections. Requests raise httpx2.TransportError."""
 
     async def send(
         self, method: str, path: str, seconds: float, **arguments: Any
     ) -> httpx2.Response:
-        """One request's answer, which may take `seconds`."""
+        """Sends one request and returns the answer, which may take `seconds`."""
 
     def stream(
         self, path: str, headers: dict[str, str], seconds: float
     ) -> AbstractAsyncContextManager[Stream]:
-        """A stream of events, cut off after `seconds`."""
+        """A stream of events, closed after `seconds`."""
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Waits."""
 
     async def offload(self, work: Callable[[], Value]) -> Value:
-        """Do something that blocks, such as reading a file."""
+        """Runs a blocking function, such as reading a file."""
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Closes every connection."""
 
 
 class BlockingTransport:
-    """Blocks the thread that calls. Safe to use from several threads."""
+    """Blocks the calling thread. Safe to use from several threads."""
 
     def __init__(self, url: str, headers: dict[str, str]) -> None:
         self._http = httpx2.Client(base_url=url, headers=headers, follow_redirects=False)
@@ -92,7 +92,7 @@ class BlockingTransport:
 
 
 class AsyncTransport:
-    """Suspends the asyncio task that calls."""
+    """Suspends the calling asyncio task."""
 
     def __init__(self, url: str, headers: dict[str, str]) -> None:
         self._http = httpx2.AsyncClient(base_url=url, headers=headers, follow_redirects=False)
@@ -124,14 +124,14 @@ class AsyncTransport:
 
 
 def checked_url(url: str) -> str:
-    """The address without a slash at its end. Raises ValueError when it is none of HTTP's."""
+    """The address without a trailing slash. Raises ValueError if it is not an HTTP address."""
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"{url!r} is not an http:// or https:// address")
     return url.rstrip("/")
 
 
 def headers_for(api_key: str | None, language: str | None) -> dict[str, str]:
-    """What every request of a client carries."""
+    """The headers of every request of a client."""
     headers = {"User-Agent": f"retouch-client/{__version__}"}
     if api_key:
         headers["Authorization"] = f"Bearer {api_key}"
@@ -164,7 +164,9 @@ async def _each_until(response: httpx2.Response, deadline: Deadline) -> Events:
 
 @contextmanager
 def _cut_off(response: httpx2.Response, seconds: float) -> Iterator[None]:
-    """End a blocked read after `seconds`: the gateway's comments keep its own time-out off."""
+    """Ends a blocked read after `seconds`: the gateway's comments would otherwise prevent a
+    time-out.
+    """
     if math.isinf(seconds):
         yield
         return
@@ -179,6 +181,6 @@ def _cut_off(response: httpx2.Response, seconds: float) -> Iterator[None]:
 
 
 def _shut(connection: socket.socket) -> None:
-    # Not a TLS socket's own method, which takes its state from under the thread that reads.
+    # Not a TLS socket's own method, which would take its state from the thread that is reading.
     with suppress(OSError):
         socket.socket.shutdown(connection, socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""`retouch doctor`: what is missing on this machine, and how to mend it."""
+"""`retouch doctor`: what is missing on this machine, and how to fix it."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -15,7 +15,7 @@ COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
 ) -> None:
-    """Look at everything retouch needs. Exit 0 unless something is missing."""
+    """Check everything that retouch needs. Exit 0 unless something is missing."""
     with server_packages("`retouch doctor`"):
         from retouch.diagnosis.examine import examine
         from shared.settings import load_settings

@@ -100,7 +100,9 @@ def enhance(
 
 
 def _run(orders: list[Order], as_json: bool) -> bool:
-    """Do it, tell it; whether the user stopped it. Exits with 1 when a picture is missing."""
+    """Enhances the photos and prints the outcome; returns whether the user stopped it. Exits with 1
+    if a picture is missing.
+    """
     with Interrupts() as interrupts:
         with (
             service(interrupts) as client,
@@ -129,7 +131,7 @@ def _tell(outcomes: list[Outcome]) -> None:
 
 
 def told(job: Job) -> str:
-    """What was done, in a line for people: sizes, LoRAs and why, what was changed or given up."""
+    """A line for people about what was done: sizes, LoRAs and why, what was changed or given up."""
     sizes = [f"{each.width} x {each.height}" for each in (job.source, job.result) if each]
     loras = ", ".join(f"{lora.name}:{lora.scale:g}" for lora in job.params.loras)
     parts = [

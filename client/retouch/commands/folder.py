@@ -1,6 +1,6 @@
 """`retouch enhance DIR -r -o OUT` and `retouch watch IN OUT`: whole folders.
 
-Owns what is told of a run, and when a watched file counts as whole.
+Owns the messages of a run, and when a watched file counts as complete.
 """
 
 import time
@@ -23,7 +23,7 @@ LOOK_SECONDS = 1.0
 
 
 def enhance_folder(source: Path, output: str | None, fields: JobFields, retry_failed: bool) -> None:
-    """Exits with 1 when a picture is missing, 130 when it was stopped."""
+    """Exits with 1 if a picture is missing, 130 if it was stopped."""
     if output is None:
         raise BadOutput("A folder needs -o OUT, another folder for the pictures.")
     target = Path(output)
@@ -62,7 +62,7 @@ def watch(
     ] = None,
     retry_failed: Annotated[bool, typer.Option(help="Try those that failed before again.")] = False,
 ) -> None:
-    """Enhance every photo that appears in IN into OUT, until Ctrl-C."""
+    """Enhance every photo that appears in the folder IN, and write it to OUT, until Ctrl-C."""
     fields: JobFields = {"lora": lora, "strength": strength, "upscale": upscale}
     fields["format"] = picture_format
     photos_in(source, output)
@@ -85,7 +85,9 @@ def watch(
 
 
 class Arrivals:
-    """The files of a watched folder that are whole: their size and time stay for a look."""
+    """The complete files of a watched folder: their size and time have not changed between two
+    scans.
+    """
 
     def __init__(self, source: Path, output: Path) -> None:
         self._source = source
@@ -94,7 +96,7 @@ class Arrivals:
         self._told: dict[Path, tuple[int, int]] = {}
 
     def ready(self) -> Iterator[Path]:
-        """Those that are whole and were not told before."""
+        """Files that are complete and were not returned before."""
         seen: dict[Path, tuple[int, int]] = {}
         for photo in photos_in(self._source, self._output):
             try:

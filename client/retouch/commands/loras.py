@@ -1,4 +1,4 @@
-"""`retouch loras`: which LoRAs the service has, and whether a file may join them."""
+"""`retouch loras`: which LoRAs the service has, and whether a file could be added."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ COLOURS = {"available": "green", "quarantined": "red", "incompatible": "yellow"}
 
 @app.command("list")
 def list_loras(as_json: AsJson = False) -> None:
-    """The LoRAs of the server at RETOUCH_URL, or of the folder RETOUCH_LORAS_DIR."""
+    """List the LoRAs of the server at RETOUCH_URL, or of the folder RETOUCH_LORAS_DIR."""
     with Interrupts() as interrupts, service(interrupts, workers=0) as client:
         items = client.loras()
     if as_json:
@@ -38,7 +38,7 @@ def check(
     files: Annotated[list[Path], typer.Argument(help="LoRA files (.safetensors).")],
     as_json: AsJson = False,
 ) -> None:
-    """Say what each file is and whether it may be used. Exit 0 only if all may."""
+    """Show what each file is and whether it may be used. Exit 0 only if all may."""
     verdicts = [_verdict(file) for file in files]
     if as_json:
         print_json(verdicts)

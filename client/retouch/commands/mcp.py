@@ -1,4 +1,4 @@
-"""`retouch mcp`: the service as tools of an assistant, on stdin and stdout."""
+"""`retouch mcp`: the service as tools for an assistant, on stdin and stdout."""
 
 import asyncio
 from pathlib import Path
@@ -22,7 +22,7 @@ def mcp(
         ),
     ] = None,
 ) -> None:
-    """Speak the Model Context Protocol on stdin and stdout, with photos by their paths."""
+    """Serve the Model Context Protocol on stdin and stdout, with photos named by their paths."""
     with server_packages("The Model Context Protocol"):
         from retouch.mcp_server import serve
     with Interrupts() as interrupts, service(interrupts) as client:

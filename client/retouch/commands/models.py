@@ -1,4 +1,4 @@
-"""`retouch models`: base checkpoints on this machine, and fetching one from the hub."""
+"""`retouch models`: lists base checkpoints on this machine, and downloads one from the hub."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -41,7 +41,7 @@ def pull_model(
     hub_id: Annotated[str, typer.Argument(help="OWNER/NAME on the Hugging Face hub.")],
     precision: Annotated[str, typer.Option(help="fp16 or fp32.")] = "fp16",
 ) -> None:
-    """Fetch a checkpoint; goes on where an earlier call was interrupted."""
+    """Download a checkpoint; resumes an interrupted download."""
     with server_packages("`retouch models`"):
         from shared.checkpoints.facts import BadCheckpoint
         from shared.checkpoints.judgement import complaint_about, read_facts

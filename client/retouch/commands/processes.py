@@ -1,7 +1,7 @@
-"""The other parts, as processes of their own: `retouch worker`, `api`, `train`, `build-engine`.
+"""Other parts, each as its own process: `retouch worker`, `api`, `train`, `build-engine`.
 
-Owns the module names. The command line becomes that process, so signals and exit codes are its
-own, and options go through untouched.
+Owns the module names. The command line becomes that process, so signals and exit codes are its own,
+and options are passed on unchanged.
 """
 
 import os
@@ -21,18 +21,18 @@ OF_WORKER = ("worker", "torch", "diffusers")
 
 
 def _become(module: str, arguments: list[str]) -> None:
-    # -P: a folder that happens to be called `api` where the user stands must not be imported.
+    # -P: a folder called `api` in the current directory must not be imported.
     os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])
 
 
 def worker(context: typer.Context) -> None:
-    """Run one worker, attached to the store at RETOUCH_REDIS_URL."""
+    """Run one worker, connected to the store at RETOUCH_REDIS_URL."""
     require_packages("`retouch worker`", *OF_WORKER)
     _become("worker", context.args)
 
 
 def api(context: typer.Context) -> None:
-    """Run the gateway alone, attached to the store at RETOUCH_REDIS_URL."""
+    """Run the gateway alone, connected to the store at RETOUCH_REDIS_URL."""
     require_packages("`retouch api`", "api", "fastapi")
     _become("api", context.args)
 

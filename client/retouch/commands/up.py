@@ -1,4 +1,4 @@
-"""`retouch up`: everything on this machine, until Ctrl-C."""
+"""`retouch up`: the whole service on this machine, until Ctrl-C."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +19,7 @@ def up(
     ] = None,
     flower: Annotated[bool, typer.Option(help="Also start Flower, Celery's dashboard.")] = False,
 ) -> None:
-    """Start the store, workers and gateway on this machine; Ctrl-C ends all of it."""
+    """Start the store, workers and gateway on this machine; Ctrl-C stops all of them."""
     with server_packages("`retouch up`"):
         from retouch.stack.foreground import run_until_interrupted
     run_until_interrupted(port=port, host=host, workers=workers, data_dir=data_dir, flower=flower)

@@ -24,7 +24,7 @@ def upscalers() -> None:
 def list_upscalers(
     as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
 ) -> None:
-    """The enlargers of the server at RETOUCH_URL, or of the folder RETOUCH_UPSCALERS_DIR."""
+    """List the enlargers of the server at RETOUCH_URL, or of the folder RETOUCH_UPSCALERS_DIR."""
     with Interrupts() as interrupts, service(interrupts, workers=0) as client:
         items = client.upscalers()
     if as_json:

@@ -1,5 +1,5 @@
-"""What retouch needs from this machine, checked one by one.
+"""Checks one by one what retouch needs from this machine.
 
-Each check gives a finding that says how to mend what is missing. Read `finding.py` first;
-`examine.py` has the order of the checks. Needs the server's packages, all but torch.
+Each check returns a finding that says how to fix what is missing. Read `finding.py` first;
+`examine.py` has the order of the checks. Needs the server's packages except torch.
 """

@@ -1,4 +1,4 @@
-"""Every look at this machine, in the order in which one would mend what it finds."""
+"""All checks of this machine, in the order in which their findings should be fixed."""
 
 from collections.abc import Iterator
 
@@ -21,6 +21,6 @@ LOOKS = (
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """One finding after the other; some take seconds."""
+    """Yields one finding after the other; some take seconds."""
     for look in LOOKS:
         yield look(settings)

@@ -1,4 +1,4 @@
-"""The outcome of one look at this machine."""
+"""The outcome of one check of this machine."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ State = Literal["ok", "warning", "missing"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. `mend` says what to do where it is not `ok`."""
+    """One checked item. `mend` says what to do unless it is `ok`."""
 
     name: str
     state: State

@@ -1,6 +1,6 @@
-"""Python, the packages, and what torch can compute on.
+"""Checks Python, the packages, and the devices that torch can use.
 
-torch is asked in a process of its own, so that the command line stays free of it.
+torch is queried in a separate process, so that the command line does not import it.
 """
 
 import json

@@ -1,8 +1,8 @@
 """One child process of the stack: its command, its log, its end.
 
-A child leads a process group of its own, so that Ctrl-C in the terminal reaches `retouch` alone
-and nothing of the child can outlive it. It is to be started from a thread that lives as long as
-the child may: the kernel takes the end of that thread for the end of the parent.
+A child leads its own process group, so that Ctrl-C in the terminal reaches only `retouch` and
+nothing of the child can outlive it. Start it from a thread that lives as long as the child may: the
+kernel treats the end of that thread as the end of the parent.
 """
 
 import os
@@ -23,7 +23,7 @@ LARGEST_LOG_BYTES = 20 * 2**20
 
 @dataclass(frozen=True)
 class ChildSpec:
-    """What to run. `grace_seconds` is the time it gets between SIGTERM and SIGKILL."""
+    """A command to run. `grace_seconds` is the time between SIGTERM and SIGKILL."""
 
     name: str
     title: str
@@ -74,22 +74,24 @@ class Child:
         return self._process is not None and self._has_exited(self._process)
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Asks it to end."""
         if self.is_running and self._process:
             self._process.send_signal(signal.SIGTERM)
 
     def end(self, hurried: Callable[[], bool]) -> None:
-        """Wait for its end after `terminate`; kill it when the grace is over or in a hurry."""
+        """Waits for its end after `terminate`; kills it when the grace period is over or a fast end
+        is wanted.
+        """
         deadline = time.monotonic() + self.spec.grace_seconds
         while self.is_running and time.monotonic() < deadline and not hurried():
             time.sleep(0.02)
         self.reap()
 
     def reap(self) -> int | None:
-        """Kill what is left of its group and collect it; its exit status.
+        """Kills the rest of its group and collects it; returns its exit status.
 
-        The group is killed while its leader is still a zombie, so that its number cannot have
-        passed to somebody else.
+        The group is killed while its leader is still a zombie, so that its number cannot belong to
+        another process by then.
         """
         if self._process is None:
             return None
@@ -100,7 +102,7 @@ class Child:
         return status
 
     def last_lines(self) -> str:
-        """The end of what it has logged since its last start."""
+        """The end of its log since its last start."""
         with suppress(OSError), self.spec.log.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
             log.seek(max(self._log_offset, size - TAIL_BYTES))
@@ -120,6 +122,6 @@ class Child:
 
 
 def _rotate(log: Path) -> None:
-    """Keep one older log, so that a long life does not fill the disk."""
+    """Keeps one older log, so that a long run does not fill the disk."""
     if log.exists() and log.stat().st_size > LARGEST_LOG_BYTES:
         log.replace(log.with_suffix(".log.1"))

@@ -1,10 +1,10 @@
-"""Run a command that ends when the process that started it ends, even by SIGKILL.
+"""Runs a command that ends when the process that started it ends, even by SIGKILL.
 
     python -I -S die_with_parent.py PARENT_PID SIGNAL COMMAND...
 
-Runs as a script of its own, without the project on its path, and becomes the command. On Linux the
-kernel sends SIGNAL when the parent is gone (prctl(2), PR_SET_PDEATHSIG); elsewhere nothing is
-promised.
+Runs as a separate script, without the project on its path, and becomes the command. On Linux the
+kernel sends SIGNAL when the parent is gone (prctl(2), PR_SET_PDEATHSIG); other systems give no
+guarantee.
 """
 
 import ctypes

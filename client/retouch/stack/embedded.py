@@ -1,4 +1,4 @@
-"""A service of one command's own: it lives for the length of the command.
+"""A service for one command: it lives as long as the command.
 
 Owns its temporary folder and the key that only this command knows.
 """
@@ -22,7 +22,7 @@ from shared.settings import load_settings
 
 @contextmanager
 def embedded_service(interrupts: Interrupts, workers: int) -> Iterator[Client]:
-    """A client of a service that is started now and ended afterwards."""
+    """A client of a service that is started now and stopped afterwards."""
     folder, key = Path(tempfile.mkdtemp(prefix="retouch-")), secrets.token_hex(16)
     stack = Stack(_plan(folder, key, workers), interrupts, say)
     try:
@@ -36,7 +36,7 @@ def embedded_service(interrupts: Interrupts, workers: int) -> Iterator[Client]:
 
 
 def _plan(folder: Path, key: str, workers: int) -> StackPlan:
-    """Everything in `folder`: a store or blobs named in the environment are not this call's."""
+    """Everything in `folder`: a store or blob store named in the environment is not used."""
     own = {
         "RETOUCH_API_KEYS": key,
         "RETOUCH_RATE_LIMIT": "off",

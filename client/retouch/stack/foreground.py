@@ -1,6 +1,6 @@
-"""The stack in a terminal: started, greeted, and ended by Ctrl-C.
+"""The stack in a terminal: start, ready message, and end by Ctrl-C.
 
-Owns what the person who typed `retouch up` reads.
+Owns the messages of `retouch up`.
 """
 
 import time
@@ -20,7 +20,7 @@ LOOK_SECONDS = 0.1
 def run_until_interrupted(
     *, port: int | None, host: str | None, workers: int, data_dir: Path | None, flower: bool
 ) -> None:
-    """Run everything on this machine; options that are None are the settings'."""
+    """Runs everything on this machine; for options that are None the settings apply."""
     settings = load_settings()
     plan = StackPlan(
         settings,

@@ -1,7 +1,7 @@
 """One stack per data folder: a lock that ends with the processes that hold it.
 
 Owns the file `lock` in the folder. The embedded store inherits the open file, so that the folder
-stays locked until the last writer of the old stack is gone, however that stack ended.
+stays locked until the last writer of the old stack has ended, however that stack ended.
 """
 
 import fcntl
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from retouch.stack.refusal import FolderRefused
 
-# What the store of a killed stack needs to save and go.
+# Time that the store of a killed stack needs to save and exit.
 WAIT_SECONDS = 5.0
 
 
 class FolderLock:
-    """Holds a data folder. `acquire` and `release` undo each other."""
+    """The lock of a data folder. `acquire` and `release` come in pairs."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "lock"
@@ -27,7 +27,9 @@ class FolderLock:
         return self._file
 
     def acquire(self, wait_seconds: float = WAIT_SECONDS) -> None:
-        """Raises FolderRefused when the folder cannot be made, or not become free in time."""
+        """Takes the lock. Raises FolderRefused if the folder cannot be created, or is not free in
+        time.
+        """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._wait(wait_seconds)
@@ -57,7 +59,7 @@ class FolderLock:
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The last holder may have removed the file between our open and our lock.
+            # The previous holder may have removed the file between our open and our lock.
             if os.path.samestat(os.fstat(file), self._path.stat()):
                 self._file = file
                 return True

@@ -1,4 +1,4 @@
-"""Which processes make up the service on this machine, and with what settings each is started.
+"""The processes of the service on this machine, and the settings of each.
 
 Owns command lines and environments. Starts nothing.
 """
@@ -13,15 +13,15 @@ from pathlib import Path
 from retouch.stack.child_process import ChildSpec
 from shared.settings import Settings
 
-# Time beyond the worker's own grace for what it does after it: handing jobs back, leaving.
+# Time after the worker's own grace period for returning jobs and signing off.
 AFTER_GRACE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class StackPlan:
-    """What is to run. Without an `external_store` (its URL) the stack brings its own.
+    """The processes to run. Without an `external_store` (its URL) the stack starts its own.
 
-    `overrides` are settings for gateway and workers. With no workers, jobs are only accepted.
+    `overrides` are settings for gateway and workers. Without workers, jobs are only accepted.
     """
 
     settings: Settings
@@ -39,14 +39,14 @@ class StackPlan:
 
 @dataclass(frozen=True)
 class Parts:
-    """The specs of everything but the store, and Flower's login where it runs."""
+    """The specs of everything except the store, and Flower's login if it runs."""
 
     specs: Sequence[ChildSpec]
     flower_auth: str | None = None
 
 
 def plan_parts(plan: StackPlan, store_url: str, temporary: Path) -> Parts:
-    """The workers first, since they take longest to be ready, then gateway and Flower."""
+    """The workers first, since they need the longest time to start, then gateway and Flower."""
     environment = _environment(plan, store_url, temporary)
     workers = [_worker(plan, number + 1, environment) for number in range(plan.workers)]
     specs = [*workers, _gateway(plan, environment)]
@@ -57,7 +57,7 @@ def plan_parts(plan: StackPlan, store_url: str, temporary: Path) -> Parts:
 
 
 def store_environment(temporary: Path) -> dict[str, str]:
-    """What the store sees of our environment: it needs nothing of ours."""
+    """The store's environment: it needs nothing from ours."""
     return {"PATH": os.defpath, "LC_ALL": "C", "TMPDIR": str(temporary)}
 
 
@@ -76,14 +76,14 @@ def _environment(plan: StackPlan, store_url: str, temporary: Path) -> dict[str, 
 
 
 def _shared_cores(plan: StackPlan) -> dict[str, str]:
-    """Several workers divide the cores; each taking all of them makes all slower."""
+    """Several workers divide the cores; if each used all of them, all would be slower."""
     if plan.workers < 2 or plan.settings.threads:
         return {}
     return {"RETOUCH_THREADS": str(max(1, (os.cpu_count() or 1) // plan.workers))}
 
 
 def _module(name: str) -> list[str]:
-    # -P: a folder that happens to be called `api` where the user stands must not be imported.
+    # -P: a folder called `api` in the current directory must not be imported.
     return [sys.executable, "-P", "-m", name]
 
 

@@ -9,7 +9,7 @@ from retouch.stack.refusal import PortTaken
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody has now."""
+    """A port of the loopback address that is free now."""
     with socket.create_server((LOOPBACK, 0)) as server:
         port: int = server.getsockname()[1]
         return port
@@ -36,5 +36,5 @@ def _holder(port: int) -> str:
                 name = psutil.Process(connection.pid).name() if connection.pid else ""
                 return f" (held by {name}, process {connection.pid})" if name else ""
     except (psutil.Error, OSError):
-        pass  # another user's process: the system does not tell
+        pass  # another user's process, which the system does not reveal
     return ""

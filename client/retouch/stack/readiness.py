@@ -1,6 +1,6 @@
-"""What a stack that is not ready yet is waiting for, in words.
+"""Describes what a stack is still waiting for.
 
-Owns the reading of `/readyz` and the look at an external store.
+Owns the reading of `/readyz` and the check of an external store.
 """
 
 import socket
@@ -13,7 +13,7 @@ CONNECT_SECONDS = 2.0
 
 
 def waiting_for(problem: RetouchProblem) -> str:
-    """A few words for a progress line."""
+    """A short text for a progress line."""
     if problem.code == "unreachable":
         return "starting the gateway"
     if problem.code == "no_worker":
@@ -22,7 +22,7 @@ def waiting_for(problem: RetouchProblem) -> str:
 
 
 def require_store(url: str) -> None:
-    """Raises NoStore when nothing listens where `url` points."""
+    """Raises NoStore if nothing listens at `url`."""
     parts = urlsplit(url)
     try:
         if parts.scheme == "unix":

@@ -1,4 +1,4 @@
-"""Why the service cannot be started on this machine: one family, and the user's own wish.
+"""The reasons why the service cannot be started on this machine, and the user's interruption.
 
 Imported by the command line itself; needs none of the server's packages.
 """
@@ -9,7 +9,7 @@ class StackRefused(Exception):
 
 
 class Interrupted(Exception):
-    """Raised when the user asks for the end before the stack is ready."""
+    """Raised when the user interrupts before the stack is ready."""
 
 
 class PortTaken(StackRefused):
@@ -17,12 +17,12 @@ class PortTaken(StackRefused):
 
 
 class FolderRefused(StackRefused):
-    """Raised when a data folder cannot be written, or another stack works in it."""
+    """Raised when a data folder cannot be written, or another stack uses it."""
 
 
 class NoStore(StackRefused):
-    """Raised when the store that the environment names does not answer."""
+    """Raised when the store named by the environment does not answer."""
 
 
 class ChildFailed(StackRefused):
-    """Raised when a process ends while the stack is being started; shows its last lines."""
+    """Raised when a process ends during the start of the stack; shows its last lines."""

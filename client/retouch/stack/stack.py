@@ -1,7 +1,7 @@
-"""Starts the whole service on this machine in order, and ends it so that nothing is left.
+"""Starts the whole service on this machine in order, and ends it without leaving anything behind.
 
-Owns the order: lock, store, workers and gateway, ready; and back. Everything it makes outside logs
-and data (lock, address of the store, temporary files) goes away with it.
+Owns the order: lock, store, workers and gateway, ready; and back. Everything it creates except logs
+and data (lock, address of the store, temporary files) is removed at the end.
 """
 
 import shutil
@@ -36,9 +36,9 @@ class Stack:
         self.flower_auth: str | None = None
 
     def start(self, on_wait: Callable[[str], None]) -> None:
-        """Start everything and wait until a job would be worked on.
+        """Starts everything and waits until a job would be processed.
 
-        `on_wait` gets a few words on what it waits for. Raises StackRefused, Interrupted.
+        `on_wait` gets a short text about what it waits for. Raises StackRefused, Interrupted.
         """
         require_free(self._plan.host, self._plan.port, "--port")
         if self._plan.flower:
@@ -52,7 +52,7 @@ class Stack:
         self._supervisor.settle()
 
     def stop(self) -> None:
-        """End workers, then gateway and Flower, then the store; a second signal hurries it."""
+        """Ends workers, then gateway and Flower, then the store; a second signal makes it fast."""
         order = (
             lambda name: name.startswith("worker"),
             lambda name: name in ("gateway", "flower"),
@@ -81,7 +81,7 @@ class Stack:
         return store.url
 
     def _publish(self, store_url: str) -> None:
-        """For `RETOUCH_REDIS_URL=$(cat .../store.url) retouch worker` on the side."""
+        """For `RETOUCH_REDIS_URL=$(cat .../store.url) retouch worker` beside it."""
         self._address.touch(mode=0o600)
         self._address.write_text(store_url)
 

