@@ -132,7 +132,7 @@ def _checked(response: httpx2.Response, kind: type[Record], value: Any) -> Recor
 
 
 def _unexpected(response: httpx2.Response) -> UnexpectedAnswer:
-    what = f"with {_media_type(response) or 'something'} that is no answer of retouch's"
+    what = f"with {_media_type(response) or 'something'} that is not an answer of retouch"
     return UnexpectedAnswer(_address(response), response.status_code, what)
 
 

@@ -125,7 +125,9 @@ def _files_of(path: Path, extension: str) -> list[Path]:
 
 def _checked(photo: Path, out: Path) -> Path:
     if out.suffix.lower() in NOT_MADE:
-        raise BadOutput(f"No {out.suffix} is made here; name {out} .jpg, .png or .webp.")
+        raise BadOutput(
+            f"{out.suffix} files are not produced; name the output .jpg, .png or .webp."
+        )
     if _key(photo) == _key(out):
         raise BadOutput(f"{out} is the photo itself; choose another name for the picture.")
     return out

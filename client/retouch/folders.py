@@ -214,11 +214,9 @@ def photos_in(source: Path, output: Path) -> Iterator[Path]:
     Raises BadOutput if the two folders are the same, FileNotFoundError.
     """
     if not source.is_dir():
-        raise BadOutput(f"{source} is no folder.")
+        raise BadOutput(f"{source} is not a folder.")
     if source.resolve() == output.resolve():
-        raise BadOutput(
-            f"{output} is the folder of the photos; choose another one for the pictures."
-        )
+        raise BadOutput(f"{output} contains the photos; choose another folder for the pictures.")
     return _below(source, output.resolve())
 
 

@@ -40,10 +40,10 @@ class Allowed:
         try:
             path = Path(text).expanduser().resolve()
         except (OSError, ValueError, RuntimeError) as error:
-            raise ToolError("this is no path") from error
+            raise ToolError("this is not a path") from error
         if not any(path.is_relative_to(folder) for folder in self._folders):
             raise ToolError(
-                "this path is outside of the allowed folders; start with: retouch mcp --allow DIR"
+                "this path is outside the allowed folders; start with: retouch mcp --allow DIR"
             )
         return path
 

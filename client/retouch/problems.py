@@ -76,7 +76,7 @@ class Damaged(RetouchProblem):
     def __init__(self) -> None:
         super().__init__(
             "damaged_download",
-            "The picture was damaged on its way.",
+            "The picture was damaged during the transfer.",
             advice="Fetch it again.",
             retryable=True,
         )
@@ -89,7 +89,7 @@ class WaitTimeout(RetouchProblem, TimeoutError):
         super().__init__(
             "wait_timeout",
             f"Job {job_id} has not ended within {seconds:g} s.",
-            advice="It goes on: wait for it again, or cancel it.",
+            advice="It continues: wait for it again, or cancel it.",
             retryable=True,
         )
 

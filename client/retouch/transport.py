@@ -158,7 +158,7 @@ async def _each_until(response: httpx2.Response, deadline: Deadline) -> Events:
         except StopAsyncIteration:
             return
         except TimeoutError as error:
-            raise httpx2.ReadTimeout("the time to wait is over") from error
+            raise httpx2.ReadTimeout("the waiting time is over") from error
         yield sent
 
 

@@ -13,7 +13,7 @@ COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check everything that retouch needs. Exit 0 unless something is missing."""
     with server_packages("`retouch doctor`"):

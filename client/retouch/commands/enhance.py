@@ -33,23 +33,28 @@ def enhance(
         typer.Option("--lora", "-l", help="NAME or NAME:SCALE, several times; none; auto."),
     ] = None,
     strength: Annotated[
-        float | None, typer.Option(help="How far the picture may move from the photo, 0.05 to 1.")
+        float | None,
+        typer.Option(help="How much the picture may differ from the photo, 0.05 to 1."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps, 1 to 50.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same picture.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="What the picture should be like.")] = None,
-    max_side: Annotated[int | None, typer.Option(help="Longest side, pixels.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="A description of the picture.")] = None,
+    max_side: Annotated[
+        int | None, typer.Option(help="Longest side of the result, in pixels.")
+    ] = None,
     upscale: Annotated[
-        str | None, typer.Option(help="How many times larger: auto, 1, 2, 3 or 4.")
+        str | None, typer.Option(help="Factor of enlargement: auto, 1, 2, 3 or 4.")
     ] = None,
     upscaler: Annotated[
-        str | None, typer.Option(help="Which enlarger; `retouch upscalers list` shows them.")
+        str | None, typer.Option(help="Name of an enlarger; `retouch upscalers list` shows them.")
     ] = None,
     picture_format: Annotated[
         AskedFormat | None,
-        typer.Option("--format", help="By default OUT's own, else as the photo came."),
+        typer.Option("--format", help="By default that of OUT, or else that of the photo."),
     ] = None,
-    force: Annotated[bool, typer.Option(help="Go on with a blurry, tiny or dark photo.")] = False,
+    force: Annotated[
+        bool, typer.Option(help="Continue with a blurry, tiny or dark photo.")
+    ] = False,
     output: Annotated[
         str | None,
         typer.Option("--out", "-o", help="A file for one photo, a folder for several."),
@@ -58,12 +63,13 @@ def enhance(
         bool, typer.Option(help="Also write NAME_before_after.png beside each picture.")
     ] = False,
     recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="A folder with all below it, into OUT.")
+        bool,
+        typer.Option("--recursive", "-r", help="Enhance a folder and its subfolders into OUT."),
     ] = False,
     retry_failed: Annotated[
-        bool, typer.Option(help="With -r: try those that failed before again.")
+        bool, typer.Option(help="With -r: retry photos that failed before.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Tell the outcome as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Enhance photos with the server at RETOUCH_URL, or with one that is started for this call."""
     if before_after:
@@ -85,7 +91,7 @@ def enhance(
     }
     if recursive or any(photo.is_dir() for photo in photos):
         if len(photos) != 1 or not recursive:
-            raise BadOutput("A folder is enhanced with -r, one at a time.")
+            raise BadOutput("Use -r for a folder, one folder at a time.")
         enhance_folder(photos[0], output, fields, retry_failed)
         return
     is_named = output is not None and len(photos) == 1 and not is_folder(output)

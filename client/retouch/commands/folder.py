@@ -58,9 +58,9 @@ def watch(
     strength: Annotated[float | None, typer.Option(help="0.05 to 1.")] = None,
     upscale: Annotated[str | None, typer.Option(help="auto, 1, 2, 3 or 4.")] = None,
     picture_format: Annotated[
-        AskedFormat | None, typer.Option("--format", help="By default as each photo came.")
+        AskedFormat | None, typer.Option("--format", help="By default that of each photo.")
     ] = None,
-    retry_failed: Annotated[bool, typer.Option(help="Try those that failed before again.")] = False,
+    retry_failed: Annotated[bool, typer.Option(help="Retry photos that failed before.")] = False,
 ) -> None:
     """Enhance every photo that appears in the folder IN, and write it to OUT, until Ctrl-C."""
     fields: JobFields = {"lora": lora, "strength": strength, "upscale": upscale}
@@ -73,7 +73,7 @@ def watch(
         Journal(output) as journal,
     ):
         arrivals = Arrivals(source, output)
-        say(f"Watching {source}; Ctrl-C ends it.")
+        say(f"Watching {source}; Ctrl-C stops it.")
         while not interrupts.requested:
             run = FolderRun(client, view, interrupts, journal, source, output, fields, retry_failed)
             ready = list(arrivals.ready())

@@ -14,7 +14,7 @@ from retouch.service import service
 
 app = typer.Typer(no_args_is_help=True, help="List LoRAs, or check LoRA files.")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 COLOURS = {"available": "green", "quarantined": "red", "incompatible": "yellow"}
 
 
@@ -78,7 +78,7 @@ def _tell(verdict: dict[str, Any]) -> None:
     for line in ([verdict["reason"]] if verdict["reason"] else []) + verdict["evidence"]:
         out.print(f"  {line}", markup=False)
     for name in verdict["unplaced"]:
-        out.print(f"  no place for {name}", markup=False)
+        out.print(f"  no counterpart in the base: {name}", markup=False)
     if verdict["trigger_words"]:
         out.print(f"  trigger words: {', '.join(verdict['trigger_words'])}", markup=False)
 

@@ -10,13 +10,13 @@ from rich.table import Table
 from retouch.console import out, print_json, say
 from retouch.server_packages import server_packages
 
-app = typer.Typer(no_args_is_help=True, help="Base checkpoints: list them, or fetch one.")
+app = typer.Typer(no_args_is_help=True, help="Base checkpoints: list them, or download one.")
 
 
 @app.command("list")
 def list_models(
     models: Annotated[Path, typer.Option(help="Folder of checkpoints.")] = Path("models"),
-    as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show every checkpoint in the models folder and in the hub's cache."""
     with server_packages("`retouch models`"):
@@ -27,7 +27,7 @@ def list_models(
         print_json([asdict(each) for each in held])
         return
     if not held:
-        say("No checkpoint here. `retouch models pull OWNER/NAME` fetches one (docs/bases.md).")
+        say("No checkpoint here. `retouch models pull OWNER/NAME` downloads one (docs/bases.md).")
         return
     table = Table("RETOUCH_BASE_MODEL", "family", "MiB", "can be served", box=None)
     for each in held:
@@ -54,7 +54,7 @@ def pull_model(
         say(str(error))
         raise typer.Exit(1) from error
     if complaint is not None:
-        say(f"It is there, but cannot be served: it is {complaint}.")
+        say(f"It was downloaded, but cannot be served: it is {complaint}.")
         raise typer.Exit(1)
     name = hub_id if place.is_dir() else place
     out.print(f"RETOUCH_BASE_MODEL={name}", markup=False, highlight=False)

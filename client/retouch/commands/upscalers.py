@@ -22,7 +22,7 @@ def upscalers() -> None:
 
 @app.command("list")
 def list_upscalers(
-    as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the enlargers of the server at RETOUCH_URL, or of the folder RETOUCH_UPSCALERS_DIR."""
     with Interrupts() as interrupts, service(interrupts, workers=0) as client:

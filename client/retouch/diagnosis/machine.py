@@ -33,7 +33,7 @@ def disk(settings: Settings) -> Finding:
     free = shutil.disk_usage(existing).free
     detail = f"{free / GIB:.1f} GiB free for {folder}"
     if free < settings.min_free_bytes:
-        return Finding("disk", "missing", detail, "Free some room, or set RETOUCH_DATA_DIR.")
+        return Finding("disk", "missing", detail, "Free some space, or set RETOUCH_DATA_DIR.")
     return Finding("disk", "ok", detail)
 
 

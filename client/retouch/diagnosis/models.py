@@ -15,7 +15,7 @@ def base(settings: Settings) -> Finding:
     except BadCheckpoint as error:
         return Finding("base model", "missing", str(error), "docs/bases.md says what fits.")
     if facts is None:
-        mend = f"The first start fetches it, or: retouch models pull {name}"
+        mend = f"The first start downloads it, or run: retouch models pull {name}"
         return Finding("base model", "warning", f"{name} is not on this machine yet", mend)
     return Finding("base model", "ok", f"{name}: {family_of(facts).label}")
 
@@ -25,5 +25,5 @@ def loras(settings: Settings) -> Finding:
     count, folder = len(found), ", ".join(map(str, settings.loras_dirs))
     if count:
         return Finding("LoRAs", "ok", f"{count} {'file' if count == 1 else 'files'} in {folder}")
-    mend = "The base alone will be used; loras/README.md tells how to add one."
+    mend = "The base alone will be used; loras/README.md says how to add one."
     return Finding("LoRAs", "warning", f"no .safetensors file in {folder}", mend)

@@ -49,13 +49,13 @@ def torch(_settings: Settings) -> Finding:
 def device(settings: Settings) -> Finding:
     found = _ask_torch()
     if found is None:
-        return Finding("device", "missing", "torch cannot be imported", "Install torch anew.")
+        return Finding("device", "missing", "torch cannot be imported", "Reinstall torch.")
     names, wanted = found["devices"], settings.device
     if wanted.startswith(("cuda", "mps")) and not names:
         mend = "Install its driver and a torch build for it, or set RETOUCH_DEVICE=auto."
         return Finding("device", "missing", f"torch does not see {wanted}", mend)
     if not names and shutil.which("nvidia-smi"):
-        mend = "Install a CUDA build of torch; until then the CPU does the work, slowly."
+        mend = "Install a CUDA build of torch; until then the slower CPU is used."
         return Finding("device", "warning", "torch does not use the NVIDIA driver here", mend)
     return Finding("device", "ok", ", ".join(names) or f"cpu, {found['threads']} threads")
 

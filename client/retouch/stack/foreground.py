@@ -45,7 +45,10 @@ def _run(plan: StackPlan, interrupts: Interrupts) -> None:
             time.sleep(LOOK_SECONDS)
     finally:
         if interrupts.requested:
-            say("Stopping: running jobs are finished or handed back. Again to hurry.")
+            say(
+                "Stopping: running jobs are finished or returned to the queue. "
+                "Press Ctrl-C again to stop at once."
+            )
         stack.stop()
 
 

@@ -36,7 +36,7 @@ class FolderLock:
         except OSError as error:
             raise FolderRefused(
                 f"{self._path.parent} cannot be used: {error.strerror or error}. "
-                "Mend that, or choose another folder with --data-dir."
+                "Correct that, or choose another folder with --data-dir."
             ) from error
         os.truncate(self._file, 0)
         os.write(self._file, str(os.getpid()).encode())

@@ -78,7 +78,7 @@ class Supervisor:
                 ran = time.monotonic() - child.started_at
                 delay = restarts.plan(ran)
                 status = child.reap()
-                self._say(f"{_obituary(child, status)}\nStarting it again in {delay:.0f} s.")
+                self._say(f"{_obituary(child, status)}\nRestarting it in {delay:.0f} s.")
             elif restarts.is_due and not child.is_running:
                 restarts.done()
                 child.start()

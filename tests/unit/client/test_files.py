@@ -86,7 +86,9 @@ def test_a_files_name_tells_its_format(name: str, expected: str | None) -> None:
 
 
 def test_a_format_that_is_taken_but_not_made_is_refused_as_the_output() -> None:
-    with pytest.raises(BadOutput, match=r"No \.HEIC is made here; name .* \.jpg, \.png or \.webp"):
+    with pytest.raises(
+        BadOutput, match=r"\.HEIC files are not produced; name the output \.jpg, \.png"
+    ):
         output_paths([Path("a.jpg")], "better.HEIC")
 
 
