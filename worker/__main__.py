@@ -1,4 +1,6 @@
-"""`python -m worker`: one worker, that is an engine process and the supervisor that keeps it up."""
+"""`python -m worker`: one worker, which is an engine process and the supervisor that restarts
+it.
+"""
 
 import sys
 

@@ -1,7 +1,7 @@
 """One attempt at one job: pixels, choice, engine, guards, file, commit.
 
-Owns the order of things and tells the ledger each of them. Ends with the job committed, or by
-raising why not; worker/job/runner.py turns that into a state.
+Owns the order of steps and reports each of them to the ledger. Ends with the job committed, or
+raises the reason why not; worker/job/runner.py turns that into a state.
 """
 
 import queue
@@ -74,8 +74,8 @@ Answer = TypeVar("Answer")
 
 logger = structlog.get_logger(__name__)
 
-# How long a finished picture waits for a store that has gone away. Longer than any restart; if the
-# store stays away longer the job is run again by whoever claims it then.
+# How long a finished picture waits for an unreachable store. Longer than any restart; if the store
+# stays away longer, whoever claims the job then runs it again.
 STORE_PATIENCE_SECONDS = 600.0
 
 
@@ -95,14 +95,16 @@ class Attempt:
 
     @property
     def timings(self) -> Timings:
-        """Seconds spent so far, the time in the queue included."""
+        """Seconds spent so far, including the time in the queue."""
         parts = {f"{part}_seconds": round(value, 4) for part, value in self._seconds.items()}
         queued = self._claim.queued_seconds
         total = queued + time.monotonic() - self._started
         return Timings(queued_seconds=queued, total_seconds=round(total, 4), **parts)
 
     def work(self) -> None:
-        """Raises a RetouchError, JobCanceled, LeaseLost, or the stop flag's other reasons."""
+        """Runs the attempt. Raises a RetouchError, JobCanceled, LeaseLost, or the stop flag's other
+        reasons.
+        """
         spec = self._claim.spec
         self._parts.probe.reached("started", self._claim)
         discard_results_before(self._parts.blobs, spec.id, self._claim.epoch)
@@ -111,7 +113,7 @@ class Attempt:
         params, chosen = self._parts.chooser.settle(spec.params, pixels)
         params = settle_factor(params, (spec.source.width, spec.source.height))
         if params != spec.params:
-            # Unlike progress, what the picture was made with must not be missing from the record.
+            # Unlike progress, the parameters of the picture must not be missing from the record.
             store = self._parts.store
             signal = patiently(lambda: store.report_params(self._claim, params), self._stop)
             obey(signal, self._stop)
@@ -146,7 +148,7 @@ class Attempt:
         plan: Plan,
         tracker: ProgressTracker,
     ) -> EngineResult:
-        """The finished picture: enlarged first and then enhanced, or the other way round."""
+        """The finished picture: enlarged before or after it is enhanced."""
         before: tuple[str, ...] = ()
         given = pixels
         if plan.first and plan.enlarges:
@@ -160,8 +162,8 @@ class Attempt:
         return replace(made, degraded=before + made.degraded)
 
     def _enlarged(self, pixels: Pixels, plan: Plan, tracker: ProgressTracker) -> EngineResult:
-        """The picture at the plan's size. A network that fails where nobody named it is replaced
-        by the filter.
+        """The picture at the plan's size. If a network that the job did not name fails, the filter
+        replaces it.
         """
         try:
             made = self._by_network(pixels, plan, tracker)
@@ -228,12 +230,12 @@ class Attempt:
         preview = Preview(blob=blob, width=width, height=height)
         signal = self._tell(lambda: self._parts.store.report_preview(self._claim, preview))
         if signal in (None, StepSignal.LOST):
-            self._parts.blobs.delete(blob)  # the ledger does not know of it
+            self._parts.blobs.delete(blob)  # the ledger does not refer to it
         else:
             discard_previews_before(self._parts.blobs, spec.id, self._claim.epoch)
 
     def _check(self, given: Pixels, output: Pixels) -> Safety:
-        """Raises UnsafeOutput or WatermarkInOutput, and counts that against the LoRAs."""
+        """Raises UnsafeOutput or WatermarkInOutput, and counts a strike against the LoRAs."""
         since = time.monotonic()
         self.verdict = found = self._parts.guards.check_output(given, output)
         self._seconds["checking"] = time.monotonic() - since
@@ -269,8 +271,8 @@ class Attempt:
     def _commit(self, result: Result, given_up: list[str], progress: Progress) -> None:
         degraded = [Degraded(code=code) for code in given_up]
         store, timings = self._parts.store, self.timings
-        # Asked until the ledger answers, whatever the stop flag says meanwhile: the lease may be
-        # gone because this very commit was carried out and its answer got lost.
+        # Repeated until the ledger answers, whatever the stop flag says meanwhile: the lease may be
+        # gone because this very commit was carried out and its answer was lost.
         outcome = patiently(lambda: store.commit(self._claim, result, progress, timings, degraded))
         self._parts.probe.reached(outcome, self._claim)
         if outcome != "committed":
@@ -287,7 +289,7 @@ class Attempt:
         return ProgressTracker(self._costs(), megapixels, steps, enlarging=cost)
 
     def _enlarging_seconds(self, plan: Plan) -> float:
-        """For a megapixel."""
+        """Per megapixel."""
         try:
             return self._parts.history.enlarging(plan.name or FILTER, plan.guess)
         except RetouchError as error:
@@ -319,7 +321,7 @@ class Attempt:
         self._tell(lambda: self._parts.store.report_progress(self._claim, progress))
 
     def _tell(self, report: Callable[[], StepSignal]) -> StepSignal | None:
-        # A store that is away must not stop a picture in the making: only the commit waits for it.
+        # An unreachable store must not stop a picture in progress: only the commit waits for it.
         try:
             signal = report()
         except RetouchError as error:
@@ -332,7 +334,7 @@ class Attempt:
 def next_event(
     events: "queue.SimpleQueue[EngineEvent | None]", throttle: ProgressThrottle
 ) -> EngineEvent | None:
-    """What the engine tells next; while it is silent, what was told before is passed on."""
+    """The engine's next event; while it is silent, held-back progress is sent."""
     try:
         return events.get(timeout=throttle.next_report_seconds)
     except queue.Empty:
@@ -341,9 +343,9 @@ def next_event(
 
 
 def own_seconds(parts: Mapping[str, float]) -> dict[Stage, float]:
-    """What the engine itself spent on each stage; by the clock, others' rows would count too.
+    """What the engine itself spent on each stage; wall-clock time would include other rows' work.
 
-    A preview is made while the job loads, and counts there.
+    A preview is made while the job loads, and counts as loading.
     """
     own = {stage: parts[stage] for stage in Stage if stage in parts}
     if "preview" in parts:
@@ -352,7 +354,7 @@ def own_seconds(parts: Mapping[str, float]) -> dict[Stage, float]:
 
 
 def engine_job(pixels: Pixels, params: JobParams, chosen: Chosen, stop: StopFlag) -> EngineJob:
-    """What the engine needs of settled parameters."""
+    """The engine's input for settled parameters."""
     assert params.strength is not None
     assert params.steps is not None
     assert params.guidance_scale is not None
@@ -396,7 +398,9 @@ def patiently(
     stop: StopFlag | None = None,
     seconds: float = STORE_PATIENCE_SECONDS,
 ) -> Answer:
-    """Repeat while store or disk is away or full, for so long or until the flag's reason."""
+    """Repeats while the store or disk is unavailable or full, for this long or until the flag is
+    set.
+    """
     deadline, pause = time.monotonic() + seconds, 0.1
     while True:
         try:

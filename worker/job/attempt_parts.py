@@ -1,4 +1,4 @@
-"""What attempts at jobs are made with: engine, ledger, guards and so on, one set a worker."""
+"""What attempts at jobs need: engine, ledger, guards and so on, one set per worker."""
 
 from dataclasses import dataclass
 

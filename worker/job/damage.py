@@ -1,8 +1,8 @@
-"""Measures what is wrong with a photo and picks the LoRA that treats it.
+"""Diagnoses the damage of a photo and chooses the LoRA that treats it.
 
-Owns what the measures mean and the words for it. How they are taken is
-worker/job/damage_measures.py's business; benchmarks/calibrate_damage.py made the numbers in
-damage_calibration.json from photos that were damaged in known ways.
+Owns the interpretation of the measures and its wording. worker/job/damage_measures.py owns how they
+are taken; benchmarks/calibrate_damage.py computed the numbers in damage_calibration.json from
+photos with known damage.
 """
 
 import json
@@ -21,18 +21,18 @@ from worker.job.damage_measures import measure
 CALIBRATION = Path(__file__).with_name("damage_calibration.json")
 NONE = "none"
 
-# An undamaged photo still passes the base; one step of ten changes it least.
+# An undamaged photo still passes through the base; one step of ten changes it least.
 STRENGTH_UNDAMAGED = 0.1
 
 # Treating the wrong damage costs more than leaving it: below this certainty nothing is done. On 384
-# pictures made of training photos, 2 of 314 treatments were wrong and 33 known damages left
-# alone; at 0.6, 6 of 343 and 8.
+# pictures made from training photos, 2 of 314 treatments were wrong and 33 known damages were left
+# untreated; at 0.6, 6 of 343 and 8.
 MIN_CERTAINTY = 0.85
 
 
 @dataclass(frozen=True)
 class Choice:
-    """LoRAs with scales, the strength that suits them, and why, in English and Chinese."""
+    """LoRAs with scales, a suitable strength, and the reason, in English and Chinese."""
 
     loras: tuple[tuple[LoraEntry, float], ...]
     strength: float | None
@@ -41,10 +41,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The most likely damage, `none` among them, how sure that is (0..1), and its level.
+    """The most likely damage, or `none`, with its probability (0..1) and its level.
 
-    The level is in the unit of the kind: grey levels of noise, pixels of blur, JPEG quality, times
-    smaller, strength of the phone chain; 0 for `none`.
+    The level's unit depends on the kind: grey levels of noise, pixels of blur, JPEG quality, factor
+    of shrinking, strength of the phone chain; 0 for `none`.
     """
 
     kind: str
@@ -76,7 +76,7 @@ def _calibration() -> _Calibration:
 
 
 def diagnose(pixels: Pixels) -> Diagnosis:
-    """What is wrong with a photo (uint8 height x width x 3, 16 pixels or more a side)."""
+    """Diagnoses a photo (uint8 height x width x 3, 16 pixels or more a side)."""
     known = _calibration()
     measures = (measure(pixels) - known.mean) / known.deviation
     hidden = np.maximum(measures @ known.weights[0] + known.biases[0], 0)
@@ -106,7 +106,7 @@ def choose(pixels: Pixels, entries: Sequence[LoraEntry]) -> Choice:
 
 
 def _treating(kind: str, entries: Sequence[LoraEntry]) -> LoraEntry | None:
-    """The most special LoRA for a kind: the one that treats fewest others, then by name."""
+    """The most specialised LoRA for a kind: the one that treats the fewest others, then by name."""
     fitting = [e for e in entries if e.state is LoraState.AVAILABLE and kind in set(e.treats)]
     return min(fitting, key=lambda entry: (len(entry.treats), entry.name), default=None)
 

@@ -1,7 +1,7 @@
-"""Numbers that tell what is wrong with a photo: noise, blockiness, sharpness of detail.
+"""Measures of a photo's damage: noise, blockiness, sharpness of detail.
 
-Owns the measures. What they mean together is worker/job/damage.py's business. Pure numpy: the
-choice is made before anything is put on the device.
+Owns the measures. worker/job/damage.py owns their interpretation. Pure numpy: the choice is made
+before anything is put on the device.
 """
 
 import numpy as np
@@ -13,21 +13,21 @@ BLOCK = 8
 PATCH = 64
 BANDS = 10
 MAX_SIDE = 768
-# An eighth of a grey level: below it there is nothing but rounding.
+# An eighth of a grey level: anything below it is rounding.
 FLOOR = 0.125
 
 
 def measure(pixels: NDArray[np.uint8]) -> Plane:
     """The measures of one photo, uint8 [H, W, 3] of any size; small ones are mirrored.
 
-    Of a large one they are the middle of what a few windows of it say, each at the photo's own
-    size: shrunk it would not show its damage, and one window may lie in the sky.
+    For a large photo they are the medians over a few windows, each at the photo's own size: a
+    shrunk photo would not show its damage, and a single window may contain only sky.
     """
     return np.asarray(np.median([_measured(window) for window in windows(pixels)], axis=0))
 
 
 def windows(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """The middle, and of large photos the middles of its quarters too."""
+    """The centre, and for large photos also the centres of its quarters."""
     middle = _cut(pixels, 0.5, 0.5)
     if min(pixels.shape[:2]) < 2 * MAX_SIDE:
         return [middle]
@@ -35,7 +35,9 @@ def windows(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
 
 
 def _cut(pixels: NDArray[np.uint8], y: float, x: float) -> NDArray[np.uint8]:
-    """Around a place, from a multiple of 8 on, so that the blocks of a JPEG stay where they are."""
+    """A window around a point, starting at a multiple of 8, so that the block grid of a JPEG is
+    preserved.
+    """
     top, left = (
         max(0, int((side - MAX_SIDE) * at)) // BLOCK * BLOCK
         for side, at in zip(pixels.shape[:2], (y, x), strict=True)
@@ -58,7 +60,7 @@ def _measured(window: NDArray[np.uint8]) -> Plane:
 
 
 def _whole_blocks(plane: Plane) -> Plane:
-    """Without what is less than a block at the end; what is less than a patch is mirrored."""
+    """Without an incomplete block at the end; anything smaller than a patch is mirrored."""
     height, width = (max(PATCH, side // BLOCK * BLOCK) for side in plane.shape)
     missing = [(0, max(0, height - plane.shape[0])), (0, max(0, width - plane.shape[1]))]
     return np.pad(plane, missing, mode="symmetric")[:height, :width]
@@ -74,7 +76,7 @@ def _grain(plane: Plane, percentiles: tuple[int, ...]) -> Plane:
     """Logarithms of the diagonal detail's size in calm to busy parts of the picture.
 
     The diagonal Haar coefficient of white noise has the noise's own deviation; in the calmest parts
-    of a photo it holds little else (Donoho 1995, doi:10.1109/18.382009).
+    of a photo it contains little else (Donoho 1995, doi:10.1109/18.382009).
     """
     height, width = (side // 2 * 2 for side in plane.shape)
     quads = plane[:height, :width].reshape(height // 2, 2, width // 2, 2)
@@ -91,7 +93,8 @@ def _block_deviation(plane: Plane) -> Plane:
 
 
 def _blockiness(luma: Plane) -> Plane:
-    """How much larger steps are on the 8 pixel grid than off it, and how much flatter within.
+    """How much larger steps are on the 8 pixel grid than off it, and how much flatter the blocks
+    are inside.
 
     After Wang, Sheikh, Bovik 2002, doi:10.1109/ICIP.2002.1038064.
     """
@@ -110,7 +113,9 @@ def _blockiness(luma: Plane) -> Plane:
 
 
 def _spectrum(luma: Plane) -> Plane:
-    """Log power in rings from coarse to fine, relative to the coarsest, and the finest's own."""
+    """Log power in rings from coarse to fine, relative to the coarsest, and the power of the finest
+    ring.
+    """
     size = min(PATCH, *luma.shape)
     window = np.hanning(size)[:, None] * np.hanning(size)[None]
     total = np.zeros((size, size))
@@ -127,7 +132,9 @@ def _spectrum(luma: Plane) -> Plane:
 
 
 def _rings(size: int) -> NDArray[np.int64]:
-    """Ring number of every frequency: 0 the lowest, BANDS - 1 from Nyquist on along an axis."""
+    """Ring number of every frequency: 0 is the lowest, BANDS - 1 starts at Nyquist along an
+    axis.
+    """
     frequency = np.fft.fftfreq(size)
     radius = np.maximum(np.abs(frequency)[:, None], np.abs(frequency)[None])
     return np.asarray(np.minimum((radius * 2 * BANDS).astype(np.int64), BANDS - 1))

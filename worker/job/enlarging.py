@@ -1,6 +1,6 @@
-"""Decides how a job's picture becomes larger: by what, and before or after the LoRA.
+"""Decides how a job's picture is enlarged: by which enlarger, and before or after the LoRA.
 
-Owns that decision and the filter that stands in where there is no enlarger. The networks run on the
+Owns that decision, and the filter that is used without an enlarger. The networks run on the
 engine's device; knows nothing of tiles.
 """
 
@@ -20,17 +20,17 @@ from shared.upscalers.entry import FILTER, UpscalerEntry
 from worker.engine.interface import Pixels
 from worker.job.lora_choice import Chosen
 
-# Operations a second, for a first guess at what an enlarger takes; history knows better.
+# Operations per second, for a first estimate of an enlarger's time; measured history replaces it.
 SPEED_ON_CPU, SPEED_ON_GPU = 1e11, 2e13
 FILTER_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`size` is the result's width and height. Without an entry the filter does it.
+    """`size` is the result's width and height. Without an entry the filter is used.
 
-    `first` says that the picture is enlarged before the base sees it. `guess` is in seconds for a
-    megapixel.
+    `first` means that the picture is enlarged before the base processes it. `guess` is in seconds
+    per megapixel.
     """
 
     factor: int
@@ -47,13 +47,13 @@ class Plan:
 
     @property
     def name(self) -> str | None:
-        """What enlarges it, as the record has it."""
+        """The enlarger's name, as recorded in the result."""
         if not self.enlarges:
             return None
         return self.entry.name if self.entry else FILTER
 
     def by_filter(self) -> "Plan":
-        """The same without the network, which has turned out not to work."""
+        """The same plan without the network, which has failed."""
         return Plan(self.factor, self.size, None, self.first, FILTER_SECONDS, ("no_upscaler",))
 
 
@@ -66,7 +66,7 @@ class Enlargements:
         self._device = "cpu" if device in ("cpu", "fake") else "gpu"
 
     def plan(self, params: JobParams, pixels: Pixels, chosen: Chosen) -> Plan:
-        """What is to be done with a job's pixels. Raises UpscalerChanged, UpscalerUnusable."""
+        """The plan for a job's pixels. Raises UpscalerChanged, UpscalerUnusable."""
         factor = params.factor
         entry = self._entry(params, factor)
         missing = factor > 1 and entry is None and params.upscaler != FILTER
@@ -103,7 +103,9 @@ class Enlargements:
         return entry
 
     def _works_at(self, chosen: Chosen) -> str:
-        """The embedded base repairs what is there; others draw detail where it will be seen."""
+        """The embedded base repairs existing detail; other bases draw detail at the size of the
+        result.
+        """
         habit = "source" if self._base == TINY.id else "target"
         return next((lora.work_at for lora, _ in chosen if lora.work_at), habit)
 
@@ -115,7 +117,7 @@ class Enlargements:
 
 
 def fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """The picture at exactly this width and height, by the filter where it has another."""
+    """The picture at exactly this width and height, resized by the filter if necessary."""
     if (pixels.shape[1], pixels.shape[0]) == size:
         return pixels
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))

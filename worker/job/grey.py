@@ -1,4 +1,4 @@
-"""A grey photo comes back grey: R = G = B in, R = G = B out, whatever an engine makes of it."""
+"""A grey photo (R = G = B) gives a grey result, whatever the engine returns."""
 
 import numpy as np
 from PIL import Image
@@ -9,13 +9,15 @@ ROWS_AT_ONCE = 256
 
 
 def is_grey(pixels: Pixels) -> bool:
-    """Whether every pixel has three equal values; a coloured photo is told by its first rows."""
+    """Whether every pixel has three equal values; the first rows suffice to recognise a coloured
+    photo.
+    """
     rows = (pixels[top : top + ROWS_AT_ONCE] for top in range(0, len(pixels), ROWS_AT_ONCE))
     return all(_has_no_colour(part) for part in rows)
 
 
 def kept_grey(given: Pixels, made: Pixels) -> Pixels:
-    """What was made of a photo, without colours where the photo has none."""
+    """The result, without colours if the photo has none."""
     if not is_grey(given) or is_grey(made):
         return made
     luma = np.asarray(Image.fromarray(made).convert("L"))

@@ -1,8 +1,9 @@
-"""What stages have cost on this deployment, so that a percentage and a remaining time are true.
+"""Measured durations of stages on this deployment, so that the percentage and remaining time are
+true.
 
 Owns `history:{base}:{device}`: moving averages of seconds per unit of work. A unit is one megapixel
-for everything that touches pixels (per step while denoising), one job for loading and checking; and
-`history:enlarging:{device}`, by enlarger, where it is one megapixel of what is enlarged.
+for stages that process pixels (per step while denoising), and one job for loading and checking.
+Also owns `history:enlarging:{device}`, by enlarger, per megapixel of input.
 """
 
 from collections.abc import Mapping
@@ -14,11 +15,11 @@ from pydantic import BaseModel, ConfigDict
 from shared.jobs import Stage
 from shared.ledger.redis_client import translated_errors
 
-# A new observation counts this much; older ones fade within some twenty jobs.
+# Weight of a new observation; older ones fade within about twenty jobs.
 FRESHNESS = 0.15
 KEEP_SECONDS = 30 * 86_400
 
-# Before the first job has run: measured with the embedded base on two cores.
+# Used before the first job has run: measured with the embedded base on two cores.
 FIRST_GUESS: dict[Stage, float] = {
     Stage.LOADING: 0.05,
     Stage.ENCODING: 0.4,
@@ -37,13 +38,13 @@ class StageCosts(BaseModel):
     seconds: dict[Stage, float] = FIRST_GUESS
 
     def planned(self, megapixels: float, steps: int) -> dict[Stage, float]:
-        """Seconds that each stage of one job should take."""
+        """Expected seconds of each stage of one job."""
         units = work_units(megapixels, steps)
         return {stage: max(1e-4, self.seconds[stage] * units[stage]) for stage in Stage}
 
 
 def work_units(megapixels: float, steps: int) -> dict[Stage, float]:
-    """How much work each stage of one job holds, in the units of StageCosts."""
+    """The amount of work in each stage of one job, in the units of StageCosts."""
     return {
         Stage.LOADING: 1.0,
         Stage.ENCODING: megapixels,
@@ -55,7 +56,7 @@ def work_units(megapixels: float, steps: int) -> dict[Stage, float]:
 
 
 class History:
-    """Reads and feeds the averages of one base on one kind of device."""
+    """Reads and updates the averages of one base on one kind of device."""
 
     def __init__(self, client: redis.Redis, base: str, device: str) -> None:
         self._redis = client
@@ -63,11 +64,11 @@ class History:
         self._enlarging = f"history:enlarging:{device}"
 
     def costs(self) -> StageCosts:
-        """The averages, with first guesses for what has not been seen."""
+        """The averages, with first estimates for what has not been measured."""
         return StageCosts(seconds=FIRST_GUESS | self._known())
 
     def learn(self, spent: Mapping[Stage, float], megapixels: float, steps: int) -> None:
-        """Mix one finished job's seconds by stage into the averages; the first job sets them."""
+        """Mixes one finished job's seconds by stage into the averages; the first job sets them."""
         units, before = work_units(megapixels, steps), self._known()
         after: dict[Any, Any] = {}
         for stage, seconds in spent.items():
@@ -80,13 +81,13 @@ class History:
             pipe.execute()
 
     def enlarging(self, name: str, guess: float) -> float:
-        """Seconds that this enlarger takes for a megapixel; `guess` before the first job."""
+        """Seconds that this enlarger takes per megapixel; `guess` before the first job."""
         with translated_errors():
             known = self._redis.hget(self._enlarging, name)
         return guess if known is None else float(known)
 
     def learn_enlarging(self, name: str, seconds: float, megapixels: float) -> None:
-        """Mix what one enlargement took into the average; the first one sets it."""
+        """Mixes the duration of one enlargement into the average; the first one sets it."""
         observed = seconds / megapixels
         known = self.enlarging(name, observed)
         average = known + FRESHNESS * (observed - known)

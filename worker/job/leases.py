@@ -1,7 +1,7 @@
-"""Keeps the leases of this process's claims alive, from a thread of its own.
+"""Renews the leases of this process's claims, from its own thread.
 
-Owns renewal. A refused renewal raises the job's stop flag, so that the engine stops at the next
-step; a store that does not answer changes nothing, since only a newer claim takes a job away.
+Owns renewal. A refused renewal sets the job's stop flag, so that the engine stops at the next step.
+A store that does not answer changes nothing, since only a newer claim can take a job away.
 """
 
 import threading
@@ -19,15 +19,15 @@ from worker.engine.interface import StopFlag
 
 logger = structlog.get_logger(__name__)
 
-# After a renewal that failed: at once again, since the next connection may be a good one.
+# After a failed renewal: retry at once, since the next connection may work.
 RETRY_SECONDS = 0.2
 
 
 class LeasedStop(StopFlag):
     """A stop flag that knows when its lease was last confirmed.
 
-    A process that was frozen for longer than its lease may have lost the job without a sign. So the
-    first look after such a time asks the ledger before another step is executed.
+    A process that was frozen for longer than its lease may have lost the job without noticing. The
+    first check after such a time therefore asks the ledger before another step is executed.
     """
 
     def __init__(self, ask: Callable[[], StepSignal], lease_seconds: float) -> None:
@@ -37,7 +37,7 @@ class LeasedStop(StopFlag):
         self._confirmed_at = time.monotonic()
 
     def confirm(self) -> None:
-        """Ask the ledger and obey; without an answer nothing is known, and the job goes on."""
+        """Asks the ledger and obeys; without an answer nothing is known, and the job continues."""
         try:
             obey(self._ask(), self)
         finally:
@@ -53,7 +53,7 @@ class LeasedStop(StopFlag):
 
 
 class LeaseKeeper:
-    """One thread that renews every claim in hand. `start` and `stop` come in pairs."""
+    """One thread that renews all current claims. `start` and `stop` come in pairs."""
 
     def __init__(self, store: JobStore, every_seconds: float, lease_seconds: float) -> None:
         self._store = store
@@ -71,7 +71,7 @@ class LeaseKeeper:
 
     @contextmanager
     def keeping(self, claim: Claim) -> Iterator[StopFlag]:
-        """Renew this claim for as long as the block runs; the flag tells when it is to stop."""
+        """Renews this claim inside the block; the flag says when the job must stop."""
         stop = LeasedStop(lambda: self._store.renew(claim), self._lease_seconds)
         with self._change:
             self._claims[claim.spec.id] = stop
@@ -85,20 +85,20 @@ class LeaseKeeper:
                 self._change.notify_all()
 
     def count(self) -> int:
-        """Claims in hand."""
+        """Number of current claims."""
         return len(self._claims)
 
     def wait_for_change(self, seconds: float) -> None:
-        """Until one claim fewer is in hand, or the time is over."""
+        """Waits until there is one claim fewer, or the time is over."""
         with self._change:
             self._change.wait(seconds)
 
     def abandon(self) -> None:
-        """Renew nothing any more: this process is about to end."""
+        """Stops renewing: this process is about to end."""
         self._loop.stopping.set()
 
     def stop_all(self, reason: BaseException) -> None:
-        """Ask every job in hand to stop, and those whose claim is just coming in."""
+        """Asks every current job to stop, and those whose claim is just being made."""
         with self._change:
             self._reason = reason
         for stop in self._held():
@@ -113,7 +113,7 @@ class LeaseKeeper:
         return None if all(renewed) else RETRY_SECONDS
 
     def _renew(self, stop: LeasedStop) -> bool:
-        """Whatever befalls one lease, the others are renewed."""
+        """An error with one lease does not prevent the renewal of others."""
         try:
             stop.confirm()
         except Exception as error:
@@ -123,7 +123,7 @@ class LeaseKeeper:
 
 
 def obey(signal: StepSignal, stop: StopFlag) -> None:
-    """Pass the ledger's answer on to the engine."""
+    """Passes the ledger's answer on to the engine."""
     if signal is StepSignal.CANCELED:
         stop.cancel()
     elif signal is StepSignal.LOST:

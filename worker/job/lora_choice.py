@@ -1,6 +1,6 @@
-"""Settles what a job leaves open: its LoRAs, by the damage seen in the picture, and its defaults.
+"""Settles what a job leaves open: its LoRAs, by the measured damage, and its defaults.
 
-Owns the decision's order. How damage is measured is worker/job/damage.py's business.
+Owns the order of decisions. worker/job/damage.py owns how damage is measured.
 """
 
 from shared.bases import BASES
@@ -16,14 +16,16 @@ Chosen = tuple[tuple[LoraEntry, float], ...]
 
 
 class Chooser:
-    """Turns a job's parameters into complete ones and the catalogue's entries to apply."""
+    """Turns a job's parameters into complete ones, with the catalogue's entries to apply."""
 
     def __init__(self, catalog: Catalog, base: str) -> None:
         self._catalog = catalog
         self._base = BASES[base]
 
     def settle(self, params: JobParams, pixels: Pixels) -> tuple[JobParams, Chosen]:
-        """Raises LoraNotFound, LoraChanged and what the catalogue raises for a name."""
+        """Settles the parameters. Raises LoraNotFound, LoraChanged and the catalogue's errors about
+        a name.
+        """
         if params.lora_mode is LoraMode.AUTO and not params.loras:
             params = self._by_damage(params, pixels)
         chosen = tuple((self._entry(ref), ref.scale) for ref in params.loras)

@@ -1,7 +1,7 @@
 """From finished pixels to a file's bytes.
 
-Owns formats and what metadata goes in: that the picture was made with AI, the recipe when asked
-for, and of what the upload said of itself the few things that `metadata=keep` keeps.
+Owns formats and metadata: that the picture was made with AI, the recipe if requested, and the few
+fields of the upload that `metadata=keep` keeps.
 """
 
 import io
@@ -31,18 +31,18 @@ _XMP = (
 )
 _RECIPE = '<retouch:recipe xmlns:retouch="urn:retouch:recipe">{text}</retouch:recipe>'
 
-# zlib level 1 costs a quarter of Pillow's default time for a few per cent more bytes.
+# zlib level 1 takes a quarter of Pillow's default time for a few per cent more bytes.
 PNG_COMPRESSION = 1
-# Chroma at full size (4:4:4); at half size the colours of small things run.
+# Chroma at full size (4:4:4); at half size the colours of small objects bleed.
 FULL_COLOUR = 0
-# Lossy WebP rounds green apart from red and blue, so that grey comes out with a tint.
+# Lossy WebP rounds green separately from red and blue, which would give grey a tint.
 GREY_WEBP = {"lossless": True, "quality": 0, "method": 0}
 EXIF_IFD, INCHES = 0x8769, 2
 
 
 @dataclass(frozen=True)
 class ResultFile:
-    """A finished file; `given_up` are codes of what its format could not hold."""
+    """A finished file; `given_up` holds codes of what its format could not represent."""
 
     data: bytes
     format: ImageFormat
@@ -52,7 +52,7 @@ class ResultFile:
 def finished_file(
     pixels: Pixels, params: JobParams, source: Source, alpha: Alpha | None
 ) -> ResultFile:
-    """The file in the format that was settled on, or the next one that can hold its size."""
+    """The file in the settled format, or in the next one that supports its size."""
     side = max(pixels.shape[:2])
     wanted = settled_format(params.format, source.format, alpha is not None, side)
     image_format = fitting_format(wanted, side, alpha is not None)
@@ -69,8 +69,8 @@ def encode_result(
     alpha: Alpha | None = None,
     about: About | None = None,
 ) -> bytes:
-    """The finished file in this format or the one asked for; JPEG, which knows no transparency, is
-    filled white.
+    """The finished file in this format or the requested one. For JPEG, which has no transparency,
+    transparent parts are filled with white.
     """
     image_format = image_format or settled_format(params.format, "png", alpha is not None, 0)
     told = _exif(about) if about and params.metadata == "keep" else {}
@@ -92,7 +92,7 @@ def encode_result(
 
 
 def encode_preview(pixels: Pixels, alpha: Alpha | None = None) -> bytes:
-    """A small WebP for a first look."""
+    """A small WebP as a first look."""
     buffer = io.BytesIO()
     how = GREY_WEBP if is_grey(pixels) else {"quality": 80, "method": 0}
     _picture(pixels, alpha).save(buffer, "WEBP", **how)
@@ -107,7 +107,9 @@ def _picture(pixels: Pixels, alpha: Alpha | None) -> Image.Image:
 
 
 def _exif(about: About) -> dict[str, Any]:
-    """What Pillow's writers take: EXIF, and the resolution where the format has its own place."""
+    """EXIF in the form of Pillow's writers, and the resolution for formats with a separate field
+    for it.
+    """
     exif = Image.Exif()
     texts = {0x013B: about.author, 0x8298: about.copyright, 0x0132: about.taken_at}
     exif.update({tag: text for tag, text in texts.items() if text})
@@ -120,7 +122,7 @@ def _exif(about: About) -> dict[str, Any]:
 
 
 def recipe(params: JobParams) -> dict[str, Any]:
-    """What somebody needs to make another picture like this one."""
+    """The parameters for making another picture like this one."""
     names = ("strength", "steps", "guidance_scale", "prompt", "negative_prompt", "seed", "fidelity")
     chosen: dict[str, Any] = {name: getattr(params, name) for name in names}
     chosen["loras"] = [{"name": lora.name, "scale": lora.scale} for lora in params.loras]
@@ -135,6 +137,6 @@ def _xmp(params: JobParams) -> str:
 
 
 def _escaped(text: str) -> str:
-    # XML 1.0 has no way to write these two, nor half a pair.
+    # XML 1.0 cannot represent these two characters, nor lone surrogates.
     text = text.translate({0xFFFE: "?", 0xFFFF: "?"}).encode("utf-8", "replace").decode()
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

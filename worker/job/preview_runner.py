@@ -1,7 +1,7 @@
-"""Answers preview requests beside the jobs, from a thread of its own.
+"""Answers preview requests beside the jobs, from its own thread.
 
-Owns their size: the engine lets previews overtake jobs. Errors go back to whoever asked, and
-nothing is recorded.
+Owns their size; the engine gives previews priority over jobs. Errors are returned to the requester,
+and nothing is recorded.
 """
 
 from collections import OrderedDict
@@ -28,19 +28,19 @@ logger = structlog.get_logger(__name__)
 
 PREVIEW_SIDE = 256
 
-# A source is 0.2 MB; a session is what one slider does.
+# A source is 0.2 MB; a session is one user's slider.
 SOURCES_KEPT = 32
 SESSIONS_KEPT = 256
 
 WAIT_SECONDS = 1.0
 
 
-# A small source's pixels, and how opaque they are.
+# A small source's pixels and their opacity.
 Small = tuple[Pixels, Alpha | None]
 
 
 class PreviewServer:
-    """A thread that takes requests off the line. `start` and `stop` come in pairs."""
+    """A thread that takes requests from the queue. `start` and `stop` come in pairs."""
 
     def __init__(
         self,
@@ -88,14 +88,14 @@ class PreviewServer:
         params, chosen = self._chooser.settle(small, pixels)
         job = as_preview(engine_job(pixels, params, chosen, stop), self._engine.device)
         future = self._engine.submit(job, _ignore)
-        # Guards and encoding have no place on the engine's thread, which calls back.
+        # Guards and encoding must not run on the engine's thread, which calls this.
         given = (pixels, alpha)
         future.add_done_callback(
             lambda done: self._delivery.submit(self._finish, request, given, done)
         )
 
     def _small(self, blob: str, small: JobParams) -> Small:
-        """The small source; a slider asks for the same one again and again."""
+        """The small source, cached: a slider requests the same one again and again."""
         if blob not in self._sources:
             self._sources[blob] = _load(self._blobs.get(blob), small)
         self._sources.move_to_end(blob)
@@ -104,7 +104,9 @@ class PreviewServer:
         return self._sources[blob]
 
     def _stop_flag(self, pending: Pending) -> StopFlag:
-        """Stops this request when nobody waits for it any more, and an older one at once."""
+        """Stops this request when nobody waits for it any more, and at once when a newer one
+        arrives.
+        """
         flag, request = StopFlag(), pending.request
         flag.stop_after(pending.seconds, NoWorker("nobody waits for this preview any more"))
         if request.session is not None:
@@ -144,4 +146,4 @@ def _load(data: bytes, small: JobParams) -> Small:
 
 
 def _ignore(_event: EngineEvent) -> None:
-    """Nobody follows a preview's steps."""
+    """Nobody follows a preview's progress."""

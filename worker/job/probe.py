@@ -1,4 +1,4 @@
-"""Named points on a job's way through a worker, for tests that kill, freeze or watch it there."""
+"""Named points in a job's processing, for tests that kill, freeze or observe the worker there."""
 
 from typing import Protocol
 
@@ -8,7 +8,7 @@ from worker.engine.testing.faults import Faults
 
 
 class Probe(Protocol):
-    """Is told what a job has reached; in service nobody listens."""
+    """Is notified when a job reaches a point; in production this does nothing."""
 
     def hinted(self, job_id: str) -> None: ...
 
@@ -17,14 +17,14 @@ class Probe(Protocol):
 
 class NoProbe:
     def hinted(self, job_id: str) -> None:
-        """Nobody listens."""
+        """Does nothing."""
 
     def reached(self, point: str, claim: Claim) -> None:
-        """Nobody listens."""
+        """Does nothing."""
 
 
 class FaultProbe:
-    """Writes a line of history for each point, and has the fault happen that is armed for it."""
+    """Writes a line of history for each point, and triggers the fault that is armed for it."""
 
     def __init__(self, faults: Faults, worker_id: str) -> None:
         self._faults = faults
@@ -47,7 +47,7 @@ class FaultProbe:
 
 
 def make_probe(settings: Settings, worker_id: str) -> Probe:
-    """Faults happen with the fake engine only."""
+    """Faults occur only with the fake engine."""
     if settings.engine == "fake" and settings.fake_faults:
         return FaultProbe(Faults(settings.fake_faults), worker_id)
     return NoProbe()

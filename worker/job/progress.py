@@ -1,6 +1,6 @@
-"""A job's percentage and remaining time, from what its stages have cost before.
+"""A job's percentage and remaining time, from measured durations of earlier stages.
 
-Owns the arithmetic, and how often it is worth telling. Knows nothing of where the numbers are kept
+Owns the arithmetic, and how often progress is reported. Does not know where the numbers are stored
 or shown.
 """
 
@@ -11,23 +11,24 @@ from dataclasses import dataclass
 from shared.jobs import Progress, Stage
 from worker.job.history import StageCosts
 
-# 100 is said by the ledger alone, when the picture can be fetched.
+# Only the ledger reports 100, when the picture can be fetched.
 LAST_PERCENT = 99.0
 
-# Faster than an eye follows; each telling costs gateway, worker and store about a millisecond each.
+# Faster than the eye can follow; each report costs gateway, worker and store about a millisecond
+# each.
 GAP_SECONDS = 0.03
 
 
 @dataclass(frozen=True)
 class EnlargingCost:
-    """Seconds that an enlargement should take, and the stage in which it falls."""
+    """Expected seconds of an enlargement, and the stage that includes it."""
 
     seconds: float = 0.0
     stage: Stage = Stage.DECODING
 
 
 class ProgressTracker:
-    """Turns stages, steps and tiles into a percentage that never goes back."""
+    """Turns stages, steps and tiles into a percentage that never decreases."""
 
     def __init__(
         self,
@@ -51,28 +52,28 @@ class ProgressTracker:
         self.spent: dict[Stage, float] = {}
 
     def enter(self, stage: Stage) -> Progress:
-        """The job has entered a stage."""
+        """Records that the job has entered a stage."""
         self._close_stage()
         self._stage, self._since = stage, self._clock()
         return self._progress()
 
     def step(self, step: int) -> Progress:
-        """The job has executed its `step`-th step."""
+        """Records that the job has executed its `step`-th step."""
         self._step = step
         return self._progress()
 
     def part(self, stage: Stage, done: int, total: int) -> Progress:
-        """So much of a stage is done, whichever stage the job has entered last."""
+        """Records how much of a stage is done, whichever stage the job entered last."""
         self._parts[stage] = done / total
         return self._progress()
 
     def tile(self, tile: int, total: int) -> Progress:
-        """So many of the enlargement's tiles are done."""
+        """Records how many of the enlargement's tiles are done."""
         self._enlarged = max(self._enlarged, tile / total)
         return self._progress()
 
     def finish(self) -> Progress:
-        """The job is done; what its stages took stands in `spent`."""
+        """Records the end of the job; `spent` then holds the durations of its stages."""
         self._close_stage()
         return Progress(
             stage=None, percent=100.0, step=self._steps, total_steps=self._steps, eta_seconds=0.0
@@ -107,7 +108,9 @@ class ProgressTracker:
         return float(stages.index(stage) < stages.index(self._stage))
 
     def _enlarging_done(self) -> float:
-        """Seconds' worth of the enlargement, and of the decoding that went before it."""
+        """The part of the enlargement that is done, and of the decoding before it, in expected
+        seconds.
+        """
         cost, stages = self._enlarging, list(Stage)
         if stages.index(self._stage) > stages.index(cost.stage):
             return cost.seconds
@@ -138,13 +141,13 @@ class ProgressThrottle:
         return max(0.0, self._reported_at + GAP_SECONDS - self._clock())
 
     def report(self, progress: Progress) -> None:
-        """Send this now if the last report is long enough ago, else hold it back."""
+        """Sends this report if the last one was long enough ago, otherwise holds it back."""
         self._waiting = progress
         if not self.next_report_seconds:
             self.flush()
 
     def flush(self) -> None:
-        """Send the report that is held back, if there is one."""
+        """Sends the report that is held back, if there is one."""
         progress, self._waiting = self._waiting, None
         if progress is not None:
             self._report(progress)

@@ -1,8 +1,8 @@
-"""Content Credentials: a signed note inside the file of who made it, and that a model had a part.
+"""Content Credentials: a signed statement in the file of who made it, and that a model took part.
 
-Owns C2PA signing, an extra (`pip install retouch[c2pa]`) that is on when a certificate and its key
-are set. Nothing of the upload goes into it, and it asks no other host. Source: C2PA specification
-2.2, actions and digital source types.
+Owns C2PA signing, an extra (`pip install retouch[c2pa]`) that is active if a certificate and its
+key are set. It contains nothing of the upload, and contacts no other host. Source: C2PA
+specification 2.2, actions and digital source types.
 """
 
 import io
@@ -17,27 +17,27 @@ from shared.params import MEDIA_TYPES, ImageFormat
 from shared.settings import BadSettings, Settings
 from worker.job.outputs import DIGITAL_SOURCE_TYPE
 
-# 12 KB a file more than this would take otherwise, and a small copy of the picture in each.
+# Would add 12 KB to each file, and a small copy of the picture.
 NO_THUMBNAIL = {"builder": {"thumbnail": {"enabled": False}}}
 
 
 class Seal(Protocol):
-    """What is done to a finished file before it is stored."""
+    """Applied to a finished file before it is stored."""
 
     def __call__(self, data: bytes, image_format: ImageFormat) -> bytes:
-        """The file with its seal."""
+        """The sealed file."""
 
 
 def unsealed(data: bytes, image_format: ImageFormat) -> bytes:
-    """Files as they are: no certificate is set."""
+    """Files unchanged: no certificate is set."""
     del image_format
     return data
 
 
 def make_seal(settings: Settings) -> Seal:
-    """The seal that the settings ask for.
+    """The seal for these settings.
 
-    Raises BadSettings when it cannot be made, so that no worker goes on without it.
+    Raises BadSettings if it cannot be made, so that no worker runs without it.
     """
     chain, key = settings.c2pa_certificate, settings.c2pa_key
     if not chain and not key:
@@ -61,7 +61,7 @@ class Credentials:
     """Signs with one certificate. Safe to call from several threads."""
 
     def __init__(self, chain: bytes, key: bytes, algorithm: str) -> None:
-        """Raises ImportError, ValueError when a first picture cannot be signed with these."""
+        """Raises ImportError or ValueError if a test picture cannot be signed with these."""
         import c2pa
 
         self._c2pa: Any = c2pa

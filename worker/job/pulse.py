@@ -1,4 +1,4 @@
-"""When the engine was last heard of, and how long it usually keeps silent."""
+"""Records when the engine last showed a sign of life, and its usual intervals."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ REMEMBERED = 512
 
 
 class Pulse:
-    """When the engine was last heard of. Any thread may beat."""
+    """The time of the engine's last sign of life. Any thread may call `beat`."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -21,7 +21,7 @@ class Pulse:
 
     @contextmanager
     def expected(self) -> Iterator[None]:
-        """For as long as the block runs, the engine has something to do."""
+        """Inside the block, the engine has work to do."""
         with self._lock:
             if not self._working:
                 self._last = self._clock()
@@ -33,14 +33,14 @@ class Pulse:
                 self._working -= 1
 
     def beat(self) -> None:
-        """The engine has done something."""
+        """Records a sign of life."""
         with self._lock:
             now = self._clock()
             self._gaps.append(now - self._last)
             self._last = now
 
     def silence(self) -> float:
-        """Seconds since the engine was heard of while it had something to do."""
+        """Seconds since the last sign of life while the engine had work to do."""
         with self._lock:
             return self._clock() - self._last if self._working else 0.0
 

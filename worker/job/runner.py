@@ -1,6 +1,6 @@
-"""Claims jobs and turns what becomes of an attempt into a state of the job.
+"""Claims jobs and turns the outcome of an attempt into a state of the job.
 
-Owns the edge where foreign exceptions end. Knows nothing of Celery.
+Owns the boundary at which all exceptions are handled. Knows nothing of Celery.
 """
 
 from collections.abc import Callable
@@ -21,22 +21,22 @@ logger = structlog.get_logger(__name__)
 
 
 class Draining(BaseException):
-    """Raised from the step callback when this worker is going down and gives its job back."""
+    """Raised from the step callback when this worker is stopping and returns its job."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runner(AttemptParts):
-    """Runs one claim at a time in whatever thread calls it; several threads may."""
+    """Runs one claim at a time in the calling thread; several threads may call it."""
 
     worker_id: str
     leases: LeaseKeeper
     on_device_lost: Callable[[], None]
 
     def run_next(self) -> bool:
-        """Claim the job whose turn it is and run it to its end; False when nothing waits.
+        """Claims the next job and runs it to its end; False if nothing waits.
 
-        Raises StoreUnavailable when the store cannot be asked, MustRunAlone when the next job has
-        to wait until this worker has nothing else in hand.
+        Raises StoreUnavailable if the store does not answer, MustRunAlone if the next job has to
+        wait until this worker has no other jobs.
         """
         claim = self._claim()
         if claim is None:
@@ -48,11 +48,11 @@ class Runner(AttemptParts):
         return True
 
     def waiting(self) -> int:
-        """Jobs that wait and that this worker could be given. Raises StoreUnavailable."""
+        """Waiting jobs that this worker could claim. Raises StoreUnavailable."""
         return self.store.waiting(self.engine.base, self.worker_id)
 
     def _claim(self) -> Claim | None:
-        # An answer that got lost may have been a job, which is ours until its lease runs out.
+        # The lost answer may have contained a job, which is ours until its lease expires.
         ticket = uuid4().hex
         return patiently(
             lambda: self.store.claim(self.engine.base, self.worker_id, ticket),
@@ -89,7 +89,7 @@ class Runner(AttemptParts):
             self._end(attempt, claim, failure_of(unforeseen, attempt))
 
     def _note_failure(self, error: LoraCorrupt) -> None:
-        """Take a file that cannot be read off the list; the job fails in any case."""
+        """Removes an unreadable file from the list; the job fails in any case."""
         try:
             self.failures.note(error)
         except RetouchError as away:
@@ -100,7 +100,9 @@ class Runner(AttemptParts):
 
 
 def failure_of(error: RetouchError, attempt: Attempt) -> Failure:
-    """What the job's record keeps of an error; the LoRAs' names where they are to blame."""
+    """The part of an error that is stored in the job's record; with the LoRAs' names if they are
+    the cause.
+    """
     flags = attempt.verdict.safety.flags if attempt.verdict.error else []
     loras = [lora.name for lora in attempt.params.loras] if flags else []
     return Failure(

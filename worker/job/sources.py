@@ -1,7 +1,7 @@
-"""From stored bytes to the pixels that a job works on.
+"""From stored bytes to the pixels that a job processes.
 
-Owns sizes: the aspect is kept, nothing is blown up here. The bytes are our own
-re-encode (the gateway normalised them), so decoding them here is safe.
+Owns sizes: the aspect ratio is kept, and nothing is enlarged here. The bytes are our own re-encoded
+picture (the gateway normalised it), so decoding them here is safe.
 """
 
 import numpy as np
@@ -15,7 +15,9 @@ from worker.engine.interface import Pixels
 
 
 def load_source(data: bytes, params: JobParams) -> Pixels:
-    """Decode, and scale down where the job's result is to be smaller. Raises InvalidImage."""
+    """Decodes the picture, and scales it down if the job's result is smaller. Raises
+    InvalidImage.
+    """
     try:
         image = read_kept(data)
     except (OSError, ValueError) as error:

@@ -1,6 +1,7 @@
-"""What is transparent in a photo, carried beside its colours and put back into the result.
+"""A photo's transparency: kept separately from its colours and put back into the result.
 
-Owns the worker's alpha: engines see colours alone, guards see what a person would.
+Owns the worker's alpha channel: engines process colours only, and guards see what a person would
+see.
 """
 
 import numpy as np
@@ -10,21 +11,21 @@ from PIL import Image
 from shared.kept import read_kept_alpha
 from worker.engine.interface import Pixels
 
-# Height x width, 0 for nothing there, 255 for opaque.
+# Height x width; 0 is transparent, 255 is opaque.
 Alpha = npt.NDArray[np.uint8]
 WHITE, DARK = 255, 32
-# Visible parts lighter than this would not show on white.
+# Visible parts lighter than this would be invisible on white.
 LIGHT = 128
 
 
 def alpha_of(data: bytes) -> Alpha | None:
-    """How opaque each pixel of a kept upload is; None where all of it is."""
+    """The opacity of each pixel of a stored upload; None if all pixels are opaque."""
     alpha = read_kept_alpha(data)
     return None if alpha is None else np.asarray(alpha)
 
 
 def fitted_alpha(alpha: Alpha, pixels: Pixels) -> Alpha:
-    """The alpha at the size of these pixels."""
+    """The alpha channel at the size of these pixels."""
     height, width = pixels.shape[:2]
     if alpha.shape == (height, width):
         return alpha
@@ -32,7 +33,7 @@ def fitted_alpha(alpha: Alpha, pixels: Pixels) -> Alpha:
 
 
 def seen(pixels: Pixels, alpha: Alpha | None) -> Pixels:
-    """What a person sees: visible parts on white, or on dark where they are light themselves."""
+    """The picture as a person sees it: on white, or on dark if the visible parts are light."""
     if alpha is None:
         return pixels
     weights = fitted_alpha(alpha, pixels)
@@ -42,7 +43,7 @@ def seen(pixels: Pixels, alpha: Alpha | None) -> Pixels:
 
 
 def laid_on(pixels: Pixels, alpha: Alpha, level: int) -> Pixels:
-    """Colours over a plain grey of this level."""
+    """The colours on a plain grey of this level."""
     height, width = pixels.shape[:2]
     ground = Image.new("RGB", (width, height), (level, level, level))
     ground.paste(Image.fromarray(pixels), mask=Image.fromarray(alpha))

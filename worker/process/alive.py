@@ -1,6 +1,6 @@
-"""`python -m worker.process.alive`: whether a worker of this machine has a fresh heartbeat.
+"""`python -m worker.process.alive`: whether a worker of this machine has a recent heartbeat.
 
-A container's health check: quick, without torch, and true only when jobs can be taken.
+A container's health check: fast, without torch, and successful only if jobs can be accepted.
 """
 
 import socket
@@ -13,7 +13,7 @@ from shared.settings import load_settings
 
 
 def main() -> int:
-    """0 when a worker on this host is alive, else 1 and why."""
+    """0 if a worker on this host is alive, otherwise 1 with the reason."""
     try:
         workers = Fleet(connect(load_settings().redis_url)).workers()
     except RetouchError as error:

@@ -1,6 +1,6 @@
-"""Gives back what a dead engine process has held, without waiting for its leases to run out.
+"""Returns the jobs of a dead engine process without waiting for its leases to expire.
 
-Runs in the supervisor, who knows that its child is dead; nobody else may say so.
+Runs in the supervisor, which knows that its child is dead; no other process may decide that.
 """
 
 import redis
@@ -25,7 +25,7 @@ TRIES = 2
 
 
 class ChildReaper:
-    """Buries children, one after the other."""
+    """Cleans up after children, one after the other."""
 
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
         self._settings = settings
@@ -36,15 +36,15 @@ class ChildReaper:
         self._hints: dict[str, Hints] = {}
 
     def prepare(self) -> None:
-        """Make ready what takes time to make, so that a burial is quick."""
+        """Prepares everything that takes time, so that cleaning up is fast."""
         try:
             self._hints_of(identify_base(self._settings.base_model).id).pending()
         except Exception as error:
             note_failure("child-reaper", error)
 
     def reap(self, worker_id: str, status: int, blame: bool = True) -> None:
-        """Take back the child's jobs and tell other workers; without `blame` where it was told to
-        end. A store that is away is left alone: the leases run out by themselves.
+        """Takes back the child's jobs and notifies other workers. With `blame=False` the child was
+        told to end. If the store is unreachable, nothing is done: the leases expire by themselves.
         """
         for attempt in range(1, TRIES + 1):
             try:
@@ -76,7 +76,7 @@ class ChildReaper:
         return self._hints[base]
 
     def give_back_device(self, holder: str) -> None:
-        """The supervisor ends, and with it its hold on a device."""
+        """Releases the device's lease, because the supervisor ends."""
         try:
             DeviceLeases(self._client, holder).give_back()
         except Exception as error:

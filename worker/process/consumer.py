@@ -1,8 +1,8 @@
-"""Celery's consumer, with our own patience for a broker that is away.
+"""Celery's consumer, with a shorter wait for an unreachable broker.
 
 Celery waits two seconds longer after every attempt, up to thirty; after a long outage the fleet
-would sleep on beside a healthy broker. Here it looks twice a second, and only goes on when the
-broker takes writes: without memory it would hand out hints that it cannot remember.
+would keep waiting beside a healthy broker. This consumer checks twice a second, and continues only
+when the broker accepts writes: without free memory it would deliver hints without recording that.
 """
 
 import time
@@ -20,19 +20,22 @@ from shared.ledger.redis_client import connect, translated_errors
 logger = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
-# What Kombu and Celery raise over messages that are not theirs; a worker ends by any of it.
+# Errors that Kombu and Celery raise for messages that are not theirs; any of them would end a
+# worker.
 MALFORMED = (TypeError, ValueError, LookupError, AttributeError)
 
 
 class PatientConsumer(Consumer):
-    """What `worker_consumer` names."""
+    """The class that `worker_consumer` names."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.loop: Callable[..., Any] = _tolerant(self.loop)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
-        """Celery's own, but a message that it trips over is thrown away instead of coming back."""
+        """Celery's handler, except that a message that makes it fail is discarded instead of
+        redelivered.
+        """
         handle = super().create_task_handler(*args, **kwargs)
 
         def guarded(message: Any) -> Any:
@@ -46,11 +49,11 @@ class PatientConsumer(Consumer):
         return guarded
 
     def reconnect(self) -> None:
-        """Let the event loop drop its connection and make another. Any thread may ask."""
+        """Makes the event loop drop its connection and open a new one. Any thread may call it."""
         self.call_soon(_lose_connection)
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Wait for the broker, then connect. Ends early when the worker is told to stop."""
+        """Waits for the broker, then connects. Returns early when the worker is told to stop."""
         with connect(self.app.conf.broker_url) as client:
             said = False
             while (reason := _why_not(client)) is not None:
@@ -63,7 +66,7 @@ class PatientConsumer(Consumer):
 
 
 def _tolerant(loop: Callable[..., Any]) -> Callable[..., Any]:
-    """The event loop, which connects again after what is not even a message's envelope."""
+    """The event loop, which reconnects after data that is not even a message's envelope."""
 
     def run(*args: Any) -> Any:
         try:

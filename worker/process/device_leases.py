@@ -1,7 +1,7 @@
-"""Which worker has which device: an expiring lease per device, so that replicas do not pile up.
+"""Which worker has which device: one expiring lease per device, so that replicas do not share one.
 
-`docker compose up --scale worker=4` shows every replica the same devices; here each takes one of
-its own. Owns `device:{id}`. Knows nothing of what a device is.
+`docker compose up --scale worker=4` shows every replica the same devices; with leases each takes a
+different one. Owns `device:{id}`. Does not know what a device is.
 """
 
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ return redis.call('DEL', KEYS[1])
 
 
 class DeviceLeases:
-    """The leases as one holder sees them: it has at most one. Every method raises StoreUnavailable
-    or StorageFull.
+    """The leases of one holder, which has at most one. Every method raises StoreUnavailable or
+    StorageFull.
     """
 
     def __init__(self, client: redis.Redis, holder: str, seconds: float = LEASE_SECONDS) -> None:
@@ -36,7 +36,7 @@ class DeviceLeases:
         self._give_back = client.register_script(_GIVE_BACK)
 
     def take(self, device_ids: Sequence[str]) -> str | None:
-        """The first device that is ours already or free, now leased; None when all are taken."""
+        """Leases the first device that is already ours or free; None if all are taken."""
         with translated_errors():
             mine = self._redis.get(f"device-of:{self._holder}")
             for device in sorted(device_ids, key=lambda device: device != mine):
@@ -48,7 +48,7 @@ class DeviceLeases:
         return None
 
     def renew(self, device: str) -> bool:
-        """Prolong a lease; False when it is somebody else's or nobody's."""
+        """Renews a lease; False if it belongs to another holder or to nobody."""
         with translated_errors():
             self._redis.pexpire(f"device-of:{self._holder}", self._milliseconds)
             return bool(
@@ -56,7 +56,7 @@ class DeviceLeases:
             )
 
     def give_back(self) -> None:
-        """End the lease, if there is one."""
+        """Ends the lease, if there is one."""
         with translated_errors():
             device = self._redis.getdel(f"device-of:{self._holder}")
             if device is not None:

@@ -1,7 +1,7 @@
 """The devices of this machine, and the lease on the one that this worker uses.
 
-Owns what a device is called: the name that torch knows it by, and the id that is the same in every
-container. Asks torch only where there may be a GPU.
+Owns the names of devices: the name that torch uses, and the id that is the same in every container.
+Queries torch only if there may be a GPU.
 """
 
 import shutil
@@ -18,9 +18,9 @@ logger = structlog.get_logger(__name__)
 
 
 def devices_of(settings: Settings) -> dict[str, str]:
-    """Ids of the devices that this worker may take, each with its name. Empty: it needs no lease.
+    """Ids of the devices that this worker may use, each with its name. Empty if it needs no lease.
 
-    A processor is everybody's, so `cpu` needs none.
+    A CPU can be shared, so `cpu` needs none.
     """
     listed = [name.strip() for name in settings.devices.split(",") if name.strip()]
     if settings.engine == "fake":
@@ -44,16 +44,16 @@ def _cuda_devices() -> dict[str, str]:
 
 
 def is_beside_a_gpu(settings: Settings, device: str) -> bool:
-    """Whether the processor does the work though an NVIDIA driver is here and nobody asked for
-    that: hours of slowness that look like health.
+    """Whether the worker runs on the CPU although an NVIDIA driver is present and the CPU was not
+    requested: such a worker looks healthy but is slow for hours.
     """
     return device == "cpu" and settings.device == "auto" and shutil.which("nvidia-smi") is not None
 
 
 @dataclass(frozen=True)
 class HeldDevice:
-    """What a worker runs on: a device's name (None: as the settings say) and its lease's id (None:
-    no lease, on a processor or a shared device).
+    """The device of a worker: its name (None: as in the settings) and its lease's id (None: no
+    lease, on a CPU or a shared device).
     """
 
     name: str | None
@@ -61,15 +61,15 @@ class HeldDevice:
     leases: DeviceLeases
 
     def applied_to(self, settings: Settings) -> Settings:
-        """The settings with this device in them."""
+        """The settings with this device."""
         return settings.model_copy(update={"device": self.name}) if self.name else settings
 
 
 class DeviceKeeper:
     """A thread that renews the lease on a device. `start` and `stop` come in pairs.
 
-    `on_loss` is called once, when another worker holds it: this process was away for too long, and
-    two engines on one device are one too many.
+    `on_loss` is called once if another worker holds the device: this process was away for too long,
+    and a device must not have two engines.
     """
 
     def __init__(self, held: HeldDevice, on_loss: Callable[[], None]) -> None:
@@ -86,7 +86,7 @@ class DeviceKeeper:
 
     def _renew(self) -> None:
         assert self._held.id is not None
-        # Expired while the store was away, and nobody else came: take it again.
+        # It expired while the store was away, and no other worker took it: take it again.
         if self._held.leases.take([self._held.id]) is None:
             logger.error("another worker has this device", device=self._held.name)
             self._loop.stopping.set()

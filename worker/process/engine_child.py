@@ -10,12 +10,14 @@ from worker.process.parent import die_with
 
 
 def main(worker_id: str, parent: int) -> int:
-    """The exit code; worker/process/exits.py says what the supervisor makes of it."""
+    """Runs the engine process and returns its exit code; worker/process/exits.py defines the
+    codes.
+    """
     die_with(parent)
-    # Ctrl-C reaches every process of a terminal; the supervisor alone decides what it means.
+    # Ctrl-C reaches every process of a terminal; only the supervisor decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    # Only now what takes time to import: until here nothing is lost with the parent.
+    # Slow imports come only now: until here nothing is lost if the parent dies.
     from shared.log import configure_logging
     from shared.settings import load_settings
     from worker.process.starting import start_worker

@@ -1,7 +1,7 @@
 """A worker process: the engine and everything around it, started and stopped in order.
 
-Owns the threads' lives and SIGTERM's meaning: stop claiming, finish what fits the grace, give the
-rest back.
+Owns the threads' lifetime and the handling of SIGTERM: claim no more jobs, finish those that can
+end within the grace period, return the others.
 """
 
 import os
@@ -51,12 +51,14 @@ from worker.process.watchdog import CPU_PATIENCE, Watchdog, exit_code
 
 logger = structlog.get_logger(__name__)
 
-# A worker would rather wait for a slow store than lose a job to it.
+# A worker should rather wait for a slow store than lose a job because of it.
 ANSWER_SECONDS = 5.0
 
 
 class WorkerProcess:
-    """A context: inside it the engine is warm, leases are kept and the fleet knows this worker."""
+    """A context manager: inside it the engine is loaded, leases are renewed and the fleet knows
+    this worker.
+    """
 
     def __init__(self, settings: Settings, worker_id: str, held: HeldDevice) -> None:
         self._settings = settings
@@ -160,7 +162,7 @@ class WorkerProcess:
         self._upscalers.close()
 
     def consume(self) -> None:
-        """Take hints until told to stop; the Celery worker's main loop."""
+        """Consumes hints until told to stop; the Celery worker's main loop."""
         signals.worker_ready.connect(self._know_consumer, weak=False)
         signals.worker_shutting_down.connect(self._drain, weak=False)
         arguments = ["--quiet", "worker", "--pool=threads", "--without-mingle", "--without-gossip"]
@@ -168,8 +170,8 @@ class WorkerProcess:
         self.app.worker_main(arguments)
 
     def _drain(self, **_: Any) -> None:
-        """SIGTERM has come: claim no more; what is not done within the grace is given back. A
-        second signal ends the grace.
+        """After SIGTERM: claims no more jobs; those not done within the grace period are returned.
+        A second signal ends the grace period.
         """
         if self._draining.is_set():
             self._leases.stop_all(Draining())
@@ -195,7 +197,7 @@ class WorkerProcess:
         return not self._leases.count() and not self._draining.is_set()
 
     def _end(self, code: int) -> None:
-        """End at once, with jobs in hand: the supervisor gives them back."""
+        """Ends at once, with jobs running: the supervisor returns them."""
         self._leases.abandon()
         os._exit(code)
 
@@ -218,15 +220,15 @@ class WorkerProcess:
 
 
 def admission_window(settings: Settings, engine: Engine) -> int:
-    """How many jobs this worker claims at once: never so many that it hoards what an idle one could
-    do.
+    """How many jobs this worker claims at a time: not so many that it keeps jobs from an idle
+    worker.
     """
     rows = engine.small_rows if settings.only_worker else engine.rows
     return settings.admission_window or rows + 1
 
 
 def _lease_keeper(settings: Settings) -> LeaseKeeper:
-    # Connections of its own, and less patience: a renewal that hangs must not cost the lease.
+    # Separate connections with shorter time-outs: a renewal that hangs must not cost the lease.
     client = connect(settings.redis_url, settings.renew_seconds)
     store = JobStore(client, settings)
     return LeaseKeeper(store, settings.renew_seconds, settings.lease_seconds)

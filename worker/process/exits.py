@@ -9,7 +9,7 @@ LOOP_ENDED = periodic.EXIT_CODE
 NOT_STARTED = 75
 CANNOT_START = 78
 
-# What the end of a process is called in metrics; a signal is a crash.
+# The name of a process's end in metrics; an end by a signal is a crash.
 CAUSES = {
     HUNG: "hung",
     DEVICE_LOST: "device_lost",

@@ -1,4 +1,4 @@
-"""Announces this worker to the fleet, so that the gateway knows who is alive."""
+"""Announces this worker to the fleet, so that the gateway knows which workers are alive."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,7 +9,7 @@ from shared.periodic import Periodic
 
 
 class Heartbeat:
-    """A thread that announces what `describe` says. `start` and `stop` come in pairs."""
+    """A thread that announces the result of `describe`. `start` and `stop` come in pairs."""
 
     def __init__(self, fleet: Fleet, describe: Callable[[], WorkerInfo]) -> None:
         self._fleet = fleet
@@ -21,7 +21,7 @@ class Heartbeat:
 
     def stop(self) -> None:
         self._loop.stop()
-        with suppress(RetouchError):  # a heartbeat that stays behind expires by itself
+        with suppress(RetouchError):  # a heartbeat that is left behind expires by itself
             self._fleet.withdraw(self._describe().id)
 
     def _beat(self) -> None:

@@ -1,4 +1,4 @@
-"""Ties this process's life to its parent's: no engine goes on without its supervisor."""
+"""Ties this process's lifetime to its parent's: no engine runs without its supervisor."""
 
 import ctypes
 import os
@@ -12,10 +12,10 @@ LOOK_SECONDS = 1.0
 
 
 def die_with(parent: int) -> None:
-    """End at once when process `parent` has ended, even by SIGKILL.
+    """Ends this process at once when process `parent` has ended, even by SIGKILL.
 
-    On Linux the kernel sees to it (prctl(2), PR_SET_PDEATHSIG); elsewhere a thread looks every
-    second.
+    On Linux the kernel does this (prctl(2), PR_SET_PDEATHSIG); on other systems a thread checks
+    every second.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

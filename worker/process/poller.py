@@ -1,10 +1,10 @@
-"""Finds work that no hint has told of.
+"""Finds queued jobs whose hint was lost.
 
-Hints get lost: with a connection, a broker, a frozen worker. And Celery's consumer has been seen to
-sit beside a healthy broker after its connection had silently died, polling nothing. So an idle
-worker looks into the ledger once a second; where work waits at two looks in a row, no hint has come
-through: it takes the job itself and has the consumer connect anew. While the consumer is still
-starting, it takes what waits at the first look.
+Hints get lost: with a connection, a broker or a frozen worker. Celery's consumer has also been seen
+to stop polling a healthy broker after its connection had silently died. An idle worker therefore
+checks the ledger once a second. If jobs wait at two checks in a row, no hint has arrived: it claims
+the job itself and makes the consumer reconnect. While the consumer is still starting, it claims at
+the first check.
 """
 
 from collections.abc import Callable
@@ -22,8 +22,8 @@ LOOKS = 2
 
 
 class Poller:
-    """A thread that looks once a second. `start` and `stop` come in pairs; `stop` waits for the job
-    in hand, so let it end or tell it to before.
+    """A thread that checks once a second. `start` and `stop` come in pairs; `stop` waits for the
+    running job, so let the job end or stop it first.
     """
 
     def __init__(
@@ -63,4 +63,4 @@ class Poller:
         try:
             self._runner.run_next()
         except MustRunAlone:
-            return  # a hint came through after all
+            return  # a hint has arrived after all

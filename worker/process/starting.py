@@ -1,6 +1,6 @@
-"""The way to a working engine process: the store, a device, the engine, and then the hints.
+"""The start of an engine process: the store, a device, the engine, and then the hints.
 
-Owns the order, and saying what is waited for.
+Owns the order, and the log messages about waiting.
 """
 
 import time
@@ -20,12 +20,12 @@ from worker.process.devices import HeldDevice, devices_of
 logger = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
-# Between two log lines on the same wait.
+# Time between two log lines about the same wait.
 SAY_SECONDS = 15.0
 
 
 def start_worker(settings: Settings, worker_id: str) -> int:
-    """Work until told to stop; the exit code."""
+    """Works until told to stop; returns the exit code."""
     client = connect(settings.redis_url)
     wait_for_store(client)
     held = take_device(client, settings, worker_id.rpartition("-")[0])
@@ -48,7 +48,7 @@ def start_worker(settings: Settings, worker_id: str) -> int:
 
 
 def wait_for_store(client: redis.Redis) -> None:
-    """Return once the store takes writes; says what is in the way."""
+    """Returns once the store accepts writes; logs what prevents it."""
     patience = _Patience()
     while True:
         try:
@@ -61,7 +61,9 @@ def wait_for_store(client: redis.Redis) -> None:
 
 
 def take_device(client: redis.Redis, settings: Settings, holder: str) -> HeldDevice:
-    """A device of this worker's own, waiting for one if need be; shared where that is asked for."""
+    """A device for this worker alone, waiting for one if necessary; a shared one if the settings
+    allow it.
+    """
     devices, patience = devices_of(settings), _Patience()
     leases = DeviceLeases(client, holder)
     if not devices:
@@ -81,7 +83,7 @@ def take_device(client: redis.Redis, settings: Settings, holder: str) -> HeldDev
 
 
 class _Patience:
-    """Waits a little, and says every now and then what for."""
+    """Waits a little, and logs the reason from time to time."""
 
     def __init__(self) -> None:
         self._said = float("-inf")

@@ -1,7 +1,7 @@
-"""Runs the engine process as a child: starts it, passes signals on, starts it again when it ends.
+"""Runs the engine process as a child: starts it, passes signals on, and restarts it when it ends.
 
-Owns the child's life. A crash of CUDA, a segfault or the kernel's out-of-memory killer ends the
-child alone; what it held goes back at once (worker/process/child_reaper.py). Never imports torch.
+Owns the child's lifetime. A crash of CUDA, a segfault or the kernel's out-of-memory killer ends
+only the child; its jobs are returned at once (worker/process/child_reaper.py). Never imports torch.
 """
 
 import os
@@ -23,19 +23,19 @@ from worker.process.child_reaper import ChildReaper
 
 logger = structlog.get_logger(__name__)
 
-# Torch's threads sleep at their barriers instead of spinning for one that has no core: where others
-# use the cores too (the gateway, a browser), a step takes half to a fifth of the time.
+# Torch's threads sleep at their barriers instead of spinning for one that has no core: if other
+# processes use the cores too (the gateway, a browser), a step takes half to a fifth of the time.
 PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
-# Time beyond the child's own grace to hand its jobs back and leave.
+# Time after the child's own grace period for returning its jobs and exiting.
 AFTER_GRACE_SECONDS = 8.0
-# A child that ran this long is not in a crash loop; its next restart comes soon again.
+# A child that ran this long is not in a crash loop; its next restart is fast again.
 HEALTHY_SECONDS = 60.0
 
 
 class Supervisor:
-    """Runs once, in the main thread. SIGTERM and SIGINT end it; a second one hurries the end.
+    """Runs once, in the main thread. SIGTERM and SIGINT end it; a second one makes the end faster.
 
-    The child's id is `{holder}-{n}`: the holder, which is this supervisor, keeps a device between
+    The child's id is `{holder}-{n}`. The holder, which is this supervisor, keeps a device between
     one child and the next.
     """
 
@@ -51,7 +51,7 @@ class Supervisor:
         self._delay = settings.restart_seconds
 
     def run(self) -> int:
-        """Keep a child running until told to stop; the exit code for this process."""
+        """Keeps a child running until told to stop; returns the exit code for this process."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         try:
@@ -67,7 +67,7 @@ class Supervisor:
             status = self._run_child(worker_id)
             self._child_reaper.reap(worker_id, status, blame=not self._stopping.is_set())
             if status == exits.CANNOT_START and generation == 1:
-                # A mistake in the settings is to be seen, not tried again for ever.
+                # A mistake in the settings must be visible, not retried forever.
                 return status
             if not self._stopping.is_set():
                 self._pause(status, time.monotonic() - began)
@@ -78,9 +78,9 @@ class Supervisor:
         try:
             self._child = subprocess.Popen(command, env=PATIENT_THREADS | os.environ)
         except OSError as error:
-            note_failure("supervisor", error)  # too many processes just now
+            note_failure("supervisor", error)  # too many processes at the moment
             return exits.NOT_STARTED
-        if self._stopping.is_set():  # the signal came while the child was being made
+        if self._stopping.is_set():  # the signal came while the child was being started
             self._child.terminate()
         self._child_reaper.prepare()
         status = self._child.wait()

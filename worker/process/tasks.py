@@ -11,18 +11,18 @@ from shared.ledger.queue import RUN_TASK
 from shared.ledger.store import MustRunAlone
 from worker.job.runner import Runner
 
-# How often to look whether this worker's hands are empty, where nobody says so.
+# How often to check whether this worker has no jobs left, which nothing reports.
 ALONE_LOOK_SECONDS = 1.0
 
 logger = structlog.get_logger(__name__)
 
 
 def register(app: Celery, runner: Runner, is_draining: Callable[[], bool]) -> None:
-    """Make `retouch.run` known to the application."""
+    """Registers `retouch.run` with the application."""
 
     @app.task(name=RUN_TASK)
     def run(job_id: str) -> None:
-        """Run the job whose turn it is. `job_id` is why this hint was sent, not which job runs."""
+        """Runs the next job. `job_id` is the reason for this hint, not the job that runs."""
         runner.probe.hinted(job_id)
         while not is_draining():
             try:
@@ -31,7 +31,7 @@ def register(app: Celery, runner: Runner, is_draining: Callable[[], bool]) -> No
                 runner.leases.wait_for_change(ALONE_LOOK_SECONDS)
                 continue
             except RetouchError as error:
-                # The hint is spent, the job is not: the reaper sends another.
+                # The hint is consumed, but the job still waits: the reaper sends another hint.
                 logger.warning("hint wasted", hinted_job=job_id, reason=str(error))
             return
         raise Reject("this worker is going down", requeue=True)

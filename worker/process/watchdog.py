@@ -1,8 +1,8 @@
-"""Notices when this process only looks alive: a step that never ends, deafness beside a queue, or
-an engine that has spoiled weights.
+"""Detects a process that only looks alive: a step that never ends, a consumer that ignores the
+queue, or an engine with changed weights.
 
 Owns the two limits. The remedy is always the same: stop renewing and end the process; the
-supervisor gives the jobs back and starts a new one.
+supervisor returns the jobs and starts a new one.
 """
 
 import time
@@ -18,18 +18,18 @@ from worker.process import exits
 
 logger = structlog.get_logger(__name__)
 
-# A processor takes minutes for what a GPU does in seconds.
+# A CPU takes minutes for what a GPU does in seconds.
 CPU_PATIENCE = 10
-# Silence is measured against this many times the longest usual one.
+# Silence is compared with this multiple of the longest usual interval.
 UNUSUAL = 10
 LOOK_SECONDS = 0.5
 
 
 class Watchdog:
-    """A thread that looks twice a second. `start` and `stop` come in pairs.
+    """A thread that checks twice a second. `start` and `stop` come in pairs.
 
-    `queued` tells how many jobs wait (raises StoreUnavailable), `is_idle` whether this process
-    could take one, `complaint` why the engine must not go on; `end` is given the exit code.
+    `queued` returns how many jobs wait (raises StoreUnavailable), `is_idle` whether this process
+    could take one, `complaint` why the engine must stop; `end` gets the exit code.
     """
 
     def __init__(
@@ -86,9 +86,9 @@ class Watchdog:
         try:
             return self._queued() > 0
         except RetouchError:
-            return False  # a store that is away hands out nothing
+            return False  # an unreachable store assigns no jobs
 
 
 def exit_code(complaint: DeviceLost | None) -> int:
-    """The code of a process whose engine can make no good picture any more."""
+    """The exit code of a process whose engine can no longer make good pictures."""
     return exits.WEIGHTS_CHANGED if isinstance(complaint, WeightsChanged) else exits.DEVICE_LOST
