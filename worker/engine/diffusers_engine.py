@@ -1,4 +1,4 @@
-"""One job at a time through diffusers' own image-to-image pipeline.
+"""Runs one job at a time through diffusers' own image-to-image pipeline.
 
 Owns the device's thread, the warm pipeline and its adapters. Knows nothing of jobs' records.
 """
@@ -49,7 +49,7 @@ OnStep = Callable[[int], None]
 
 
 class DiffusersEngine:
-    """Keeps one base warm and makes one picture after the other."""
+    """Keeps one base loaded and makes one picture after the other."""
 
     rows = small_rows = 1
 
@@ -91,7 +91,7 @@ class DiffusersEngine:
 
 
 class _Run:
-    """One job's way through the pipeline."""
+    """One job in the pipeline."""
 
     def __init__(
         self, loaded: LoadedBase, adapters: AdapterPool, job: EngineJob, on_event: OnEvent
@@ -118,13 +118,13 @@ class _Run:
 
     @property
     def _degraded(self) -> tuple[str, ...]:
-        """What the pipeline could not do: take a strength, or make the picture at its size."""
+        """What the pipeline could not do: apply a strength, or make the picture at its size."""
         ignored = () if "strength" in self._known else ("strength_ignored",)
         return ignored if self._job.pixels.shape[:2] == self._wanted else (*ignored, "smaller_side")
 
     @property
     def _executed_steps(self) -> int:
-        """All steps where the pipeline has no strength, and begins with noise alone."""
+        """All steps for a pipeline without a strength, which begins with pure noise."""
         if "strength" not in self._known:
             return self._job.steps
         return executed_steps(self._job.steps, self._job.strength)
@@ -156,10 +156,10 @@ class _Run:
             on_step(index + 1)
             return state
 
-        # diffusers runs no step at all where int(steps * strength) is 0; we run one.
+        # diffusers runs no step if int(steps * strength) is 0; we run one.
         strength = max(job.strength, 1 / job.steps + 1e-9)
         height, width = padded.shape[-2:]
-        # Each family gets the arguments that its pipeline has.
+        # Each family's pipeline has its own arguments.
         wishes = {
             "prompt": job.prompt,
             "negative_prompt": job.negative_prompt or None,
@@ -169,7 +169,7 @@ class _Run:
             "guidance_scale": job.guidance_scale,
             "height": height,
             "width": width,
-            # FLUX Kontext would choose a size of its own.
+            # FLUX Kontext would otherwise choose a size of its own.
             "_auto_resize": False,
             "generator": torch.Generator("cpu").manual_seed(job.seed),
             "output_type": "latent" if self._has_latents else "pt",
@@ -224,7 +224,7 @@ class _Run:
 
 
 def _made_whole(job: EngineJob, loaded: LoadedBase) -> EngineJob:
-    """The job at a size that the base makes at once: no tiles are made here."""
+    """The job at a size that the base can make in one piece: this engine makes no tiles."""
     size, sides = choose_tile_size(loaded.base.id, has_room=True), job.pixels.shape[:2]
     if size.fits(*sides):
         return job
@@ -232,7 +232,7 @@ def _made_whole(job: EngineJob, loaded: LoadedBase) -> EngineJob:
 
 
 def _offload(loaded: LoadedBase) -> None:
-    """Have diffusers bring parts or layers to the device while they are used."""
+    """Makes diffusers move parts or layers to the device only while they are used."""
     if loaded.profile == "model_offload":
         loaded.pipeline.enable_model_cpu_offload(device=loaded.device)
     elif loaded.profile == "sequential_offload":
@@ -240,7 +240,7 @@ def _offload(loaded: LoadedBase) -> None:
 
 
 def _in_size(images: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """The pictures [N, 3, H, W] in the size that was asked for; some families make their own."""
+    """The pictures [N, 3, H, W] at the requested size; some families choose their own."""
     if images.shape[-2:] == (height, width):
         return images
     return torch.nn.functional.interpolate(
@@ -250,7 +250,7 @@ def _in_size(images: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 @contextmanager
 def _upcast(vae: torch.nn.Module) -> Iterator[None]:
-    """Compute in float32 inside the block where the autoencoder asks for it.
+    """Computes in float32 inside the block if the autoencoder requires it.
 
     SDXL's overflows in float16 (`force_upcast` in its configuration) and gives black pictures.
     """
@@ -267,12 +267,12 @@ def _upcast(vae: torch.nn.Module) -> Iterator[None]:
 
 
 def _ignore(_stage: Stage) -> None:
-    """A preview is no part of the job's stages."""
+    """A preview is not part of the job's stages."""
 
 
 @contextmanager
 def _before_first_call(module: torch.nn.Module, action: Callable[[], None]) -> Iterator[None]:
-    """Run `action` once, just before the module's first forward."""
+    """Runs `action` once, just before the module's first forward pass."""
 
     def hook(_module: torch.nn.Module, _args: object) -> None:
         handle.remove()
@@ -287,7 +287,7 @@ def _before_first_call(module: torch.nn.Module, action: Callable[[], None]) -> I
 
 @contextmanager
 def _device_errors() -> Iterator[None]:
-    """Translate the device's errors into ours, and leave it clean for the next job."""
+    """Translates the device's errors into ours, and cleans up for the next job."""
     try:
         yield
     except torch.OutOfMemoryError as error:

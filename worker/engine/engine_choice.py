@@ -1,4 +1,4 @@
-"""Which engine runs a base: step by step where its family allows it, else through diffusers."""
+"""Which engine runs a base: the step engine if its family allows it, otherwise diffusers."""
 
 from dataclasses import replace
 
@@ -18,7 +18,9 @@ logger = structlog.get_logger(__name__)
 
 
 def warm_engine(loaded: LoadedBase, settings: Settings) -> Engine:
-    """The engine for a loaded base. Raises UnsupportedSchedule where `step` cannot be had."""
+    """The engine for a loaded base. Raises UnsupportedSchedule if `step` is required but not
+    possible.
+    """
     if settings.engine == "diffusers" or not _is_known(loaded, settings.engine):
         return DiffusersEngine(loaded, settings.lora_slots)
     limits = choose_limits(loaded)
@@ -35,7 +37,9 @@ def warm_engine(loaded: LoadedBase, settings: Settings) -> Engine:
 
 
 def find_engine_cache(loaded: LoadedBase, settings: Settings) -> EngineCache | None:
-    """The engines that were built for this deployment, if any were and they can be used here."""
+    """The TensorRT engines built for this deployment, if there are any and they can be used
+    here.
+    """
     folder = settings.data_dir / ENGINES
     if not settings.built_engines or not folder.is_dir():
         return None

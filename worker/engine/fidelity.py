@@ -1,9 +1,9 @@
-"""Keeps what the autoencoder loses: the step after decoding, for every base.
+"""Restores what the autoencoder loses: the step after decoding, for every base.
 
-An autoencoder gives back a little less than it was given. Comparing the source with its own
-reconstruction tells what was lost, and that part is added to the result, whole or only its low
-frequencies (as in StableSR's colour correction, Wang et al. 2023, arXiv:2305.07015). Knows nothing
-of pipelines and jobs; works on tensors alone.
+An autoencoder loses some detail. Comparing the source with its own reconstruction shows the loss,
+which is added to the result, completely or only its low frequencies (as in StableSR's colour
+correction, Wang et al. 2023, arXiv:2305.07015). Knows nothing of pipelines and jobs; works on
+tensors alone.
 """
 
 import torch
@@ -22,10 +22,10 @@ def apply_fidelity(
 ) -> torch.Tensor:
     """The decoded result, corrected by what `reconstructed = D(E(source))` lacks.
 
-    All tensors are [N, C, H, W] in one value range, which the result may leave: clamp afterwards.
+    All tensors are [N, C, H, W] in one value range, which the result may exceed: clamp afterwards.
     `none` returns `decoded`; `low` adds the blurred loss, which suits sources whose fine detail is
     damage (noise, JPEG blocks); `residual` adds all of it, which suits sources that lack detail.
-    Raises ValueError where the shapes differ or the mode is unknown.
+    Raises ValueError if the shapes differ or the mode is unknown.
     """
     if not source.shape == decoded.shape == reconstructed.shape:
         shapes = f"{tuple(source.shape)}, {tuple(decoded.shape)}, {tuple(reconstructed.shape)}"
@@ -41,7 +41,9 @@ def apply_fidelity(
 
 
 def pad_to_multiple(picture: torch.Tensor, multiple: int = 8) -> torch.Tensor:
-    """[N, C, H, W] with edges repeated to the right and below until both sides are multiples."""
+    """[N, C, H, W] with edges repeated on the right and at the bottom until both sides are
+    multiples.
+    """
     height, width = picture.shape[-2:]
     right, below = -width % multiple, -height % multiple
     if right == below == 0:
@@ -50,13 +52,13 @@ def pad_to_multiple(picture: torch.Tensor, multiple: int = 8) -> torch.Tensor:
 
 
 def crop_to(picture: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Undo `pad_to_multiple`: the top left part of `picture` as large as `like`."""
+    """Undoes `pad_to_multiple`: the top left part of `picture` with the size of `like`."""
     height, width = like.shape[-2:]
     return picture[..., :height, :width]
 
 
 def gaussian_blur(picture: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Separable Gaussian of `sigma` pixels, cut at 3 sigma, edges repeated."""
+    """Separable Gaussian of `sigma` pixels, truncated at 3 sigma, edges repeated."""
     radius = max(1, round(3 * sigma))
     offsets = torch.arange(-radius, radius + 1, device=picture.device, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)

@@ -1,7 +1,7 @@
-"""What an engine takes and gives. Everything outside worker/engine/ knows only this.
+"""The contract of an engine. Code outside worker/engine/ knows only this.
 
-An engine owns one device. It is handed pixels and settled parameters, and tells through events how
-far it is. It knows nothing of the ledger, of Celery or of files.
+An engine owns one device. It receives pixels and settled parameters, and reports progress through
+events. It knows nothing of the ledger, of Celery or of files.
 """
 
 import threading
@@ -27,7 +27,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class Urgency(IntEnum):
-    """Who goes first where the device can do only one thing. Lower goes first; age counts too."""
+    """Priority on the device. Lower goes first; waiting time counts too."""
 
     PREVIEW = 0
     INTERACTIVE = 1
@@ -35,7 +35,7 @@ class Urgency(IntEnum):
 
 
 class StopFlag:
-    """How the world outside tells a running job to stop; the engine looks before every step."""
+    """Tells a running job to stop; the engine checks it before every step."""
 
     def __init__(self) -> None:
         self._reason: BaseException | None = None
@@ -43,7 +43,7 @@ class StopFlag:
         self._lock = threading.Lock()
 
     def stop(self, reason: BaseException) -> None:
-        """Ask to stop; the first reason counts."""
+        """Asks the job to stop; the first reason counts."""
         with self._lock:
             self._reason = self._reason or reason
 
@@ -54,7 +54,7 @@ class StopFlag:
         self.stop(LeaseLost())
 
     def stop_after(self, seconds: float, reason: BaseException) -> None:
-        """Ask to stop when `seconds` from now have passed, unless there is a reason before."""
+        """Asks the job to stop in `seconds` from now, unless there is a reason earlier."""
         self._deadline = (time.monotonic() + seconds, reason)
 
     def check(self) -> None:
@@ -67,9 +67,10 @@ class StopFlag:
 
 @dataclass(frozen=True)
 class EngineJob:
-    """One picture to make. `pixels` already has the size that the result is to have.
+    """One picture to make. `pixels` already has the size of the result.
 
-    A `deterministic` one is computed alike whatever else the engine does: equal bits on one device.
+    A `deterministic` one is computed in the same way whatever else the engine does: equal bits on
+    one device.
     """
 
     pixels: Pixels
@@ -89,7 +90,7 @@ class EngineJob:
 
 @dataclass(frozen=True)
 class EnlargeJob:
-    """One picture to make `factor` times as large, by a network of the catalogue."""
+    """One picture to enlarge `factor` times, by a network of the catalogue."""
 
     pixels: Pixels
     factor: int
@@ -123,9 +124,9 @@ class TileDone:
 
 @dataclass(frozen=True)
 class PartDone:
-    """So many equal parts of a stage are done, of `total`.
+    """This many equal parts of a stage are done, of `total`.
 
-    Told of a picture that is made of tiles, whose stages overlap.
+    Sent for a picture made of tiles, whose stages overlap.
     """
 
     stage: Stage
@@ -146,8 +147,8 @@ OnEvent = Callable[[EngineEvent], None]
 
 @dataclass(frozen=True)
 class EngineResult:
-    """A finished picture, what was given up for it (codes), seconds by part, and what computed
-    each part of the base (`torch`, or the compiler of a built one; both where steps differed).
+    """A finished picture, what was given up for it (codes), seconds by part, and what computed each
+    part of the base (`torch`, or the compiler of a built engine; both if steps differed).
     """
 
     pixels: Pixels
@@ -157,8 +158,8 @@ class EngineResult:
 
 
 class Engine(Protocol):
-    """One device and what runs on it. Safe to call from any thread. `rows` is how many pictures of
-    a usual size it may compute together, `small_rows` how many small ones.
+    """One device and the work on it. Safe to call from any thread. `rows` is how many pictures of a
+    usual size it may compute together, `small_rows` how many small ones.
     """
 
     base: str
@@ -168,19 +169,19 @@ class Engine(Protocol):
     small_rows: int
 
     def submit(self, job: EngineJob, on_event: OnEvent) -> "Future[EngineResult]":
-        """Queue a job. `on_event` is called from the engine's thread and must return at once.
+        """Queues a job. `on_event` is called from the engine's thread and must return at once.
 
         The future fails with a RetouchError, or with the StopFlag's reason.
         """
 
     def enlarge(self, job: EnlargeJob, on_event: OnEvent) -> "Future[EngineResult]":
-        """Queue an enlargement, as `submit` does a job: the same order, events and failures."""
+        """Queues an enlargement, like `submit`: the same order, events and failures."""
 
     def residency(self) -> dict[str, Any]:
         """What is loaded where, for people to read."""
 
     def complaint(self) -> DeviceLost | None:
-        """Why this engine can make no good picture any more, so that its process has to end."""
+        """Why this engine can no longer make good pictures, so that its process has to end."""
 
     def close(self) -> None:
-        """End the engine's thread after the jobs in line; later ones fail with LeaseLost."""
+        """Ends the engine's thread after the queued jobs; later ones fail with LeaseLost."""

@@ -1,4 +1,4 @@
-"""From settings to an engine whose base is loaded and warm."""
+"""From settings to an engine with a loaded, warm base."""
 
 from shared.bases import identify_base
 from shared.settings import Settings
@@ -6,7 +6,7 @@ from worker.engine.interface import Engine
 
 
 def make_engine(settings: Settings) -> Engine:
-    """The engine that the settings name, with its base loaded and warm."""
+    """The engine named by the settings, with its base loaded and warm."""
     return _make_fake(settings) if settings.engine == "fake" else _make_real(settings)
 
 
@@ -22,7 +22,7 @@ def _make_real(settings: Settings) -> Engine:
     import torch
     import transformers
 
-    # Before diffusers asks for image processors of models that nobody uses here.
+    # Must run before diffusers asks for image processors of models that are not used here.
     transformers.logging.set_verbosity_error()
 
     from worker.engine.base.base_loading import choose_device, load_base

@@ -1,4 +1,4 @@
-"""Between 8-bit pictures and the tensors that models see."""
+"""Converts between 8-bit pictures and the models' tensors."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,7 +7,7 @@ from PIL import Image
 
 from worker.engine.interface import Pixels
 
-# Of the small picture that is shown before the finished one.
+# Of the small picture shown before the finished one.
 PREVIEW_SIDE = 128
 
 
@@ -23,7 +23,7 @@ def to_pixels(tensor: torch.Tensor) -> Pixels:
 
 
 def to_levels(tensor: torch.Tensor) -> npt.NDArray[np.float32]:
-    """The same before it is rounded, for what is still to be blended."""
+    """The same before rounding, for pixels that are still to be blended."""
     return np.asarray(_levels(tensor).cpu().numpy())
 
 
@@ -39,7 +39,7 @@ def sized(pixels: Pixels, height: int, width: int) -> Pixels:
 
 
 def in_colours_of(source: Pixels, made: Pixels) -> Pixels:
-    """A picture made of a grey one is grey: all three colours are the luma, to the bit."""
+    """The result of a grey picture is grey: all three colours equal the luma, to the bit."""
     if not is_grey(source):
         return made
     luma = np.asarray(Image.fromarray(made).convert("L"))
@@ -52,7 +52,7 @@ def is_grey(pixels: Pixels) -> bool:
 
 
 def scaled_to_side(pixels: Pixels, side: int) -> Pixels:
-    """The picture with its longer side at most `side`, aspect kept."""
+    """The picture with its longer side at most `side`, aspect ratio kept."""
     height, width = pixels.shape[:2]
     factor = min(1.0, side / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))

@@ -1,20 +1,22 @@
-"""What a preview leaves out, so that it is there at once.
+"""The simplifications that make a preview fast.
 
-Owns how many steps a preview takes. Whoever shows one before the picture, or alone, asks here.
+Owns how many steps a preview takes. Used both for previews before a picture and for previews alone.
 """
 
 from dataclasses import replace
 
 from worker.engine.interface import EngineJob, Urgency
 
-# A base as small as the embedded one is within 40 dB of its finished picture after a single step.
+# With a base as small as the embedded one, a single step is within 40 dB of the finished picture.
 STEPS, STEPS_ON_CPU = 2, 1
 
 
 def as_preview(job: EngineJob, device: str) -> EngineJob:
-    """The same at once: without guidance, in a step or two from the same strength of noise."""
+    """The same job made fast: without guidance, in one or two steps from the same noise
+    strength.
+    """
     most = STEPS_ON_CPU if device == "cpu" else STEPS
-    # Where the product is below one the one step would begin at another strength of noise.
+    # If the product is below one, the single step would begin at another noise strength.
     fewer = (n for n in range(1, job.steps) if int(n * job.strength) == most)
     return replace(
         job,

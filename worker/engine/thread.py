@@ -1,6 +1,6 @@
-"""The one thread that may touch a device, and the line of jobs before it.
+"""The only thread that may use a device, and its queue of jobs.
 
-Owns order and hand-over only; what is done with a job is the function that it is given.
+Owns order and hand-over only; the given function does the work of a job.
 """
 
 import queue
@@ -29,7 +29,7 @@ class EngineThread:
         self._thread.start()
 
     def submit(self, job: Order, on_event: OnEvent) -> "Future[EngineResult]":
-        """The future fails with LeaseLost after `close`."""
+        """Queues a job. The future fails with LeaseLost after `close`."""
         future: Future[EngineResult] = Future()
         with self._door:
             if self._is_open:
@@ -39,7 +39,7 @@ class EngineThread:
         return future
 
     def close(self) -> None:
-        """Finish what is in line, refuse what comes later, end the thread."""
+        """Finishes queued jobs, refuses later ones, ends the thread."""
         with self._door:
             self._is_open = False
             self._line.put(None)

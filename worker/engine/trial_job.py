@@ -1,7 +1,7 @@
-"""One small job of the engine's own, before it takes those of others.
+"""One small test job before the engine accepts jobs of others.
 
-A checkpoint can load and still make nothing: weights that are no numbers, a precision that
-overflows, parts that do not belong together. That is known before the worker is ready.
+A checkpoint can load and still not work: weights that are not numbers, a precision that overflows,
+parts that do not belong together. This is detected before the worker is ready.
 """
 
 import numpy as np
@@ -16,13 +16,15 @@ STEPS, STRENGTH = 2, 0.5
 
 
 def try_engine(engine: Engine) -> None:
-    """Make one picture of 128 px. Raises BadCheckpoint where that fails or is no picture."""
+    """Makes one picture of 128 px. Raises BadCheckpoint if that fails or gives no proper
+    picture.
+    """
     pixels = trial_picture()
     try:
         made = engine.submit(_job(engine.base, pixels), lambda _event: None).result().pixels
     except RetouchError as error:
         raise BadCheckpoint(f"its first picture failed: {error}") from error
-    except Exception as error:  # whatever a foreign checkpoint's network raises
+    except Exception as error:  # anything that an unknown checkpoint's network raises
         raise BadCheckpoint(
             f"its first picture failed ({type(error).__name__}: {error}). Its parts do "
             "not belong together, or its kind is not supported"
@@ -33,7 +35,7 @@ def try_engine(engine: Engine) -> None:
 
 
 def complaint_about(given: Pixels, made: Pixels) -> str | None:
-    """What is wrong with the trial's picture, uint8 [H, W, 3]; None where nothing is."""
+    """The problem of the test picture, uint8 [H, W, 3]; None if there is none."""
     if made.shape != given.shape:
         return (
             f"has the size {made.shape[1]}x{made.shape[0]}, not {given.shape[1]}x{given.shape[0]}"

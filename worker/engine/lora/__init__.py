@@ -1,8 +1,8 @@
-"""LoRAs on the device: read, kept, batched, merged.
+"""LoRAs on the device: loaded, cached, batched, merged.
 
-Owns which LoRAs are in memory. Judges no file: the catalogue (`shared/loras`) did.
+Owns which LoRAs are in memory. Does not judge files: the catalogue (`shared/loras`) does.
 
-Read in this order: `lora_file.py` and `lora_names.py` (a file becomes low-rank pairs),
-`residency.py` (which are kept), `slots.py` (different LoRAs in one batch), `merging.py` (one set
-written into the weights), `peft_adapters.py` (for the diffusers engine).
+Read in this order: `lora_file.py` (a file becomes changes of weights), `changes.py` (the kinds of
+changes), `residency.py` (which LoRAs stay in memory), `slots.py` (different LoRAs in one batch),
+`merging.py` (one set written into the weights), `peft_adapters.py` (for the diffusers engine).
 """

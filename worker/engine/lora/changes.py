@@ -1,9 +1,9 @@
-"""What a LoRA does to one weight: low-rank pairs, and every form that is computed and added.
+"""The changes that a LoRA makes to one weight: low-rank pairs, and kinds that are computed in full.
 
 A change gives the difference of a weight, in float32, from the weight of the base. Formulas are
-those of LyCORIS (https://github.com/KohakuBlueleaf/LyCORIS) and PEFT, and tests hold them against
-both libraries. Scales of jobs multiply the difference, whatever its form: half a DoRA goes half the
-way. Knows nothing of files and names.
+those of LyCORIS (https://github.com/KohakuBlueleaf/LyCORIS) and PEFT, and tests compare the results
+with both libraries. A job's scale multiplies the difference, whatever its kind: half a DoRA is half
+the difference. Knows nothing of files and names.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ class Change(Protocol):
     def size_bytes(self) -> int: ...
 
     def delta(self, like: torch.Tensor) -> torch.Tensor:
-        """The difference of the base's weight `like`, in its shape, float32, on its device."""
+        """The difference from the base's weight `like`, in its shape, float32, on its device."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ Rule = Callable[[Tensors, torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Dense:
-    """A change that is computed whole: `scale` times what `rule` makes of its tensors."""
+    """A change computed in full: `scale` times the result of `rule` for its tensors."""
 
     tensors: Tensors
     scale: float
@@ -77,7 +77,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class Decomposed:
-    """DoRA: the changed weight, each output (or input) of it brought to a learned length."""
+    """DoRA: the changed weight, with each output (or input) scaled to a learned length."""
 
     inner: Change
     magnitude: torch.Tensor
@@ -101,7 +101,7 @@ class Decomposed:
 
 @dataclass(frozen=True)
 class Together:
-    """Several changes of one weight, each of the base's own."""
+    """Several changes of one weight, each relative to the base's own."""
 
     changes: tuple[Change, ...]
 
@@ -114,12 +114,12 @@ class Together:
 
 
 def added(tensors: Tensors, _like: torch.Tensor) -> torch.Tensor:
-    """A difference that is stored as it is."""
+    """A difference that is stored in full."""
     return tensors["diff"]
 
 
 def replaced(tensors: Tensors, like: torch.Tensor) -> torch.Tensor:
-    """A weight that takes the place of the base's."""
+    """A weight that replaces the base's."""
     return tensors["set_weight"].reshape(like.shape) - like
 
 
@@ -141,7 +141,7 @@ def _half_of_hadamard(tensors: Tensors, index: int) -> torch.Tensor:
 
 
 def kronecker(tensors: Tensors, _like: torch.Tensor) -> torch.Tensor:
-    """LoKr: the Kronecker product of a small matrix and a larger one, each whole or low-rank."""
+    """LoKr: the Kronecker product of a small matrix and a larger one, each full or low-rank."""
     first, second = (_half_of_kronecker(tensors, index) for index in (1, 2))
     first = first.reshape(*first.shape, *[1] * (second.dim() - first.dim()))
     return torch.kron(first, second.contiguous())
@@ -156,7 +156,7 @@ def _half_of_kronecker(tensors: Tensors, index: int) -> torch.Tensor:
 
 
 def _product(left: torch.Tensor, right: torch.Tensor, core: torch.Tensor | None) -> torch.Tensor:
-    """`left @ right`, a kernel of `right` kept; with a core both are [rank, features]."""
+    """`left @ right`, keeping a kernel of `right`; with a core both are [rank, features]."""
     if core is not None:
         return torch.einsum("rs...,ro,si->oi...", core, left, right)
     return (left @ right.flatten(1)).reshape(left.shape[0], *right.shape[1:])
@@ -182,7 +182,7 @@ def rotated(tensors: Tensors, like: torch.Tensor) -> torch.Tensor:
 
 
 def rotated_by_butterflies(tensors: Tensors, like: torch.Tensor) -> torch.Tensor:
-    """BOFT: rotations of blocks whose members lie twice as far apart at each stage."""
+    """BOFT: rotations of blocks whose members are twice as far apart at each stage."""
     rotations = _cayley(_constrained(tensors, like))
     stages, _, size, _ = rotations.shape
     rest = like.shape[1:]
@@ -196,7 +196,7 @@ def rotated_by_butterflies(tensors: Tensors, like: torch.Tensor) -> torch.Tensor
 
 
 def _constrained(tensors: Tensors, like: torch.Tensor) -> torch.Tensor:
-    """The skew-symmetric part, no longer than the constraint, which LyCORIS keeps as alpha."""
+    """The skew-symmetric part, limited to the constraint, which LyCORIS stores as alpha."""
     blocks = tensors["oft_blocks"]
     skew = blocks - blocks.transpose(-1, -2)
     limit = float(tensors["alpha"].flatten()[0]) * like.shape[0] if "alpha" in tensors else 0.0
@@ -218,8 +218,8 @@ def _rescaled(weight: torch.Tensor, tensors: Tensors) -> torch.Tensor:
 
 
 def rotated_inputs(tensors: Tensors, like: torch.Tensor, terms: int) -> torch.Tensor:
-    """PEFT's OFT: blocks of inputs, rotated. Cayley's transform, or its series of so many `terms`
-    as PEFT computes it; 0: the transform itself.
+    """PEFT's OFT: blocks of inputs, rotated. Cayley's transform, or its series of `terms` terms as
+    PEFT computes it; 0 means the transform itself.
     """
     triangle = tensors["oft_R"]
     size = block_size(triangle.shape[1])
@@ -234,7 +234,7 @@ def rotated_inputs(tensors: Tensors, like: torch.Tensor, terms: int) -> torch.Te
 
 
 def _cayley_series(skew: torch.Tensor, terms: int) -> torch.Tensor:
-    """`1 + 2 Q + 2 Q^2 + ... + Q^n`, the last one once."""
+    """`1 + 2 Q + 2 Q^2 + ... + Q^n`, with the last term once."""
     last = max(terms - 1, 3) if terms > 2 else terms - 1
     total = power = torch.eye(skew.shape[-1], device=skew.device).expand_as(skew)
     for index in range(1, last + 1):

@@ -1,7 +1,7 @@
-"""Reads a LoRA file into the changes of a pipeline's weights, whatever program wrote it.
+"""Loads a LoRA file as changes of a pipeline's weights, whatever program wrote it.
 
-Where each tensor goes is shared/loras/placement.py's business, which the catalogue judges by too.
-Knows nothing of devices or of where the changes are applied.
+shared/loras/placement.py says to which module each tensor belongs; the catalogue judges by it too.
+Does not know devices or where the changes are applied.
 """
 
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ from worker.engine.lora.changes import (
 
 __all__ = ["PARTS", "AdapterWeights", "LowRank", "modules_of_pipeline", "read_adapter"]
 
-# Forms that are computed whole, by a part that each has; the parts that bring their rank.
+# Kinds that are computed in full, by a part that each has; and the parts that give their rank.
 _FORMS: tuple[tuple[str, Rule, str], ...] = (
     ("hada_w1_b", hadamard, "hada_w1_b"),
     ("b2", generalised, "b2"),
@@ -73,7 +73,9 @@ class AdapterWeights:
 
 
 def read_adapter(pipeline: Any, entry: LoraEntry) -> AdapterWeights:
-    """Read a checked file. Raises LoraChanged, or LoraCorrupt where a layer has no place."""
+    """Loads a checked file. Raises LoraChanged, or LoraCorrupt if a layer has no place in the
+    base.
+    """
     data = read_checked(entry)
     modules = modules_of_pipeline(pipeline)
     header = read_header(BytesIO(data), len(data))
@@ -165,7 +167,7 @@ class _Reader:
         return found
 
     def _kronecker_scale(self, target: Target, parts: Tensors) -> float:
-        """Where both factors are whole there is no rank, and LyCORIS leaves the alpha aside."""
+        """If both factors are full there is no rank, and LyCORIS ignores the alpha."""
         ranks = [parts[part].shape[0] for part in _KRONECKER if part in parts]
         if ranks:
             return self._scale(target, parts, ranks[0])
@@ -174,7 +176,7 @@ class _Reader:
         return self._scaling.scale(target.part, target.module, int(rank)) if rank else 1.0
 
     def _scale(self, target: Target, parts: Tensors, rank: int) -> float:
-        """The layer's own alpha, or what the configuration says, over the rank."""
+        """The layer's own alpha, or the configuration's value, divided by the rank."""
         scalar = _number(parts["scalar"]) if "scalar" in parts else 1.0
         if "alpha" in parts:
             return scalar * _number(parts["alpha"]) / rank
@@ -198,7 +200,7 @@ class _Reader:
 
 
 def _computable(tensor: torch.Tensor) -> torch.Tensor:
-    """Eight-bit floats as half precision, which holds each of their values."""
+    """Eight-bit floats as half precision, which represents each of their values."""
     is_small = tensor.is_floating_point() and tensor.element_size() == 1
     return tensor.to(_HALF) if is_small else tensor
 
@@ -220,14 +222,14 @@ def _decomposed(change: Change, parts: Tensors, weight: tuple[int, ...]) -> Chan
 
 
 def _is_by_input(magnitude: torch.Tensor, weight: tuple[int, ...]) -> bool:
-    """Whether LyCORIS kept one number for each input, `[1, in]`, instead of each output."""
+    """Whether LyCORIS stored one number for each input, `[1, in]`, instead of each output."""
     if magnitude.numel() != weight[0]:
         return True
     return weight[0] == weight[1] and tuple(magnitude.shape[:2]) == (1, weight[1])
 
 
 def _one(changes: list[Change]) -> Change:
-    """One change; low-rank pairs side by side are a pair of a higher rank."""
+    """Combines changes into one; several low-rank pairs form a pair of a higher rank."""
     if len(changes) == 1:
         return changes[0]
     pairs = [change for change in changes if isinstance(change, LowRank)]

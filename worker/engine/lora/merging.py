@@ -1,9 +1,9 @@
-"""Merged mode: a set of LoRAs written into the weights, and the pristine weights put back.
+"""Merged mode: a set of LoRAs written into the weights, and the original weights put back.
 
-Owns which set is in place. The merged weights of a set are computed once from the pristine ones and
-kept as tensors beside them. Switching exchanges references, or, for recordings that read the base's
-own memory, copies values there and back: nothing is ever subtracted, and after `apply(())` the base
-is bit for bit what it was. Belongs to the engine's thread.
+Owns which set is in place. The merged weights of a set are computed once from the originals and
+kept as tensors beside them. Switching exchanges references, or, for CUDA graphs that read the
+base's own memory, copies values there and back: nothing is ever subtracted, and after `apply(())`
+the base is bit for bit what it was. Belongs to the engine's thread.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ LayerName = tuple[str, str]
 
 _BIAS = ".bias"
 
-# Merging SD 1.5's attention anew takes half a second on a CPU; copying it into slots some ms.
+# Merging SD 1.5's attention again takes half a second on a CPU; copying it into slots a few ms.
 MANY = 8
 
 
@@ -43,8 +43,8 @@ class MergedWeights:
 class WeightMerger:
     """Puts sets of LoRAs into a pipeline's weights.
 
-    With `rewrites` they are copied into the base's own memory, as long as what has to be kept of
-    the base takes no more than `limit_bytes`.
+    With `rewrites` they are copied into the base's own memory, as long as the copies of the base's
+    weights take at most `limit_bytes`.
     """
 
     def __init__(self, pipeline: Any, limit_bytes: int, rewrites: bool = False) -> None:
@@ -62,16 +62,16 @@ class WeightMerger:
 
     @property
     def in_place(self) -> AdapterSet:
-        """The set that the weights carry now."""
+        """The set that is in the weights now."""
         return self._in_place
 
     @property
     def is_at_home(self) -> bool:
-        """Whether every weight is where it was loaded, whatever its value."""
+        """Whether every weight is at the address where it was loaded, whatever its value."""
         return not self._in_place or self._is_rewritten
 
     def keeps_many(self, adapters: Sequence[AdapterWeights]) -> bool:
-        """Whether sets of this size are so small that many stay merged at once."""
+        """Whether sets of this size are so small that many can stay merged at the same time."""
         size = sum(self._merged_bytes(weights) for weights in adapters)
         return size * MANY <= self._limit_bytes
 
@@ -80,13 +80,13 @@ class WeightMerger:
         return sum(self._parameter(name).nbytes for name in names)
 
     def pristine(self, name: LayerName) -> torch.Tensor | None:
-        """A layer's own weight, where another is in its place now."""
+        """A layer's original weight, while another one is in its place."""
         if not self._in_place:
             return None
         return (self._kept if self._is_rewritten else self._own).get(name)
 
     def apply(self, wanted: AdapterSet, adapters: Sequence[tuple[AdapterWeights, float]]) -> None:
-        """Make the weights those of the base with these LoRAs and no others."""
+        """Makes the weights those of the base with exactly these LoRAs."""
         if wanted == self._in_place:
             return
         self._restore()
@@ -111,7 +111,9 @@ class WeightMerger:
             self._parameter(name).data = weight
 
     def _keep(self, layers: Iterable[LayerName]) -> bool:
-        """Copy what of the base is about to be overwritten; False where that would be too much."""
+        """Copies the base's weights that are about to be overwritten; False if that would be too
+        much.
+        """
         new = [name for name in layers if name not in self._kept]
         size = sum(self._own[name].nbytes for name in [*self._kept, *new])
         if size > self._limit_bytes:
@@ -121,8 +123,8 @@ class WeightMerger:
         return True
 
     def drop_unused(self) -> int:
-        """Let go of merged weights that are not in place, and of what is kept of the base while it
-        is itself; how many bytes that freed.
+        """Frees merged weights that are not in place, and the copies of the base's weights while
+        the originals are in place; returns the number of bytes freed.
         """
         freed = self.merged.drop_unused()
         if not self._in_place:
@@ -132,7 +134,7 @@ class WeightMerger:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Whatever is applied in the block, afterwards the weights are those of before."""
+        """Whatever is applied in the block, the previous weights are restored afterwards."""
         wanted, adapters = self._in_place, self._carried
         try:
             yield
@@ -175,5 +177,5 @@ class WeightMerger:
 
 
 def _copy(values: Mapping[LayerName, torch.Tensor], into: Mapping[LayerName, torch.Tensor]) -> None:
-    """All in a few kernels: one by one, hundreds of layers would take as long again."""
+    """All in a few kernels: copying hundreds of layers one by one would double the time."""
     torch._foreach_copy_([into[name] for name in values], list(values.values()))

@@ -1,6 +1,6 @@
-"""LoRAs on a warm pipeline: loaded once, switched on for a job, switched off after it.
+"""LoRAs on a warm pipeline: loaded once, activated for a job, deactivated after it.
 
-Owns which adapters are resident. Belongs to the engine's thread: nothing else may call it. An
+Owns which adapters are resident. Belongs to the engine's thread: no other thread may call it. An
 adapter is named by its file's sha256, so that a replaced file is a new adapter.
 """
 
@@ -23,7 +23,7 @@ Wanted = Sequence[tuple[LoraEntry, float]]
 
 
 class AdapterPool:
-    """The adapters that one pipeline holds, least recently used first."""
+    """The adapters in one pipeline, least recently used first."""
 
     def __init__(self, pipeline: Any, slots: int) -> None:
         self._pipeline = pipeline
@@ -32,9 +32,9 @@ class AdapterPool:
 
     @contextmanager
     def active(self, wanted: Wanted) -> Iterator[None]:
-        """Apply these LoRAs and no others; afterwards the base is as it was.
+        """Applies exactly these LoRAs; afterwards the base is as it was.
 
-        Raises LoraCorrupt when a file's weights do not fit, LoraChanged when it was replaced.
+        Raises LoraCorrupt if a file's weights do not fit, LoraChanged if it was replaced.
         """
         try:
             names = [self._ensure(entry, wanted) for entry, _ in wanted]
@@ -43,12 +43,12 @@ class AdapterPool:
                 self._pipeline.set_adapters(names, [scale for _, scale in wanted])
             yield
         finally:
-            # Loading an adapter switches it on, so this holds for a job that failed there too.
+            # Loading an adapter activates it, so this also applies to a job that failed there.
             if self._resident:
                 self._pipeline.disable_lora()
 
     def residents(self) -> list[str]:
-        """Catalogue names of the adapters that are loaded, least recently used first."""
+        """Catalogue names of the loaded adapters, least recently used first."""
         return list(self._resident.values())
 
     def _ensure(self, entry: LoraEntry, wanted: Wanted) -> str:
@@ -80,9 +80,9 @@ class AdapterPool:
     def _read(self, entry: LoraEntry, name: str) -> None:
         try:
             with warnings.catch_warnings():
-                # The loader only warns about keys that it cannot place; here that is an error.
+                # The loader only warns about keys without a place; here that is an error.
                 warnings.filterwarnings("error", message=".*inconsistency.*")
-                # Several adapters on one base are what this pool is for.
+                # Holding several adapters on one base is the purpose of this pool.
                 warnings.filterwarnings("ignore", message=".*Already found a `peft_config`.*")
                 self._pipeline.load_lora_weights(
                     str(entry.path.parent), weight_name=entry.path.name, adapter_name=name
@@ -102,7 +102,7 @@ class AdapterPool:
 
     def _delete(self, name: str) -> None:
         with warnings.catch_warnings():
-            # Which adapter is active is settled by every job anew.
+            # Every job sets the active adapters itself.
             warnings.filterwarnings("ignore", message=".*was active which is now deleted.*")
             self._pipeline.delete_adapters(name)
 
@@ -112,5 +112,5 @@ class AdapterPool:
 
 
 def adapter_name(entry: LoraEntry) -> str:
-    """A module name for PEFT, which allows no dots."""
+    """A module name for PEFT, which does not allow dots."""
     return f"lora_{entry.weights_id[:16]}"

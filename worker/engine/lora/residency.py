@@ -1,8 +1,8 @@
-"""Which LoRAs are in memory: an LRU by bytes, keyed by the file's sha256, with pins.
+"""Which LoRAs are in memory: an LRU cache by bytes, keyed by the file's sha256, with pins.
 
-Owns what stays and what goes. An adapter that a job uses is pinned and never evicted. Reading
-happens in the caller's thread, outside the lock, so that it runs beside the engine's steps. Knows
-nothing of how adapters are applied.
+Owns what stays and what is evicted. An adapter used by a job is pinned and never evicted. Reading
+happens in the caller's thread, outside the lock, so that it runs beside the engine's steps. Does
+not know how adapters are applied.
 """
 
 import threading
@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Sized(Protocol):
-    """Something that knows how many bytes it takes."""
+    """An object that knows its size in bytes."""
 
     @property
     def size_bytes(self) -> int: ...
@@ -26,7 +26,7 @@ Item = TypeVar("Item", bound=Sized)
 
 @dataclass
 class ResidencyCounts:
-    """What a residency has seen, for metrics."""
+    """A residency's counters, for metrics."""
 
     hits: int = 0
     misses: int = 0
@@ -36,14 +36,14 @@ class ResidencyCounts:
 
 @dataclass
 class Switches:
-    """How often LoRAs were put in place on the device, and how long that took."""
+    """How often LoRAs were put on the device, and how long that took."""
 
     count: int = 0
     seconds: float = 0.0
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Count the block as one switch, unless it fails."""
+        """Counts the block as one switch, unless it fails."""
         started = time.perf_counter()
         yield
         self.count += 1
@@ -58,10 +58,11 @@ class _Slot(Generic[Item]):
 
 @dataclass
 class Residency(Generic[Item]):
-    """At most `limit_bytes` of items, least recently used first to go. Safe from any thread.
+    """At most `limit_bytes` of items; the least recently used are evicted first. Safe from any
+    thread.
 
-    What is pinned may exceed the limit: a running job is never robbed. `pin` and `unpin` come in
-    pairs.
+    Pinned items may exceed the limit: nothing is taken from a running job. `pin` and `unpin` come
+    in pairs.
     """
 
     limit_bytes: int
@@ -70,7 +71,9 @@ class Residency(Generic[Item]):
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def pin(self, key: Hashable, load: Callable[[], Item]) -> Item:
-        """The item of this key, loaded if need be, held until `unpin`. Raises what `load` does."""
+        """The item with this key, loaded if necessary, pinned until `unpin`. Raises the errors of
+        `load`.
+        """
         with self._lock:
             slot = self._slots.get(key)
             if slot is not None:
@@ -87,26 +90,26 @@ class Residency(Generic[Item]):
             return held
 
     def unpin(self, key: Hashable) -> None:
-        """Give up one hold; the item may go from now on."""
+        """Removes one pin; the item may be evicted from now on."""
         with self._lock:
             self._slots[key].pins -= 1
             assert self._slots[key].pins >= 0, f"{key} was unpinned once too often"
             self._shrink(self.limit_bytes)
 
     def drop_unused(self) -> int:
-        """Let go of everything that nobody holds; how many bytes that freed."""
+        """Frees every item without a pin; returns the number of bytes freed."""
         with self._lock:
             before = self._bytes()
             self._shrink(0)
             return before - self._bytes()
 
     def items(self) -> list[Item]:
-        """What is resident, least recently used first."""
+        """The resident items, least recently used first."""
         with self._lock:
             return [slot.item for slot in self._slots.values()]
 
     def keys(self) -> list[Hashable]:
-        """Of what is resident, the keys, least recently used first."""
+        """The keys of the resident items, least recently used first."""
         with self._lock:
             return list(self._slots)
 

@@ -1,14 +1,14 @@
-"""Different LoRAs in one batch: every targeted layer has a pool of LoRA slots, a gate selects.
+"""Different LoRAs in one batch: every targeted layer has a pool of LoRA slots, selected by a gate.
 
 The pool of a layer is `down` [R, in] and `up` [out, R]. An adapter of rank r owns a slot range, r
 slots in every layer that it changes. One gate [evaluations, R] serves all layers:
 
     y = W x + ((x down^T) * gate) up^T
 
-Shapes are static, several adapters may act on one row, scales are free to change, and loading an
-adapter is a copy into its slots. Owns slot ranges and gate. Covers linear layers of the UNet only;
-other LoRAs are merged into the weights (worker/engine/lora/merging.py). Belongs to the engine's
-thread.
+Shapes are static, several adapters may act on one row, scales may change freely, and loading an
+adapter is a copy into its slots. Owns slot ranges and gate. Supports linear layers of the UNet
+only; other LoRAs are merged into the weights (worker/engine/lora/merging.py). Belongs to the
+engine's thread.
 """
 
 from collections import OrderedDict
@@ -52,7 +52,7 @@ class SlotPool:
     @property
     def names(self) -> list[str]:
         """The adapters that own slots, least recently used first."""
-        # A copy first: other threads ask while the engine adds and drops.
+        # A copy first: other threads call this while the engine adds and removes entries.
         return [slot_range.name for slot_range in tuple(self._ranges.values())]
 
     @property
@@ -60,12 +60,12 @@ class SlotPool:
         return sum(layer.size_bytes for layer in tuple(self._layers.values()))
 
     def can_carry(self, adapters: Sequence[AdapterWeights]) -> bool:
-        """Whether all of these change linear layers of the UNet alone, and fit side by side."""
+        """Whether all of these change only linear layers of the UNet, and fit side by side."""
         ranks = [_rank(weights) for weights in adapters if _is_linear(weights)]
         return len(ranks) == len(adapters) and sum(ranks) <= self._slots
 
     def hold(self, key: str, weights: AdapterWeights) -> bool:
-        """Give an adapter slots until `release`; False when there is no room."""
+        """Gives an adapter slots until `release`; False if there is no room."""
         slot_range = self._ranges.get(key)
         if slot_range is None:
             with self.switches.timed():
@@ -77,16 +77,16 @@ class SlotPool:
         return True
 
     def release(self, key: str) -> None:
-        """End one `hold`; from now on the slots may be given to another adapter."""
+        """Ends one `hold`; the slots may then be given to another adapter."""
         self._ranges[key].pins -= 1
 
     def drop_unused(self) -> None:
-        """Take the slots from all adapters that nobody holds."""
+        """Takes the slots from all adapters without a hold."""
         for key in [key for key, slot_range in self._ranges.items() if slot_range.pins == 0]:
             self._forget(key)
 
     def gate(self, sets: Sequence[AdapterSet], like: torch.Tensor) -> torch.Tensor | None:
-        """The LoRAs and scales of every evaluation of a UNet call; None where there are none."""
+        """The LoRAs and scales of every evaluation of a UNet call; None if there are none."""
         if not any(sets):
             return None
         gate = torch.zeros(len(sets), self._slots, device=like.device, dtype=like.dtype)
@@ -97,18 +97,20 @@ class SlotPool:
         return gate
 
     def open(self, gate: torch.Tensor | None) -> None:
-        """Set the gate of the next UNet call; with None the base runs alone, bit for bit."""
+        """Sets the gate of the next UNet call; with None the base runs alone, bit for bit."""
         self._gate.value = gate
         self._gate.slots = _in_use(gate)
 
     @property
     def layer_count(self) -> int:
-        """How many layers have slots; grows when an adapter changes a layer that had none."""
+        """The number of layers with slots; it grows when an adapter changes a layer that had
+        none.
+        """
         return len(self._layers)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Restore the gate after the block."""
+        """Restores the gate after the block."""
         gate = self._gate.value
         try:
             yield
@@ -131,7 +133,7 @@ class SlotPool:
         return slot_range
 
     def _room(self, rank: int) -> int | None:
-        """The start of `rank` free slots; adapters that nobody holds are evicted, oldest first."""
+        """The start of `rank` free slots; adapters without a hold are evicted, oldest first."""
         while (start := self._gap(rank)) is None:
             victim = next(
                 (key for key, slot_range in self._ranges.items() if slot_range.pins == 0), None
@@ -179,7 +181,7 @@ class _PooledLinear:
         self._gate = gate
         self._down = weight.new_zeros(slots, linear.in_features)
         self._up = weight.new_zeros(linear.out_features, slots)
-        # The instance's attribute hides the class's forward; names and weights stay as they are.
+        # The instance attribute hides the class's forward method; names and weights stay unchanged.
         setattr(linear, "forward", self._forward)  # noqa: B010
 
     @property
@@ -202,7 +204,7 @@ class _PooledLinear:
             return y
         opened = gate[:, slots]
         if x.shape[0] != gate.shape[0]:
-            # Attention may fold rows and heads together before a layer; rows stay in order.
+            # Attention may fold rows and heads together before a layer; the order of rows is kept.
             opened = opened.repeat_interleave(x.shape[0] // gate.shape[0], dim=0)
         hidden = functional.linear(x, self._down[slots]) * opened.view(
             opened.shape[0], *([1] * (x.dim() - 2)), -1
@@ -216,7 +218,7 @@ class _PooledLinear:
 
 
 def _in_use(gate: torch.Tensor | None) -> slice:
-    """From the first slot in use to the last: a CPU need not compute the others."""
+    """From the first used slot to the last: a CPU need not compute the others."""
     if gate is None or gate.device.type != "cpu":
         return slice(None)
     used = gate.any(dim=0).nonzero().flatten().tolist()

@@ -1,7 +1,7 @@
-"""Where tiles come together: latents between steps, and the finished picture's pixels.
+"""Blends tiles: latents between steps, and the finished picture's pixels.
 
-Owns the sums. Memory grows with the picture's bytes, and for pixels beyond those with one band of
-tiles. Belongs to the engine's thread.
+Owns the sums. Memory grows with the picture's bytes, plus one band of tiles. Belongs to the
+engine's thread.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ class LatentBlend:
         self.total[(..., *window.at(self._scale))] += latents.float() * weight
 
     def take(self) -> torch.Tensor:
-        """The sum of all windows; the next one begins at nothing."""
+        """The sum of all windows; the next sum starts at zero."""
         total, self.total = self.total, self._zeros()
         return total
 
@@ -40,8 +40,8 @@ class LatentBlend:
 class PictureBlend:
     """The finished picture, filled tile by tile in any order.
 
-    Tiles are summed in bands across the shorter side. A band that is complete is rounded into the
-    picture, but for the edges that it shares with bands that are not.
+    Tiles are summed in bands across the shorter side. A complete band is rounded into the picture,
+    except for the edges that it shares with incomplete bands.
     """
 
     def __init__(self, grid: Grid, height: int, width: int) -> None:
@@ -57,7 +57,9 @@ class PictureBlend:
         self._left = len(grid.windows)
 
     def add(self, window: Window, levels: Levels) -> None:
-        """Every window once; `levels` may lack what lies beyond the picture."""
+        """Adds a window; each one must be added once. `levels` may omit rows and columns beyond the
+        picture.
+        """
         tile = _turned(levels) if self._is_wide else levels
         number, place = window.row, window.column
         if self._is_wide:
@@ -73,7 +75,7 @@ class PictureBlend:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every window is there."""
+        """Whether every window has been added."""
         return self._left == 0
 
     def _band(self, number: int) -> Levels:
@@ -94,7 +96,9 @@ class PictureBlend:
         _round_into(self._canvas[inner:outer], band[inner - begin : outer - begin])
 
     def _share(self, first: int, second: int, band: Levels, is_first: bool = False) -> int:
-        """What two bands share, once both are there; where this band's own part begins or ends."""
+        """The part that two bands share, once both are present; where this band's own part begins
+        or ends.
+        """
         begin, end = _reach(self._bands, second)[0], _reach(self._bands, first)[1]
         own = first if is_first else second
         top = _reach(self._bands, own)[0]
@@ -119,5 +123,5 @@ def _round_into(canvas: Pixels, levels: Levels) -> None:
 
 
 def _turned(picture: npt.NDArray[np.generic]) -> npt.NDArray:  # type: ignore[type-arg]
-    """Rows as columns, of the same memory."""
+    """Rows as columns, a view of the same memory."""
     return picture.transpose(1, 0, 2)

@@ -1,7 +1,7 @@
-"""Pixels to latents and back, and what the autoencoder loses on the way.
+"""Pixels to latents and back, and what the autoencoder loses in between.
 
-Owns the autoencoder's calls, the cache of what it said of a source, and tiling. A source is encoded
-once per size: another strength, seed or LoRA finds its moments here.
+Owns the autoencoder's calls, the cache of its outputs for sources, and tiling. A source is encoded
+once per size: jobs with another strength, seed or LoRA find its moments in the cache.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from worker.engine.lora.residency import Residency
 
 @dataclass(frozen=True)
 class Moments:
-    """What the encoder says of a picture: mean and, for a sampling one, deviation [1, C, h, w]."""
+    """The encoder's output for a picture: mean and, for a sampling one, deviation [1, C, h, w]."""
 
     mean: torch.Tensor
     deviation: torch.Tensor | None
@@ -35,7 +35,7 @@ class Moments:
         return sum(part.nbytes for part in parts if part is not None)
 
     def sample(self, noise: torch.Tensor | None) -> torch.Tensor:
-        """One sample of the posterior, as diffusers' `DiagonalGaussianDistribution` takes it."""
+        """One sample of the posterior, computed like diffusers' `DiagonalGaussianDistribution`."""
         if self.deviation is None or noise is None:
             return self.mean
         return self.mean + self.deviation * noise
@@ -51,7 +51,7 @@ class Codec:
         self._is_tiled = False
         self.offload_slot = OffloadSlot([self._vae], device)
         # SDXL's first autoencoder overflows in half precision and says so in its configuration;
-        # diffusers reads the same where the configuration of another family says nothing.
+        # diffusers assumes the same if the configuration of another family says nothing.
         is_xl = getattr(pipeline, "text_encoder_2", None) is not None
         if is_xl and getattr(self._vae.config, "force_upcast", False):
             self._vae.to(torch.float32)
@@ -61,8 +61,8 @@ class Codec:
         self._cache: Residency[Moments] = Residency(cache_bytes)
 
     def moments(self, sources: Mapping[str, torch.Tensor], faithful: bool) -> dict[str, Moments]:
-        """What the encoder says of each source [1, 3, H, W] in -1..1, all of one size, by its name;
-        with D(E(x)) where asked for. Equal names have equal pixels.
+        """The encoder's output for each source [1, 3, H, W] in -1..1, all of one size, by its name;
+        with D(E(x)) if requested. Equal names mean equal pixels.
         """
         keys = {name: (name, tuple(source.shape), faithful) for name, source in sources.items()}
         cached = set(self._cache.keys())
@@ -75,18 +75,20 @@ class Codec:
                 held.callback(self._cache.unpin, keys[name])
                 return found
 
-            # What is known is held before what is new can take its place in the cache.
+            # Known entries are held before new ones can evict them from the cache.
             found = {name: hold(name) for name in known}
             batch = self._encode([sources[name] for name in new], faithful) if new else []
             return found | {name: hold(name, one) for name, one in zip(new, batch, strict=True)}
 
     def unkept(self, sources: Mapping[str, torch.Tensor], faithful: bool) -> dict[str, Moments]:
-        """The same without the cache, for what would fill it and hardly comes again."""
+        """The same without the cache, for inputs that would fill it and hardly recur."""
         encoded = self._encode(list(sources.values()), faithful)
         return dict(zip(sources, encoded, strict=True))
 
     def latents(self, moments: Moments, noise: torch.Tensor | None) -> torch.Tensor:
-        """Scaled latents, as the UNet sees them; `noise` draws them where the encoder samples."""
+        """Scaled latents, the UNet's input; `noise` provides random numbers if the encoder
+        samples.
+        """
         return moments.sample(noise) * self._scaling
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
@@ -94,13 +96,13 @@ class Codec:
         return self._decode_raw(latents / self._scaling)
 
     def forget(self) -> int:
-        """Drop the cache; how many bytes that freed."""
+        """Clears the cache; returns the number of bytes freed."""
         return self._cache.drop_unused()
 
     def tile(self, enabled: bool) -> bool:
-        """Decode in tiles, or whole again; False where the autoencoder cannot."""
+        """Switches tiling on or off; False if the autoencoder does not support it."""
         if isinstance(self._vae, AutoencoderTiny):
-            return False  # its tiles are right for one configuration only, and it needs little
+            return False  # its tiles fit one configuration only, and it needs little memory
         switch = getattr(self._vae, "enable_tiling" if enabled else "disable_tiling", None)
         if switch is None:
             return False
@@ -122,7 +124,7 @@ class Codec:
         self, part: str, usual: torch.nn.Module, tensor: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         tensor = tensor.to(self._dtype).contiguous(memory_format=self._layout)
-        # Tiles are for want of memory, which a part that was built for the whole does not mend.
+        # Tiles save memory, and an engine built for the whole picture would not.
         output = self._parts.built(part, [tensor], allowed=not self._is_tiled)
         if output is not None:
             return output
@@ -136,12 +138,12 @@ def _required(moments: Moments | None) -> Moments:
 
 
 def _row(batch: torch.Tensor | None, index: int) -> torch.Tensor | None:
-    """One row of a batch, in memory of its own, so that it does not keep the others there."""
+    """One row of a batch, copied, so that it does not keep the others in memory."""
     if batch is None or batch.shape[0] == 1:
         return batch
     return batch[index : index + 1].clone()
 
 
 def source_key(pixels: Pixels) -> str:
-    """A name for a picture's content."""
+    """An id of a picture's content."""
     return sha256(pixels.tobytes()).hexdigest()

@@ -1,6 +1,6 @@
 """One call of the UNet for several rows: by a TensorRT engine, a CUDA graph, or eagerly.
 
-Owns the choice between them, and makes LoRA slots and gate inputs of a graph. Belongs to the
+Owns the choice between them, and passes LoRA slots and gate as inputs of a graph. Belongs to the
 engine's thread.
 """
 
@@ -19,7 +19,7 @@ ADDED = "added."
 
 
 class Denoiser:
-    """Calls one UNet. `capture` is None where CUDA graphs bring nothing."""
+    """Calls one UNet. `capture` is None if CUDA graphs are not used."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Denoiser:
     def _output(self, inputs: Inputs) -> torch.Tensor:
         sample = inputs["sample"]
         added = {k.removeprefix(ADDED): v for k, v in inputs.items() if k.startswith(ADDED)}
-        # Nothing is kept of weights that are exchanged in the middle, when a preview interrupts.
+        # Nothing is cached while weights are exchanged in the middle, when a preview interrupts.
         with torch.autocast(
             sample.device.type,
             self._autocast,

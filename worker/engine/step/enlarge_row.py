@@ -1,6 +1,7 @@
-"""An enlargement in the step engine: a row whose every unit of work is one tile.
+"""An enlargement in the step engine: a row in which every unit of work is one tile.
 
-Owns how an enlargement looks to the engine's loop, which schedules it like any other row.
+Owns the row interface of an enlargement for the engine's loop, which schedules it like any other
+row.
 """
 
 from concurrent.futures import Future
@@ -15,7 +16,7 @@ from worker.engine.upscale.loading import LoadedUpscaler
 
 @dataclass(eq=False, kw_only=True)
 class EnlargeRow(Row):
-    """`network` settles when the enlarger is loaded; until then the row is not ready."""
+    """`network` completes when the enlarger is loaded; until then the row is not ready."""
 
     order: EnlargeJob
     network: "Future[LoadedUpscaler]"
@@ -30,7 +31,7 @@ class EnlargeRow(Row):
 
     @property
     def steps_next(self) -> bool:
-        """A tile is like a step: rows that must be encoded or decoded for others go first."""
+        """A tile counts as a step: rows that others wait for to be encoded or decoded go first."""
         return True
 
     @property
@@ -38,7 +39,7 @@ class EnlargeRow(Row):
         return self.network.done() and self.network.exception() is None
 
     def next_tile(self) -> None:
-        """One unit of work; the last one leaves the picture in `finished`."""
+        """One unit of work; the last one stores the picture in `finished`."""
         if self.enlarging is None:
             order = self.order
             self.enlarging = Enlarging(order.pixels, order.factor, self.network.result())
@@ -46,12 +47,12 @@ class EnlargeRow(Row):
         self.finished = self.enlarging.result
 
     def tell_tile(self) -> None:
-        """Tell how far the enlargement is."""
+        """Reports the progress of the enlargement."""
         if self.enlarging is not None:
             self.tell(TileDone(self.enlarging.done, self.enlarging.total))
 
     def shrink(self) -> bool:
-        """Go on in smaller tiles; False where they are as small as they may be."""
+        """Continues with smaller tiles; False if they have the minimum size."""
         if self.enlarging is None or not self.enlarging.shrink():
             return False
         self.degrade("smaller_tiles")
@@ -64,7 +65,7 @@ def enlarge_row(
     future: "Future[EngineResult]",
     network: "Future[LoadedUpscaler]",
 ) -> EnlargeRow:
-    """The row of an order; it shares no unit of work with others."""
+    """The row of an enlargement; it shares no unit of work with others."""
     nothing: Future[list[AdapterWeights]] = Future()
     nothing.set_result([])
     job = EngineJob(

@@ -1,9 +1,9 @@
-"""CUDA graphs of the UNet, captured once and replayed, where launching kernels is the larger cost.
+"""CUDA graphs of the UNet, captured once and replayed, for calls dominated by kernel launches.
 
 There is one graph per shape and batch size (1, 2, 4, 8, 16; smaller batches are padded with stale
 rows, whose results are discarded). It is captured when its shape has been seen often enough to pay
 for that. Owns buffers and graphs; the least recently used are dropped. The capture function is
-passed in, so that tests run everything but CUDA's own call. Belongs to the engine's thread.
+passed in, so that tests run everything except CUDA's own call. Belongs to the engine's thread.
 """
 
 from collections import Counter, OrderedDict
@@ -18,7 +18,7 @@ from worker.engine.base.batch_sizes import BATCH_SIZES, padded
 logger = structlog.get_logger(__name__)
 
 # A capture costs as much as three calls. After eight calls (two jobs of four steps) the shape is
-# likely to come again; a rare shape never pays.
+# likely to recur; a rare shape never pays off.
 CALLS_BEFORE = 8
 NEVER = -(2**62)
 # Enough for a dozen picture shapes, with and without LoRAs.
@@ -38,7 +38,7 @@ class _CapturedGraph:
 
 
 class Graphs:
-    """Recordings of one function of tensors, each [evaluations, ...]."""
+    """CUDA graphs of one function of tensors, each [evaluations, ...]."""
 
     def __init__(self, call: Call, capture: Capture) -> None:
         self._call = call
@@ -50,7 +50,9 @@ class Graphs:
         return len(self._captured)
 
     def run(self, variant: Hashable, inputs: Inputs) -> torch.Tensor:
-        """The result of `call`. `variant` stands for everything else that the result depends on."""
+        """The result of `call`. `variant` identifies everything else on which the result
+        depends.
+        """
         count = next(iter(inputs.values())).shape[0]
         size = next((size for size in BATCH_SIZES if size >= count), None)
         if size is None:
@@ -64,7 +66,7 @@ class Graphs:
             try:
                 self._keep(key, self._capture_padded(inputs, size))
             except torch.OutOfMemoryError:
-                # A graph has memory of its own; without it the call may still fit.
+                # A graph has its own memory; without it the call may still fit.
                 logger.warning("no memory for a CUDA graph", evaluations=size)
                 self._seen[key] = NEVER
                 return self._call(inputs)
@@ -76,7 +78,7 @@ class Graphs:
         return graph.output[:count].clone()
 
     def forget(self) -> int:
-        """Drop all graphs and their memory; how many there were."""
+        """Drops all graphs and their memory; returns how many there were."""
         count = len(self._captured)
         self._captured.clear()
         return count
@@ -109,7 +111,8 @@ def cuda_capture() -> Capture:
             with torch.cuda.graph(graph, pool=pool):
                 output = function()
         except Exception as error:
-            # Leaving a capture that ran out of memory fails by itself, and hides why.
+            # Leaving a failed capture raises an error of its own, which would hide the
+            # out-of-memory error.
             if isinstance(error.__context__, torch.OutOfMemoryError):
                 raise error.__context__ from None
             raise

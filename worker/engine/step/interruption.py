@@ -1,8 +1,8 @@
-"""Places in the middle of a unit of work where something urgent may go first.
+"""Points in the middle of a unit of work at which urgent work can run first.
 
-On a CPU one step of a large picture takes longer than a preview may wait, and between two layers of
-a network nothing is in flight: another network call can be made there. Owns the places, before
-every convolution of the given modules, and that none is entered from within itself.
+On a CPU one step of a large picture takes longer than a preview may wait. Between two layers of a
+network no computation is pending, so another network call can be made there. Owns these points,
+before every convolution of the given modules, and ensures that they do not nest.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ import torch
 
 
 class Interruption:
-    """Calls `between` at every place, for as long as the modules live. One thread's alone."""
+    """Calls `between` at every point, for as long as the modules exist. Belongs to one thread."""
 
     def __init__(self, modules: Sequence[torch.nn.Module], between: Callable[[], None]) -> None:
         self._between = between
@@ -21,7 +21,7 @@ class Interruption:
             self.watch(module)
 
     def watch(self, module: torch.nn.Module) -> None:
-        """Pause before the convolutions of this module, too."""
+        """Adds points before the convolutions of this module, too."""
         for layer in module.modules():
             if isinstance(layer, torch.nn.Conv2d):
                 layer.register_forward_pre_hook(self._pause)

@@ -1,8 +1,8 @@
-"""Out of memory is a ladder, not a death: each rung gives something up and tries again.
+"""The memory ladder: when memory runs out, each step gives something up and tries again.
 
-Owns the rungs' order. What a row made necessary holds for its own later units, and for no others':
-rows that do not fit together are tried in smaller company first, so that only those climb further
-that do not fit alone.
+Owns the order of steps. What is given up for a row applies to its own later units, and to no
+others: rows that do not fit together are first tried in smaller batches, so that only rows that do
+not fit alone go further.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ logger = structlog.get_logger(__name__)
 
 
 class Recovery(Protocol):
-    """What an engine can give up. Each rung says whether it changed anything."""
+    """What an engine can give up. Each method returns whether it changed anything."""
 
     def evict_adapters(self) -> bool: ...
     def tile(self) -> bool: ...
@@ -36,7 +36,7 @@ Row = TypeVar("Row", bound=Climber)
 
 
 class DoesNotFit(Exception, Generic[Row]):
-    """Raised above the last rung, with the one row that does not fit by itself."""
+    """Raised after the last step, with the one row that does not fit by itself."""
 
     def __init__(self, row: Row) -> None:
         super().__init__("the device cannot hold this row")
@@ -44,7 +44,7 @@ class DoesNotFit(Exception, Generic[Row]):
 
 
 class Ladder:
-    """Does work on rows, climbing as far as it must."""
+    """Runs work on rows, going down the ladder as far as necessary."""
 
     def __init__(self, recovery: Recovery) -> None:
         self._recovery = recovery
@@ -52,10 +52,10 @@ class Ladder:
         self._standing: set[str] = set()
 
     def climb(self, rows: Sequence[Row], work: Callable[[list[Row]], None]) -> None:
-        """Do `work` on all rows, together if they fit; each learns what was given up for it.
+        """Runs `work` on all rows, together if they fit; each records what was given up for it.
 
-        `work` changes its rows only when it succeeds. Raises DoesNotFit; rows that had their turn
-        before that one are done.
+        `work` changes its rows only when it succeeds. Raises DoesNotFit; rows processed before that
+        row are done.
         """
         self._stand_where_needed(rows)
         waiting = [list(rows)]
@@ -63,11 +63,13 @@ class Ladder:
             waiting = [*self._tried(waiting.pop(0), work), *waiting]
 
     def _tried(self, group: list[Row], work: Callable[[list[Row]], None]) -> list[list[Row]]:
-        """Do the work of a group; the smaller groups that it must be done in, where it must."""
+        """Runs the work of a group; returns the smaller groups in which it must be done, if
+        necessary.
+        """
         is_alone = len(group) == 1
         rungs = {"adapters_evicted": self._recovery.evict_adapters}
         for code, rung in (rungs | (self._lasting if is_alone else {})).items():
-            # Also after a rung that gave up nothing: memory that was freed may be in one piece now.
+            # Even if nothing was given up: freed memory may be contiguous by now.
             if _fits(group, work):
                 return []
             if rung():
@@ -82,14 +84,15 @@ class Ladder:
         return _halves(group)
 
     def _stand_where_needed(self, rows: Sequence[Row]) -> None:
-        """Take back what others needed, give up again what these rows need."""
+        """Restores what was given up for other rows, and gives up again what these rows need."""
         needed = {code for row in rows for code in row.degraded}
         if self._standing - needed:
             try:
                 self._recovery.restore()
                 self._standing.clear()
             except torch.OutOfMemoryError:
-                # What others have taken since has no place beside it: these rows go on without.
+                # Memory that others have taken since leaves no room for it: these rows continue
+                # without it.
                 for row in rows:
                     row.degrade(*sorted(self._standing))
         for code, rung in self._lasting.items():

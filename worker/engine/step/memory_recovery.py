@@ -1,4 +1,4 @@
-"""What the step engine can give up when memory runs out, and how it takes it back."""
+"""What the step engine can give up when memory runs out, and how it restores it."""
 
 from worker.engine.base.profiles import OFFLOADING, TILING
 from worker.engine.lora.lora_file import AdapterWeights
@@ -8,7 +8,7 @@ from worker.engine.upscale.upscalers import Upscalers
 
 
 class MemoryRecovery:
-    """The rungs of the ladder for one pipeline."""
+    """The steps of the ladder for one pipeline."""
 
     def __init__(
         self,
@@ -25,8 +25,8 @@ class MemoryRecovery:
         self.restore()
 
     def evict_adapters(self) -> bool:
-        """Drop every merged LoRA, enlarger, cached source, recording and built part that no job
-        holds, and on a CPU, whose memory they are in, the LoRAs that were read.
+        """Drops every merged LoRA, enlarger, cached source, CUDA graph and built engine that no job
+        uses, and on a CPU, where they share the memory, the loaded LoRAs.
         """
         graphs = self._units.denoiser.graphs
         caches = [
@@ -41,11 +41,11 @@ class MemoryRecovery:
         return sum(drop() for drop in caches) > 0
 
     def tile(self) -> bool:
-        """Decode in tiles."""
+        """Switches to decoding in tiles."""
         return not self._tiles and self._units.codec.tile(True)
 
     def offload(self) -> bool:
-        """Keep autoencoder and text encoders off the device while they are not used."""
+        """Keeps autoencoder and text encoders off the device while they are not used."""
         offloaded = [
             self._units.codec.offload_slot.offload(),
             self._units.prompts.offload_slot.offload(),
@@ -53,10 +53,10 @@ class MemoryRecovery:
         return any(offloaded)
 
     def restore(self) -> None:
-        """Back to what the profile is, and forget what was encoded in tiles.
+        """Returns to the profile's state, and clears sources that were encoded in tiles.
 
-        Raises torch.OutOfMemoryError, with nothing changed but what had room, where what waits in
-        main memory cannot come back.
+        Raises torch.OutOfMemoryError if parts in main memory do not fit on the device any more;
+        then nothing else has changed.
         """
         for offload_slot in (self._units.codec.offload_slot, self._units.prompts.offload_slot):
             if self._offloads:

@@ -1,8 +1,9 @@
 """Which rows the device works on next.
 
-Pure: rows in, rows out. Previews go first, but leave a job one unit of work after so many of their
-own. Interactive goes before batch, and age counts: a batch row that has waited for longer than the
-others' advantage overtakes them. So none starves, and a preview waits for one unit at the most.
+Pure: rows in, rows out. Previews go first, but after a number of their units a job gets one unit.
+Interactive jobs go before batch jobs, and waiting time counts: a batch row that has waited longer
+than the others' advantage goes before them. So no row starves, and a preview waits for one unit at
+most.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -10,15 +11,16 @@ from typing import Protocol, TypeVar
 
 from worker.engine.interface import Urgency
 
-# By how much later a row may have come and still go first, in units of work.
+# The advantage of each priority, in units of work: a row may arrive this much later and still go
+# first.
 ADVANTAGE = {Urgency.PREVIEW: 0, Urgency.INTERACTIVE: 0, Urgency.BATCH: 800}
 
-# Units of previews in a row, about four of them, before a job has one of its own.
+# Units of previews in a row, about four previews, before a job gets one unit.
 PREVIEWS_IN_A_ROW = 12
 
 
 class Waiting(Protocol):
-    """What the policy looks at."""
+    """The properties of a row that the policy uses."""
 
     @property
     def urgency(self) -> Urgency: ...
@@ -34,8 +36,9 @@ Candidate = TypeVar("Candidate", bound=Waiting)
 
 
 def score(row: Waiting) -> int:
-    """Lower goes first. `arrived` counts the engine's units of work, so a waiting row's score
-    stays while those of newcomers grow."""
+    """Lower goes first. `arrived` counts the engine's units of work, so a waiting row's score stays
+    constant while those of new rows grow.
+    """
     return row.arrived + ADVANTAGE[row.urgency]
 
 
@@ -45,8 +48,8 @@ def next_row(
     """The ready row whose unit of work comes next, if there is one.
 
     `previews_in_a_row` units of previews have been done since the last one of a job. Of the best
-    jobs, as many as may step with the very best (`limit`), those that cannot step yet or no more go
-    before those that step, so that steps are shared by as many rows as may share them.
+    jobs, as many as may share a step with the first one (`limit`), those that have to be encoded or
+    decoded go before those that step, so that as many rows as possible share each step.
     """
     ready = sorted((row for row in rows if row.is_ready), key=score)
     previews = [row for row in ready if row.urgency is Urgency.PREVIEW]
@@ -62,9 +65,10 @@ def next_row(
 def batch_mates(
     chosen: Candidate, rows: Sequence[Candidate], buckets: Sequence[Hashable], limit: int
 ) -> list[Candidate]:
-    """The chosen row and those that may step with it (an equal bucket), best first, up to `limit`.
+    """The chosen row and those that may share its step (with an equal bucket), best first, up to
+    `limit`.
 
-    `buckets[i]` is the bucket of `rows[i]`, None where that row does not step next.
+    `buckets[i]` is the bucket of `rows[i]`, None if that row does not step next.
     """
     own = buckets[rows.index(chosen)]
     others = [

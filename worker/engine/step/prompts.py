@@ -1,6 +1,6 @@
-"""Prompts to what the UNet attends to, kept by text and by the LoRAs in the text encoders.
+"""Encodes prompts for the UNet's attention, cached by text and by the LoRAs in the text encoders.
 
-Owns the cache. The encoding itself is the pipeline's own `encode_prompt`.
+Owns the cache. The pipeline's own `encode_prompt` does the encoding.
 """
 
 from collections import OrderedDict
@@ -19,9 +19,10 @@ KEPT = 256
 
 @dataclass(frozen=True)
 class Condition:
-    """What conditions one row: embeddings [1 or 2, tokens, width], negative first under guidance.
+    """The conditioning of one row: embeddings [1 or 2, tokens, width], negative first under
+    guidance.
 
-    `added` holds what SDXL wants beside them, each [1 or 2, ...] in the same order.
+    `added` holds SDXL's additional inputs, each [1 or 2, ...] in the same order.
     """
 
     embeddings: torch.Tensor
@@ -29,7 +30,7 @@ class Condition:
 
     @property
     def evaluations(self) -> int:
-        """UNet evaluations that a step of this row takes: two under guidance."""
+        """UNet evaluations per step of this row: two under guidance."""
         return int(self.embeddings.shape[0])
 
 
@@ -55,7 +56,7 @@ class PromptEncoder:
         adapters: tuple[object, ...],
         size: tuple[int, int],
     ) -> Condition:
-        """The condition of a row; `size` is the picture's (width, height) in pixels."""
+        """The conditioning of a row; `size` is the picture's (width, height) in pixels."""
         negative = negative_prompt if guided else ""
         key = (prompt, negative, guided, adapters, size if self._is_xl else ())
         if key not in self._kept:
@@ -85,7 +86,7 @@ class PromptEncoder:
         return Condition(embeddings, {"text_embeds": pooled, "time_ids": time_ids})
 
     def _time_ids(self, guided: bool, size: tuple[int, int], pooled: torch.Tensor) -> torch.Tensor:
-        """SDXL's sizes: original, crop and target, all of the whole picture."""
+        """SDXL's sizes: original, crop and target, each that of the whole picture."""
         whole = (size[1], size[0])
         config = getattr(self._pipeline.text_encoder_2.config, "projection_dim", None)
         positive, negative = self._pipeline._get_add_time_ids(

@@ -1,6 +1,6 @@
-"""One picture on its way through the step engine.
+"""One picture in the step engine.
 
-Owns a row's state between units of work. Knows nothing of how the units are done.
+Owns a row's state between units of work. Does not know how the units are done.
 """
 
 from concurrent.futures import Future
@@ -29,7 +29,7 @@ from worker.engine.step.schedule import StepPlan
 
 
 class Unit(IntEnum):
-    """What a row needs next, in the order of its life; an enlargement is a row of its own."""
+    """What a row needs next, in the order of its life; an enlargement is a separate kind of row."""
 
     ENCODE = auto()
     STEP = auto()
@@ -48,10 +48,11 @@ _STAGES = {
 class Row:
     """A job, or a job's preview, in the engine. Latents are [1, C, h, w].
 
-    `adapters` settles when the LoRA files are read; until then the row is not ready. A job's
+    `adapters` completes when the LoRA files are loaded; until then the row is not ready. A job's
     preview shares the job's adapters and does not own them. `reported` and `steps_reported` are
-    what its owner has heard, `max_batch` is the largest batch that fitted in memory, once known.
-    `is_among_its_like` is whether, when it is encoded, all that step have its LoRAs.
+    what its owner has been told, `max_batch` is the largest batch that fitted in memory, once
+    known. `is_among_its_like` is whether all stepping rows have the same LoRAs when this row is
+    encoded.
     """
 
     job: EngineJob
@@ -99,11 +100,11 @@ class Row:
 
     @property
     def bucket(self) -> tuple[Any, ...]:
-        """What rows must share to be worked on together: the kind of work, the size, with how many
-        they fit, and for a step in merged mode the LoRAs.
+        """What rows must have in common to share a unit: the kind of work, the size, the largest
+        batch that fits, and for a step in merged mode the LoRAs.
 
-        Rows whose LoRAs are in LoRA slots, or that have none, share steps whatever the LoRA.
-        A deterministic row is alone: sums in a larger batch are added in another order.
+        Rows whose LoRAs are in LoRA slots, or that have none, share steps whatever the LoRA. A
+        deterministic row is alone: sums in a larger batch are added in another order.
         """
         if self.job.deterministic:
             return (self.unit, id(self))
@@ -116,20 +117,20 @@ class Row:
         return (*common, self.adapter_set)
 
     def check_ready(self) -> None:
-        """Raises why what the row needs could not be loaded."""
+        """Raises the error if something that the row needs could not be loaded."""
         self.adapters.result()
 
     def most_together(self, limit: int) -> int:
-        """How many may step together, this row included, where the engine allows `limit`."""
+        """How many rows may share a step, including this one, if the engine allows `limit`."""
         return limit if self.max_batch is None else min(limit, self.max_batch)
 
     def encoded(self, latents: torch.Tensor) -> None:
-        """The picture is in latents, and can step."""
+        """The picture is encoded as latents, and can step."""
         self.latents = latents
         self.unit = Unit.STEP
 
     def stepped(self, latents: torch.Tensor, data: torch.Tensor) -> None:
-        """A step is done, whose prediction of the data the next one may want."""
+        """A step is done; the next one may need its prediction of the data."""
         self.latents, self.previous = latents, data
         self.step += 1
         if self.step == self.total_steps:
@@ -140,39 +141,39 @@ class Row:
         return in_colours_of(self.pixels, to_pixels(tensor))
 
     def developed(self, picture: Any) -> None:
-        """The picture is there."""
+        """The picture is finished."""
         self.finished = picture
 
     def reports(self, unit: Unit) -> bool:
-        """Whether it is news that this unit begins."""
+        """Whether the start of this unit has to be reported."""
         return self.reported is None or self.reported < unit
 
     def tell_stage(self, unit: Unit) -> None:
-        """Tell the row's owner that a unit begins, once."""
+        """Reports to the row's owner that a unit begins, once."""
         if self.reports(unit):
             self.reported = unit
             for stage in _STAGES.get(unit, ()):
                 self.tell(StageStarted(stage))
 
     def tell(self, event: EngineEvent) -> None:
-        """Tell the row's owner, if it wants to know."""
+        """Sends an event to the row's owner, if it wants events."""
         if self.on_event is not None:
             self.on_event(event)
 
     def degrade(self, *codes: str) -> None:
-        """Remember what was given up for this row."""
+        """Records what was given up for this row."""
         self.degraded += [code for code in codes if code not in self.degraded]
 
     def fit_among(self, count: int) -> None:
-        """From now on step with so many at the most, itself included."""
+        """Limits the batch of this row to this many rows, including itself."""
         self.max_batch = count
         self.degrade("smaller_batch")
 
     def restart(self, pixels: Pixels) -> None:
-        """Begin anew with other pixels. What was told stays told: progress never goes back."""
+        """Starts again with other pixels. Earlier reports stay valid: progress never decreases."""
         self.pixels, self.unit, self.step = pixels, Unit.ENCODE, 0
         self.latents = self.previous = None
 
     def spend(self, part: str, seconds: float) -> None:
-        """Add time to a part of the work."""
+        """Adds time to a part of the work."""
         self.seconds[part] = self.seconds.get(part, 0.0) + seconds

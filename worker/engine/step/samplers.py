@@ -1,4 +1,4 @@
-"""Samplers of few steps as plain coefficients: Euler, LCM, TCD and a single prediction (`once`).
+"""Samplers for few steps as plain coefficients: Euler, LCM, TCD and a single prediction (`once`).
 
 Each is linear in the sample `x`, the data prediction `x0` and fresh noise `n`:
 
@@ -7,7 +7,7 @@ Each is linear in the sample `x`, the data prediction `x0` and fresh noise `n`:
 Sigmas, timesteps and alphas are those of diffusers' schedulers. Sources: Karras et al. 2022,
 arXiv:2206.00364 (Euler); Luo et al. 2023, arXiv:2310.04378 (latent consistency models); Zheng et
 al. 2024, arXiv:2402.19159 (trajectory consistency distillation). Samples are kept at unit variance
-(alpha^2 + sigma^2 = 1), where diffusers' Euler keeps x0 + sigma*e.
+(alpha^2 + sigma^2 = 1), while diffusers' Euler keeps x0 + sigma*e.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ from shared.params import executed_steps
 
 Floats = npt.NDArray[np.float64]
 
-# TCD's share of the step that is noise again; the paper's and diffusers' default.
+# TCD's share of each step that is replaced by new noise; the paper's and diffusers' default.
 ETA = 0.3
 # Latent consistency models: the data's deviation and the scale of timesteps in the boundary terms.
 DATA_SIGMA, TIMESTEP_SCALE = 0.5, 10.0
@@ -60,7 +60,7 @@ def lcm_rows(config: Any, steps: int, strength: float) -> Rows:
 
 
 def tcd_rows(config: Any, steps: int, strength: float) -> Rows:
-    """Trajectory consistency: go to a level beyond the next one, then back by noise."""
+    """Trajectory consistency: step to a level beyond the next one, then return by adding noise."""
     scheduler = TCDScheduler.from_config(config)
     times = _timesteps(scheduler, steps, strength)
     rows: Rows = []
@@ -78,7 +78,7 @@ def tcd_rows(config: Any, steps: int, strength: float) -> Rows:
 
 
 def _level(noise: float) -> Level:
-    """From diffusers' sigma, the noise beside a signal of 1, to unit variance."""
+    """Converts diffusers' sigma, the noise beside a signal of 1, to unit variance."""
     alpha = 1 / (noise**2 + 1) ** 0.5
     return alpha, noise * alpha
 

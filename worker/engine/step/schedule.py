@@ -1,8 +1,8 @@
 """DPM-Solver++ (2M) as plain coefficients, so that rows at different steps share one UNet call.
 
 Lu et al. 2022, arXiv:2211.01095; indices and orders are those of diffusers'
-`DPMSolverMultistepScheduler`, whose sigmas and timesteps are taken as they are. The update is
-linear in the sample `x`, the model's output `e` and the previous data prediction:
+`DPMSolverMultistepScheduler`, whose sigmas and timesteps are used unchanged. The update is linear
+in the sample `x`, the model's output `e` and the previous data prediction:
 
     x0 = P*x + Q*e        x' = A*x + B*x0 + C*x0_previous
 """
@@ -31,8 +31,8 @@ class UnsupportedSchedule(ValueError):
 class StepPlan:
     """All executed steps of one job.
 
-    `timesteps` are what the UNet is told; `start` is (alpha, sigma) of the first noise;
-    `table` is [steps, 5] with P, Q, A, B, C.
+    `timesteps` are the UNet's inputs; `start` is (alpha, sigma) of the first noise; `table` is
+    [steps, 5] with P, Q, A, B, C.
     """
 
     timesteps: tuple[int, ...]
@@ -44,7 +44,7 @@ class StepPlan:
 
 
 class Schedule:
-    """Plans for one checkpoint's scheduler configuration. Plans are made once and kept."""
+    """Plans for one checkpoint's scheduler configuration. Plans are computed once and cached."""
 
     def __init__(self, config: Any) -> None:
         self._scheduler = DPMSolverMultistepScheduler.from_config(config)
@@ -55,8 +55,8 @@ class Schedule:
     def _plan(self, steps: int, strength: float) -> StepPlan:
         """The last `executed_steps(steps, strength)` of `steps` steps.
 
-        Where `steps * strength` is below one, diffusers has no step: it is a single one, from the
-        strength's own place in the schedule.
+        If `steps * strength` is below one, diffusers has no step; here it is a single one, from the
+        strength's own position in the schedule.
         """
         if int(steps * strength) == 0:
             return self._single(strength)
@@ -100,7 +100,7 @@ def _half_steps(alphas: Floats, sigmas: Floats, step: int) -> float:
 
 
 def _data_prediction(kind: str, alpha: float, sigma: float) -> tuple[float, float]:
-    """P and Q for what the model predicts."""
+    """P and Q for the kind of prediction that the model makes."""
     if kind == "epsilon":
         return 1 / alpha, -sigma / alpha
     if kind == "v_prediction":

@@ -2,9 +2,9 @@
 
 A unit encodes rows, executes one denoising step of several, or decodes some; a picture larger than
 the base's comfortable size is made of tiles, which are rows like any others. Between units the
-engine looks at everything anew: arrivals, cancels, who goes first. So a preview waits for one unit
-at the most, on a CPU for one layer, and rows may differ in step index, strength, guidance, prompt
-and LoRA. Owns the device's thread; everything that touches the device runs there.
+engine checks everything again: arrivals, cancels, priorities. A preview therefore waits for one
+unit at most, on a CPU for one layer, and rows may differ in step index, strength, guidance, prompt
+and LoRA. Owns the device's thread; all work on the device runs there.
 """
 
 import queue
@@ -52,13 +52,13 @@ from worker.engine.upscale.upscalers import Upscalers
 
 logger = structlog.get_logger(__name__)
 
-# A picture that does not fit is tried again with sides this much smaller, down to a least side.
+# A picture that does not fit is retried with sides smaller by this factor, down to a minimum side.
 SHRINK = 0.75
 LEAST_SIDE = 128
 
 
 class StepEngine:
-    """Keeps one base warm and moves any number of pictures through it, step by step."""
+    """Keeps one base loaded and processes any number of pictures, step by step."""
 
     def __init__(
         self, loaded: LoadedBase, limits: EngineLimits, engine_cache: EngineCache | None = None
@@ -72,7 +72,7 @@ class StepEngine:
         self._pipeline = loaded.pipeline
         self.adapters: Residency[AdapterWeights] = Residency(limits.adapter_bytes)
         self._units = Units(loaded, limits, engine_cache)
-        self._may_code_together = engine_cache is None  # built parts are for one picture
+        self._may_code_together = engine_cache is None  # built engines are for one picture
         self._guard = WeightsGuard(self._pipeline, self._units.merger.pristine)
         self._complaint: DeviceLost | None = None
         watch = None
@@ -125,7 +125,7 @@ class StepEngine:
         future: "Future[EngineResult]",
         reading: "Future[list[AdapterWeights]]",
     ) -> Row:
-        """A row for the whole picture, or one that is made of tiles."""
+        """A row for the whole picture, or one that consists of tiles."""
         whole = Row(job, job.pixels, on_event, future, reading, job.urgency)
         size = self._limits.tile_size
         return whole if size.fits(*job.pixels.shape[:2]) else TiledRow.instead_of(whole, size)
@@ -150,9 +150,9 @@ class StepEngine:
         return self._complaint
 
     def forget_loras(self) -> None:
-        """Drop every LoRA that no job holds, so that the next job reads its own anew.
+        """Drops every LoRA that no job uses, so that the next job loads its own again.
 
-        Only while nothing is in flight: it runs in the caller's thread.
+        Only while no job is running: it runs in the caller's thread.
         """
         self._units.forget_loras()
         self.adapters.drop_unused()
@@ -165,7 +165,7 @@ class StepEngine:
         self._readers.shutdown()
 
     def _reading(self, job: EngineJob) -> "Future[list[AdapterWeights]]":
-        """The job's LoRAs; at once where none must be read, whatever others wait for."""
+        """The job's LoRAs; immediately if none has to be loaded, whatever others wait for."""
         known = set(self.adapters.keys()) if job.loras else set()
         if any(entry.weights_id not in known for entry, _ in job.loras):
             return self._readers.submit(self._read_adapters, job)
@@ -204,7 +204,7 @@ class StepEngine:
             self._take(self._inbox.get())
 
     def _turn(self) -> bool:
-        """One look around and one unit of work, or a wait for some; False at the end."""
+        """One check of everything and one unit of work, or a wait for work; False at the end."""
         if not self._admit():
             return False
         self._drop_stopped()
@@ -221,18 +221,18 @@ class StepEngine:
             self._complain(WeightsChanged(f"the base's weights have changed ({changed})"))
 
     def _complain(self, complaint: DeviceLost) -> None:
-        """Whatever this engine would make is worth nothing: nobody gets it."""
+        """This engine's pictures would be worthless: no job gets one."""
         self._complaint = self._complaint or complaint
         logger.critical("no good pictures any more", reason=str(complaint), device=self.device)
         for row in list(self._rows):
             self._forsake(row, complaint)
 
     def _forsake(self, row: Row, complaint: DeviceLost) -> None:
-        with suppress(BaseException):  # its future has the reason; what it holds dies with us
+        with suppress(BaseException):  # its future has the reason; the process ends anyway
             self._leave(row, complaint)
 
     def _admit(self) -> bool:
-        """Take in what has arrived, waiting when there is nothing to do; False at the end."""
+        """Takes in new arrivals, waiting if there is nothing to do; False at the end."""
         if self._closing and not self._rows and self._inbox.empty():
             return False
         if self._next_row() is None:
@@ -247,14 +247,14 @@ class StepEngine:
             self._take(self._inbox.get())
 
     def _let_previews_through(self) -> None:
-        """In the middle of a unit: previews that have arrived go first, as between two units."""
+        """In the middle of a unit: runs previews that have arrived, as between two units."""
         self._take_arrivals()
         while (row := self._overtaking()) is not None:
             with self._units.aside():
                 self._work(row)
 
     def _overtaking(self) -> Row | None:
-        """The row that comes next, if it is a preview and not the one that is at work."""
+        """The row that comes next, if it is a preview and not the one in progress."""
         self._drop_stopped(previews_only=True)
         row = self._next_row()
         if row is None or row in self._at_work or row.urgency is not Urgency.PREVIEW:
@@ -265,13 +265,13 @@ class StepEngine:
         return next_row(self._rows, self._rows_with, self._previews_in_a_row)
 
     def _rows_with(self, row: Row) -> int:
-        """How many rows may step together where this one does."""
+        """How many rows may share a step with this one."""
         if row.urgency is Urgency.PREVIEW and self._limits.pixels_per_step:
-            return 1  # company takes its time there
+            return 1  # sharing steps would only slow it down there
         return row.most_together(self._limits.rows_for(_pixel_count(row)))
 
     def _rows_coded_with(self, row: Row) -> int:
-        """How many rows may be encoded or decoded together where this one is."""
+        """How many rows may be encoded or decoded together with this one."""
         if row.urgency is Urgency.PREVIEW or not self._may_code_together:
             return 1
         return row.most_together(self._limits.coded_together(_pixel_count(row)))
@@ -289,8 +289,8 @@ class StepEngine:
         self._rows.append(row)
 
     def _open_pictures(self) -> None:
-        """Let tiles in, so many of each picture as may share a step. A tile comes later than jobs
-        that wait already, so that these overtake it; large pictures are made one after the other.
+        """Queues tiles, as many of each picture as may share a step. A tile is queued behind jobs
+        that already wait, so that these go first; large pictures are made one after the other.
         """
         pictures = sorted((row for row in self._rows if isinstance(row, TiledRow)), key=score)
         is_taken = any(picture.is_open and picture.is_large for picture in pictures)
@@ -307,7 +307,7 @@ class StepEngine:
             if previews_only and (row.urgency is not Urgency.PREVIEW or row in self._at_work):
                 continue
             if row not in self._rows:
-                continue  # a tile that has left with its picture
+                continue  # a tile whose picture has left
             try:
                 row.job.stop.check()
             except BaseException as reason:
@@ -333,7 +333,7 @@ class StepEngine:
                 self._finish(each, each.finished)
 
     def _move_on(self, tile: TileRow, unit: Unit) -> None:
-        """A tile may have done its unit: then so much more of its picture is done."""
+        """When a tile has done its unit, updates its picture's progress."""
         picture, has_moved = tile.whole, tile.unit is not unit or tile.finished is not None
         if tile not in self._rows or not (has_moved or tile.has_stepped):
             return
@@ -346,7 +346,9 @@ class StepEngine:
         self._open_pictures()
 
     def _begins(self, row: Row) -> bool:
-        """Tell the row's owner what begins; a row that cannot go on or be heard of leaves."""
+        """Reports the unit to the row's owner; a row that cannot continue, or whose owner fails,
+        leaves.
+        """
         try:
             row.check_ready()
             row.tell_stage(row.unit)
@@ -356,7 +358,7 @@ class StepEngine:
         return True
 
     def _attempt(self, rows: Sequence[Row]) -> None:
-        """Do the rows' next unit; one that fails in company must not take the others with it."""
+        """Runs the rows' next unit; a row that fails in a batch must not fail the others."""
         before = [(row, row.unit, row.step) for row in rows]
         try:
             self._ladder.climb(rows, self._unit)
@@ -383,7 +385,7 @@ class StepEngine:
         unit = rows[0].unit
         if isinstance(rows[0], EnlargeRow):
             self._units.enlarge(rows[0])
-            # One tile in turn with whatever else has come: it may be one of thousands.
+            # One tile, alternating with other work: it may be one of thousands.
             rows[0].arrived = self._clock
             self._tell_progress(rows[0], rows[0].tell_tile)
         elif unit is Unit.ENCODE:
@@ -399,8 +401,8 @@ class StepEngine:
                 row.developed(picture)
 
     def _is_among_its_like(self, row: Row) -> bool:
-        """Whether all jobs in flight have the LoRAs of this one, and none holds LoRA slots.
-        Previews come and go.
+        """Whether all jobs in progress have the same LoRAs as this one, and none uses LoRA slots.
+        Previews are not counted.
         """
         coming = (each for each in self._rows if each.unit is not Unit.ENLARGE)
         jobs = [each for each in coming if each.urgency is not Urgency.PREVIEW]
@@ -409,7 +411,7 @@ class StepEngine:
 
     def _tell_step(self, row: Row) -> None:
         if isinstance(row, TileRow) or row.step <= row.steps_reported:
-            return  # a part of a picture's step, or done again in a smaller size
+            return  # part of a picture's step, or repeated at a smaller size
         row.steps_reported = row.step
         self._tell_progress(row, lambda: row.tell(StepDone(row.step, row.total_steps)))
 
@@ -417,7 +419,8 @@ class StepEngine:
         try:
             tell()
         except BaseException as error:
-            # The unit is done, for its company too: whoever cannot hear leaves before the next.
+            # The unit is done, for its batch mates too: a row whose owner fails leaves before the
+            # next unit.
             row.job.stop.stop(error)
 
     def _finish(self, row: Row, pixels: Pixels) -> None:
@@ -448,8 +451,8 @@ class StepEngine:
             self.upscalers.release(row.order.upscaler)
 
     def _shrink(self, row: Row) -> None:
-        """Above the ladder: smaller tiles, or a smaller picture rather than none, which gets its
-        size back in the end.
+        """After the last step of the ladder: smaller tiles, or a smaller picture, which is enlarged
+        to its size at the end.
         """
         if isinstance(row, EnlargeRow):
             if not row.shrink():
@@ -470,7 +473,7 @@ class StepEngine:
         self._open_pictures()
 
     def _cut_smaller(self, row: Row) -> bool:
-        """Tiles that are smaller than this row; False where there are none."""
+        """Replaces this row by smaller tiles; False if there are none."""
         if isinstance(row, TileRow):
             picture = row.whole
             self._withdraw_tiles(picture)
@@ -489,7 +492,7 @@ class StepEngine:
         return True
 
     def _withdraw_tiles(self, picture: TiledRow) -> None:
-        """None of a picture's tiles is worked on any more."""
+        """Removes a picture's tiles from the queue."""
         for tile in picture.tiles:
             self._units.leave(tile)
             if tile in self._rows:

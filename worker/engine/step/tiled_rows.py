@@ -1,8 +1,8 @@
-"""A picture that is made of tiles, and its tiles, each a row of the step engine like any other.
+"""A picture that consists of tiles, and its tiles, each a row of the step engine like any other.
 
 Owns what the tiles share: the noise, the latents that are blended after every step, the finished
-picture, and how far all of them are. Where there is one step only, each tile goes from pixels to
-pixels by itself and nothing of it stays but its part of the picture. Knows nothing of how units of
+picture, and the progress of all tiles. If there is only one step, each tile is processed from
+pixels to pixels by itself, and only its part of the picture is kept. Does not know how units of
 work are done.
 """
 
@@ -22,7 +22,8 @@ from worker.engine.step.blending import LatentBlend, Levels, PictureBlend
 from worker.engine.step.rows import Row, Unit
 from worker.engine.step.tiles import Grid, Window, plan_tiles
 
-# Pixels above which pictures are made one after the other; smaller ones beside them, tile by tile.
+# Pictures with more pixels are made one after the other; smaller ones run beside them, tile by
+# tile.
 LARGE_PIXELS = 4_000_000
 
 _STAGES = {Unit.ENCODE: Stage.ENCODING, Unit.STEP: Stage.DENOISING, Unit.DECODE: Stage.DECODING}
@@ -30,23 +31,23 @@ _STAGES = {Unit.ENCODE: Stage.ENCODING, Unit.STEP: Stage.DENOISING, Unit.DECODE:
 
 @dataclass(frozen=True)
 class Draws:
-    """What is random about a picture: the posterior's sample, where there is one, and the noise."""
+    """A picture's random numbers: the posterior's sample, if there is one, and the noise."""
 
     posterior: torch.Tensor | None
     noise: torch.Tensor
 
     def at(self, place: tuple[slice, slice]) -> "Draws":
-        """A window's part."""
+        """The part for one window."""
         posterior = self.posterior[(..., *place)] if self.posterior is not None else None
         return Draws(posterior, self.noise[(..., *place)])
 
 
 @dataclass(eq=False, kw_only=True)
 class TiledRow(Row):
-    """The whole. It is never worked on itself.
+    """The whole picture. No unit is run on it directly.
 
-    `waiting`, `out` and `rested` tiles are those before, in and after the present phase: all units
-    of one kind, or of a picture of one step all units.
+    `waiting`, `out` and `rested` are the tiles before, in and after the present phase: all units of
+    one kind, or all units for a picture of one step.
     """
 
     tile_size: TileSize
@@ -68,7 +69,7 @@ class TiledRow(Row):
 
     @classmethod
     def instead_of(cls, row: Row, size: TileSize) -> "TiledRow":
-        """The same picture in tiles. What was told stays told."""
+        """The same picture in tiles. Earlier reports stay valid."""
         return cls(
             job=row.job,
             pixels=row.pixels,
@@ -97,16 +98,16 @@ class TiledRow(Row):
 
     @property
     def steps(self) -> int:
-        """How many steps each tile takes."""
+        """The number of steps of each tile."""
         return executed_steps(self.job.steps, self.job.strength)
 
     @property
     def streams(self) -> bool:
-        """Whether no tile waits for others: there is nothing to blend but pixels."""
+        """Whether no tile waits for others, because only pixels are blended."""
         return self.steps == 1
 
     def next_tiles(self, most: int) -> Iterator["TileRow"]:
-        """Tiles that begin now, so that `most` are out."""
+        """The tiles that start now, so that `most` are in progress."""
         while self.waiting and len(self.out) < most:
             tile = self.waiting.popleft()
             tile.begin_phase()
@@ -114,7 +115,7 @@ class TiledRow(Row):
             yield tile
 
     def count(self, tile: "TileRow", unit: Unit) -> None:
-        """A tile has done a unit: it goes on, or rests until the others are there too."""
+        """A tile has done a unit: it continues, or waits until the others have done theirs."""
         self.done[_STAGES[unit]] += 1
         if tile.finished is not None:
             self.out.remove(tile)
@@ -126,7 +127,7 @@ class TiledRow(Row):
             self._end_phase(unit)
 
     def tell_parts(self, unit: Unit) -> None:
-        """Tell how far all tiles are, after one more unit of this kind."""
+        """Reports the progress of all tiles, after one more unit of this kind."""
         stage, each = _STAGES[unit], len(self.tiles)
         total = each * (self.steps if unit is Unit.STEP else 1)
         self.tell(PartDone(stage, self.done[stage], total))
@@ -136,7 +137,9 @@ class TiledRow(Row):
             self.tell(StepDone(steps, self.steps))
 
     def reports(self, unit: Unit) -> bool:
-        """Whether tiles that begin this unit are news. Decoding is when all steps are done."""
+        """Whether the start of this unit has to be reported. Decoding begins when all steps are
+        done.
+        """
         is_early = unit is Unit.DECODE and self.done[Stage.DENOISING] < len(self.tiles) * self.steps
         return not is_early and super().reports(unit)
 
@@ -145,7 +148,7 @@ class TiledRow(Row):
         self._cut()
 
     def cut_smaller(self) -> bool:
-        """Begin anew in smaller tiles; False where they are as small as they may be."""
+        """Starts again with smaller tiles; False if they have the minimum size."""
         smaller = self.tile_size.smaller()
         if smaller is None:
             return False
@@ -155,13 +158,13 @@ class TiledRow(Row):
         return True
 
     def blend_for(self, channels: int, scale: int, device: torch.device) -> LatentBlend:
-        """Where tiles put their latents together."""
+        """The blend to which tiles add their latents."""
         if self.blend is None:
             self.blend = LatentBlend(self.grid, channels, scale, device)
         return self.blend
 
     def develop(self, window: Window, levels: Levels) -> None:
-        """A tile's finished pixels."""
+        """Adds a tile's finished pixels."""
         if self.picture is None:
             height, width = self.pixels.shape[:2]
             self.picture = PictureBlend(self.grid, height, width)
@@ -191,7 +194,7 @@ class TiledRow(Row):
         self.rested = []
 
     def _advance(self, data: torch.Tensor) -> None:
-        """The scheduler's step for the whole: it is linear in what the tiles have predicted."""
+        """The scheduler's step for the whole picture: it is linear in the tiles' predictions."""
         tile = self.rested[0]
         assert tile.plan is not None
         assert self.sample is not None
@@ -204,7 +207,7 @@ class TiledRow(Row):
 
 @dataclass(eq=False, kw_only=True)
 class TileRow(Row):
-    """One tile. It shares with the whole what is told of a picture: seconds, what was given up."""
+    """One tile. It shares the picture's reports with the whole: seconds, and what was given up."""
 
     whole: TiledRow
     window: Window
@@ -212,7 +215,9 @@ class TileRow(Row):
 
     @classmethod
     def of(cls, whole: TiledRow, window: Window) -> "TileRow":
-        """Of a picture; its pixels are a view of the whole's, and end where those end."""
+        """A tile of a picture; its pixels are a view of the whole's, and end at the picture's
+        edge.
+        """
         return cls(
             job=whole.job,
             pixels=whole.pixels[window.at(1)],
@@ -230,7 +235,7 @@ class TileRow(Row):
         )
 
     def begin_phase(self) -> None:
-        """See what the others have made of the latents meanwhile."""
+        """Takes over the latents as changed by the other tiles."""
         whole, self.has_stepped = self.whole, False
         if whole.sample is None:
             return
@@ -245,7 +250,7 @@ class TileRow(Row):
             return
         self.whole.dtype = latents.dtype
         self._blend(latents)
-        # Enough is kept for the decoding to make them again.
+        # What is kept suffices to compute them again for decoding.
         self.source = self.padded = self.latents = None
 
     def stepped(self, latents: torch.Tensor, data: torch.Tensor) -> None:
@@ -263,7 +268,7 @@ class TileRow(Row):
         self.finished = self.pixels
 
     def let_go(self) -> None:
-        """Nothing is needed any more."""
+        """Drops everything that is no longer needed."""
         self.latents = self.previous = self.source = self.padded = self.reconstruction = None
 
     def tell_stage(self, unit: Unit) -> None:

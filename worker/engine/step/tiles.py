@@ -1,6 +1,6 @@
-"""Cuts a picture into overlapping windows of one size, and says how each counts where they overlap.
+"""Cuts a picture into overlapping windows of one size, and computes their blending weights.
 
-Pure arithmetic. Sides are multiples of a cell of pixels, so that windows lie on whole latents. The
+Pure arithmetic. Sides are multiples of a cell of pixels, so that windows align with latents. The
 weights of all windows add up to one everywhere, so that blending is a plain sum. Knows nothing of
 rows, networks and canvases.
 """
@@ -17,15 +17,15 @@ from worker.engine.base.tile_size import SIDE_MULTIPLE as CELL
 
 Ramp = npt.NDArray[np.float32]
 
-# The outer parts of an overlap count for nothing: what a network makes near an edge is its worst.
+# The outer parts of an overlap have weight zero: a network's output is worst near an edge.
 MARGIN = 0.25
-# How many numbers of windows are tried in one direction.
+# How many different numbers of windows are tried in one direction.
 WAYS = 4
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One direction: where windows begin, and how long each is, in cells."""
+    """One direction: where windows begin, and their length, in cells."""
 
     length: int
     side: int
@@ -33,11 +33,11 @@ class Axis:
 
     @property
     def span(self) -> int:
-        """All windows' lengths together."""
+        """The total length of all windows."""
         return self.side * len(self.starts)
 
     def weight(self, index: int, per_cell: int) -> Ramp:
-        """How much a window counts, at so many samples a cell: 1, and less where others reach."""
+        """A window's weight at this many samples per cell: 1, and less where windows overlap."""
         begin, weight = self.starts[index], np.ones(self.side * per_cell, np.float32)
         if index > 0:
             shared = self.starts[index - 1] + self.side - begin
@@ -50,7 +50,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Window:
-    """One tile: its place in the grid, and its pixels; `bottom` and `right` lie outside."""
+    """One tile: its position in the grid, and its pixels; `bottom` and `right` are exclusive."""
 
     row: int
     column: int
@@ -60,7 +60,7 @@ class Window:
     right: int
 
     def at(self, scale: int) -> tuple[slice, slice]:
-        """Rows and columns where `scale` pixels are one sample."""
+        """The rows and columns if one sample covers `scale` pixels."""
         return (
             slice(self.top // scale, self.bottom // scale),
             slice(self.left // scale, self.right // scale),
@@ -69,14 +69,14 @@ class Window:
 
 @dataclass(frozen=True)
 class Grid:
-    """All windows of one picture, which cover it and at most a cell's rest beyond."""
+    """All windows of one picture, which cover it and less than a cell beyond it."""
 
     rows: Axis
     columns: Axis
 
     @property
     def height(self) -> int:
-        """Pixels, the rest included."""
+        """Pixels, including the part beyond the picture."""
         return self.rows.length * CELL
 
     @property
@@ -85,12 +85,12 @@ class Grid:
 
     @property
     def share(self) -> float:
-        """Pixels of all windows for each of the picture's."""
+        """Pixels of all windows per pixel of the picture."""
         return self.rows.span * self.columns.span / (self.rows.length * self.columns.length)
 
     @cached_property
     def windows(self) -> tuple[Window, ...]:
-        """Along the shorter side first, so that what is unfinished between them is little."""
+        """Along the shorter side first, so that little is unfinished between them."""
         places = [
             (row, column)
             for row in range(len(self.rows.starts))
@@ -101,7 +101,7 @@ class Grid:
         return tuple(self._window(*place) for place in places)
 
     def weight(self, window: Window, scale: int) -> Ramp:
-        """How much each sample of a window counts [h, w], `scale` pixels a sample."""
+        """The weight of each sample of a window [h, w], with `scale` pixels per sample."""
         per_cell = CELL // scale
         down = self.rows.weight(window.row, per_cell)
         across = self.columns.weight(window.column, per_cell)
@@ -114,7 +114,7 @@ class Grid:
 
 
 def plan_tiles(height: int, width: int, size: TileSize) -> Grid:
-    """The grid with the fewest pixels in all, and then with the squarest windows."""
+    """The grid with the fewest pixels in total, and then with the squarest windows."""
     rows, columns = ceil(height / CELL), ceil(width / CELL)
     area, longest = AREA_SLACK * size.side**2 / CELL**2, SIDE_SLACK * size.side / CELL
     best, least = None, (inf, inf)
@@ -124,7 +124,7 @@ def plan_tiles(height: int, width: int, size: TileSize) -> Grid:
             cost = (down.span * across.span, squareness)
             if cost < least:
                 best, least = Grid(down, across), cost
-            break  # more windows across only share more
+            break  # more windows would only overlap more
     assert best is not None
     return best
 
@@ -138,14 +138,14 @@ def _axes(length: int, overlap: int, longest: float) -> list[Axis]:
 
 
 def _axis(length: int, overlap: int, count: int) -> Axis:
-    """So many windows of one length, as far apart as may be."""
+    """This many windows of one length, as far apart as possible."""
     side = ceil((length + (count - 1) * overlap) / count)
     steps = max(1, count - 1)
     return Axis(length, side, tuple(round(i * (length - side) / steps) for i in range(count)))
 
 
 def _rise(samples: int) -> Ramp:
-    """From 0 to 1, smooth at both ends; a fall beside it adds up to one."""
+    """From 0 to 1, smooth at both ends; together with the neighbouring fall it adds up to one."""
     margin = MARGIN * samples
     at = (np.arange(samples, dtype=np.float32) + 0.5 - margin) / (samples - 2 * margin)
     at = np.clip(at, 0, 1)

@@ -1,7 +1,7 @@
 """The units of work of the step engine: encode rows, step them, decode them.
 
 Owns the order of tensor operations, which is that of diffusers' image-to-image pipelines. A unit
-changes its rows only when it has succeeded, so that it can be tried again. Belongs to the engine's
+changes its rows only when it has succeeded, so that it can be retried. Belongs to the engine's
 thread.
 """
 
@@ -35,7 +35,7 @@ from worker.engine.step.tiled_rows import Draws, TileRow
 
 
 class Units:
-    """What one warm pipeline can do for rows."""
+    """The operations of one warm pipeline on rows."""
 
     def __init__(
         self, loaded: LoadedBase, limits: EngineLimits, engine_cache: EngineCache | None = None
@@ -48,7 +48,8 @@ class Units:
         self.merger = WeightMerger(loaded.pipeline, limits.merged_bytes, rewrites=limits.graphs)
         unet: Any = loaded.pipeline.unet
         self._slots = SlotPool(unet)
-        # Rows that step alone are cheaper with their LoRAs in the weights, where these are at hand.
+        # Rows without batch mates are cheaper with their LoRAs in the weights, if these are already
+        # merged.
         self._alone = limits.rows_for(USUAL_PIXELS) == 1
         self._seconds_aside = 0.0
         capture = cuda_capture() if limits.graphs else None
@@ -59,7 +60,9 @@ class Units:
         return self._device.type == "cpu"
 
     def loras_on_device(self) -> dict[str, Any]:
-        """What is ready for a step, and what putting it there has cost, for people to read."""
+        """The LoRAs that are ready for a step, and the cost of putting them there, for people to
+        read.
+        """
         merged, slots = self.merger.merged, self._slots
         switches = (self.merger.switches, slots.switches)
         return {
@@ -74,20 +77,22 @@ class Units:
         }
 
     def forget_loras(self) -> None:
-        """Take everything off the device that no row holds."""
+        """Removes everything from the device that no row holds."""
         with torch.inference_mode():
             self.merger.apply((), [])
             self.merger.drop_unused()
             self._slots.drop_unused()
 
     def encode(self, rows: Sequence[Row]) -> None:
-        """Prompts, pictures and noise: afterwards the rows can step. All must share a bucket."""
+        """Encodes prompts and pictures and draws noise: afterwards the rows can step. All must
+        share a bucket.
+        """
         with self._shared(rows, "encoding"):
             sources = [to_tensor(row.pixels, self._device, self._dtype) for row in rows]
             padded = [pad_to_multiple(source, SIDE_MULTIPLE) for source in sources]
             names = [source_key(row.pixels) for row in rows]
             faithful = rows[0].job.fidelity != "none"
-            # The latents of tiles may be larger than the picture; a slider asks for small ones.
+            # The latents of tiles may be larger than the picture; sliders request small ones.
             encode = self.codec.unkept if isinstance(rows[0], TileRow) else self.codec.moments
             moments = encode(dict(zip(names, padded, strict=True)), faithful)
         conditions = [self._condition(row, like) for row, like in zip(rows, padded, strict=True)]
@@ -126,7 +131,7 @@ class Units:
             row.stepped(latents, data)
 
     def leave(self, row: Row) -> None:
-        """The row is gone: its slots may go to others."""
+        """The row is gone: its slots may be given to others."""
         if row.pooled:
             row.pooled = False
             for key, _ in row.adapter_set:
@@ -134,7 +139,9 @@ class Units:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Units in the block may interrupt another one: it finds weights and gate as they were."""
+        """Units in the block may interrupt another one: weights and gate are restored
+        afterwards.
+        """
         plain, started = torch.autocast(self._device.type, enabled=False), self._now()
         with plain, self._slots.aside(), self.merger.aside():
             yield
@@ -154,12 +161,12 @@ class Units:
             row.next_tile()
 
     def _now(self) -> float:
-        """A clock that stands still for a unit while another interrupts it."""
+        """A clock that is paused for a unit while another one interrupts it."""
         return time.perf_counter() - self._seconds_aside
 
     @contextmanager
     def _shared(self, rows: Sequence[Row], part: str) -> Iterator[None]:
-        """Work of several rows: each spends its share, and is told what computes it."""
+        """Divides the time of shared work among the rows, and records what computed it."""
         started = self._now()
         with self.parts.telling([row.ran_by for row in rows]):
             yield
@@ -181,10 +188,10 @@ class Units:
         pool, held = self._slots, list[str]()
         if not weights or not pool.can_carry(weights):
             return False
-        # Whether slots are free depends on the company.
+        # Whether slots are free depends on the batch mates.
         if row.job.deterministic:
             return False
-        # In the weights a LoRA costs nothing, where its company has no other.
+        # A merged LoRA costs nothing, if all batch mates have the same one.
         if (self._alone or row.is_among_its_like) and self.merger.keeps_many(weights):
             return False
         try:
@@ -198,7 +205,7 @@ class Units:
         return len(held) == len(weights)
 
     def _text_adapters(self, row: Row) -> tuple[object, ...]:
-        """The part of the row's LoRAs that reaches the text encoders; a key for the cache."""
+        """The part of the row's LoRAs that changes the text encoders; a key for the cache."""
         touches = [any(p != "unet" for p in weights.parts) for weights in row.adapters.result()]
         return tuple(one for one, yes in zip(row.adapter_set, touches, strict=True) if yes)
 
@@ -209,7 +216,7 @@ class Units:
         return noised.contiguous(memory_format=torch.channels_last)
 
     def _draws(self, row: Row, moments: Moments) -> Draws:
-        """What the seed gives; a tile has its part of what it gives the whole."""
+        """The random numbers of the seed; a tile has its part of the whole picture's."""
         shape = moments.mean.shape
         if not isinstance(row, TileRow):
             return self._drawn(row.job.seed, moments, shape)
@@ -221,7 +228,7 @@ class Units:
         return whole.draws.at(window.at(scale))
 
     def _drawn(self, seed: int, moments: Moments, shape: torch.Size) -> Draws:
-        # The order of draws is diffusers': the posterior's sample, then the noise.
+        # The order of random numbers is diffusers': the posterior's sample, then the noise.
         generator = torch.Generator("cpu").manual_seed(seed)
         draw = partial(randn_tensor, shape, generator=generator, device=self._device)
         posterior = draw(dtype=moments.mean.dtype) if moments.deviation is not None else None
@@ -288,7 +295,7 @@ class Units:
 def _evaluations(rows: Sequence[Row]) -> tuple[list[int], list[int], list[int]]:
     """For each UNet evaluation its row; for each row its negative and positive evaluation.
 
-    A row without guidance has one evaluation, which is both.
+    A row without guidance has one evaluation, which serves as both.
     """
     owner: list[int] = []
     negative, positive = [], []

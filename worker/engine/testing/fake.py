@@ -1,7 +1,7 @@
-"""An engine without a model, for tests of the fleet: true in steps and time, simple in pixels.
+"""An engine without a model, for tests of the fleet: realistic steps and durations, simple pixels.
 
-Its picture is a function of source, seed and LoRAs alone, so that a checker can tell whether the
-bytes that were served are the right ones.
+Its picture depends only on source, seed and LoRAs, so that a checker can tell whether the served
+bytes are correct.
 """
 
 import hashlib
@@ -92,12 +92,12 @@ class FakeEngine:
 
 
 def fake_enlarged(pixels: Pixels, factor: int) -> Pixels:
-    """The one right answer of the fake engine for an enlargement: every pixel a square."""
+    """The fake engine's only correct result of an enlargement: every pixel becomes a square."""
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def fake_picture(job: EngineJob) -> Pixels:
-    """The one right answer of the fake engine for a job."""
+    """The fake engine's only correct result of a job."""
     names = ",".join(f"{lora.sha256}:{scale}" for lora, scale in job.loras)
     digest = hashlib.sha256(f"{job.seed}|{names}|{job.strength}|{job.steps}".encode()).digest()
     shade = np.frombuffer(digest[:3], dtype=np.uint8)

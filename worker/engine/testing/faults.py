@@ -1,7 +1,7 @@
 """Faults of the fake engine: killed, frozen, hung or slow, at a named point or in a named job.
 
-A test arms a fault by a file `armed/{point}` that holds what is to happen; whichever worker reaches
-the point first takes the file away and has the fault. A job asks for its own by a prompt such as
+A test arms a fault by a file `armed/{point}` that contains the action. The worker that reaches the
+point first removes the file and has the fault. A job requests its own fault by a prompt such as
 `fault:kill@2`, at its second step, or `fault:stall=2@every-3`, at every third. Every step is a line
 of `history.jsonl`.
 """
@@ -23,7 +23,7 @@ FOREVER_SECONDS = 3600.0
 
 
 class Faults:
-    """The faults in one folder; with an empty name there are none."""
+    """The faults in one folder; none if its name is empty."""
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder) if folder else None
@@ -44,17 +44,17 @@ class Faults:
         self.note("step_done", seed=job.seed, step=step)
 
     def complaint(self) -> DeviceLost | None:
-        """What the engine complains of, once `armed/complaint` says so; one process takes it."""
+        """The engine's complaint, once `armed/complaint` exists; one process takes it."""
         if self._complaint is None and self._folder is not None:
             said = self._take("complaint")
             self._complaint = WeightsChanged(said) if said else None
         return self._complaint
 
     def note(self, what: str, **facts: object) -> None:
-        """Append one line of history. Whole lines only, whoever else writes."""
+        """Appends one line of history; only whole lines, whichever processes write."""
         if self._folder is None:
             return
-        # CLOCK_MONOTONIC is one clock for all processes of a machine.
+        # CLOCK_MONOTONIC is the same for all processes of a machine.
         line = {"t": time.monotonic(), "pid": os.getpid(), "what": what} | facts
         descriptor = os.open(
             self._folder / "history.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644
@@ -65,7 +65,7 @@ class Faults:
             os.close(descriptor)
 
     def strike(self, point: str) -> None:
-        """Have the fault that is armed for this point, if this process takes it first."""
+        """Triggers the fault that is armed for this point, if this process takes it first."""
         if self._folder is None:
             return
         action = self._take(point)
@@ -74,7 +74,7 @@ class Faults:
             act(action)
 
     def _take(self, point: str) -> str | None:
-        """What is armed for this point, if this process takes it first."""
+        """The action armed for this point, if this process takes it first."""
         assert self._folder is not None
         armed = self._folder / "armed" / point
         mine = armed.with_name(f".{point}.{os.getpid()}")
@@ -92,14 +92,15 @@ def _is_due(step: int, named: int, *, every: bool) -> bool:
 
 
 def act(action: str) -> None:
-    """Let one fault happen to this process, now."""
+    """Triggers one fault in this process now."""
     name, _, amount = action.partition("=")
     if name == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif name == "kill_tree":
         os.killpg(os.getpgrp(), signal.SIGKILL)
     elif name == "freeze":
-        # To this thread, which then does not get any further; the process would finish its slice.
+        # Sent to this thread, which stops at once; with the process as target it would finish its
+        # time slice.
         signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
     elif name == "terminate":
         os.kill(os.getppid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""An enlargement from its first tile to its last, for an engine that does one thing at a time."""
+"""An enlargement from its first tile to its last, for an engine that runs one job at a time."""
 
 import time
 
@@ -11,7 +11,9 @@ from worker.engine.upscale.upscalers import Upscalers
 
 
 def enlarge(job: EnlargeJob, on_event: OnEvent, upscalers: Upscalers) -> EngineResult:
-    """Raises the stop flag's reason between two tiles, OutOfMemory, and what loading raises."""
+    """Enlarges the picture. Raises the stop flag's reason between two tiles, OutOfMemory, and the
+    errors of loading.
+    """
     started = time.perf_counter()
     loaded = upscalers.hold(job.upscaler)
     degraded: tuple[str, ...] = ()
@@ -29,7 +31,7 @@ def enlarge(job: EnlargeJob, on_event: OnEvent, upscalers: Upscalers) -> EngineR
 
 
 def _fits(work: Enlarging) -> bool:
-    """Do one tile; where the device has no room for it, go on in smaller ones."""
+    """Runs one tile; if it does not fit on the device, continues with smaller ones."""
     try:
         work.step()
     except torch.OutOfMemoryError as error:

@@ -1,7 +1,7 @@
-"""One picture on its way through an enlarger, a tile at a time.
+"""One picture in an enlarger, a tile at a time.
 
-Owns the canvas and what is left to do. Each call of `step` is one unit of the device's work, so
-whoever calls it may stop or let others go first in between. Belongs to the engine's thread.
+Owns the canvas and the list of remaining tiles. Each call of `step` is one unit of the device's
+work, so the caller may stop or run other work in between. Belongs to the engine's thread.
 """
 
 import numpy as np
@@ -14,18 +14,18 @@ from worker.engine.interface import Pixels
 from worker.engine.upscale.loading import LoadedUpscaler
 from worker.engine.upscale.tiling import Tile, tiles
 
-# Of the source, in pixels. A tile is the unit in which a job can be stopped.
+# In pixels of the source. A job can be stopped between tiles.
 SIDE = 512
 LEAST_SIDE = 64
-# Arithmetic of a tile: a second or a few.
+# Arithmetic of one tile: one or a few seconds.
 TILE_OPERATIONS = {"cpu": 0.3e12, "cuda": 30e12}
 COSTLY_SIDE = 128
-# Farther than this a pixel changes hardly anything that eight bits can show (docs/upscalers.md).
+# Pixels farther away change hardly anything that eight bits can show (docs/upscalers.md).
 MARGIN = 32
 
 
 class Enlarging:
-    """Makes `pixels` `factor` times as large. `done` of `total` tiles are finished."""
+    """Enlarges `pixels` `factor` times. `done` of `total` tiles are finished."""
 
     def __init__(self, pixels: Pixels, factor: int, loaded: LoadedUpscaler) -> None:
         self._loaded = loaded
@@ -39,7 +39,7 @@ class Enlarging:
 
     @property
     def total(self) -> int:
-        """Tiles in all, those of passes to come included."""
+        """Number of tiles, including those of later passes."""
         (height, width), later = self._shape, 0
         for factor in [self._made_factor, *self._passes][:-1]:
             height, width = height * factor, width * factor
@@ -54,12 +54,12 @@ class Enlarging:
         height, width = self._target
         if self._canvas.shape[:2] == self._target:
             return self._canvas
-        # Twice two is not three.
+        # Two passes of 2 do not give 3.
         larger = Image.fromarray(self._canvas)
         return np.asarray(larger.resize((width, height), Image.Resampling.LANCZOS))
 
     def step(self) -> None:
-        """Do one tile. Raises UpscalerCorrupt, torch.OutOfMemoryError with nothing changed."""
+        """Runs one tile. Raises UpscalerCorrupt, or torch.OutOfMemoryError with nothing changed."""
         tile = self._waiting[0]
         drawn = self._drawn(self._source[tile.seen])
         self._canvas[tile.kept_of_whole(self._scale)] = drawn[tile.kept_of_seen(self._scale)]
@@ -69,7 +69,7 @@ class Enlarging:
             self._begin(self._canvas)
 
     def shrink(self) -> bool:
-        """Go on in tiles of half the side; False where they are as small as they may be."""
+        """Continues with tiles of half the side; False if they have the minimum size."""
         if self._side // 2 < LEAST_SIDE:
             return False
         self._side //= 2
@@ -79,7 +79,9 @@ class Enlarging:
         return True
 
     def _begin(self, source: Pixels) -> None:
-        """The next pass. What is made too large in the last one shrinks as it is made."""
+        """Starts the next pass. If the last pass makes the picture too large, its tiles are
+        shrunk.
+        """
         height, width = source.shape[:2]
         self._made_factor = self._passes.pop(0)
         shrinks_evenly = not self._passes and self._target[0] % height == 0
@@ -109,7 +111,7 @@ class Enlarging:
 
 
 def tile_side(loaded: LoadedUpscaler) -> int:
-    """How large tiles may be, margin not counted, so that none takes long."""
+    """The largest side of tiles without margin, so that none takes long."""
     device = "cpu" if loaded.device.type == "cpu" else "cuda"
     seen = (TILE_OPERATIONS[device] / loaded.operations) ** 0.5
     return min(SIDE, max(COSTLY_SIDE, int(seen) - 2 * MARGIN) // 4 * 4)

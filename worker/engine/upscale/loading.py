@@ -1,6 +1,6 @@
 """From a catalogue entry to a network that is ready on a device.
 
-Owns reading and building. The names and shapes are those by which the catalogue judged the file.
+Owns loading and building. Uses the same names and shapes by which the catalogue judged the file.
 """
 
 import io
@@ -25,7 +25,7 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class LoadedUpscaler:
-    """A network in inference mode, the type that it computes in, and what a pixel costs."""
+    """A network in inference mode, the type in which it computes, and the cost of a pixel."""
 
     name: str
     network: nn.Module
@@ -40,11 +40,11 @@ class LoadedUpscaler:
 
 
 def load_upscaler(entry: UpscalerEntry, device: torch.device) -> LoadedUpscaler:
-    """Read a checked file. Raises UpscalerChanged, UpscalerCorrupt."""
+    """Loads a checked file. Raises UpscalerChanged, UpscalerCorrupt."""
     data = read_exactly_as_checked(entry.path, entry.size_bytes, entry.sha256)
     if data is None:
         raise UpscalerChanged(f"'{entry.name}' was replaced or removed after it was checked")
-    # A processor computes half precision in single precision anyway, and slowly.
+    # A CPU computes half precision in single precision anyway, and slowly.
     dtype = torch.float32 if device.type == "cpu" else torch.float16
     try:
         network = _network(data, pickled=entry.path.suffix.lower() == CHECKPOINT)
@@ -69,7 +69,7 @@ def _network(data: bytes, *, pickled: bool) -> nn.Module:
 
 
 def build(architecture: Architecture) -> nn.Module:
-    """The empty network."""
+    """The network without weights."""
     if isinstance(architecture, Rrdb):
         one = architecture
         return RRDBNet(one.width, one.growth, one.blocks, one.ups, one.fold)

@@ -1,12 +1,12 @@
-"""Networks that enlarge: RRDBNet, SRVGGNetCompact, and ours.
+"""Super-resolution networks: RRDBNet, SRVGGNetCompact, and our own.
 
-Pure torch modules. Pictures are [N, 3, H, W] in 0..1, of any size; what comes out is `factor` times
-as large and not clipped. Names of parameters are those of the published files, so that a file's
-tensors load as they are. Knows nothing of files, tiles and jobs.
+Pure torch modules. Pictures are [N, 3, H, W] in 0..1, of any size; the output is `factor` times as
+large and not clipped. Names of parameters are those of the published files, so that a file's
+tensors load unchanged. Knows nothing of files, tiles and jobs.
 
-Sources: RRDBNet is ESRGAN's generator (Wang et al. 2018, arXiv:1809.00219) as Real-ESRGAN has it
-(Wang et al. 2021, arXiv:2107.10833), which folds the input 2x2 or 4x4 into channels for 2 and 1
-times; SRVGGNetCompact is Real-ESRGAN's small one.
+Sources: RRDBNet is ESRGAN's generator (Wang et al. 2018, arXiv:1809.00219) in Real-ESRGAN's version
+(Wang et al. 2021, arXiv:2107.10833), which folds the input 2x2 or 4x4 into channels for factors 2
+and 1; SRVGGNetCompact is Real-ESRGAN's small network.
 """
 
 from typing import Protocol
@@ -19,12 +19,12 @@ RRDB_SLOPE = 0.2
 RESIDUAL_SCALE = 0.2
 RRDB_SCALE = 4
 COMPACT_SLOPE = 0.1
-# A window on the input, in pixels: what is coarser keeps its tone.
+# A window on the input, in pixels: structures coarser than this keep their tone.
 TONES = 15
 
 
 class Enlarger(Protocol):
-    """What runs: `factors` are those that it was made for, least first."""
+    """A network; `factors` are those that it was made for, in ascending order."""
 
     factors: tuple[int, ...]
 
@@ -32,7 +32,7 @@ class Enlarger(Protocol):
 
 
 class DenseBlock(nn.Module):
-    """Five convolutions, each of which sees all that came before it."""
+    """Five convolutions, each of which sees the outputs of all before it."""
 
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class DenseBlock(nn.Module):
 
 
 class ResidualDenseBlock(nn.Module):
-    """Three dense blocks and a way around them."""
+    """Three dense blocks with a residual connection."""
 
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class ResidualDenseBlock(nn.Module):
 
 
 class RRDBNet(nn.Module):
-    """`fold` is 1, 2 or 4: the input is folded so many times, which takes it from the scale.
+    """`fold` is 1, 2 or 4: the input is folded by it (pixel unshuffle), which divides the scale.
 
     `ups` doublings follow the trunk: two in Real-ESRGAN's, one to three in ESRGAN's own.
     """
@@ -95,7 +95,9 @@ class RRDBNet(nn.Module):
 
 
 class SRVGGNetCompact(nn.Module):
-    """Plain convolutions at the input's size; what is learnt is added to nearest neighbours."""
+    """Plain convolutions at the input's size; their output is added to nearest-neighbour
+    enlargement.
+    """
 
     def __init__(self, width: int, convolutions: int, factor: int) -> None:
         super().__init__()
@@ -111,7 +113,7 @@ class SRVGGNetCompact(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions and a way around them."""
+    """Two convolutions with a residual connection."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -124,10 +126,11 @@ class ResidualBlock(nn.Module):
 
 
 class FoldedNet(nn.Module):
-    """Ours: a trunk at half the input's size, refined at its size, with a tail for each factor.
+    """Ours: a trunk at half the input's size, refinement at the input's size, and a tail for each
+    factor.
 
-    A processor does wide convolutions on few pixels twice as quickly as narrow ones on many, and
-    one trunk serves all factors.
+    A CPU computes wide convolutions on few pixels twice as fast as narrow ones on many, and one
+    trunk serves all factors.
     """
 
     FOLD = 2
@@ -151,7 +154,7 @@ class FoldedNet(nn.Module):
         return {factor: self._drawn(fine, pictures, factor) for factor in self.factors}
 
     def features(self, pictures: torch.Tensor) -> torch.Tensor:
-        """What the tails draw from, [N, fine, H, W]."""
+        """The input of the tails, [N, fine, H, W]."""
         height, width = pictures.shape[2:]
         first = functional.leaky_relu(self.first(folded(pictures, self.FOLD)), COMPACT_SLOPE)
         unfolded = functional.pixel_shuffle(self.unfold(first + self.trunk(first)), self.FOLD)
@@ -166,7 +169,7 @@ class FoldedNet(nn.Module):
 
 
 def folded(pictures: torch.Tensor, times: int) -> torch.Tensor:
-    """Blocks of `times` x `times` pixels as channels; the last ones are filled up by mirroring."""
+    """Blocks of `times` x `times` pixels as channels; incomplete blocks are padded by mirroring."""
     if times == 1:
         return pictures
     height, width = pictures.shape[2:]
@@ -178,7 +181,9 @@ def folded(pictures: torch.Tensor, times: int) -> torch.Tensor:
 
 
 def _tones(drawn: torch.Tensor, factor: int) -> torch.Tensor:
-    """What detail that was drawn changes over an area: the photo's own tones are to stay."""
+    """The change of tone that added detail makes over an area, to be removed: the photo's tones
+    must stay.
+    """
     means = functional.avg_pool2d(drawn, factor)
     wide = functional.avg_pool2d(means, TONES, 1, TONES // 2, count_include_pad=False)
     return functional.interpolate(wide, scale_factor=factor, mode="bilinear")

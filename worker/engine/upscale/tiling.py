@@ -1,4 +1,4 @@
-"""Cuts a picture into tiles with a margin around each, and says where their results go.
+"""Cuts a picture into tiles with a margin around each, and computes where their results go.
 
 Pure arithmetic on pixels. Knows nothing of networks.
 """
@@ -9,13 +9,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tile:
-    """Rows and columns of the source, [begin, end): what is kept, and what is seen around it."""
+    """Rows and columns of the source, [begin, end): the part that is kept, and the part with its
+    margin.
+    """
 
     kept: tuple[slice, slice]
     seen: tuple[slice, slice]
 
     def kept_of_seen(self, factor: int) -> tuple[slice, slice]:
-        """Where what is kept lies in the enlarged tile."""
+        """The position of the kept part in the enlarged tile."""
         pairs = zip(self.kept, self.seen, strict=True)
         rows, columns = (
             slice((kept.start - seen.start) * factor, (kept.stop - seen.start) * factor)
@@ -24,15 +26,15 @@ class Tile:
         return rows, columns
 
     def kept_of_whole(self, factor: int) -> tuple[slice, slice]:
-        """Where it goes in the enlarged picture."""
+        """The position of the kept part in the enlarged picture."""
         rows, columns = (slice(s.start * factor, s.stop * factor) for s in self.kept)
         return rows, columns
 
 
 def tiles(height: int, width: int, side: int, margin: int) -> list[Tile]:
-    """Tiles of at most `side` pixels a side, as equal as may be, that cover a picture.
+    """Tiles of at most `side` pixels a side, as equal as possible, that cover a picture.
 
-    Each begins at an even pixel, so that networks that fold pixels see them folded alike.
+    Each begins at an even pixel, so that networks that fold pixels fold them in the same way.
     """
     return [
         Tile((rows, columns), (_around(rows, height, margin), _around(columns, width, margin)))

@@ -1,6 +1,7 @@
 """The enlargers of one device: which networks are loaded, and for which pictures.
 
-Owns their residency, the same LRU by bytes as the LoRAs'. Loading happens in the caller's thread.
+Owns their residency, the same LRU cache by bytes as for LoRAs. Loading happens in the caller's
+thread.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ LIMIT_BYTES = 256 * 2**20
 
 
 class Upscalers:
-    """`hold` and `release` come in pairs. `on_load` is told of every network that is new."""
+    """`hold` and `release` come in pairs. `on_load` is called for every newly loaded network."""
 
     def __init__(
         self, device: torch.device, on_load: Callable[[torch.nn.Module], None] | None = None
@@ -25,15 +26,15 @@ class Upscalers:
         self._on_load = on_load
 
     def hold(self, entry: UpscalerEntry) -> LoadedUpscaler:
-        """The loaded network, kept until `release`. Raises UpscalerChanged, UpscalerCorrupt."""
+        """The loaded network, held until `release`. Raises UpscalerChanged, UpscalerCorrupt."""
         return self.residency.pin(entry.sha256, lambda: self._load(entry))
 
     def release(self, entry: UpscalerEntry) -> None:
-        """Give up one hold."""
+        """Ends one hold."""
         self.residency.unpin(entry.sha256)
 
     def names(self) -> list[str]:
-        """What is resident, for people to read."""
+        """The resident networks, for people to read."""
         return [loaded.name for loaded in self.residency.items()]
 
     def _load(self, entry: UpscalerEntry) -> LoadedUpscaler:
