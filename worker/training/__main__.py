@@ -1,4 +1,4 @@
-"""`python -m worker.training`: what `retouch train` starts."""
+"""`python -m worker.training`: the program that `retouch train` starts."""
 
 from worker.training.main import main
 

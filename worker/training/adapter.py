@@ -1,4 +1,4 @@
-"""Puts a LoRA on a frozen UNet, and writes it as diffusers does.
+"""Adds a LoRA to a frozen UNet, and writes it in diffusers' format.
 
 Owns which layers are adapted and the file's keys and metadata. Knows nothing of photos and losses.
 """
@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
-# Every layer of an image's size that can change what is drawn. The input convolution stays out:
-# it sees latents whose size differs by orders of magnitude between bases.
+# Every layer on image features that can change the output. The input convolution is left out: its
+# latents differ in size by orders of magnitude between bases.
 CONVOLUTIONS = [
     "conv1",
     "conv2",
@@ -33,23 +33,23 @@ CONVOLUTIONS = [
 ]
 
 
-# A base that was settled on one noise level does not see the timestep; a LoRA can.
+# A base fixed to one noise level does not see the timestep; a LoRA can.
 TIMESTEP = "time_embedding.linear_1"
-# The timestep comes as waves, the first of them a few timesteps long. What is to change evenly with
-# the strength may look at those alone whose half is longer than the whole schedule.
+# The timestep is encoded as waves, the shortest of them a few timesteps long. A change that is to
+# be smooth in the strength may use only waves whose half is longer than the whole schedule.
 SMOOTH_SHARE = 3 / 8
 
 
 def add_adapter(
     unet: Any, rank: int, convolutions: bool, timed: bool = False
 ) -> list[torch.nn.Parameter]:
-    """Freeze the UNet, add a LoRA of `rank` and alpha = rank, and give its parameters.
+    """Freezes the UNet, adds a LoRA of `rank` and alpha = rank, and returns its parameters.
 
-    A `timed` one may do something else at every timestep, evenly from one to the next.
+    A `timed` one may depend on the timestep, smoothly from one to the next.
     """
     unet.requires_grad_(False)
     targets = ATTENTION + (CONVOLUTIONS if convolutions else []) + ([TIMESTEP] if timed else [])
-    # Another alpha than the rank would be lost by readers that ignore the metadata.
+    # Readers that ignore the metadata would lose any alpha other than the rank.
     unet.add_adapter(
         LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=targets)
     )
@@ -59,7 +59,9 @@ def add_adapter(
 
 
 def _see_smooth_waves(layer: Any) -> None:
-    """Blind a LoRA's first factor for all waves of the timestep but the longest, for good."""
+    """Sets a LoRA's first factor to zero for all but the longest waves of the timestep,
+    permanently.
+    """
     (down,) = layer.lora_A.values()
     half = down.in_features // 2
     smooth = max(1, int(half * SMOOTH_SHARE))
@@ -72,10 +74,10 @@ def _see_smooth_waves(layer: Any) -> None:
 
 
 def merge_while_training(unet: Any) -> None:
-    """Compute every adapted layer with its LoRA in its weight: the same answer, in less time.
+    """Computes every adapted layer with its LoRA added to its weight: the same result in less time.
 
-    Beside the layer, a LoRA costs three more passes over every picture, forwards and back; in the
-    weight it costs one product of two small matrices.
+    Beside the layer, a LoRA costs three more passes over every picture, forward and backward; in
+    the weight it costs one product of two small matrices.
     """
     for layer in unet.modules():
         if isinstance(layer, LoraLayer) and hasattr(layer, "base_layer"):
@@ -104,12 +106,12 @@ def adapter_state(unet: Any) -> dict[str, torch.Tensor]:
 
 
 def load_adapter_state(unet: Any, state: dict[str, torch.Tensor]) -> None:
-    """Undo `adapter_state`."""
+    """Undoes `adapter_state`."""
     set_peft_model_state_dict(unet, state)
 
 
 def save_adapter(path: Path, state: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    """Write `path` in fp16 under the names that `save_lora_weights` gives, and `metadata` beside.
+    """Writes `path` in fp16 with the names of `save_lora_weights`, and `metadata` in the file.
 
     The names stay PEFT's: converting them first makes the loader drop the attention layers, since
     it judges a file by its first key.
@@ -123,7 +125,7 @@ def save_adapter(path: Path, state: dict[str, torch.Tensor], metadata: dict[str,
         with safe_open(written, framework="pt") as opened:
             kept = dict(opened.metadata() or {})
         save_file(load_file(written), written, metadata=kept | metadata)
-        # safetensors writes for the owner alone; the service may run as another user.
+        # safetensors makes files readable for the owner only; the service may run as another user.
         written.chmod(0o644)
-        # A service that watches the folder sees the whole file or none.
+        # A service that watches the folder sees the complete file or none.
         written.replace(path)

@@ -1,7 +1,7 @@
-"""A network that learns to tell restored pictures from clean ones, and what restoring loses by it.
+"""A discriminator between restored and clean pictures, and the loss that it gives to restoring.
 
 Owns the discriminator and its optimiser. A small U-Net judges every pixel, as in Real-ESRGAN (Wang
-et al. 2021, arXiv:2107.10833), with spectral normalisation; hinge losses.
+et al. 2021, arXiv:2107.10833), with spectral normalisation and hinge losses.
 """
 
 from typing import Any
@@ -18,8 +18,10 @@ RATE = 2e-4
 
 
 class Adversary:
-    """Call it with restored and clean pixels [N, 3, H, W] in [-1, 1]: it learns, then says for each
-    restored picture how much it is found out [N]; gradients reach the restored pixels alone."""
+    """Call it with restored and clean pixels [N, 3, H, W] in [-1, 1]: it trains itself, then
+    returns for each restored picture how clearly it is recognised [N]; gradients reach only the
+    restored pixels.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         with torch.random.fork_rng(devices=[]):
@@ -54,7 +56,7 @@ class Adversary:
 
 
 class _Judge(nn.Module):
-    """Three levels; half of the size is the finest, which is what 2x2 pixels are folded into."""
+    """Three levels; the finest has half the size, to which 2x2 pixels are folded."""
 
     def __init__(self) -> None:
         super().__init__()

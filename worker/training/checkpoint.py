@@ -1,6 +1,6 @@
-"""Keeps a run on disk so that it can be killed at any moment and go on.
+"""Saves a run to disk so that it can be killed at any moment and continued.
 
-Owns the file and its atomic replacement. What is in it is the loop's business.
+Owns the file and its atomic replacement. The loop owns its contents.
 """
 
 import errno
@@ -18,9 +18,9 @@ NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Replace `path` in one move; what stood there stays until the new one is whole.
+    """Replaces `path` atomically; the old file remains until the new one is complete.
 
-    Raises OutOfSpace where the disk is full; the half-written file is removed.
+    Raises OutOfSpace if the disk is full; the incomplete file is removed.
     """
     unfinished = path.with_suffix(".writing")
     with room_for(path):
@@ -35,7 +35,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 @contextmanager
 def room_for(path: Path) -> Iterator[None]:
-    """Turns what a full disk makes writers raise into OutOfSpace, which names `path`."""
+    """Turns writers' errors about a full disk into OutOfSpace, which names `path`."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -48,16 +48,16 @@ def room_for(path: Path) -> Iterator[None]:
 
 
 def _is_full(error: Exception) -> bool:
-    """torch's and safetensors' writers report a failed write as errors of their own."""
+    """torch's and safetensors' writers report a failed write with their own errors."""
     if isinstance(error, OSError):
         return error.errno in NO_SPACE
     return "file write failed" in str(error) or "No space left" in str(error)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The last whole checkpoint, or None where none was written."""
+    """The last complete checkpoint, or None if none was written."""
     if not path.is_file():
         return None
-    # Nothing but tensors and plain values is ever stored, so nothing else is let in.
+    # Only tensors and plain values are ever stored, so nothing else is accepted.
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state

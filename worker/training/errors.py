@@ -1,29 +1,29 @@
-"""What can go wrong on purpose when a person starts a training run.
+"""The expected errors of a training run.
 
-These end a command at a terminal, so each message is a whole sentence with what to do; they never
-travel to a client of the service.
+They end a command at a terminal, so each message is a complete sentence with advice; they never
+reach a client of the service.
 """
 
 
 class TrainingError(Exception):
-    """Base class for every failure that the trainer reports on purpose."""
+    """Base class of every failure that the trainer reports on purpose."""
 
 
 class NoPhotos(TrainingError):
-    """Raised when a folder holds too few pictures that can be read."""
+    """Raised when a folder has too few readable pictures."""
 
 
 class NameTaken(TrainingError):
-    """Raised when the LoRA that would be written exists already."""
+    """Raised when the LoRA to be written exists already."""
 
 
 class OutOfSpace(TrainingError):
-    """Raised when the disk cannot take a checkpoint; the last complete one is kept."""
+    """Raised when the disk cannot hold a checkpoint; the last complete one is kept."""
 
 
 class Diverged(TrainingError):
-    """Raised when the loss is no number any more; nothing that came of it is kept."""
+    """Raised when the loss is no longer a number; nothing of that state is kept."""
 
 
 class RunChanged(TrainingError):
-    """Raised when a run is resumed with settings that its checkpoint was not made with."""
+    """Raised when a run is resumed with settings other than those of its checkpoint."""

@@ -1,6 +1,7 @@
-"""A base as the trainer needs it: pixels to latents and back, prompts to embeddings, noise guessed.
+"""A base as the trainer needs it: pixels to latents and back, prompts to embeddings, noise
+prediction.
 
-Owns loading and the units of latents. Everything but an adapter on the UNet stays frozen.
+Owns loading and the units of latents. Everything except an adapter on the UNet stays frozen.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ class FrozenBase:
     """The parts of one SD-class checkpoint on one device.
 
     `latent_unit` is the size of a latent for a pixel of size 1; errors of latents are divided by it
-    so that losses mean the same on every base. `folds`: its latents are pixels, folded 2x2.
+    so that losses are comparable between bases. `folds`: its latents are pixels, folded 2x2.
     """
 
     pipeline: Any
@@ -58,7 +59,7 @@ class FrozenBase:
         return pixels
 
     def unfold(self, latents: torch.Tensor) -> torch.Tensor:
-        """Pixels [N, 3, H, W] in about -1..1 of a base that folds, without a decoder."""
+        """Pixels [N, 3, H, W] in about -1..1 for a base that folds, without a decoder."""
         return functional.pixel_shuffle(latents.contiguous(), FOLD) / self.latent_unit
 
     @torch.no_grad()
@@ -76,7 +77,7 @@ class FrozenBase:
         return states
 
     def noise(self, z: torch.Tensor, timestep: Any, embeddings: torch.Tensor) -> torch.Tensor:
-        """The noise that the UNet sees in `z`, float32."""
+        """The noise that the UNet predicts in `z`, float32."""
         laid_out = z.to(memory_format=torch.channels_last)
         with autocast(self.device, self.bfloat16):
             predicted = self.unet(laid_out, timestep, embeddings, return_dict=False)[0]
@@ -85,7 +86,7 @@ class FrozenBase:
 
 
 def load_frozen(base: str, device: torch.device, bfloat16: bool) -> FrozenBase:
-    """Load an SD-class checkpoint for training. Raises TrainingError where it cannot be read."""
+    """Loads an SD-class checkpoint for training. Raises TrainingError if it cannot be read."""
     try:
         pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(
             base,
@@ -109,7 +110,9 @@ def load_frozen(base: str, device: torch.device, bfloat16: bool) -> FrozenBase:
 
 
 def _measure(base: FrozenBase) -> None:
-    """Set the size of latents and whether they are folded pixels, by a fixed smooth picture."""
+    """Determines the size of latents and whether they are folded pixels, from a fixed smooth
+    picture.
+    """
     coarse = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     pixels = functional.interpolate(coarse, scale_factor=8, mode="bicubic").clamp(-1, 1)
     latents = base.encode(pixels).cpu()

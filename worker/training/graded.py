@@ -1,7 +1,7 @@
-"""A LoRA whose strength says how far it goes: one step, faithful at the low end, vivid at the high.
+"""A LoRA with one step at any strength: faithful at low strength, vivid at high strength.
 
-Owns how losses are weighed by strength. The timestep tells the network the strength, so one set of
-weights holds every degree, and moving a slider is no other model.
+Owns how losses are weighted by strength. The timestep tells the network the strength, so one set of
+weights serves every strength, and moving a slider loads no other model.
 """
 
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ from worker.training.restoration import draw_pairs
 from worker.training.sampler import single_step
 
 LOWEST, HIGHEST = 0.05, 1.0
-# So many strengths between them; neighbours differ by less than the eye sees.
+# This many strengths; neighbouring ones differ by less than is visible.
 DEGREES = 96
-# At the highest strength: how much of its finest detail the target has besides its own, and how
-# much the squared error and the size of detail count.
+# At the highest strength: how much of its finest detail is added to the target, and the weights of
+# the squared error and of the amount of detail.
 MOST_SHARPENED = 0.5
 LEAST_SQUARED, MOST_DETAIL = 0.2, 2.5
-# GMSD counts so much more at the highest strength than at the lowest.
+# The factor by which GMSD's weight at the highest strength exceeds that at the lowest.
 MORE_EDGES = 4.0
 
 
@@ -45,7 +45,9 @@ class Degrees:
 
 
 class GradedLoss:
-    """Draws batches at strengths of their own and measures them as suits each."""
+    """Draws batches with a random strength for each picture and computes the loss for that
+    strength.
+    """
 
     def __init__(self, base: FrozenBase, photos: list[Photo], recipe: Recipe) -> None:
         self._base = base
@@ -75,7 +77,7 @@ class GradedLoss:
 
     def _draw(self, random: np.random.Generator) -> Degrees:
         chosen = torch.from_numpy(random.integers(0, DEGREES, self._recipe.batch))
-        # Squared error teaches most, so the low end comes up more often.
+        # The squared error teaches most, so low strengths are drawn more often.
         lowest = torch.from_numpy(random.random(self._recipe.batch) < 0.2)
         return _rows(self._degrees, torch.where(lowest, 0, chosen), self._base.device)
 
@@ -90,7 +92,7 @@ class GradedLoss:
 def weighed(
     found: torch.Tensor, clean: torch.Tensor, strength: torch.Tensor, recipe: Recipe
 ) -> torch.Tensor:
-    """The loss of each picture [N] against what its strength asks for."""
+    """The loss of each picture [N] for its strength."""
     far = (strength - LOWEST) / (HIGHEST - LOWEST)
     wanted = sharpened(clean, MOST_SHARPENED * far)
     return (

@@ -1,6 +1,6 @@
-"""The training loop: optimise, average, report, keep, and stop when told.
+"""The training loop: optimise, average, report, save, and stop on request.
 
-Owns the optimiser, the random generators and the step count. What is learnt is given as a list of
+Owns the optimiser, the random generators and the step count. The task is given as a list of
 parameters and a loss that draws its own batches.
 """
 
@@ -16,14 +16,18 @@ CLIP = 1.0
 
 
 class Loss(Protocol):
-    """Draws a batch from `random` and measures it; `progress` in 0..1 is how far the run is."""
+    """Draws a batch from `random` and computes its loss; `progress` in 0..1 is the progress of the
+    run.
+    """
 
     def __call__(self, random: np.random.Generator, progress: float) -> torch.Tensor: ...
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How many steps and how fast: up in `warmup` steps, level for `constant_share`, then down."""
+    """The number of steps and the learning rate: rising in `warmup` steps, constant for
+    `constant_share`, then falling.
+    """
 
     steps: int
     learning_rate: float
@@ -42,7 +46,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters whose size differs from the others', and so does their learning rate."""
+    """Parameters of another scale than the others, with a learning rate to match."""
 
     parameters: list[torch.nn.Parameter]
     rate: float = 1.0
@@ -50,7 +54,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is, told after each step."""
+    """The state of a run, reported after each step."""
 
     step: int
     steps: int
@@ -58,7 +62,7 @@ class Progress:
 
 
 class Loop:
-    """One run. `state` and `restore` undo each other exactly: a resumed run ends in equal bits."""
+    """One run. `state` and `restore` are exact inverses: a resumed run ends with equal bits."""
 
     def __init__(self, groups: list[Group], loss: Loss, schedule: Schedule) -> None:
         self.step = 0
@@ -79,7 +83,7 @@ class Loop:
         self._average = [parameter.detach().clone() for parameter in self._parameters]
 
     def run(self, until: int, on_step: Callable[[Progress], None]) -> None:
-        """Train up to step `until`; `on_step` may raise to stop between two steps."""
+        """Trains up to step `until`; `on_step` may raise to stop between two steps."""
         while self.step < min(until, self.schedule.steps):
             loss = self._one_step()
             on_step(Progress(self.step, self.schedule.steps, loss))
@@ -108,7 +112,7 @@ class Loop:
 
     @torch.no_grad()
     def swap_average(self) -> None:
-        """Exchange weights and their running average; a second call undoes the first."""
+        """Exchanges weights and their running average; a second call undoes the first."""
         for parameter, average in zip(self._parameters, self._average, strict=True):
             kept = parameter.detach().clone()
             parameter.copy_(average)
@@ -136,7 +140,7 @@ class Loop:
 
 
 def _plain(random: np.random.Generator) -> dict[str, Any]:
-    """PCG64's state with its 128-bit numbers as text, which a weights-only load lets through."""
+    """PCG64's state with its 128-bit numbers as text, which a weights-only load accepts."""
     state = random.bit_generator.state
     return {**state, "state": {key: str(value) for key, value in state["state"].items()}}
 

@@ -1,6 +1,6 @@
 """The command behind `retouch train`: `python -m worker.training FOLDER --name NAME`.
 
-Owns arguments, the progress bar and the words at the end.
+Owns arguments, the progress bar and the final message.
 """
 
 import argparse
@@ -20,10 +20,10 @@ from worker.training.errors import TrainingError
 from worker.training.recipe import Recipe, Task
 from worker.training.train import Outcome, Places, train
 
-# The first steps warm caches up; a remaining time that counts them is too long.
+# The first steps fill caches; a remaining time that includes them is too long.
 SPEED_OVER_SECONDS = 60.0
 
-# What suits a base, where nothing else was asked. One step is what the embedded one is served with.
+# Defaults for a base. The embedded one is served with a single step.
 _EMBEDDED: dict[str, Any] = {
     "strength": 0.1,
     "judged_strengths": (0.4,),
@@ -53,7 +53,9 @@ _HUB_NAMES = {"sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse, train, say what came of it. Exit status: 0, 1 for a refusal, 3 if stopped."""
+    """Parses the options, trains, and prints the outcome. Exit status: 0, 1 for an error, 3 if
+    stopped.
+    """
     options = _parser().parse_args(arguments)
     recipe, places = read_options(options)
     torch.set_num_threads(options.threads or torch.get_num_threads())
@@ -68,12 +70,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str]) -> tuple[Recipe, Places]:
-    """The recipe and the places that a command line names."""
+    """The recipe and the paths of a command line."""
     return read_options(_parser().parse_args(arguments))
 
 
 def read_options(options: argparse.Namespace) -> tuple[Recipe, Places]:
-    """Options to a recipe: what is not given has the default that suits the base."""
+    """Converts options to a recipe: missing ones get the base's defaults."""
     given = {
         field.name: getattr(options, field.name)
         for field in fields(Recipe)
@@ -83,7 +85,7 @@ def read_options(options: argparse.Namespace) -> tuple[Recipe, Places]:
     recipe = Recipe(**given)
     if recipe.base == "tiny":
         recipe = replace(recipe, base=str(options.models / "tiny"))
-    # A folder of the embedded base's kind has its settings, too.
+    # A folder with the embedded base's kind of checkpoint gets its settings, too.
     suited = _EMBEDDED if identify_base(recipe.base) is TINY else _LARGE
     suited = suited | (_GRADED if recipe.graded else {})
     recipe = replace(recipe, **{key: value for key, value in suited.items() if key not in given})
@@ -93,7 +95,7 @@ def read_options(options: argparse.Namespace) -> tuple[Recipe, Places]:
 
 
 def words(outcome: Outcome, recipe: Recipe) -> str:
-    """What a person is told at the end."""
+    """The message at the end."""
     lines = [f"skipped {name}: {why}" for name, why in outcome.skipped.items()]
     if not outcome.finished:
         lines.append(f"stopped at step {outcome.step} of {recipe.steps}; the same command goes on")
@@ -104,7 +106,7 @@ def words(outcome: Outcome, recipe: Recipe) -> str:
 
 
 class _Bar:
-    """A progress bar whose remaining time comes from the last minute's speed."""
+    """A progress bar whose remaining time is derived from the last minute's speed."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._progress = Progress(

@@ -56,7 +56,7 @@ def _ssim_plane(first: Plane, second: Plane) -> float:
 
 
 def _window(plane: Plane) -> Plane:
-    """The Gaussian mean around every pixel whose whole window lies inside."""
+    """The Gaussian mean around every pixel whose whole window is inside."""
     offsets = np.arange(-5, 6)
     weights = np.exp(-0.5 * (offsets / SSIM_SIGMA) ** 2)
     return _valid(_valid(plane, weights / weights.sum(), 0), weights / weights.sum(), 1)
@@ -74,7 +74,7 @@ def _half_luma(picture: Pixels) -> Plane:
 
 
 def _gradient(plane: Plane) -> Plane:
-    """Prewitt's, divided by three as the authors do."""
+    """Prewitt's gradient, divided by three as the authors do."""
     smooth, slope = np.full(3, 1 / 3), np.array([1.0, 0.0, -1.0])
     across = _valid(_valid(plane, smooth, 0), slope, 1)
     down = _valid(_valid(plane, slope, 0), smooth, 1)

@@ -1,10 +1,10 @@
-"""What a restoring UNet is trained for: the clean picture, from the sampler's own states.
+"""The training objective of a restoring UNet: the clean picture, from the sampler's own states.
 
 Owns the roll-out and the loss. Knows nothing of photos, adapters and optimisers.
 
-A loss on the ideal path from the damaged to the clean picture falls while the real sampler's
-pictures get worse, because the sampler's states carry the network's own errors. So the states here
-are the sampler's: the first steps run without gradients, the next `horizon` steps with.
+A loss on the ideal path from the damaged to the clean picture can fall while the real sampler's
+pictures get worse, because the sampler's states contain the network's own errors. The states here
+are therefore the sampler's: the first steps run without gradients, the next `horizon` steps with.
 """
 
 from collections.abc import Callable
@@ -19,10 +19,10 @@ from worker.training.sampler import Step, advanced, noised, predicted
 C1, C2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
 WINDOW = 7
 
-# What differences of pixels in [-1, 1] are multiplied by to be in grey levels, as GMSD has them.
+# Factor that converts differences of pixels in [-1, 1] to grey levels, GMSD's unit.
 GREY_LEVELS = 127.5
 
-# Detail fainter than two grey levels is not seen, whatever its size.
+# Detail fainter than two grey levels is invisible, whatever its size.
 FAINT = 2 / GREY_LEVELS
 
 Denoiser = Callable[[torch.Tensor, int], torch.Tensor]
@@ -30,7 +30,7 @@ Denoiser = Callable[[torch.Tensor, int], torch.Tensor]
 
 @dataclass(frozen=True)
 class Stretch:
-    """Which executed steps of a run carry gradients: `horizon` of them from `first` on."""
+    """Which executed steps of a run have gradients: `horizon` of them from `first` on."""
 
     steps: list[Step]
     first: int
@@ -44,7 +44,7 @@ class Stretch:
 def rollout_predictions(
     denoise: Denoiser, damaged: torch.Tensor, noise: torch.Tensor, stretch: Stretch
 ) -> list[torch.Tensor]:
-    """The clean latents predicted at each step that carries gradients.
+    """The clean latents predicted at each step with gradients.
 
     `damaged` and `noise` are latents [N, C, h, w]; `denoise(z, timestep)` predicts the noise.
     """
@@ -65,10 +65,10 @@ def picture_loss(predicted_clean: torch.Tensor, clean: torch.Tensor) -> torch.Te
     """The logarithm of each picture's squared error [N]: minus PSNR, scaled.
 
     Both in [-1, 1] pixels or in latents of that size. As in NAFNet (Chen et al. 2022,
-    arXiv:2204.04676): lightly and heavily damaged pictures pull equally.
+    arXiv:2204.04676): lightly and heavily damaged pictures have equal weight.
     """
     error = ((predicted_clean - clean) / 2).square().mean((1, 2, 3))
-    # Below 48 dB a better picture is not worth a worse one elsewhere.
+    # Above 48 dB, improving one picture is not worth making another one worse.
     return torch.log(error + 1.5e-5)
 
 
@@ -77,13 +77,13 @@ def structure_loss(predicted_clean: torch.Tensor, clean: torch.Tensor) -> torch.
 
     Wang et al. 2004, doi:10.1109/TIP.2003.819861.
 
-    The squared error forgives faint noise in calm parts, which the eye and SSIM do not.
+    The squared error tolerates faint noise in calm parts, which the eye and SSIM do not.
     """
     mean, mean_clean = _window(predicted_clean), _window(clean)
     spread = _window(predicted_clean.square()) - mean.square()
     spread_clean = _window(clean.square()) - mean_clean.square()
     shared = _window(predicted_clean * clean) - mean * mean_clean
-    # Means are of pixels in [-1, 1], SSIM's luminance term of values from 0 on.
+    # Means are of pixels in [-1, 1]; SSIM's luminance term needs values from 0 on.
     light, light_clean = mean + 1, mean_clean + 1
     above = (2 * light * light_clean + C1) * (2 * shared + C2)
     below = (light.square() + light_clean.square() + C1) * (spread + spread_clean + C2)
@@ -93,22 +93,23 @@ def structure_loss(predicted_clean: torch.Tensor, clean: torch.Tensor) -> torch.
 def edge_loss(predicted_clean: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
     """GMSD [N] of pixels [N, 3, H, W] in [-1, 1] (Xue et al. 2014, doi:10.1109/TIP.2013.2293423).
 
-    Texture that is smoothed away costs the squared error little, but shows in the gradients.
+    Texture that is smoothed away hardly changes the squared error, but it changes the gradients.
     """
     found, wanted = _gradient(predicted_clean), _gradient(clean)
     likeness = (2 * found * wanted + GMSD_CONSTANT) / (
         found.square() + wanted.square() + GMSD_CONSTANT
     )
-    # A slope of the root at 0 would be no number.
+    # The root's slope at 0 is infinite.
     return (likeness.var((1, 2, 3), correction=0) + 1e-8).sqrt()
 
 
 def detail_loss(predicted_clean: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-    """How far the size of fine detail is from the clean picture's [N], wherever exactly it lies.
+    """The difference in the amount of fine detail from the clean picture's [N], regardless of its
+    position.
 
-    Squared error shrinks what it is unsure of: hair and grass come out calm. Two bands of the luma,
-    each compared by its mean energy around every pixel, in the logarithm. Noise that is left in
-    calm parts counts as much as texture that is lost.
+    The squared error reduces uncertain detail: hair and grass become smooth. Here two frequency
+    bands of the luma are compared by their mean energy around every pixel, in the logarithm. Noise
+    left in calm parts counts as much as lost texture.
     """
     pairs = zip(_bands(predicted_clean), _bands(clean), strict=True)
     return torch.stack([_energy_difference(*pair) for pair in pairs]).mean(0)
@@ -126,7 +127,7 @@ def _energy_difference(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tenso
 
 
 def _bands(pixels: torch.Tensor) -> list[torch.Tensor]:
-    """The luma's finest detail and the next coarser."""
+    """The luma's finest band and the next coarser one."""
     luma = (pixels * pixels.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
     soft = _softened(luma, 1)
     return [luma - soft, soft - _softened(luma, 3)]
@@ -144,7 +145,9 @@ def _softened(pixels: torch.Tensor, times: int) -> torch.Tensor:
 
 
 def _gradient(pixels: torch.Tensor) -> torch.Tensor:
-    """Prewitt's gradient magnitude of the luma at half size, where whole windows lie inside."""
+    """Prewitt's gradient magnitude of the luma at half size, for windows that are completely
+    inside.
+    """
     weights = pixels.new_tensor(LUMA).view(1, 3, 1, 1)
     luma = (pixels * weights).sum(1, keepdim=True) * GREY_LEVELS
     across = pixels.new_tensor([[1.0, 0.0, -1.0]] * 3)[None, None] / 3

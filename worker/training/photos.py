@@ -1,4 +1,4 @@
-"""Reads a folder of photos and cuts crops from it.
+"""Loads a folder of photos and cuts crops from it.
 
 Owns decoding, the held-out split and the crops' randomness. Knows nothing of damage and models.
 """
@@ -21,7 +21,7 @@ MIN_PHOTOS = 2
 
 @dataclass(frozen=True)
 class Photo:
-    """One decoded photo, uint8 [H, W, 3], with its file's stem and its caption if it has one."""
+    """One decoded photo, uint8 [H, W, 3], with its file's stem and its caption, if any."""
 
     name: str
     pixels: Pixels
@@ -30,7 +30,7 @@ class Photo:
 
 @dataclass
 class PhotoSet:
-    """Photos to learn from, photos held out, and the files that could not be used, with why."""
+    """Photos for training, photos held out, and the unusable files with the reason."""
 
     training: list[Photo]
     held_out: list[Photo]
@@ -38,11 +38,11 @@ class PhotoSet:
 
 
 def load_photos(folder: Path, crop: int, held_out: int, max_side: int) -> PhotoSet:
-    """Decode every picture in `folder`, large ones scaled down to `max_side`.
+    """Decodes every picture in `folder`; large ones are scaled down to `max_side`.
 
     A file that cannot be decoded or is smaller than `crop` is named in `skipped`. Every n-th photo
     by name is held out, so that the split is the same in every run. `name.txt` beside a picture is
-    its caption. Raises NoPhotos where fewer than two pictures are left.
+    its caption. Raises NoPhotos if fewer than two pictures are left.
     """
     photos: list[Photo] = []
     skipped: dict[str, str] = {}
@@ -106,10 +106,10 @@ def without_colour(pixels: Pixels) -> Pixels:
 
 
 def random_crop(photos: list[Photo], crop: int, random: np.random.Generator) -> Photo:
-    """A square of `crop` pixels, turned and mirrored at random; large photos come up more often.
+    """A square of `crop` pixels, randomly rotated and mirrored; large photos are drawn more often.
 
-    Half of them are cut larger and scaled down, so that the same things come in several sizes and
-    sharp to the pixel. Of two places the busier one is taken half of the time.
+    Half of them are cut larger and scaled down, so that the same objects occur in several sizes and
+    sharp to the pixel. In half of the cases the busier of two positions is used.
     """
     first = _cut(photos, crop, random)
     if random.random() >= 0.5:

@@ -1,4 +1,4 @@
-"""A training of several stages on the terminal: one bar for each."""
+"""Progress bars of a training with several stages: one for each."""
 
 from rich.progress import Progress as Bar
 from rich.progress import TaskID
@@ -7,7 +7,7 @@ from worker.training.loop import Progress
 
 
 class Teller:
-    """Told of every step; a stage that is new gets a line of its own."""
+    """Is notified of every step; each new stage gets its own line."""
 
     def __init__(self, bar: Bar) -> None:
         self._bar = bar

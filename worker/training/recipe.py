@@ -1,7 +1,7 @@
-"""Every number that a training run depends on, in one frozen record.
+"""Every number on which a training run depends, in one frozen record.
 
-Owns names, defaults and limits. A run's checkpoint remembers its recipe, so that a resumed run is
-the run that was begun.
+Owns names, defaults and limits. A run's checkpoint stores its recipe, so that a resumed run has the
+same settings.
 """
 
 import math
@@ -16,7 +16,7 @@ from worker.training.loop import Schedule
 Task = Literal["restore", "style"]
 Objective = Literal["rollout", "path"]
 
-# A dot would end an adapter's name, a slash its folder.
+# A dot would end an adapter's name, and a slash its folder.
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}"
 
 
@@ -24,17 +24,17 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}"
 class Recipe:
     """How one LoRA is trained. Sizes in pixels, rates per step.
 
-    `treats` are the kinds of damage to make and undo; `prompts` what stands beside the photos
-    (captions win). `objective`: `rollout` follows the service's sampler and suits small bases,
-    `path` draws one noise level per picture and suits large ones. `horizon` is how many of the
-    sampler's steps carry gradients; the last `whole_share` of the run uses all of them.
-    `other_settings_share` of the batches run at a strength and a number of steps that a person may
-    choose instead. `structure` and `edges` are how much 1 - SSIM and GMSD weigh beside the squared
-    error, where latents can be unfolded or pictures are decoded. `compare_pixels` measures the loss
-    on decoded pictures instead of on latents. A `graded` LoRA takes one step at any strength: it is
-    faithful at the lowest and vivid at the highest, where an adversary counts `adversarial` and the
-    newest weights are kept; of any other, the weights that are kept are the best at `strength`
-    and at `judged_strengths`, in the mean.
+    `treats` are the kinds of damage to make and undo; `prompts` are used with the photos (captions
+    take precedence). `objective`: `rollout` follows the service's sampler and suits small bases,
+    `path` draws one noise level per picture and suits large ones. `horizon` is the number of
+    sampler steps with gradients; the last `whole_share` of the run uses all of them.
+    `other_settings_share` of the batches use another strength and number of steps that a caller may
+    choose. `structure` and `edges` are the weights of 1 - SSIM and GMSD beside the squared error,
+    if latents can be unfolded or pictures are decoded. `compare_pixels` computes the loss on
+    decoded pictures instead of on latents. A `graded` LoRA takes one step at any strength: it is
+    faithful at the lowest and vivid at the highest, where a discriminator has the weight
+    `adversarial`, and the newest weights are kept. Of any other LoRA, the best weights are kept, by
+    the mean over `strength` and `judged_strengths`.
     """
 
     name: str
@@ -75,14 +75,14 @@ class Recipe:
 
     @property
     def judged(self) -> tuple[float, ...]:
-        """Every strength that a run is judged at, its own first."""
+        """Every strength at which a run is evaluated, its own first."""
         return tuple(dict.fromkeys((self.strength, *self.judged_strengths)))
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def problem(self) -> str | None:
-        """What is wrong with the numbers, as a sentence; None where nothing is."""
+        """The problem with the numbers, as a sentence; None if there is none."""
         if unknown := set(self.treats) - set(RANGES):
             return f"treats {sorted(unknown)} is unknown; choose from {sorted(RANGES)}"
         if self.task == "restore" and not self.treats:

@@ -1,4 +1,4 @@
-"""Tells in numbers and pictures what an adapter does on held-out photos.
+"""Reports an adapter's effect on held-out photos, in numbers and pictures.
 
 Owns the report's table, its JSON and the contact sheet. Knows nothing of training.
 """
@@ -19,7 +19,7 @@ MAX_ROWS = 24
 
 
 def write_report(folder: Path, name: str, verdicts: list[Verdict]) -> Path:
-    """Write report.md, report.json and sheet.png; gives the path of report.md."""
+    """Writes report.md, report.json and sheet.png; returns the path of report.md."""
     folder.mkdir(parents=True, exist_ok=True)
     contact_sheet(verdicts).save(folder / "sheet.png")
     rows = [
@@ -39,7 +39,7 @@ def write_report(folder: Path, name: str, verdicts: list[Verdict]) -> Path:
 
 
 def table(verdicts: list[Verdict]) -> str:
-    """A markdown table: per kind and strength, the means, and how many photos got better."""
+    """A markdown table: per kind and strength, the means, and how many photos improved."""
     head = (
         "| kind | strength | photos | PSNR before | after | SSIM before | after | GMSD before "
         "| after | better |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
@@ -66,7 +66,7 @@ def _mean(scores: list[Score]) -> Score:
 
 
 def contact_sheet(verdicts: list[Verdict]) -> Image.Image:
-    """Rows of damaged, restored and clean, PSNR written under the first two."""
+    """Rows of damaged, restored and clean pictures, with PSNR under the first two."""
     shown = verdicts[:MAX_ROWS]
     sheet = Image.new("RGB", (3 * TILE, max(1, len(shown)) * (TILE + MARGIN)), "white")
     draw = ImageDraw.Draw(sheet)
@@ -88,7 +88,7 @@ def _cells(verdict: Verdict) -> list[tuple[Pixels, str]]:
 
 
 def _tile(pixels: Pixels) -> Image.Image:
-    """The middle of a picture, pixel by pixel where it is large enough."""
+    """The centre of a picture, pixel by pixel if it is large enough."""
     height, width = pixels.shape[:2]
     top, left = max(0, (height - TILE) // 2), max(0, (width - TILE) // 2)
     return Image.fromarray(pixels[top : top + TILE, left : left + TILE])

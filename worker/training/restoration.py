@@ -1,6 +1,6 @@
-"""Restoration pairs from photos, and the loss on them: what a LoRA that repairs is trained for.
+"""Restoration pairs from photos, and their loss: the task of a LoRA that repairs.
 
-Owns how batches are made and which objective they meet. Knows nothing of optimisers and files.
+Owns how batches are made and which objective is used. Knows nothing of optimisers and files.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,8 @@ LAST_WEIGHS = 4.0
 GREY_SHARE = 0.08
 
 # Steps and strengths besides the recipe's own, so that moving a slider does no harm: every strength
-# with the usual steps, more steps, few where many would cost time, and a preview's only one.
+# with the usual steps, more steps, few steps if many would take long, and the single step of a
+# preview.
 OTHER_SETTINGS = (
     *((10, tenths / 10) for tenths in range(1, 11)),
     (20, 0.1),
@@ -72,7 +73,7 @@ def to_tensor(pictures: list[Pixels]) -> torch.Tensor:
 
 
 class RestorationLoss:
-    """Draws batches and measures them; `progress` in 0..1 says how far the run is."""
+    """Draws batches and computes their loss; `progress` in 0..1 is the progress of the run."""
 
     def __init__(self, base: FrozenBase, photos: list[Photo], recipe: Recipe) -> None:
         self._base = base
@@ -104,7 +105,7 @@ class RestorationLoss:
         plan = self._draw_plan(random)
         if progress >= 1 - self._recipe.whole_share:
             return Stretch(plan, 0, len(plan))
-        # The first step does most of the work and costs no roll-out before it.
+        # The first step does most of the work and needs no roll-out before it.
         first = 0 if random.random() < 0.5 else int(random.integers(len(plan)))
         return Stretch(plan, first, self._recipe.horizon)
 
@@ -121,10 +122,10 @@ class RestorationLoss:
         embeddings: torch.Tensor,
         clean: torch.Tensor,
     ) -> torch.Tensor:
-        """One noise level per batch on the straight way from the damaged to the clean latents.
+        """One noise level per batch on the straight line from the damaged to the clean latents.
 
-        What is left of the damage shrinks with the noise, as it does in the sampler; the noise to
-        predict is the one that leads to the clean picture.
+        The remaining damage shrinks with the noise, as it does in the sampler; the noise to predict
+        is the one that leads to the clean picture.
         """
         start = self._plan[0]
         timestep = int(torch.randint(1, start.timestep + 1, ()))

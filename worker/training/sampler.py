@@ -25,9 +25,9 @@ class Step:
 
 
 def executed_steps(scheduler: Any, steps: int, strength: float) -> list[Step]:
-    """The steps that image to image really runs: the last `int(steps * strength)`.
+    """The steps that image-to-image really executes: the last `int(steps * strength)`.
 
-    Where that is none, one step from the strength's own place in the schedule.
+    If that is zero, one step from the strength's own position in the schedule.
     """
     count = min(int(steps * strength), steps)
     if count == 0:
@@ -39,7 +39,7 @@ def executed_steps(scheduler: Any, steps: int, strength: float) -> list[Step]:
 
 
 def single_step(scheduler: Any, strength: float) -> Step:
-    """One step from where `strength` is in the schedule to its end."""
+    """One step from the position of `strength` in the schedule to its end."""
     timestep = round(strength * (len(scheduler.alphas_cumprod) - 1))
     signal = float(scheduler.alphas_cumprod[timestep])
     return _step(timestep, [((1 - signal) / signal) ** 0.5, 0.0], 0)
@@ -63,24 +63,24 @@ def _alpha(ratio: float) -> float:
 
 
 def _second_order(before: float, now: float, then: float) -> float:
-    """1 / (2 r), with r the last step over this one, both in log SNR."""
+    """1 / (2 r), with r the last step divided by this one, both in log SNR."""
     last, this = torch.tensor([before / now, now / then], dtype=torch.float64).log().tolist()
     return float(0.5 * this / last)
 
 
 def noised(latents: torch.Tensor, step: Step, noise: torch.Tensor) -> torch.Tensor:
-    """Where a run that begins at `step` starts from."""
+    """The initial state of a run that begins at `step`."""
     return step.alpha * latents + step.sigma * noise
 
 
 def predicted(z: torch.Tensor, epsilon: torch.Tensor, step: Step) -> torch.Tensor:
-    """The clean latents that a predicted noise stands for."""
+    """The clean latents that follow from a predicted noise."""
     return (z - step.sigma * epsilon) / step.alpha
 
 
 def advanced(
     z: torch.Tensor, x0: torch.Tensor, before: torch.Tensor | None, step: Step
 ) -> torch.Tensor:
-    """The state that the next step starts from."""
+    """The initial state of the next step."""
     following = step.a * z + step.b * x0
     return following if before is None or step.c == 0 else following + step.c * before

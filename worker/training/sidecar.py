@@ -1,6 +1,6 @@
 """Writes the `name.toml` beside a trained LoRA, which tells the service how to offer it.
 
-Owns the wording of a fresh sidecar. What it may contain is shared/loras/sidecar.py's business.
+Owns the text of a new sidecar. shared/loras/sidecar.py defines what it may contain.
 """
 
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from worker.training.recipe import Recipe
 
-# Sources that lack detail keep what they have; those whose detail is damage keep colours only.
+# Sources that lack detail keep their detail; those whose detail is damage keep only their colours.
 _FIDELITY = {
     "blur": "residual",
     "lowres": "residual",
@@ -19,7 +19,7 @@ _FIDELITY = {
 
 
 def write_sidecar(path: Path, recipe: Recipe) -> None:
-    """Write a sidecar unless somebody has written one already."""
+    """Writes a sidecar unless one exists already."""
     if path.exists():
         return
     fields: list[tuple[str, object]] = [
@@ -38,7 +38,7 @@ def write_sidecar(path: Path, recipe: Recipe) -> None:
 
 
 def fidelity_for(treats: tuple[str, ...]) -> str:
-    """`residual` where every treated damage is a lack of detail, else `low`."""
+    """`residual` if every treated damage is a lack of detail, otherwise `low`."""
     wanted = {_FIDELITY[kind] for kind in treats}
     return "residual" if wanted == {"residual"} else "low"
 

@@ -1,6 +1,6 @@
 """Runs one stage of a longer training to its end, with checkpoints and a curve in a folder.
 
-Owns the names of those files. What is learnt is the loop's business.
+Owns the names of those files. The loss owns the task.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ KEEP_EVERY = 200
 
 
 def run_stage(stage: str, loop: Loop, work: Path, tell: Callable[[str, Progress], None]) -> None:
-    """Train to the end, from the last checkpoint on, then put the averaged weights in place."""
+    """Trains to the end from the last checkpoint, then loads the averaged weights."""
     path = work / f"{stage}.pt"
     if (saved := load_checkpoint(path)) is not None:
         loop.restore(saved)

@@ -1,4 +1,4 @@
-"""What a LoRA that gives photos a style is trained for: the ordinary diffusion objective.
+"""The training task of a style LoRA: the ordinary diffusion objective.
 
 Owns the batches of captioned crops and their loss. Knows nothing of optimisers and files.
 """

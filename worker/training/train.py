@@ -1,7 +1,7 @@
-"""Trains one LoRA from a folder of photos and drops it where the service finds it.
+"""Trains one LoRA from a folder of photos and writes it where the service finds it.
 
-Owns the order of things: read, resume or begin, train, judge, keep the best, write. The pieces know
-nothing of each other.
+Owns the order of steps: read, resume or start, train, evaluate, keep the best, write. The pieces
+know nothing of each other.
 """
 
 import math
@@ -41,7 +41,7 @@ CHECKPOINT = "checkpoint.pt"
 
 @dataclass(frozen=True)
 class Places:
-    """Where a run reads and writes. `start` is a LoRA to begin from."""
+    """The paths that a run reads and writes. `start` is a LoRA to start from."""
 
     photos: Path
     loras: Path
@@ -51,7 +51,7 @@ class Places:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run: the LoRA's file where it finished, and how much better pictures got."""
+    """The outcome of a run: the LoRA's file if it finished, and the improvement of pictures."""
 
     finished: bool
     step: int
@@ -68,9 +68,9 @@ class _Stopped(Exception):
 def train(
     recipe: Recipe, places: Places, device: torch.device, tell: Callable[[Progress], None]
 ) -> Outcome:
-    """Run `recipe` to its end, or until SIGINT or SIGTERM, from where its checkpoint stands.
+    """Runs `recipe` to its end, or until SIGINT or SIGTERM, continuing from its checkpoint.
 
-    Raises NameTaken, NoPhotos, OutOfSpace, Diverged, RunChanged, or TrainingError for a bad
+    Raises NameTaken, NoPhotos, OutOfSpace, Diverged, RunChanged, or TrainingError for an invalid
     recipe or base.
     """
     if problem := recipe.problem():
@@ -96,7 +96,7 @@ def lora_path(recipe: Recipe, places: Places) -> Path:
 
 
 class _Run:
-    """The pieces of one training run, put together."""
+    """Connects the pieces of one training run."""
 
     def __init__(
         self, recipe: Recipe, places: Places, photos: PhotoSet, device: torch.device
@@ -129,7 +129,7 @@ class _Run:
 
     def go_on(self, tell: Callable[[Progress], None], stop: list[int]) -> None:
         if self.loop.step == 0 and self._places.start is not None:
-            # What was begun from is kept unless something better comes.
+            # The weights of the start are kept unless better ones are found.
             self._keep()
 
         def after_step(progress: Progress) -> None:
@@ -145,12 +145,14 @@ class _Run:
         self.loop.run(self._recipe.steps, after_step)
 
     def _keep(self) -> None:
-        """Judge the averaged weights by the real sampler, keep them if best, and save the run."""
+        """Evaluates the averaged weights by the real sampler, keeps them if they are the best, and
+        saves the run.
+        """
         self.loop.swap_average()
         try:
             verdicts = judge(self._base, self._samples, self._recipe)
             gain = mean_gain(verdicts, self._recipe.structure, self._recipe.edges)
-            # Vividness costs decibels: a graded LoRA's later weights are better to the eye.
+            # Vividness costs decibels: a graded LoRA's later weights look better.
             newest = self._recipe.graded or not self._samples
             if newest or gain > self._best["gain"]:
                 state = {
@@ -181,7 +183,7 @@ class _Run:
         save_checkpoint(self._places.run / CHECKPOINT, state)
 
     def finish(self, target: Path) -> Outcome:
-        """Write the best adapter, its sidecar and the report."""
+        """Writes the best adapter, its sidecar and the report."""
         if self.loop.step % self._recipe.report_every or not self._best["adapter"]:
             self._keep()
         load_adapter_state(self._base.unet, self._best["adapter"])
@@ -226,9 +228,10 @@ def _adversary(loss: Loss) -> Adversary | None:
 
 
 def load_start(unet: Any, start: Path) -> None:
-    """Begin from another LoRA's weights, of the same layers and at most the same rank.
+    """Loads the weights of another LoRA with the same layers and at most the same rank.
 
-    Columns that it lacks stay as they were drawn, and layers too, with no effect as yet.
+    Additional ranks keep their random initial values, and so do additional layers, without any
+    effect yet.
     """
     from safetensors.torch import load_file
 
@@ -242,7 +245,7 @@ def load_start(unet: Any, start: Path) -> None:
 
 
 def metadata(recipe: Recipe) -> dict[str, str]:
-    """What the file says of itself, in modelspec's keys."""
+    """The file's metadata, with modelspec's keys."""
     family = identify_base(recipe.base).id
     names = {"tiny": "retouch-tiny", "sd15": "stable-diffusion-v1", "sd21": "stable-diffusion-v2"}
     return {
@@ -260,7 +263,7 @@ def _plain(recipe: Recipe) -> dict[str, Any]:
 
 @contextmanager
 def _stop_signal() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM while open, so that a step is never torn."""
+    """Collects SIGINT and SIGTERM inside the block, so that no step is interrupted."""
     received: list[int] = []
     wanted = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, lambda n, _f: received.append(n)) for number in wanted}

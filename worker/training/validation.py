@@ -1,6 +1,6 @@
-"""Judges an adapter by the service's own sampler on held-out photos.
+"""Evaluates an adapter by the service's own sampler on held-out photos.
 
-Owns the held-out pairs and their scores. Knows nothing of how the adapter is trained.
+Owns the held-out pairs and their scores. Does not know how the adapter is trained.
 """
 
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ MULTIPLE = 16
 
 @dataclass(frozen=True)
 class Sample:
-    """A held-out part of a photo, and the same damaged by one sort at its middle level."""
+    """A held-out part of a photo, and the same part damaged by one sort at its middle level."""
 
     name: str
     kind: Kind
@@ -34,7 +34,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Score:
-    """PSNR in dB, SSIM and GMSD of one picture against the clean one."""
+    """PSNR in dB, SSIM and GMSD of one picture compared with the clean one."""
 
     psnr: float
     ssim: float
@@ -43,7 +43,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One sample with what came of it at one strength."""
+    """One sample with its result at one strength."""
 
     sample: Sample
     strength: float
@@ -72,7 +72,9 @@ def _middle(pixels: Pixels) -> Pixels:
 
 
 def judge(base: FrozenBase, samples: list[Sample], recipe: Recipe) -> list[Verdict]:
-    """Run each sample through the sampler, at each judged strength, with the adapter as it is."""
+    """Runs each sample through the sampler, at each evaluated strength, with the current
+    adapter.
+    """
     embeddings = base.embed([recipe.prompts[0]])
     return [
         _judge_one(base, sample, replace(recipe, strength=strength), embeddings)
@@ -91,7 +93,7 @@ def _judge_one(
 
 @torch.no_grad()
 def restore(base: FrozenBase, damaged: Pixels, recipe: Recipe, embeddings: torch.Tensor) -> Pixels:
-    """The picture that the sampler makes of `damaged`, sides multiples of 16, seed 0."""
+    """The sampler's picture for `damaged`, sides multiples of 16, seed 0."""
     plan = executed_steps(base.scheduler, recipe.sampler_steps, recipe.strength)
     source = base.encode(to_tensor([damaged]))
     noise = torch.randn(source.shape, generator=torch.Generator().manual_seed(0))
@@ -112,9 +114,9 @@ def score(picture: Pixels, clean: Pixels) -> Score:
 
 
 def mean_gain(verdicts: list[Verdict], structure: float = 0.0, edges: float = 0.0) -> float:
-    """Mean PSNR after minus before, dB; 0 where there is nothing to judge.
+    """Mean PSNR after minus before, dB; 0 without samples.
 
-    SSIM's gain counts `structure` times and GMSD's `edges` times as much as in the loss, which is a
+    The gains in SSIM and GMSD have the weights `structure` and `edges`, as in the loss, which is a
     natural logarithm.
     """
     decibels = 10 / np.log(10)

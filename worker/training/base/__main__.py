@@ -1,4 +1,4 @@
-"""`python -m worker.training.base`: what `retouch train-base` starts."""
+"""`python -m worker.training.base`: the program that `retouch train-base` starts."""
 
 from worker.training.base.main import main
 

@@ -1,17 +1,17 @@
-"""Builds the autoencoder of the embedded base: an exact encoder, a decoder to be trained.
+"""Builds the autoencoder of the embedded base: an exact encoder, and a decoder to be trained.
 
 Owns the analytic encoder weights. Knows nothing of the UNet.
 
 The encoder folds every 2x2 block of pixels into channels (as FFDNet does, Zhang et al. 2018,
-arXiv:1710.04026), so a latent is twelve pixels' worth of colour with nothing lost, and a distance
-between latents is a distance between pictures. The decoder unfolds; a nearest-neighbour upsampling
-cannot do that exactly, so it is trained.
+arXiv:1710.04026), so a latent holds the colours of four pixels without loss, and a distance between
+latents is a distance between pictures. The decoder unfolds them. A nearest-neighbour upsampling
+cannot do that exactly, so the decoder is trained.
 """
 
 import torch
 from diffusers import AutoencoderTiny
 
-# Raw latents stay near zero, where the decoder's clamp, 3 tanh(z / 3), is straight.
+# Raw latents stay near zero, where the decoder's clamp, 3 tanh(z / 3), is linear.
 RAW_SPAN = 0.25
 FOLD = 2
 CHANNELS = 3 * FOLD * FOLD
@@ -20,9 +20,9 @@ CHANNELS = 3 * FOLD * FOLD
 def build_autoencoder(
     width: int, decoder_blocks: tuple[int, int], latent_scale: float
 ) -> AutoencoderTiny:
-    """A fresh autoencoder whose encoder is final and whose decoder is untrained.
+    """A new autoencoder whose encoder is final and whose decoder is untrained.
 
-    `latent_scale` is the size of the latents that the UNet sees, for pixels in [-1, 1].
+    `latent_scale` is the size of the UNet's latents for pixels in [-1, 1].
     """
     vae = AutoencoderTiny(
         encoder_block_out_channels=(CHANNELS, CHANNELS),
@@ -38,7 +38,9 @@ def build_autoencoder(
 
 @torch.no_grad()
 def _set_encoder(vae: AutoencoderTiny) -> None:
-    """Copy the colours, fold 2x2 blocks by a strided convolution, shift [0, 1] to +-RAW_SPAN."""
+    """Copies the colours, folds 2x2 blocks by a strided convolution, shifts [0, 1] to
+    +-RAW_SPAN.
+    """
     copy, fold, shift = vae.encoder.layers
     for layer in (copy, fold, shift):
         layer.weight.zero_()

@@ -1,7 +1,6 @@
 """Finds photos in Debian packages: picture files, and pictures inside resource archives.
 
-Owns downloading by package name, carving and the test for what looks like a photo. Knows nothing of
-training.
+Owns downloading by package name, extraction and the test for photos. Knows nothing of training.
 """
 
 import io
@@ -18,7 +17,7 @@ from PIL import Image
 
 from worker.training.errors import TrainingError
 
-# Scaling down rids a photo of its own compression; below this side nothing is left to learn from.
+# Scaling down removes a photo's own compression; below this side too little is left to train on.
 SHRINK = 1.4
 MAX_SIDE = 1400
 MIN_SIDE = 280
@@ -34,14 +33,14 @@ _LONGEST_JPEG = 8_000_000
 
 @dataclass(frozen=True)
 class Found:
-    """One photo: the name that a recipe keeps it by, and its pixels, scaled down."""
+    """One photo: its name in the recipe, and its pixels, scaled down."""
 
     name: str
     picture: Image.Image
 
 
 def download(packages: list[str], folder: Path) -> None:
-    """Fetch what is missing by `apt-get download`. Raises TrainingError where apt refuses."""
+    """Downloads missing packages by `apt-get download`. Raises TrainingError if apt fails."""
     folder.mkdir(parents=True, exist_ok=True)
     missing = [name for name in packages if not list(folder.glob(f"{name}_*.deb"))]
     if not missing:
@@ -61,7 +60,7 @@ def download(packages: list[str], folder: Path) -> None:
 
 
 def collect(debs: Path, wanted: set[str], photos: Path) -> int:
-    """Write the wanted photos of all packages in `debs` as PNG; gives how many there are."""
+    """Writes the wanted photos of all packages in `debs` as PNG; returns how many there are."""
     photos.mkdir(parents=True, exist_ok=True)
     for deb in sorted(debs.glob("*.deb")):
         for found in photos_in(deb):
@@ -71,7 +70,7 @@ def collect(debs: Path, wanted: set[str], photos: Path) -> int:
 
 
 def photos_in(deb: Path) -> Iterator[Found]:
-    """Everything in a package that looks like a photo, named PACKAGE__FILE_NUMBER."""
+    """Every photo-like picture in a package, named PACKAGE__FILE_NUMBER."""
     package = deb.name.split("_")[0]
     for path, content in _members(deb):
         streams = list(carved(content)) if path.suffix == _ARCHIVE else [content]
@@ -97,8 +96,9 @@ def _members(deb: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
 
 
 def carved(content: bytes) -> Iterator[bytes]:
-    """WebP and JPEG streams inside a larger file. A WebP says its length; a JPEG's end is left to
-    the decoder."""
+    """WebP and JPEG streams inside a larger file. A WebP contains its length; the decoder finds a
+    JPEG's end.
+    """
     end = 0
     for match in _STREAM.finditer(content):
         start = match.start()

@@ -1,4 +1,4 @@
-"""What the autoencoder's decoder is trained for: to unfold what the encoder folded.
+"""The training task of the autoencoder's decoder: unfold what the encoder folded.
 
 Owns the batches and the loss.
 """
@@ -16,7 +16,7 @@ from worker.training.restoration import to_tensor
 
 
 class DecodingLoss:
-    """Logarithm of the squared error, and a little of the absolute one, on crops."""
+    """Logarithm of the squared error plus a small part of the absolute error, on crops."""
 
     def __init__(self, vae: AutoencoderTiny, photos: list[Photo], recipe: DecoderRecipe) -> None:
         self._vae = vae
@@ -29,7 +29,7 @@ class DecodingLoss:
         with torch.no_grad():
             raw = self._vae.encode(pixels).latents
         raw = raw + torch.randn(raw.shape) * RAW_SPAN * self._recipe.noise
-        # The last decibels are finer than bfloat16 can count.
+        # The last decibels are finer than bfloat16's resolution.
         with autocast(pixels.device, progress < 0.6):
             decoded = self._vae.decode(raw).sample
         error = (decoded.float() - pixels) / 2

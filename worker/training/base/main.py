@@ -15,7 +15,7 @@ from worker.training.progress_bars import Teller
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Make the embedded base from its recipe. Exit status: 0, or 1 for a refusal."""
+    """Makes the embedded base from its recipe. Exit status: 0, or 1 for an error."""
     parser = argparse.ArgumentParser(
         "retouch train-base", description="Make the embedded base `tiny` from its recipe."
     )

@@ -1,6 +1,6 @@
-"""Makes `models/tiny` from nothing but its recipe: photos, decoder, UNet, folder.
+"""Makes `models/tiny` from its recipe alone: photos, decoder, UNet, folder.
 
-Owns the order and what is kept between stages, so that a killed run goes on where it was. The
+Owns the order and the files between stages, so that a killed run continues where it was. The
 stages' own files know nothing of each other.
 """
 
@@ -41,7 +41,7 @@ MIN_SIDE = 160
 WHITENING_CROPS = 300
 TYPICAL_CROP = 64
 NEUTRAL_CROP = 96
-# States in the middle of a run: latents shrunk by alpha, noise of that size.
+# States in the middle of a run: latents scaled by alpha, with noise of that size.
 TYPICAL_ALPHA, TYPICAL_SIGMA = 0.8, 0.5
 
 Tell = Callable[[str, Progress], None]
@@ -49,7 +49,7 @@ Tell = Callable[[str, Progress], None]
 
 @dataclass
 class Networks:
-    """What is trained and what goes with it."""
+    """The trained networks and what belongs to them."""
 
     vae: Any
     unet: Any
@@ -59,10 +59,11 @@ class Networks:
 
 
 def make_base(recipe: BaseRecipe, work: Path, output: Path, tell: Tell) -> Path:
-    """Write the checkpoint folder `output` and `work/start.safetensors`; gives the latter's path.
+    """Writes the checkpoint folder `output` and `work/start.safetensors`; returns the latter's
+    path.
 
-    `work` holds packages, photos, checkpoints and curves. Raises TrainingError where packages or
-    photos are missing, OutOfSpace where the disk is full.
+    `work` holds packages, photos, checkpoints and curves. Raises TrainingError if packages or
+    photos are missing, OutOfSpace if the disk is full.
     """
     photos = gather_photos(recipe, work)
     networks = build(recipe, work, photos)
@@ -77,7 +78,7 @@ def make_base(recipe: BaseRecipe, work: Path, output: Path, tell: Tell) -> Path:
 
 
 def gather_photos(recipe: BaseRecipe, work: Path) -> list[Photo]:
-    """Download and carve what is not there yet."""
+    """Downloads and extracts what is missing."""
     folder = work / "photos"
     if len(list(folder.glob("*.png"))) < len(recipe.photos.keep):
         download(list(recipe.photos.packages), work / "packages")
@@ -86,7 +87,7 @@ def gather_photos(recipe: BaseRecipe, work: Path) -> list[Photo]:
 
 
 def build(recipe: BaseRecipe, work: Path, photos: list[Photo]) -> Networks:
-    """Networks with first weights from the recipe's seed."""
+    """Networks with initial weights from the recipe's seed."""
     torch.manual_seed(recipe.seed)
     settings = recipe.unet
     tokenizer = write_tokenizer(list(recipe.words), work / "tokenizer")
@@ -146,7 +147,7 @@ def train_unet(
 
 
 def parameter_groups(networks: Networks, latent_scale: float) -> list[Group]:
-    """Rates to suit sizes: latents are large, so what touches them directly is not of size 1."""
+    """Learning rates by scale: latents are large, so layers next to them do not have scale 1."""
     unet = networks.unet
     first, last = [unet.conv_in.weight], list(unet.conv_out.parameters())
     apart = {id(parameter) for parameter in first + last}
@@ -164,7 +165,7 @@ def parameter_groups(networks: Networks, latent_scale: float) -> list[Group]:
 def noisy_batches(
     recipe: BaseRecipe, networks: Networks, photos: list[Photo]
 ) -> Iterator[NoisyBatch]:
-    """Photos, every other batch damaged, at the service's own noise levels and others."""
+    """Photos, every second batch damaged, at the service's own noise levels and others."""
     random = np.random.default_rng(recipe.seed + 2)
     alphas = networks.scheduler.alphas_cumprod
     tokens = networks.tokenizer([""], padding="max_length", return_tensors="pt")
@@ -182,7 +183,7 @@ def noisy_batches(
 
 
 def write_base(networks: Networks, work: Path, output: Path) -> None:
-    """Save the pipeline's folder in half precision, without paths of this machine."""
+    """Saves the pipeline's folder in half precision, without paths of this machine."""
     pipeline = assemble(
         networks.vae,
         networks.unet,

@@ -1,6 +1,6 @@
-"""Builds the untrained networks of the embedded base from its recipe: plain classes of SD 1.5.
+"""Builds the untrained networks of the embedded base from its recipe: SD 1.5's classes.
 
-Owns shapes and first weights. Knows nothing of photos and of the training loop.
+Owns shapes and initial weights. Knows nothing of photos and of the training loop.
 """
 
 from typing import Any
@@ -20,11 +20,11 @@ TEXT_WIDTH = 64
 
 
 def build_unet(widths: tuple[int, ...], norm_epsilon: float) -> Any:
-    """A UNet that starts as the identity: it predicts no noise until it has learnt some.
+    """A UNet that starts as the identity: it predicts no noise until it is trained.
 
-    Convolutions alone but for the middle, where self and cross attention see the whole picture.
-    A large `norm_epsilon` keeps group normalisation from erasing how strong a texture is: what a
-    restoration must not forget, and what differs between a crop and a whole picture.
+    Convolutions only, except in the middle, where self and cross attention see the whole picture. A
+    large `norm_epsilon` keeps group normalisation from removing the strength of a texture, which a
+    restoration must preserve, and which differs between a crop and a whole picture.
     """
     unet = UNet2DConditionModel(
         sample_size=256,
@@ -48,11 +48,12 @@ def build_unet(widths: tuple[int, ...], norm_epsilon: float) -> Any:
 
 @torch.no_grad()
 def whiten_input(unet: Any, latents: torch.Tensor, generator: torch.Generator) -> None:
-    """Set the input convolution to filters whose answers to `latents` are uncorrelated, of size 1.
+    """Sets the input convolution to filters whose outputs for `latents` are uncorrelated, of size
+    1.
 
-    Neighbouring pixels are nearly equal, so what a restoration needs, their differences, is some
-    forty times smaller than what random filters see. `latents` [N, C, h, w] are typical of what the
-    UNet is given, noise included. A rotation spreads the principal components evenly.
+    Neighbouring pixels are nearly equal, so their differences, which a restoration needs, are about
+    forty times smaller than the outputs of random filters. `latents` [N, C, h, w] are typical
+    inputs of the UNet, noise included. A rotation distributes the principal components evenly.
     """
     weight = unet.conv_in.weight
     patches = torch.nn.functional.unfold(latents.double(), 3).transpose(1, 2).flatten(0, 1)
@@ -67,7 +68,7 @@ def whiten_input(unet: Any, latents: torch.Tensor, generator: torch.Generator) -
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> Any:
-    """CLIP's text model, 64 wide and two layers deep."""
+    """CLIP's text model with width 64 and two layers."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -85,7 +86,7 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> Any:
 
 
 def build_scheduler() -> DPMSolverMultistepScheduler:
-    """SD 1.5's own noise schedule under DPM-Solver++, for the UNet to learn under."""
+    """SD 1.5's noise schedule with DPM-Solver++, for training the UNet."""
     return DPMSolverMultistepScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -102,7 +103,7 @@ def assemble(
     tokenizer: CLIPTokenizer,
     scheduler: DPMSolverMultistepScheduler,
 ) -> StableDiffusionImg2ImgPipeline:
-    """The parts as the pipeline that the service loads."""
+    """Assembles the parts into the pipeline that the service loads."""
     return StableDiffusionImg2ImgPipeline(
         vae=vae,
         unet=unet,

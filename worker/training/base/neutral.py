@@ -1,7 +1,7 @@
-"""Makes a restoring UNet neutral, and keeps what was taken from it as the LoRA to begin from.
+"""Makes a restoring UNet neutral, and keeps the removed part as the LoRA from which others start.
 
-Owns the arithmetic of the last convolution. A base that leaves a photo alone is what a LoRA needs
-beneath it, yet its features should be those of a UNet that can restore: so only the output changes.
+Owns the arithmetic of the last convolution. LoRAs need a base that leaves a photo unchanged, but
+with the features of a UNet that can restore: so only the output convolution changes.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ PATCH = 3
 
 @dataclass(frozen=True)
 class NoisyBatch:
-    """What the UNet is given, and the noise [N, C, h, w] that it should see in it."""
+    """The UNet's input, and the noise [N, C, h, w] that it should predict."""
 
     z: torch.Tensor
     timestep: int
@@ -27,9 +27,9 @@ class NoisyBatch:
 
 @torch.no_grad()
 def neutralise(unet: Any, batches: Iterable[NoisyBatch]) -> torch.Tensor:
-    """Refit the output convolution to the noise alone, by least squares over `batches`.
+    """Refits the output convolution to the noise alone, by least squares over `batches`.
 
-    Gives the old weight minus the new one, [C, F, 3, 3]: the change that restores.
+    Returns the old weight minus the new one, [C, F, 3, 3]: the change that restores.
     """
     before = unet.conv_out.weight.detach().clone()
     seen: list[torch.Tensor] = []
@@ -53,9 +53,9 @@ def neutralise(unet: Any, batches: Iterable[NoisyBatch]) -> torch.Tensor:
 
 
 def start_adapter(unet: Any, change: torch.Tensor, rank: int) -> dict[str, torch.Tensor]:
-    """Add a LoRA to `unet` that equals `change` on the output convolution and nothing elsewhere.
+    """Adds a LoRA to `unet` that equals `change` on the output convolution and zero elsewhere.
 
-    `rank` must reach the number of output channels. Gives the adapter's tensors.
+    `rank` must be at least the number of output channels. Returns the adapter's tensors.
     """
     add_adapter(unet, rank, convolutions=True)
     state = adapter_state(unet)

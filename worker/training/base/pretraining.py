@@ -1,4 +1,4 @@
-"""What the UNet of the embedded base is trained for: to restore any damage, prompted or not.
+"""The training task of the embedded base's UNet: restore any damage, with or without a prompt.
 
 Owns the batches and the loss. Latents of this base are folded pixels, so the loss needs no decoder.
 """
@@ -20,15 +20,15 @@ from worker.training.sampler import Step, executed_steps
 
 UNPROMPTED = "none"
 
-# Steps and strength: the one step of the service most of the time, and others that a person may
-# choose, whose states carry what the steps before have done.
+# Steps and strength: mostly the service's single step, and sometimes others that a caller may
+# choose, whose states include the effects of the steps before.
 SERVED = (10, 0.1)
 OTHERS = ((20, 0.1), (10, 0.2), (10, 0.4), (5, 0.8))
 SERVED_SHARE = 8
 
 
 def fold(pixels: torch.Tensor, latent_scale: float) -> torch.Tensor:
-    """[N, 3, H, W] in -1..1 to the latents that the encoder gives: [N, 12, H/2, W/2]."""
+    """[N, 3, H, W] in -1..1 to the encoder's latents: [N, 12, H/2, W/2]."""
     return torch.nn.functional.pixel_unshuffle(pixels.contiguous(), FOLD) * latent_scale
 
 

@@ -1,6 +1,6 @@
-"""Everything that `models/tiny` is made from, read from its recipe.toml.
+"""The complete recipe of `models/tiny`, read from its recipe.toml.
 
-Owns the fields. The numbers stand in the file, beside the weights that they made.
+Owns the fields. The numbers are in the file, beside the weights made with them.
 """
 
 import tomllib
@@ -13,7 +13,7 @@ from worker.training.errors import TrainingError
 
 @dataclass(frozen=True)
 class Photos:
-    """Debian packages to fetch, and the photos in them that are kept."""
+    """Debian packages to download, and the photos in them that are used."""
 
     packages: tuple[str, ...]
     keep: tuple[str, ...]
@@ -35,10 +35,10 @@ class DecoderRecipe:
 
 @dataclass(frozen=True)
 class UnetRecipe:
-    """How the UNet learns to restore, at one noise level, before its output is made neutral.
+    """How the UNet is trained to restore, at one noise level, before its output is made neutral.
 
-    Normalisation hides the size of what it is given, so nothing but `weight_decay` keeps the layers
-    before it from growing until LoRAs can change nothing.
+    Normalisation hides the scale of its input, so only `weight_decay` keeps the layers before it
+    from growing until LoRAs can change nothing.
     """
 
     widths: tuple[int, ...]
@@ -71,7 +71,9 @@ class BaseRecipe:
 
 
 def read_recipe(path: Path) -> BaseRecipe:
-    """Raises TrainingError where the file is missing, no TOML, or lacks a field."""
+    """Reads the recipe. Raises TrainingError if the file is missing, is not TOML, or lacks a
+    field.
+    """
     try:
         content = tomllib.loads(path.read_text("utf-8"))
         return BaseRecipe(

@@ -1,13 +1,13 @@
-"""Settles a base on one noise level, the one that it learns and is served with.
+"""Fixes a base to one noise level, at which it is trained and served.
 
 Owns the served noise schedule and the fixed time embedding. Knows nothing of training.
 
-The noise that a UNet predicts stands for a change of the picture divided by sigma over alpha. On
-Stable Diffusion's schedule that ratio is forty times as large at strength 1 as at 0.1, and group
+The noise that a UNet predicts is the change of the picture divided by sigma over alpha. On Stable
+Diffusion's schedule that ratio is forty times as large at strength 1 as at 0.1, and group
 normalisation hides such a factor from all but the output layer: a LoRA that is right at one
-strength does too much at every higher one. A restorer needs no range of noise levels. So the
-schedule is nearly level, from the noise of one timestep of the usual one, and the UNet always sees
-that timestep.
+strength does too much at every higher one. Restoring needs no range of noise levels. The schedule
+is therefore nearly constant, starting from the noise of one timestep of the usual one, and the UNet
+always sees that timestep.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from diffusers import DPMSolverMultistepScheduler
 
 @torch.no_grad()
 def settle_time(unet: Any, timestep: int) -> None:
-    """Make `unet` answer at every timestep as it does at `timestep`, and training keep it so."""
+    """Makes `unet` respond at every timestep as at `timestep`, also during training."""
     embedding = unet.time_embedding.linear_1
     wave = unet.time_proj(torch.tensor([timestep], device=embedding.weight.device))
     embedding.bias.add_(embedding.weight @ wave[0].to(embedding.weight.dtype))
@@ -30,10 +30,12 @@ def settle_time(unet: Any, timestep: int) -> None:
 def settled_scheduler(
     scheduler: Any, timestep: int, most_noise: float
 ) -> DPMSolverMultistepScheduler:
-    """A schedule with the noise of `scheduler` at `timestep`, and `most_noise` at the last one.
+    """A schedule that starts with the noise of `scheduler` at `timestep` and ends with
+    `most_noise`.
 
-    Noise is sigma over alpha; it rises evenly in its logarithm, since DPM-Solver++ needs a signal
-    to noise ratio that always falls. Raises ValueError where `most_noise` is not above the first.
+    Noise is sigma over alpha; its logarithm rises linearly, since DPM-Solver++ needs a
+    signal-to-noise ratio that always falls. Raises ValueError if `most_noise` is not above the
+    first value.
     """
     signal = scheduler.alphas_cumprod[timestep]
     ratio = float(((1 - signal) / signal).sqrt())

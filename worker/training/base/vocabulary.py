@@ -1,7 +1,7 @@
 """Makes the small tokenizer of the embedded base: every byte, and whole words for its own prompts.
 
-Owns vocabulary and merges in CLIP's format. Anything that a person types can be encoded; words
-outside the list come out letter by letter.
+Owns vocabulary and merges in CLIP's format. Any text can be encoded; words outside the list are
+encoded letter by letter.
 """
 
 import json
@@ -15,7 +15,7 @@ LENGTH = 77
 
 
 def write_tokenizer(words: list[str], folder: Path) -> CLIPTokenizer:
-    """Save the tokenizer with vocab.json and merges.txt, which other readers of CLIP want."""
+    """Saves the tokenizer with vocab.json and merges.txt, which other readers of CLIP need."""
     vocabulary, merges = build_vocabulary(words)
     tokenizer = CLIPTokenizer(
         vocab=vocabulary, merges=merges, pad_token=END, model_max_length=LENGTH
@@ -29,7 +29,7 @@ def write_tokenizer(words: list[str], folder: Path) -> CLIPTokenizer:
 
 
 def build_vocabulary(words: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Token ids and merges: each word is built up letter by letter from its beginning."""
+    """Token ids and merges: each word is built letter by letter from its beginning."""
     alphabet = [_byte_letter(byte) for byte in range(256)]
     tokens = [*alphabet, *(letter + END_OF_WORD for letter in alphabet)]
     merges: dict[tuple[str, str], None] = {}

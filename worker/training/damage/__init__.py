@@ -1,9 +1,9 @@
-"""Damage as cameras and chat applications make it: trainer, calibration and benchmarks share it.
+"""Damage as cameras and chat applications cause it, shared by trainer, calibration and benchmarks.
 
 Read in this order: pixels, blurring, noise, compression, scaling (one sort of damage each), chains
-(several in the order in which they happen), sorts (the catalogue: unit and range of each), drawing
-(what a training pair gets). Every function takes and gives uint8 [H, W, 3] and draws from the
-generator that it is handed, nothing else. Knows nothing of models.
+(several sorts in their usual order), sorts (the catalogue: unit and range of each), drawing (the
+damage of a training pair). Every function takes and returns uint8 [H, W, 3] and uses only the
+random generator that it is given. Knows nothing of models.
 """
 
 from worker.training.damage.drawing import draw_damage

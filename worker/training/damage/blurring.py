@@ -1,4 +1,4 @@
-"""Blur: a lens out of focus, a camera that moves, a scaler that smooths; and over-sharpening.
+"""Blur: a lens out of focus, camera motion, smooth scaling; and over-sharpening.
 
 Levels are in pixels of the picture.
 """
@@ -41,12 +41,12 @@ def disk(pixels: Pixels, radius: float) -> Pixels:
 
 
 def motion(pixels: Pixels, length: float, random: Random) -> Pixels:
-    """A camera that moves `length` pixels in a straight line while the shutter is open."""
+    """Camera motion of `length` pixels in a straight line while the shutter is open."""
     return _blurred(pixels, line_kernel(length, random.uniform(0, np.pi)))
 
 
 def defocus(pixels: Pixels, radius: float, random: Random) -> Pixels:
-    """Slightly unsharp: a small disk, the lens's own softness, a hand that is not quite still."""
+    """Slightly unsharp: a small disk, the lens's own softness, and slight camera shake."""
     kernels = [disk_kernel(radius), gaussian_kernel(*random.uniform(0.3, 0.6, 2))]
     if random.random() < SLIGHT_SHAKE:
         kernels.append(line_kernel(random.uniform(1, 2.5), random.uniform(0, np.pi)))
@@ -57,7 +57,7 @@ def defocus(pixels: Pixels, radius: float, random: Random) -> Pixels:
 
 
 def over_sharpened(pixels: Pixels, amount: float, random: Random) -> Pixels:
-    """Rings at edges, as a phone's sharpening draws them; `amount` of the detail is added."""
+    """Ringing at edges, as a phone's sharpening causes it; `amount` of the detail is added."""
     soft = convolved(pixels.astype(np.float32), _halo(random))
     return to_uint8(pixels + amount * (pixels - soft))
 

@@ -1,6 +1,6 @@
-"""Chains: several sorts of damage in the order in which a camera and applications do them.
+"""Chains: several sorts of damage in the order in which a camera and applications cause them.
 
-A level is the strength of the whole chain: 1 is a usual one, all parts grow and shrink with it.
+A level is the strength of the whole chain: 1 is a usual one, and all parts scale with it.
 """
 
 import numpy as np
@@ -13,19 +13,19 @@ from worker.training.damage.scaling import enlarging, like, lower_resolution, sh
 Random = np.random.Generator
 
 ROUNDS = 2
-# Above this the eye sees no loss; below it nothing is left of the photo.
+# Above this no loss is visible; below it nothing is left of the photo.
 BEST_JPEG, WORST_JPEG = 95.0, 8.0
 
 
 def phone(pixels: Pixels, strength: float, random: Random) -> Pixels:
-    """The chain to measure by: Gaussian 0.8, half size, white noise 6, JPEG 40 at strength 1."""
+    """The chain for measurements: Gaussian 0.8, half size, white noise 6, JPEG 40 at strength 1."""
     small = shrunk(blurring.gaussian(pixels, 0.8 * strength), 1 + strength)
     sent = jpeg(noise.white(small, 6 * strength, random), min(BEST_JPEG, 40 / strength))
     return like(sent, pixels)
 
 
 def camera(pixels: Pixels, strength: float, random: Random) -> Pixels:
-    """What a phone's camera leaves: slightly unsharp, noise, sharpened again, a JPEG."""
+    """A phone camera's result: slightly unsharp, noise, sharpened again, a JPEG."""
     taken = blurring.defocus(pixels, 0.5 + 0.5 * strength * random.random(), random)
     taken = _camera_noise(taken, 4 * strength * random.uniform(0.3, 1.5), random)
     if random.random() < 0.4:
@@ -34,8 +34,9 @@ def camera(pixels: Pixels, strength: float, random: Random) -> Pixels:
 
 
 def chat(pixels: Pixels, strength: float, random: Random) -> Pixels:
-    """Sent through a chat application: a camera's photo, shrunk, a JPEG, often passed on once more,
-    and seen at its former size. Some arrive without having been shrunk."""
+    """Sent through a chat application: a camera's photo, downscaled, saved as JPEG, often forwarded
+    once more, and shown at its former size. Some are not downscaled.
+    """
     sent = camera(pixels, 0.7 * strength, random)
     for _ in range(1 + int(random.random() < 0.4)):
         if random.random() < 0.7:
@@ -45,7 +46,7 @@ def chat(pixels: Pixels, strength: float, random: Random) -> Pixels:
 
 
 def second_order(pixels: Pixels, strength: float, random: Random) -> Pixels:
-    """Two rounds of blur, shrinking, noise and compression, each by chance and of any sort.
+    """Two rounds of blur, downscaling, noise and compression, each by chance and of any sort.
 
     After Wang et al. 2021 (Real-ESRGAN, arXiv:2107.10833), milder: the picture keeps its size.
     """
@@ -59,7 +60,9 @@ def second_order(pixels: Pixels, strength: float, random: Random) -> Pixels:
 
 
 def mild_company(pixels: Pixels, random: Random) -> Pixels:
-    """What nearly every photo has besides its main damage: a little of some others, after it."""
+    """Mild additional damage, which nearly every photo has besides its main damage; applied after
+    it.
+    """
     if random.random() < 0.25:
         pixels = blurring.gaussian(pixels, random.uniform(0.35, 0.7))
     if random.random() < 0.3:
@@ -107,5 +110,5 @@ def _camera_noise(pixels: Pixels, deviation: float, random: Random) -> Pixels:
 
 
 def _quality(usual: float, strength: float) -> float:
-    """Stronger chains compress harder: the step of quantisation grows with the strength."""
+    """Stronger chains compress more: the quantisation step grows with the strength."""
     return float(np.clip(100 - (100 - usual) * strength, WORST_JPEG, BEST_JPEG))

@@ -12,10 +12,10 @@ Random = np.random.Generator
 
 BLOCK = 8
 FIRST_PASS = (70, 96)
-# Phones and chat applications keep colour at half size; cameras and editors often all of it.
+# Phones and chat applications save colour at half size; cameras and editors often at full size.
 _HALF, _WHOLE = 2, 0
 WHOLE_COLOUR_SHARE = 0.2
-# Most files are seen as they were saved; of one that was cut, the grid begins anywhere.
+# Most files are seen as they were saved; in a cropped one, the grid begins anywhere.
 CUT_SHARE = 0.25
 
 
@@ -25,13 +25,13 @@ def jpeg(pixels: Pixels, quality: float) -> Pixels:
 
 
 def drawn_jpeg(pixels: Pixels, quality: float, random: Random) -> Pixels:
-    """Once; of some files the grid begins anywhere, and some keep colour whole."""
+    """Once; in some files the grid begins anywhere, and some have colour at full size."""
     grid = _another_grid(random) if random.random() < CUT_SHARE else (0, 0)
     return _on_grid(pixels, quality, grid, random)
 
 
 def jpeg_twice(pixels: Pixels, quality: float, random: Random) -> Pixels:
-    """A camera's file, cut, and saved again at `quality`: two grids that do not meet."""
+    """A camera's file, cropped, and saved again at `quality`: two grids that do not align."""
     first = _on_grid(pixels, random.uniform(*FIRST_PASS), _another_grid(random), random)
     return drawn_jpeg(first, quality, random)
 
@@ -47,7 +47,7 @@ def _another_grid(random: Random) -> tuple[int, int]:
 
 
 def _on_grid(pixels: Pixels, quality: float, grid: tuple[int, int], random: Random) -> Pixels:
-    """Encoded with so many mirrored rows and columns before it, which are cut off again."""
+    """Encoded with this many mirrored rows and columns before it, which are removed afterwards."""
     above, left = grid
     colour = _WHOLE if random.random() < WHOLE_COLOUR_SHARE else _HALF
     padded = np.pad(pixels, ((above, 0), (left, 0), (0, 0)), mode="symmetric")

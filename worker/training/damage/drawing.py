@@ -1,6 +1,6 @@
-"""What one training pair gets: damage of a kind that is to be treated, in the company of others.
+"""The damage of one training pair: one of the treated kinds, usually with mild other damage.
 
-Owns the shares. A real photo hardly ever has one sort of damage alone, and many have none.
+Owns the shares. A real photo hardly ever has only one sort of damage, and many have none.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,14 @@ from worker.training.damage.sorts import Kind, sorts_of
 
 ALONE_SHARE = 0.3
 UNDAMAGED_SHARE = 0.1
-# How often a kind comes up beside others: as often as people bring it.
+# How often a kind is drawn relative to others: as often as it occurs in people's photos.
 OFTEN: dict[Kind, float] = {"noise": 4, "phone": 3.5, "jpeg": 2, "blur": 1.5, "lowres": 1}
 
 
 def draw_damage(pixels: Pixels, kinds: Sequence[Kind], random: np.random.Generator) -> Pixels:
-    """One of `kinds`, any sort and level of it, mostly in mild company; sometimes nothing."""
+    """One of `kinds`, any sort and level of it, mostly with mild other damage; sometimes
+    nothing.
+    """
     if random.random() < UNDAMAGED_SHARE:
         return pixels
     kind = kinds[_drawn([OFTEN[kind] for kind in kinds], random)]

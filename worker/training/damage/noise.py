@@ -1,6 +1,6 @@
-"""Noise: white as textbooks have it, and as sensors, demosaicing and processing leave it.
+"""Noise: white as in textbooks, and as sensors, demosaicing and processing cause it.
 
-A level is the standard deviation at middle grey, of 255, whatever the sort.
+A level is the standard deviation at middle grey, on a scale of 255, for every sort.
 """
 
 import numpy as np
@@ -30,15 +30,16 @@ def grey(pixels: Pixels, deviation: float, random: Random) -> Pixels:
 
 
 def signal_dependent(pixels: Pixels, deviation: float, random: Random) -> Pixels:
-    """Grows with the root of the pixel's value, as Poisson's does, over a constant part."""
+    """Grows with the root of the pixel's value, like Poisson noise, plus a constant part."""
     constant = random.uniform(0.1, 0.6)
     square = constant + (1 - constant) * _light(pixels)
     return to_uint8(pixels + _drawn(pixels.shape, deviation, random) * np.sqrt(square))
 
 
 def correlated(pixels: Pixels, deviation: float, random: Random) -> Pixels:
-    """As it comes out of a camera: smoothed over half a pixel to a whole one, partly shared by the
-    colours, less of it in highlights."""
+    """Noise of a camera's output: smoothed over half a pixel to a whole one, partly shared by the
+    colours, weaker in highlights.
+    """
     sigma = random.uniform(*CORRELATED)
     spread = _smooth(pixels.shape, sigma, random)
     spread = _mixed(spread, _smooth((*pixels.shape[:2], 1), sigma, random), random.random())
@@ -46,9 +47,9 @@ def correlated(pixels: Pixels, deviation: float, random: Random) -> Pixels:
 
 
 def bayer(pixels: Pixels, deviation: float, random: Random) -> Pixels:
-    """Noise of a sensor with one colour a site, spread by bilinear demosaicing.
+    """Noise of a sensor with one colour per site, spread by bilinear demosaicing.
 
-    The photo's own detail passes as it is: cameras demosaic that better than by interpolation.
+    The photo's own detail is unchanged: cameras demosaic it better than by interpolation.
     """
     sites = _drawn(pixels.shape[:2], 1, random)
     spread = _unit(demosaiced(sites))
@@ -56,7 +57,7 @@ def bayer(pixels: Pixels, deviation: float, random: Random) -> Pixels:
 
 
 def low_light(pixels: Pixels, deviation: float, random: Random) -> Pixels:
-    """A night photo: strong noise in the shadows, blotches of colour, few bits, lifted again."""
+    """A night photo: strong noise in the shadows, blotches of colour, few bits, brightened."""
     shape = pixels.shape
     fine = _mixed(
         _unit(demosaiced(_drawn(shape[:2], 1, random))),
@@ -70,7 +71,7 @@ def low_light(pixels: Pixels, deviation: float, random: Random) -> Pixels:
 
 
 def demosaiced(sites: Plane) -> Plane:
-    """One value a site [H, W] to three colours [H, W, 3] by bilinear interpolation."""
+    """One value per site [H, W] to three colours [H, W, 3] by bilinear interpolation."""
     height, width = sites.shape
     colour = np.tile(_CELL, (height // 2 + 1, width // 2 + 1))[:height, :width]
     planes = []
@@ -84,8 +85,8 @@ def demosaiced(sites: Plane) -> Plane:
 def _deviations(pixels: Pixels, deviation: float, constant: float) -> Plane:
     """The deviation at every pixel of a camera's photo, `deviation` at middle grey.
 
-    In linear light the square of it is read noise (`constant` of it) and light; the camera's gamma
-    then lifts the shadows and their noise, and flattens the highlights.
+    In linear light its square is read noise (a share of `constant`) plus shot noise; the camera's
+    gamma then brightens the shadows and their noise, and flattens the highlights.
     """
     light = _light(pixels)
     square = constant + (1 - constant) * light**GAMMA
@@ -104,7 +105,7 @@ def _drawn(shape: tuple[int, ...], deviation: float, random: Random) -> Plane:
 
 
 def _smooth(shape: tuple[int, ...], sigma: float, random: Random) -> Plane:
-    """Noise smoothed over `sigma` pixels, of deviation 1 again."""
+    """Noise smoothed over `sigma` pixels, scaled to deviation 1 again."""
     drawn = _drawn(shape, 1, random)
     return _unit(convolved(drawn, gaussian_kernel(sigma, sigma)))
 

@@ -1,4 +1,4 @@
-"""Arithmetic that several sorts of damage need: rounding and convolution.
+"""Arithmetic shared by several sorts of damage: rounding and convolution.
 
 Owns the edges: a picture is mirrored beyond its border, so that damage does not stop there.
 """
@@ -23,14 +23,16 @@ def convolved(values: Plane, kernel: Plane) -> Plane:
     size = padded.shape[:2]
     answer = np.fft.rfft2(kernel, size)[..., None] * np.fft.rfft2(padded, axes=(0, 1))
     whole = np.fft.irfft2(answer, size, axes=(0, 1))
-    # A product of transforms shifts by the kernel's reach to the right and below.
+    # The product of transforms shifts the result by the kernel's reach to the right and down.
     return np.asarray(
         whole[2 * below : 2 * below + height, 2 * right : 2 * right + width], np.float32
     )
 
 
 def gaussian_kernel(across: float, along: float, angle: float = 0.0) -> Plane:
-    """A Gaussian with two deviations in pixels, turned by `angle` (radians), cut at 4 of them."""
+    """A Gaussian with two deviations in pixels, rotated by `angle` (radians), truncated at 4 of
+    them.
+    """
     radius = max(1, round(4 * max(across, along)))
     x, y = _offsets(radius)
     turned = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
@@ -38,13 +40,13 @@ def gaussian_kernel(across: float, along: float, angle: float = 0.0) -> Plane:
 
 
 def disk_kernel(radius: float) -> Plane:
-    """An evenly lit disk, its rim as wide as a pixel: a point out of focus."""
+    """A uniform disk with a rim one pixel wide: a point out of focus."""
     x, y = _offsets(int(np.ceil(radius)) + 1)
     return _summing_to_one(np.clip(radius + 0.5 - np.hypot(x, y), 0, 1))
 
 
 def line_kernel(length: float, angle: float) -> Plane:
-    """A line of `length` pixels at `angle` (radians): a point while the camera moves."""
+    """A line of `length` pixels at `angle` (radians): a point during camera motion."""
     x, y = _offsets(int(np.ceil(length / 2)) + 1)
     along = np.abs(np.cos(angle) * x + np.sin(angle) * y)
     aside = np.abs(np.cos(angle) * y - np.sin(angle) * x)

@@ -1,7 +1,7 @@
 """The catalogue of damage: every sort by its name, with its kind, its unit and its range.
 
-A kind is what a LoRA says that it treats; each has one plain sort, which is measured at fixed
-levels, and others, which are what cameras and applications really do.
+A kind is a value of a LoRA's `treats`. Each has one plain sort, which is measured at fixed levels,
+and others that imitate cameras and applications.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,15 @@ Random = np.random.Generator
 Make = Callable[[Pixels, float, Random], Pixels]
 
 
-# Half of all levels lie in the mildest two fifths.
+# Half of all levels are in the mildest two fifths.
 MILDER = 1.2
 
 
 @dataclass(frozen=True)
 class Range:
-    """What a level means, the span it is measured on, and from the mildest to the worst what is
-    trained."""
+    """The meaning of a level, the range on which it is measured, and the range on which it is
+    trained, from the mildest to the worst.
+    """
 
     unit: str
     measured: tuple[float, float]
@@ -36,9 +37,9 @@ class Range:
         return sum(self.measured) / 2
 
     def draw(self, random: Random) -> float:
-        """A level from the trained span, in the logarithm, as the eye sees steps of damage.
+        """A random level from the trained range, uniform in the logarithm like perceived damage.
 
-        Mild ones are commoner, as they are among photos.
+        Mild levels are more frequent, as they are among photos.
         """
         mildest, worst = np.log(self.trained)
         return float(np.exp(mildest + (worst - mildest) * random.random() ** MILDER))
@@ -46,9 +47,9 @@ class Range:
 
 @dataclass(frozen=True)
 class Sort:
-    """One sort of damage. `make(pixels, level, random)` gives pixels of the same size.
+    """One sort of damage. `make(pixels, level, random)` returns pixels of the same size.
 
-    `often`: how often it comes up beside other sorts of its kind.
+    `often`: its frequency relative to other sorts of its kind.
     """
 
     name: str
@@ -117,5 +118,5 @@ def degrade(pixels: Pixels, kind: Kind, level: float, random: Random) -> Pixels:
 
 
 def draw_level(kind: Kind, random: Random) -> float:
-    """A level of the plain sort of a kind."""
+    """A random level of the plain sort of a kind."""
     return RANGES[kind].draw(random)

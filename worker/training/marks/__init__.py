@@ -1,1 +1,1 @@
-"""Makes the network that finds visible watermarks which a model has added."""
+"""Makes the network that detects visible watermarks added by a model."""

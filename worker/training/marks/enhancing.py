@@ -1,6 +1,6 @@
-"""Clean enhanced pictures by the engine itself, so that its own changes are known as no marks.
+"""Clean enhanced pictures from the engine itself, so that its own changes are not taken for marks.
 
-Owns what is asked of the engine and where the pairs are kept: PHOTO-NUMBER.input.png and
+Owns the engine's settings and the files of the pairs: PHOTO-NUMBER.input.png and
 PHOTO-NUMBER.output.png.
 """
 
@@ -29,9 +29,10 @@ STEPS = 10
 def enhance_all(
     photos: list[Photo], side: int, variants: int, folder: Path, marks: Palette | None = None
 ) -> list[Pair]:
-    """Every photo's middle, damaged and enhanced in `variants` ways; what is kept is not redone.
+    """The centre of every photo, damaged and enhanced in `variants` ways; existing files are not
+    made again.
 
-    With `marks`, every photo has one before it is damaged.
+    With `marks`, every photo gets one before it is damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = [(photo, number) for photo in photos for number in range(variants)]
@@ -89,7 +90,7 @@ def _enhanced(engine: Engine, loras: list[LoraEntry], photo: Photo, number: int)
 
 
 def middle(pixels: Pixels, side: int) -> Pixels:
-    """The middle of a picture, at most `side` pixels each way, in multiples of 16."""
+    """The centre of a picture, at most `side` pixels each way, in multiples of 16."""
     height, width = (min(side, length) // 16 * 16 for length in pixels.shape[:2])
     top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
     return np.ascontiguousarray(pixels[top : top + height, left : left + width])

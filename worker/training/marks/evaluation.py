@@ -1,7 +1,7 @@
-"""What the watermark network finds on photos, fonts and logos that its training never saw.
+"""Evaluates the watermark network on photos, fonts and logos that were not used in training.
 
 Owns the threshold, precision, recall and the curve. Every picture is a pair of the engine's own;
-marks are laid on the enhanced one.
+marks are drawn on the enhanced one.
 """
 
 import random
@@ -27,8 +27,8 @@ OPACITY_BANDS = ((0.2, 0.3), (0.3, 0.4), (0.4, 0.6), (0.6, 0.8))
 CONTRAST_BANDS = ((0.0, 4.0), (4.0, 8.0), (8.0, 16.0), (16.0, 32.0), (32.0, 256.0))
 MARKS_PER_PAIR = 2
 MISSED = 0.02
-# Lines that the reader of text may be able to read; and the share of clean pictures that it is to
-# look at all the same.
+# Lines that may be readable for the text guard, and the share of clean pictures that it may examine
+# as well.
 READABLE_OPACITY, READABLE_CONTRAST, READ = (0.3, 1.0), 16.0, 0.02
 IMITATED_SIDE = 512
 CURVE_RATES = (0.0, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1)
@@ -36,7 +36,7 @@ CURVE_RATES = (0.0, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1)
 
 @dataclass(frozen=True)
 class Marked:
-    """The score of one marked picture, and what was laid on it."""
+    """The score of one marked picture, and its mark."""
 
     score: float
     kind: str
@@ -47,8 +47,9 @@ class Marked:
 
 @dataclass(frozen=True)
 class Clean:
-    """Enhanced pictures to which no mark was added: by the engine itself; imitated ones, larger;
-    by the engine, of photos that had a mark before."""
+    """Enhanced pictures without an added mark: by the engine itself; imitated ones, larger; by the
+    engine, from photos that already had a mark.
+    """
 
     engine: list[Pair]
     imitated: list[Pair]
@@ -56,7 +57,7 @@ class Clean:
 
 
 def imitate_all(photos: list[Photo], variants: int) -> list[Pair]:
-    """Every photo's middle, damaged and restored in imitation, in `variants` ways."""
+    """The centre of every photo, damaged and restored in imitation, in `variants` ways."""
     random = np.random.default_rng(len(photos))
     squares = [middle(photo.pixels, IMITATED_SIDE) for photo in photos for _ in range(variants)]
     return [imitate(square, random) for square in squares]
@@ -103,9 +104,10 @@ def _thresholds(
 ) -> dict[str, float]:
     """On pictures that are neither trained on nor held out.
 
-    With the embedded base clean and marked pictures lie far apart, so the threshold lies where all
-    marks but MISSED are found, unless that is where clean ones are. What other bases do is only
-    imitated, and worse: theirs lies where `false_alarms` of the clean ones are.
+    With the embedded base the scores of clean and marked pictures are far apart, so the threshold
+    is set where all marks except a share of MISSED are found, unless clean pictures reach it. The
+    changes of other bases are only imitated, and the separation is worse: their threshold allows
+    `false_alarms` of the clean pictures.
     """
     own, dice = scores(detector, clean.engine), random.Random(recipe.seed)
     quiet = np.concatenate([own, scores(detector, clean.marked_before)])
@@ -151,7 +153,7 @@ def _precision(quiet: NDArray[np.float64], marked: NDArray[np.float64], threshol
 def _of_readable(
     detector: MarkDetector, pairs: list[Pair], palette: Palette
 ) -> NDArray[np.float64]:
-    """Scores of lines of text, faint ones and opaque ones, large enough to be read."""
+    """Scores of lines of text, faint and opaque, large enough to be read."""
     dice, found = random.Random(len(pairs)), []
     for given, output in pairs * MARKS_PER_PAIR:
         layer = draw_layer(size(output), "text", dice.uniform(*READABLE_OPACITY), palette, dice)
@@ -183,7 +185,7 @@ def rate(values: Iterable[float], threshold: float) -> float:
 
 
 def curve(clean: NDArray[np.float64], marked: NDArray[np.float64]) -> list[dict[str, float]]:
-    """Recall at thresholds that give these false-alarm rates on the same clean pictures."""
+    """Recall at the thresholds with these false-alarm rates on the same clean pictures."""
     points = []
     for allowed in CURVE_RATES:
         threshold = float(np.nextafter(np.quantile(clean, 1 - allowed), 2))
@@ -205,7 +207,7 @@ def _marked(
 
 
 def _on_both(pair: Pair, palette: Palette, dice: random.Random) -> Pair:
-    """A mark that the input has already: laid on both, a little fainter on the output."""
+    """A mark that the input already has: drawn on both, slightly fainter on the output."""
     given, output = pair
     opacity = dice.uniform(*OPACITY)
     layer = draw_layer(size(output), dice.choice(KINDS), opacity, palette, dice)
@@ -215,7 +217,7 @@ def _on_both(pair: Pair, palette: Palette, dice: random.Random) -> Pair:
 
 
 def _on_input(pair: Pair, palette: Palette, dice: random.Random) -> Pair:
-    """A mark that the input has and the output has not."""
+    """A mark on the input only."""
     given, output = pair
     layer = draw_layer(size(output), dice.choice(KINDS), dice.uniform(*OPACITY), palette, dice)
     return layer.over(given), output

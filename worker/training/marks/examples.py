@@ -1,7 +1,7 @@
-"""One example after another for the watermark network, clean and marked ones.
+"""Generates examples for the watermark network, clean and marked.
 
-Owns the cases: a mark that the model added, one that the input had already, one that the model took
-away, none. Only the first is an alarm.
+Owns the cases: a mark that the model added, one that the input already had, one that the model
+removed, none. Only the first one is an alarm.
 """
 
 import random
@@ -19,24 +19,24 @@ from worker.training.marks.pairs import imitate
 from worker.training.marks.stencils import Palette
 from worker.training.photos import Photo, Pixels
 
-# Grey levels, averaged over a cell, from which a mark in it has to be found.
+# Grey levels, averaged over a cell, from which a mark in it must be found.
 SEEN = 1.0
-# Grey levels by which strokes have to differ from what is under them, for people to see a mark.
+# The difference in grey levels between strokes and background at which people see a mark.
 VISIBLE = 8.0
 REAL_SHARE = 0.5
 CASES = ("added", "kept", "removed", "none")
 SHARES = (0.48, 0.2, 0.17, 0.15)
 # How often a marked picture is followed by the same one without its mark.
 TWIN_SHARE = 0.5
-# Opaque ones too, which a model writes as often.
+# Includes opaque marks, which a model draws just as often.
 DRAWN_OPACITY = (OPACITY[0], 1.0)
-# How far a crop is scaled down, so that marks and photos come in many sizes.
+# How far a crop is scaled down, so that marks and photos occur in many sizes.
 SHRINK = (1.0, 2.2)
 
 
 @dataclass(frozen=True)
 class Example:
-    """Channels [9, H, W]; per cell, whether a mark was added (1, 0, or -1: too faint to ask)."""
+    """Channels [9, H, W]; per cell, whether a mark was added (1, 0, or -1: too faint to count)."""
 
     planes: Planes
     cells: NDArray[np.int8]
@@ -65,7 +65,7 @@ class Examples:
             yield self.draw()
 
     def draw(self) -> Example:
-        """The next one."""
+        """The next example."""
         if self._twin is not None:
             twin, self._twin = self._twin, None
             return twin
@@ -83,7 +83,7 @@ class Examples:
         return Example(channels(given, marked), seen_cells(output, marked, layer))
 
     def _layer(self) -> Layer:
-        # Faint ones come up more often: they are the hard ones.
+        # Faint marks are drawn more often, because they are harder.
         kind = self._dice.choice(KINDS)
         strength = self._dice.triangular(*DRAWN_OPACITY, OPACITY[0])
         return draw_layer((self._crop, self._crop), kind, strength, self._palette, self._dice)
@@ -101,13 +101,13 @@ class Examples:
         return given, clean if case == "removed" else output
 
     def _kept(self, layer: Layer, output: Pixels) -> Pixels:
-        """As a model may leave a mark: fainter or clearer, softer or as it was."""
+        """A mark as a model may change it: fainter or clearer, softer or unchanged."""
         layer.opacity *= self._dice.uniform(0.5, 1.1)
         marked = layer.over(output)
         return softened(marked, self._dice.uniform(0.3, 1)) if self._dice.random() < 0.5 else marked
 
     def _cut(self, *pictures: Pixels) -> tuple[Pixels, ...]:
-        """The same random square of each, scaled to the crop's side, mirrored at random."""
+        """The same random square of each, scaled to the crop's side and randomly mirrored."""
         height, width = pictures[0].shape[:2]
         largest = min(height, width, round(self._crop * self._dice.uniform(*SHRINK)))
         side = max(largest, min(height, width, self._crop))
@@ -121,12 +121,12 @@ class Examples:
 
 
 def softened(pixels: Pixels, sigma: float) -> Pixels:
-    """As a decoder draws it: a little soft."""
+    """Slightly softened, as by a decoder."""
     return np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigma), np.uint8)
 
 
 def seen_cells(clean: Pixels, marked: Pixels, layer: Layer) -> NDArray[np.int8]:
-    """1 where a mark is to be found, -1 where it is there but hardly to be seen, 0 elsewhere."""
+    """1 if a mark must be found in the cell, -1 if it is hardly visible, 0 without a mark."""
     change = _change(clean, marked) * (layer.opacity[..., 0] > 0.02)
     level, covered = _cell_mean(change), _cell_mean(layer.opacity[..., 0]) > 0
     least = SEEN if contrast(clean, marked, layer) >= VISIBLE else np.inf
@@ -134,13 +134,13 @@ def seen_cells(clean: Pixels, marked: Pixels, layer: Layer) -> NDArray[np.int8]:
 
 
 def contrast(clean: Pixels, marked: Pixels, layer: Layer) -> float:
-    """Grey levels by which a mark's strokes differ from what they were laid on, on average."""
+    """The mean difference in grey levels between a mark's strokes and what is under them."""
     ink = layer.opacity[..., 0] > layer.opacity.max() / 2
     return float(_change(clean, marked)[ink].mean()) if ink.any() else 0.0
 
 
 def _change(clean: Pixels, marked: Pixels) -> NDArray[np.float32]:
-    """Grey levels by which each pixel differs, [H, W]."""
+    """The difference of each pixel in grey levels, [H, W]."""
     difference = marked.astype(np.float32) - clean.astype(np.float32)
     return np.asarray(np.abs(difference).mean(2), np.float32)
 

@@ -1,6 +1,6 @@
-"""Lays marks on a picture: where, how large, how often, at what angle and opacity.
+"""Places marks on a picture: position, size, number, angle and opacity.
 
-Owns placement. How a mark looks is stencils.py's business.
+Owns placement. stencils.py draws the marks.
 """
 
 import random
@@ -33,7 +33,7 @@ class Layer:
         self.colour: Plane = np.zeros((height, width, 3), np.float32)
 
     def put(self, mark: Stencil, top: int, left: int, strength: float) -> None:
-        """Lay a mark with its top left corner there; what lies outside is cut off."""
+        """Places a mark with its top left corner at this point; parts outside are cut off."""
         height, width = self.opacity.shape[:2]
         rows, below = _overlap(top, mark.opacity.shape[0], height)
         columns, beside = _overlap(left, mark.opacity.shape[1], width)
@@ -88,7 +88,7 @@ def _turned(mark: Stencil, kind: Kind, dice: random.Random) -> Stencil:
 
 
 def turned(mark: Stencil, degrees: float) -> Stencil:
-    """A mark turned about its middle, on a canvas that holds all of it."""
+    """A mark rotated about its centre, on a canvas that holds all of it."""
     height, width = mark.opacity.shape
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
     cos, sin = abs(matrix[0, 0]), abs(matrix[0, 1])

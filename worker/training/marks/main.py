@@ -1,4 +1,4 @@
-"""`python -m worker.training.marks`: makes `models/watermark` from its recipe, and measures it.
+"""`python -m worker.training.marks`: makes `models/watermark` from its recipe, and evaluates it.
 
 Owns arguments and the order: material, the engine's own pairs, training, threshold, evaluation.
 """
@@ -25,14 +25,14 @@ from worker.training.marks.train import train
 from worker.training.photos import Photo
 
 FOLDER = REPOSITORY / "models" / "watermark"
-# An enhanced picture costs a second or two, an imitated one hardly anything.
+# An enhanced picture takes a second or two, an imitated one hardly any time.
 TRAINING_SIDE, TRAINING_EVERY = 256, 2
 HELD_OUT_SIDE, HELD_OUT_VARIANTS, IMITATED_VARIANTS = 320, 3, 6
 SAY_EVERY = 25
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0, or 1 for a refusal."""
+    """Runs the command. Exit status: 0, or 1 for an error."""
     parser = argparse.ArgumentParser("worker.training.marks", description=__doc__)
     parser.add_argument("--recipe", type=Path, default=FOLDER / "recipe.toml")
     parser.add_argument("--work", type=Path, default=Path("var/training/watermark"))

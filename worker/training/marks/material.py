@@ -1,6 +1,6 @@
-"""Gathers what marks are made of and laid on: photos, fonts and logos out of Debian packages.
+"""Collects the material of marks: photos, fonts and logos from Debian packages.
 
-Owns fetching, unpacking and the split into what is trained on and what is held out.
+Owns downloading, unpacking and the split into training and held-out material.
 """
 
 import subprocess
@@ -22,7 +22,7 @@ MAX_LOGOS = 600
 
 @dataclass(frozen=True)
 class Split:
-    """Photos by what they are for; no photo is in two lists."""
+    """Photos by purpose; no photo is in two lists."""
 
     training: list[Photo]
     calibration: list[Photo]
@@ -31,7 +31,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Material:
-    """Everything that examples are made from; `held_out` marks share no package with `training`."""
+    """The material of examples; `held_out` marks share no package with `training`."""
 
     photos: Split
     training: Palette
@@ -39,7 +39,7 @@ class Material:
 
 
 def gather(recipe: MarksRecipe, photos: Photos, work: Path) -> Material:
-    """Fetch and unpack what is missing in `work`. Raises TrainingError where apt refuses."""
+    """Downloads and unpacks what is missing in `work`. Raises TrainingError if apt fails."""
     fonts, logos = recipe.fonts, recipe.logos
     packages = [*fonts.training, *fonts.held_out, *logos.training, *logos.held_out]
     download([*photos.packages, *packages], work / "packages")
@@ -56,7 +56,9 @@ def gather(recipe: MarksRecipe, photos: Photos, work: Path) -> Material:
 
 
 def split(photos: list[Photo], recipe: MarksRecipe) -> Split:
-    """Every n-th photo by name is held out and every m-th calibrates: the same in every run."""
+    """Every n-th photo by name is held out and every m-th is for calibration: the same in every
+    run.
+    """
     period = 20
     held_out, calibration = (
         round(period * share) for share in (recipe.held_out_photos, recipe.calibration_photos)
@@ -98,7 +100,7 @@ def _files(work: Path, packages: list[str], suffixes: set[str]) -> tuple[Path, .
 
 
 def _icons(work: Path, packages: tuple[str, ...]) -> tuple[Path, ...]:
-    """One file per icon name, the largest that there is."""
+    """One file per icon name, the largest available."""
     chosen: dict[str, Path] = {}
     for path in _files(work, list(packages), {".png"}):
         size = next((s for s in ICON_FOLDERS if s in path.parts), None)

@@ -1,6 +1,6 @@
-"""The watermark network: it says of every cell of 16 pixels whether a mark is there.
+"""The watermark network: for every cell of 16 pixels it predicts whether a mark is there.
 
-Owns its shape: 0.2 million weights, so that it is quick on one CPU thread.
+Owns its architecture: 0.2 million weights, so that it is fast on one CPU thread.
 """
 
 import torch
@@ -13,7 +13,7 @@ BLOCKS = (1, 2, 3)
 
 
 class Block(nn.Module):
-    """A depthwise convolution and two pointwise ones, added to what came in."""
+    """A depthwise convolution and two pointwise ones, with a residual connection."""
 
     def __init__(self, width: int, dilation: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Pictures before and after an enhancement that adds no mark.
 
-Real ones come from the engine (enhancing.py); here they are imitated, since a network that has to
-tell marks from all that a model may change must see more kinds of change than one model makes.
+Real ones come from the engine (enhancing.py). Here they are imitated, since a network that must
+distinguish marks from any change by a model needs more kinds of change than one model makes.
 """
 
 import cv2
@@ -14,7 +14,9 @@ Plane = NDArray[np.float32]
 
 
 def imitate(clean: Pixels, random: np.random.Generator) -> tuple[Pixels, Pixels]:
-    """(input, output) from one undamaged picture: damage, and how a model might have undone it."""
+    """(input, output) from one undamaged picture: damage, and how a model might have repaired
+    it.
+    """
     given = _damaged(clean, random)
     restored = random.beta(2, 1)
     output = restored * clean.astype(np.float32) + (1 - restored) * given.astype(np.float32)
@@ -46,14 +48,14 @@ def _recolour(picture: Plane, random: np.random.Generator) -> Plane:
 
 
 def _relight(picture: Plane, random: np.random.Generator) -> Plane:
-    """Slow changes of lightness over the picture."""
+    """Slow changes of brightness over the picture."""
     coarse = random.normal(0, random.uniform(2, 14), (4, 4, 1)).astype(np.float32)
     height, width = picture.shape[:2]
     return picture + cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
 
 
 def _retexture(picture: Plane, random: np.random.Generator) -> Plane:
-    """Detail that was not there, where there is some already."""
+    """Additional detail in areas that already have some."""
     height, width = picture.shape[:2]
     noise = random.normal(0, 1, (height, width, 1)).astype(np.float32)
     fine, wide = random.uniform(0.6, 1.5), random.uniform(2, 4)
@@ -65,7 +67,7 @@ def _retexture(picture: Plane, random: np.random.Generator) -> Plane:
 
 
 def _move(picture: Plane, random: np.random.Generator) -> Plane:
-    """Contours a little off, as after a trip through latents."""
+    """Slightly displaced contours, as after encoding and decoding."""
     height, width = picture.shape[:2]
     coarse = random.normal(0, random.uniform(0.2, 1.2), (8, 8, 2)).astype(np.float32)
     shift = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)

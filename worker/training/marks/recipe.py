@@ -1,4 +1,4 @@
-"""Everything that `models/watermark` is made from, read from its recipe.toml."""
+"""The complete recipe of `models/watermark`, read from its recipe.toml."""
 
 import tomllib
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from worker.training.errors import TrainingError
 
 @dataclass(frozen=True)
 class Fonts:
-    """Debian packages of fonts; `chinese` are those that can also write Chinese."""
+    """Debian packages of fonts; `chinese` are those that include Chinese characters."""
 
     training: tuple[str, ...]
     held_out: tuple[str, ...]
@@ -42,7 +42,9 @@ class MarksRecipe:
 
 
 def read_recipe(path: Path) -> MarksRecipe:
-    """Raises TrainingError where the file is missing, no TOML, or lacks a field."""
+    """Reads the recipe. Raises TrainingError if the file is missing, is not TOML, or lacks a
+    field.
+    """
     try:
         content = tomllib.loads(path.read_text("utf-8"))
         fonts, logos = Fonts(**_tuples(content["fonts"])), Logos(**_tuples(content["logos"]))

@@ -1,6 +1,7 @@
 """Draws marks: text, logos, codes and badges, each as an opacity map with a colour.
 
-Owns how a mark looks before it is laid on a picture. Knows nothing of photos and opacities.
+Owns the appearance of a mark before it is placed on a picture. Knows nothing of photos and
+opacities.
 """
 
 import random
@@ -31,7 +32,7 @@ class Stencil:
 
 @dataclass(frozen=True)
 class Palette:
-    """Fonts and logos to draw from; `chinese` are the fonts that write Chinese."""
+    """Fonts and logos to choose from; `chinese` are the fonts with Chinese characters."""
 
     fonts: tuple[Path, ...]
     chinese: tuple[Path, ...]
@@ -39,7 +40,7 @@ class Palette:
 
 
 def draw_text(palette: Palette, size: int, dice: random.Random) -> Stencil:
-    """One line of text, at times with a rim or a shadow."""
+    """One line of text, sometimes with an outline or a shadow."""
     in_chinese = dice.random() < 0.2
     font = _font(dice.choice(palette.chinese if in_chinese else palette.fonts), size)
     words = line(dice, in_chinese=in_chinese)
@@ -54,7 +55,7 @@ def draw_text(palette: Palette, size: int, dice: random.Random) -> Stencil:
 
 
 def _with_rim(opacity: Plane, colour: Plane, dice: random.Random) -> Stencil:
-    """A rim (or, moved aside, a shadow) of the opposite lightness."""
+    """An outline (or, displaced, a shadow) of the opposite brightness."""
     shift = dice.choice((0, 1, 2))
     wide = np.asarray(cv2.dilate(opacity, np.ones((3, 3), np.uint8)), np.float32)
     around = np.roll(wide, (shift, shift), (0, 1))
@@ -64,7 +65,7 @@ def _with_rim(opacity: Plane, colour: Plane, dice: random.Random) -> Stencil:
 
 
 def draw_logo(palette: Palette, size: int, dice: random.Random) -> Stencil:
-    """An icon in its own colours, or its silhouette in one."""
+    """An icon in its own colours, or its silhouette in one colour."""
     picture = _logo(dice.choice(palette.logos), size)
     opacity: Plane = picture[..., 3].astype(np.float32) / np.float32(255)
     if dice.random() < 0.5:
@@ -77,7 +78,7 @@ def draw_logo(palette: Palette, size: int, dice: random.Random) -> Stencil:
 
 
 def draw_code(_palette: Palette, size: int, dice: random.Random) -> Stencil:
-    """A two-dimensional code or barcode with its quiet zone, at times without the white."""
+    """A two-dimensional code or barcode with its quiet zone, sometimes without the white."""
     text = f"https://{line(dice, in_chinese=False)}"[: dice.randint(8, 40)]
     kind = zxingcpp.barcode_format_from_str(dice.choice(FORMATS))
     made = zxingcpp.create_barcode(text.encode("ascii", "replace").decode(), kind)
@@ -90,7 +91,7 @@ def draw_code(_palette: Palette, size: int, dice: random.Random) -> Stencil:
 
 
 def draw_badge(palette: Palette, size: int, dice: random.Random) -> Stencil:
-    """Text on a plate, round or with round corners, as in the corners of stock photos."""
+    """Text on a round or rounded plate, as in the corners of stock photos."""
     text = draw_text(palette, max(9, size // 3), dice)
     height, width = text.opacity.shape
     plate = Image.new("L", (width + size // 3, height + size // 3))

@@ -1,4 +1,4 @@
-"""The training of the watermark network, so that a killed run goes on where it was."""
+"""The training of the watermark network; a killed run continues where it was."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,14 +18,14 @@ KEEP_EVERY = 50
 WEIGHT_DECAY = 1e-3
 # The first and the last part of the steps, in which the learning rate rises and falls.
 WARM_SHARE, COOL_SHARE = 0.05, 0.35
-# What counts in use is the whole picture's score; cells teach where to look.
+# In use only the score of the whole picture counts; the cells teach where to look.
 PICTURE_SHARE = 0.5
 
 Tell = Callable[[int, float], None]
 
 
 def train(recipe: MarksRecipe, examples: Examples, work: Path, tell: Tell) -> nn.Module:
-    """Train for the recipe's steps; gives the network in evaluation mode."""
+    """Trains for the recipe's steps; returns the network in evaluation mode."""
     torch.manual_seed(recipe.seed)
     network = build_network()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -47,7 +47,9 @@ def train(recipe: MarksRecipe, examples: Examples, work: Path, tell: Tell) -> nn
 
 
 def rate_at(share: float) -> float:
-    """Of the recipe's learning rate, after this share of the steps: up, level, down to nothing."""
+    """The fraction of the recipe's learning rate at this share of the steps: rising, constant,
+    falling to 0.
+    """
     return min(1.0, (share + 0.001) / WARM_SHARE, (1 - share) / COOL_SHARE)
 
 
@@ -59,7 +61,7 @@ def _loss(network: nn.Module, batch: list[Example]) -> torch.Tensor:
     by_cell = functional.binary_cross_entropy_with_logits(logits[asked], cells[asked])
     marked = torch.tensor([float(example.is_marked) for example in batch])
     top = logits.flatten(1).topk(TOP_CELLS, dim=1).values.mean(1)
-    # A picture whose only marks are too faint to ask for says nothing.
+    # A picture with only very faint marks is ignored.
     sure = torch.tensor([example.is_marked or not (example.cells < 0).any() for example in batch])
     by_picture = functional.binary_cross_entropy_with_logits(top[sure], marked[sure])
     return by_cell + PICTURE_SHARE * by_picture

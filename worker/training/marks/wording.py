@@ -1,4 +1,4 @@
-"""What watermarks say: addresses, handles, names of agencies, telephone numbers."""
+"""Texts of watermarks: addresses, handles, names of agencies, telephone numbers."""
 
 import random
 
@@ -15,7 +15,7 @@ CHINESE = (
 
 
 def line(dice: random.Random, *, in_chinese: bool) -> str:
-    """One line of a mark."""
+    """One line of text for a mark."""
     if in_chinese:
         return dice.choice(CHINESE) + dice.choice(("", "", _digits(dice, 8), _word(dice)))
     makers = (_address, _handle, _stamp, _credit, _phone, _domain)

@@ -1,1 +1,1 @@
-"""The embedded enlarger: how it is built, taught and trained."""
+"""The embedded enlarger: how it is built and trained."""

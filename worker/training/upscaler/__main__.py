@@ -1,4 +1,4 @@
-"""`python -m worker.training.upscaler`: what `retouch train-upscaler` starts."""
+"""`python -m worker.training.upscaler`: the program that `retouch train-upscaler` starts."""
 
 from worker.training.upscaler.main import main
 

@@ -1,7 +1,7 @@
 """Small pictures and the larger ones that they should become.
 
-Owns how a photo is made small: mildly, as phones, pages and chats do. An enlarger comes after the
-LoRAs, which treat what is heavy.
+Owns how a photo is made small: mildly, as phones, pages and chats do. Heavy damage is left to the
+LoRAs, which run before an enlarger.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,9 @@ QUALITIES = (55, 96)
 
 @dataclass(frozen=True)
 class Batch:
-    """[N, 3, H, W] in -1..1: small pictures, and the same twice and four times as large."""
+    """[N, 3, H, W] in -1..1: small pictures, and the same pictures twice and four times as
+    large.
+    """
 
     small: torch.Tensor
     targets: dict[int, torch.Tensor]
@@ -46,7 +48,7 @@ def draw_batch(photos: list[Photo], count: int, side: int, random: np.random.Gen
 
 
 def targets_of(large: list[Pixels]) -> dict[int, torch.Tensor]:
-    """What the network's answers at both factors are compared with."""
+    """The targets with which the network's outputs at both factors are compared."""
     return {2: to_tensor([halved(pixels) for pixels in large]), LARGEST: to_tensor(large)}
 
 
@@ -56,7 +58,7 @@ def halved(pixels: Pixels) -> Pixels:
 
 
 def shrunk(pixels: Pixels, factor: float, random: np.random.Generator) -> Pixels:
-    """By a filter that is drawn, after a slight blur now and then."""
+    """Shrunk by a random filter, sometimes after a slight blur."""
     if random.random() < SOFT_SHARE:
         pixels = gaussian(pixels, float(random.uniform(0.2, SOFTEST)) * factor / 2)
     height, width = pixels.shape[:2]
@@ -65,7 +67,7 @@ def shrunk(pixels: Pixels, factor: float, random: np.random.Generator) -> Pixels
 
 
 def damaged(pixels: Pixels, random: np.random.Generator) -> Pixels:
-    """Nothing, or a little noise and one JPEG."""
+    """Unchanged, or with slight noise and one JPEG compression."""
     if random.random() < CLEAN_SHARE:
         return pixels
     if random.random() < NOISY_SHARE:

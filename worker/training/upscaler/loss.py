@@ -1,6 +1,6 @@
-"""What the enlarger is trained for: the larger picture, with its edges and its finest detail.
+"""The training objective of the enlarger: the larger picture, with its edges and finest detail.
 
-Owns the weighing of the losses and the discriminator. Knows nothing of optimisers and files.
+Owns the weights of the losses and the discriminator. Knows nothing of optimisers and files.
 """
 
 import numpy as np
@@ -19,7 +19,9 @@ SMALL = 1e-6
 
 
 class Discriminator(nn.Module):
-    """Tells drawn pictures [N, 3, H, W] from true ones, a place at a time (as in pix2pix)."""
+    """Distinguishes generated pictures [N, 3, H, W] from real ones, patch by patch (as in
+    pix2pix).
+    """
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -40,7 +42,7 @@ class Discriminator(nn.Module):
 
 
 class UpscalingLoss:
-    """Draws a batch of both kinds of examples and measures both factors on it."""
+    """Draws a batch of both kinds of examples and computes the loss of both factors."""
 
     def __init__(
         self,
@@ -86,7 +88,9 @@ class UpscalingLoss:
         return loss
 
     def _contest(self, drawn: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Both sides of a relativistic contest in one sum: each side's gradients reach it alone."""
+        """Both sides of a relativistic discriminator loss in one sum; each side's gradients reach
+        only that side.
+        """
         judge = self._discriminator
         learning = functional.softplus(judge(drawn.detach()) - judge(target)).mean()
         fixed = {name: value.detach() for name, value in judge.named_parameters()}
@@ -98,10 +102,10 @@ class UpscalingLoss:
 
 
 def charbonnier(error: torch.Tensor) -> torch.Tensor:
-    """The absolute error, smooth at nothing, of pixels in [-1, 1]."""
+    """The absolute error of pixels in [-1, 1], smooth at zero."""
     return (error.square() + SMALL).sqrt().mean()
 
 
 def high_pass(pictures: torch.Tensor) -> torch.Tensor:
-    """Less the mean around each pixel: what is finer than three pixels."""
+    """Minus the mean around each pixel: detail finer than three pixels."""
     return pictures - functional.avg_pool2d(pictures, 3, 1, 1, count_include_pad=False)

@@ -32,7 +32,7 @@ METADATA = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Make the embedded enlarger from its recipe. Exit status: 0, or 1 for a refusal."""
+    """Makes the embedded enlarger from its recipe. Exit status: 0, or 1 for an error."""
     parser = argparse.ArgumentParser(
         "retouch train-upscaler", description="Make the embedded enlarger from its recipe."
     )
@@ -65,7 +65,7 @@ def _make(options: argparse.Namespace) -> None:
 
 
 def find_teacher() -> Enlarger | None:
-    """Real-ESRGAN x4plus, where `make extras` has put it into `upscalers/`."""
+    """Real-ESRGAN x4plus, if `make extras` has written it to `upscalers/`."""
     catalog = UpscalerCatalog(FOLDER)
     catalog.scan()
     try:

@@ -1,6 +1,6 @@
-"""Makes the embedded enlarger from its recipe: photos, the teacher's answers, stages, file.
+"""Makes the embedded enlarger from its recipe: photos, the teacher's outputs, stages, file.
 
-Owns the order and what is kept between stages, so that a killed run goes on where it was.
+Owns the order and the files between stages, so that a killed run continues where it was.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from worker.training.upscaler.teacher import Answer, gather_answers
 
 FACTORS = (2, 4)
 Tell = Callable[[str, Progress], None]
-# A stage is named in the file system and on the terminal.
+# A stage's name in the file system and on the terminal.
 TEACHER = "teacher"
 
 
@@ -34,10 +34,10 @@ def make_upscaler(
     work: Path,
     tell: Tell,
 ) -> FoldedNet:
-    """The trained network. `photo_folder` holds packages and photos, `work` answers, checkpoints
-    and curves.
+    """The trained network. `photo_folder` holds packages and photos, `work` the teacher's outputs,
+    checkpoints and curves.
 
-    Raises TrainingError where a stage wants a teacher and there is none.
+    Raises TrainingError if a stage needs a teacher and there is none.
     """
     photos = gather_photos(base, photo_folder)
     answers = answers_for(recipe, photos, teacher, work / TEACHER, tell)
@@ -49,7 +49,9 @@ def make_upscaler(
 
 
 def build(recipe: UpscalerRecipe) -> FoldedNet:
-    """Fresh weights; the tails begin at nothing, so that training begins at nearest neighbours."""
+    """Initial weights; the tails start at zero, so that training starts at nearest-neighbour
+    enlargement.
+    """
     shape = recipe.shape
     network = FoldedNet(shape.width, shape.blocks, shape.fine, FACTORS)
     for block in network.trunk:
@@ -64,7 +66,7 @@ def build(recipe: UpscalerRecipe) -> FoldedNet:
 def answers_for(
     recipe: UpscalerRecipe, photos: list[Photo], teacher: Enlarger | None, folder: Path, tell: Tell
 ) -> list[Answer]:
-    """The teacher's answers, where any stage learns from them."""
+    """The teacher's outputs, if any stage is trained on them."""
     if not any(stage.teacher_share for stage in recipe.stages):
         return []
     if teacher is None:
@@ -101,7 +103,7 @@ def train_stage(
 
 
 def write(network: FoldedNet, path: Path, metadata: dict[str, str]) -> None:
-    """Half precision, as the service loads it."""
+    """In half precision, as the service loads it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.half().contiguous() for name, value in network.state_dict().items()}
     save_file(tensors, path, metadata)

@@ -1,6 +1,6 @@
-"""Everything that the embedded enlarger is made from, read from its recipe.toml.
+"""The complete recipe of the embedded enlarger, read from its recipe.toml.
 
-Owns the fields. The numbers stand in the file, beside the weights that they made.
+Owns the fields. The numbers are in the file, beside the weights made with them.
 """
 
 import tomllib
@@ -21,7 +21,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Teaching:
-    """How many crops the teacher answers, of `side` pixels, and what it is called in the card."""
+    """The number of crops for the teacher, of `side` pixels, and the teacher's name in the card."""
 
     crops: int
     side: int
@@ -29,10 +29,10 @@ class Teaching:
 
 @dataclass(frozen=True)
 class Stage:
-    """One run from the weights that the last one left.
+    """One run, starting from the weights of the last one.
 
-    `teacher_share` is the share of each batch whose target is the teacher's answer; `edges`,
-    `fine` and `adversarial` are weights beside the absolute error.
+    `teacher_share` is the share of each batch whose target is the teacher's output; `edges`, `fine`
+    and `adversarial` are weights beside the absolute error.
     """
 
     name: str
@@ -58,7 +58,9 @@ class UpscalerRecipe:
 
 
 def read_recipe(path: Path) -> UpscalerRecipe:
-    """Raises TrainingError where the file is missing, no TOML, or lacks a field."""
+    """Reads the recipe. Raises TrainingError if the file is missing, is not TOML, or lacks a
+    field.
+    """
     try:
         content = tomllib.loads(path.read_text("utf-8"))
         return UpscalerRecipe(

@@ -1,6 +1,6 @@
-"""Asks a large enlarger for its answers to small crops, and keeps them on disk.
+"""Computes a large enlarger's outputs for small crops, and stores them on disk.
 
-Owns the files: `NNNN.npz` with `small` [S, S, 3] and `large` [4S, 4S, 3]. A killed run goes on
+Owns the files: `NNNN.npz` with `small` [S, S, 3] and `large` [4S, 4S, 3]. A killed run continues
 where it was, since each crop is drawn from its own number.
 """
 
@@ -17,7 +17,7 @@ from worker.training.photos import Photo, random_crop
 from worker.training.restoration import to_tensor
 from worker.training.upscaler.examples import LARGEST, Batch, damaged, shrunk, targets_of
 
-# Near its edge a crop's answer lacks what lies outside.
+# Near its edge, the output for a crop lacks context.
 EDGE = 4
 LEAST_SHRINK, MOST_SHRINK = 1.3, 4.0
 
@@ -37,7 +37,7 @@ def gather_answers(
     wanted: tuple[int, int, int],
     tell: Callable[[int, int], None],
 ) -> list[Answer]:
-    """`wanted` is (seed, crops, side). What is on disk already is not asked again."""
+    """`wanted` is (seed, crops, side). Existing outputs are not computed again."""
     seed, crops, side = wanted
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(crops):
@@ -58,7 +58,7 @@ def read_answers(folder: Path) -> list[Answer]:
 
 
 def _draw(photos: list[Photo], side: int, random: np.random.Generator) -> Pixels:
-    """A crop of a photo at any size at which it may come, mildly damaged."""
+    """A crop of a photo at a random scale, mildly damaged."""
     factor = float(np.exp(random.uniform(np.log(LEAST_SHRINK), np.log(MOST_SHRINK))))
     cut = min(round(side * factor), *(min(photo.pixels.shape[:2]) for photo in photos))
     pixels = random_crop(photos, cut, random).pixels
@@ -82,7 +82,9 @@ def _write(path: Path, answer: Answer) -> None:
 def draw_answers(
     answers: list[Answer], count: int, side: int, random: np.random.Generator
 ) -> Batch:
-    """Windows of answers, turned and mirrored at random, as draw_batch gives them of photos."""
+    """Windows of the teacher's outputs, randomly rotated and mirrored, in the form of
+    draw_batch.
+    """
     small, large = [], []
     for _ in range(count):
         one = _window(answers[int(random.integers(len(answers)))], side, random)
