@@ -1,4 +1,4 @@
-"""Loads the guards that the settings name, or says which of them cannot be loaded.
+"""Loads the guards named by the settings, or says which of them cannot be loaded.
 
 Guards fail closed: a worker whose guard cannot be loaded does not start.
 """
@@ -23,7 +23,7 @@ class GuardUnavailable(Exception):
 
 
 def load_guards(settings: Settings) -> Guards:
-    """Raises GuardUnavailable."""
+    """Loads the guards. Raises GuardUnavailable."""
     wanted = settings.guard_names
     unsafe = _load("unsafe", _unsafe) if "unsafe" in wanted else None
     marks = {

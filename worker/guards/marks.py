@@ -29,7 +29,7 @@ class MarkGuard:
         self.added(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64, 3), np.uint8))
 
     def added(self, given: Pixels, output: Pixels) -> list[str]:
-        """One line with the score when it is above the threshold."""
+        """One line with the score if it is above the threshold."""
         score = self._detector.score(given, output)
         return [f"a watermark, {score:.0%} sure"] if score >= self._threshold else []
 
@@ -75,6 +75,8 @@ def is_suspicious(given: Pixels, output: Pixels) -> bool:
 
 @cache
 def threshold(name: str, folder: Path = FOLDER) -> float:
-    """A score from evaluation.json: `embedded` or `other` for an alarm, `suspicion` for a look."""
+    """A score from evaluation.json: `embedded` or `other` for an alarm, `suspicion` for reading the
+    text.
+    """
     known = json.loads((folder / "evaluation.json").read_text("utf-8"))
     return float(known["thresholds"][name])

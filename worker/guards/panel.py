@@ -20,14 +20,14 @@ THREADS = 2
 
 
 class Classifier(Protocol):
-    """Tells how unsafe a picture is."""
+    """Estimates how unsafe a picture is."""
 
     def score(self, pixels: Pixels) -> float:
         """0 to 1."""
 
 
 class Comparison(Protocol):
-    """Tells what the output holds and the input does not."""
+    """Finds what the output contains and the input does not."""
 
     def added(self, given: Pixels, output: Pixels) -> list[str]:
         """One line for people per finding."""
@@ -42,7 +42,7 @@ class Policy:
     doubtful: Doubtful = "flag"
 
     def judge(self, score: float) -> str | None:
-        """The flag that a score earns, if any."""
+        """The flag for a score, if any."""
         if score >= self.high:
             return UNSAFE
         if score < self.low or self.doubtful == "pass":
@@ -75,11 +75,11 @@ class Guards:
 
     @property
     def look_at_results(self) -> bool:
-        """Whether any guard looks at finished pictures."""
+        """Whether any guard examines finished pictures."""
         return self._unsafe is not None or bool(self._marks)
 
     def check_input(self, given: Pixels) -> None:
-        """Raises UnsafeInput, and whatever a guard raises that fails."""
+        """Raises UnsafeInput, and the errors of a guard that fails."""
         if self._judge(given)[1] == UNSAFE:
             raise UnsafeInput("the picture that was sent is unsafe")
 
@@ -88,7 +88,7 @@ class Guards:
         return self._judge(output)[1] != UNSAFE
 
     def check_output(self, given: Pixels, output: Pixels) -> Verdict:
-        """Check a result beside its input. Raises whatever a guard raises."""
+        """Checks a result beside its input. Raises the errors of a guard that fails."""
         if not self.look_at_results:
             return Verdict()
         judging = self._pool.submit(self._judge, output)
@@ -103,7 +103,7 @@ class Guards:
         return Verdict(Safety(nsfw=score, flags=flags), _error(judged, bool(found)), details)
 
     def close(self) -> None:
-        """End the threads."""
+        """Ends the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _judge(self, pixels: Pixels) -> tuple[float | None, str | None]:

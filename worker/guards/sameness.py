@@ -1,8 +1,8 @@
-"""Whether something in the output was at the same place in the input already.
+"""Whether something in the output was already at the same place in the input.
 
-An input may hold a code or a line of text that could not be read before it was enhanced; that is no
-alarm. Such text is told from added text by its strokes: blurred until it is as soft as the input,
-the output has its strokes where the input has them.
+An input may contain a code or a line of text that only becomes readable by the enhancement; that is
+no alarm. Such text is distinguished from added text by its strokes: blurred until it is as soft as
+the input, the output has its strokes where the input has them.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ CODE = Look(samples=64, stroke=4.0, new_share=0.35)
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle in pixels; `right` and `bottom` lie outside."""
+    """A rectangle in pixels; `right` and `bottom` are exclusive."""
 
     left: int
     top: int

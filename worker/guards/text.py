@@ -79,7 +79,7 @@ class TextGuard:
         ]
 
     def _warm(self) -> None:
-        """Load everything now: the library would load at the first line of text."""
+        """Loads everything now: the library would otherwise load at the first line of text."""
         canvas = np.full((64, 256, 3), 255, np.uint8)
         canvas[24:40, 20:236:6] = 0
         self._reader(canvas[20:44, 16:240], use_det=False)

@@ -1,7 +1,7 @@
-"""Loads a base checkpoint (a folder, one file or a hub id) by the classes that diffusers has.
+"""Loads a base checkpoint (a folder, one file or a hub id) with diffusers' classes.
 
-Owns dtype, scheduler and memory layout. The embedded base, SD 1.x, SD 2.x and SDXL all take this
-way; other families load through diffusers' own choice of class.
+Owns dtype, scheduler and memory layout. The embedded base, SD 1.x, SD 2.x and SDXL are all loaded
+this way; other families are loaded by the class that diffusers chooses.
 """
 
 import warnings
@@ -32,7 +32,7 @@ logger = structlog.get_logger(__name__)
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device that the setting names; `auto` is the first that this machine has."""
+    """The device named by the setting; `auto` is the first one that this machine has."""
     if wanted != "auto":
         return torch.device(wanted)
     if torch.cuda.is_available():
@@ -45,10 +45,10 @@ def choose_device(wanted: str) -> torch.device:
 def load_base(
     base_model: str, device: torch.device, precision: str = "float32", profile: str = "auto"
 ) -> LoadedBase:
-    """Load the checkpoint once, ready for image to image, as much of it on the device as `profile`
-    says; `auto` goes by the device's memory.
+    """Loads the checkpoint once, ready for image-to-image, with the parts on the device that
+    `profile` names; `auto` decides by the device's memory.
 
-    Raises BadCheckpoint where it cannot be had, or cannot be served.
+    Raises BadCheckpoint if it cannot be loaded or served.
     """
     check_checkpoint(base_model)
     place = find_checkpoint(base_model) or download(base_model)
@@ -71,7 +71,7 @@ def load_base(
 
 
 def layout_of(part: str, device: torch.device) -> torch.memory_format:
-    """How the tensors of the `unet` or the `vae` lie in memory."""
+    """The memory layout of the tensors of the `unet` or the `vae`."""
     # Channels last: four times the speed of the default for float32 convolutions on the CPU, 1.2
     # times for one row of the UNet on a GPU, where the autoencoder would rearrange large tensors.
     on_gpu = part == "vae" and device.type == "cuda"
@@ -88,7 +88,7 @@ def _weights_dtype(base: Base, device: torch.device) -> torch.dtype:
 
 
 def _place(pipeline: Any, device: torch.device, profile: str) -> None:
-    """What an engine brings to the device by itself stays in main memory."""
+    """Parts that an engine moves to the device itself stay in main memory."""
     if profile not in OFFLOADING:
         pipeline.to(device)
     elif profile == "model_offload" and hasattr(pipeline, "unet"):
@@ -125,5 +125,5 @@ def _class_of(base: Base) -> Any:
 def _options(base: Base) -> dict[str, Any]:
     if base.id not in STABLE_DIFFUSION:
         return {}
-    # Outputs pass this service's own guards; the checkpoint's is a second, weaker one.
+    # This service's own guards check the outputs; the checkpoint's is a second, weaker one.
     return {"safety_checker": None, "requires_safety_checker": False}

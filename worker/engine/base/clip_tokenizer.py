@@ -1,4 +1,4 @@
-"""The tokenizer files that CLIP text encoders share, made from the published vocabulary."""
+"""The tokenizer files of CLIP text encoders, made from the published vocabulary."""
 
 import gzip
 import json
@@ -7,12 +7,12 @@ from importlib.resources import files
 from pathlib import Path
 
 VOCABULARY = 49_408
-# The vocabulary file lists more merges than CLIP was trained with.
+# The vocabulary file has more merges than CLIP was trained with.
 MERGES = VOCABULARY - 2 * 256 - 2
 
 
 def write_tokenizer(folder: Path, pad_token: str) -> None:
-    """Write vocab.json, merges.txt and their configuration, as `CLIPTokenizer` reads them."""
+    """Writes vocab.json, merges.txt and their configuration, as `CLIPTokenizer` reads them."""
     folder.mkdir(parents=True)
     merges = _merges()
     vocabulary = {word: index for index, word in enumerate(_words(merges))}
@@ -36,7 +36,9 @@ def _merges() -> tuple[str, ...]:
 
 
 def _words(merges: tuple[str, ...]) -> list[str]:
-    """All tokens in the order of their ids: bytes, bytes that end a word, merges, two marks."""
+    """All tokens in the order of their ids: bytes, bytes that end a word, merges, two special
+    tokens.
+    """
     letters = [chr(code) for code in _printable()]
     return [
         *letters,
@@ -48,7 +50,8 @@ def _words(merges: tuple[str, ...]) -> list[str]:
 
 
 def _printable() -> list[int]:
-    """For each byte a printable character: itself, or one after the 256 where it has none.
+    """A printable character for each byte: itself, or one after the first 256 if it is not
+    printable.
 
     Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.2.
     """

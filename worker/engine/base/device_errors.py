@@ -1,4 +1,4 @@
-"""Tells errors after which a device is lost to this process from all others."""
+"""Distinguishes errors after which a device is lost to this process from all others."""
 
 import torch
 
@@ -6,10 +6,10 @@ from worker.engine.base.device_lost import DeviceLost
 
 
 def translated(error: BaseException) -> BaseException:
-    """DeviceLost for an error of the accelerator itself, else the same error.
+    """DeviceLost for an error of the accelerator itself, otherwise the same error.
 
-    After such an error ("CUDA error: an illegal memory access was encountered") every later call
-    of this process fails as well; only a new process has a new context.
+    After such an error ("CUDA error: an illegal memory access was encountered") every later call of
+    this process fails as well; only a new process has a new context.
     """
     if isinstance(error, torch.AcceleratorError):
         lost = DeviceLost(f"the device failed: {error}")

@@ -1,8 +1,8 @@
-"""Errors after which a device cannot be used by this process any more."""
+"""Errors after which this process can no longer use a device."""
 
 
 class DeviceLost(Exception):
-    """Raised when a device is lost to this process, such as after a CUDA error that leaves its
+    """Raised when a device is lost to this process, for example after a CUDA error that makes its
     context unusable. The job's attempt counts as a crash, since it may be the cause.
     """
 

@@ -1,4 +1,4 @@
-"""Loads a checkpoint folder in diffusers' layout, whatever is in it, and fetches what a hub has.
+"""Loads a checkpoint folder in diffusers' layout, whatever it contains, and downloads from the hub.
 
 Owns which weights are read: full precision before half, safetensors before pickles (which torch
 then reads without running code), and which parts of the index may be absent.
@@ -12,12 +12,12 @@ from diffusers import DiffusionPipeline
 from shared.checkpoints.facts import BadCheckpoint
 from shared.checkpoints.folder import DISPENSABLE, missing_parts, read_index
 
-# The parts that hold a pipeline's main weights, one of which every family has.
+# The parts with a pipeline's main weights; every family has one of them.
 _MAIN_PARTS = ("unet", "transformer", "prior")
 
 
 def load_folder(folder: Path, kind: Any, options: dict[str, Any]) -> Any:
-    """A pipeline of the class `kind`, or of the index's own where `kind` does not know it.
+    """A pipeline of the class `kind`, or of the class in the index if `kind` does not support it.
 
     Raises BadCheckpoint.
     """
@@ -33,18 +33,18 @@ def _load(folder: Path, kind: Any, options: dict[str, Any]) -> Any:
     try:
         return kind.from_pretrained(folder, **options)
     except ValueError as error:
-        # Pipelines that edit pictures are not among those that diffusers maps to image to image.
+        # Pipelines that edit pictures are not among those that diffusers maps to image-to-image.
         if "AutoPipeline can't find" not in str(error):
             raise
         return DiffusionPipeline.from_pretrained(folder, **options)
 
 
 def weights_options(folder: Path) -> dict[str, Any]:
-    """How diffusers is told which of a folder's weights to read. Raises BadCheckpoint."""
+    """The options that tell diffusers which of a folder's weights to read. Raises BadCheckpoint."""
     main = next((folder / part for part in _MAIN_PARTS if (folder / part).is_dir()), None)
     if main is None:
         raise BadCheckpoint(f"'{folder.name}' has no folder of weights ({', '.join(_MAIN_PARTS)})")
-    # Without the option the libraries take whichever there is, part by part.
+    # Without the option the libraries use whichever weights exist, separately for each part.
     choices: dict[str, dict[str, Any]] = {".safetensors": {"use_safetensors": True}, ".bin": {}}
     for suffix, options in choices.items():
         names = [path.name for path in main.iterdir() if path.name.endswith(suffix)]
@@ -58,14 +58,16 @@ def weights_options(folder: Path) -> dict[str, Any]:
 
 
 def _variant(names: list[str], suffix: str) -> str | None:
-    """The variant (such as fp16) where no plain weights are there."""
+    """The variant (such as fp16) if there are no plain weights."""
     stems = [name.removesuffix(suffix) for name in names]
     variants = [stem.partition(".")[2].split("-0")[0] for stem in stems]
     return None if "" in variants else sorted(variants)[0]
 
 
 def download(hub_id: str) -> Path:
-    """Fetch a hub id into the hub's cache; its snapshot's folder. Raises BadCheckpoint."""
+    """Downloads a hub id into the hub's cache; returns its snapshot's folder. Raises
+    BadCheckpoint.
+    """
     try:
         return Path(DiffusionPipeline.download(hub_id))
     except Exception as error:  # the hub's client raises errors of several libraries

@@ -1,4 +1,4 @@
-"""A base that is loaded, and the families that the step engine knows."""
+"""A loaded base, and the families that the step engine supports."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,17 +7,17 @@ import torch
 
 from shared.bases import Base
 
-# One UNet and one text encoder, which three pipelines of diffusers share.
+# One UNet and one text encoder, shared by three of diffusers' pipelines.
 STABLE_DIFFUSION = {"tiny", "sd15", "sd21"}
 STEP_FAMILIES = STABLE_DIFFUSION | {"sdxl"}
 
 
 @dataclass(frozen=True)
 class LoadedBase:
-    """A warm pipeline, its family, and the device and dtype that it lives on.
+    """A warm pipeline, its family, its device and its dtype.
 
-    `autocast` is the type in which the UNet computes where that is not its own; `profile` is how
-    much of the pipeline stays on the device (worker/engine/base/profiles.py).
+    `autocast` is the type in which the UNet computes if it differs from the weights'; `profile`
+    says how much of the pipeline stays on the device (worker/engine/base/profiles.py).
     """
 
     pipeline: Any

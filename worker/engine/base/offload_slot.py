@@ -15,7 +15,7 @@ class OffloadSlot:
         self._offloaded = False
 
     def offload(self) -> bool:
-        """Keep the modules in main memory from now on; False where that would free nothing."""
+        """Keeps the modules in main memory from now on; False if that would free nothing."""
         if self._offloaded or self._device.type == "cpu":
             return False
         self._offloaded = True
@@ -23,14 +23,14 @@ class OffloadSlot:
         return True
 
     def restore(self) -> None:
-        """Bring the modules back to the device; where it has no room they stay offloaded."""
+        """Moves the modules back to the device; if they do not fit they stay offloaded."""
         if self._offloaded:
             self._move(self._device)
             self._offloaded = False
 
     @contextmanager
     def present(self) -> Iterator[None]:
-        """The modules are on the device inside the block."""
+        """Inside the block the modules are on the device."""
         if not self._offloaded:
             yield
             return
@@ -41,7 +41,7 @@ class OffloadSlot:
             self._move(torch.device("cpu"))
 
     def _move(self, device: torch.device) -> None:
-        """All of the modules or none."""
+        """Moves all of the modules or none."""
         try:
             for module in self._modules:
                 module.to(device)

@@ -1,4 +1,4 @@
-"""The number format in which a device computes: a faster one than the weights' where it serves.
+"""The number format in which a device computes, if another one than the weights' is faster.
 
 Owns the choice by hardware and setting. Knows nothing of pipelines.
 """
@@ -12,9 +12,9 @@ _CONSUMER = ("GeForce", "TITAN")
 
 
 def choose_autocast(device: torch.device, precision: str) -> torch.dtype | None:
-    """bfloat16 for the UNet on processors with instructions for it, or where the setting says so.
+    """bfloat16 for the UNet on processors with instructions for it, or if the setting says so.
 
-    With the embedded base a step takes a third of the time and costs at most 0.02 dB.
+    With the embedded base a step then takes a third of the time and costs at most 0.02 dB.
     """
     if device.type != "cpu" or precision == "float32":
         return None

@@ -14,23 +14,24 @@ from worker.engine.base.tile_size import WHOLE, TileSize, choose_tile_size
 
 GIB = 2**30
 
-# Memory beside the weights for: decoding whole, decoding in tiles, one model part at a time.
+# Memory besides the weights for: decoding whole pictures, decoding in tiles, one model part at a
+# time.
 FULL_HEADROOM = int(3.5 * GIB)
 TILED_HEADROOM = 2 * GIB
 OFFLOAD_HEADROOM = int(1.2 * GIB)
 
 
-# Profiles in which parts of the model wait in main memory while they are not used.
+# Profiles in which parts of the model stay in main memory while they are not used.
 OFFLOADING = ("model_offload", "sequential_offload")
-# Those in which the autoencoder works in tiles.
+# Profiles in which the autoencoder works in tiles.
 TILING = ("vae_tiling", "model_offload")
 
 # The size of a usual job, and of the smallest picture.
 USUAL_PIXELS = 512 * 512
 SMALL_PIXELS = 128 * 128
 
-# How many usual pictures the autoencoder takes at once. Four together take 1.4 to 1.6 times less
-# time on a device with room; on a CPU batching gains nothing (docs/benchmarks.md).
+# How many usual pictures the autoencoder handles at once. Four together take 1.4 to 1.6 times less
+# time on a device with enough memory; on a CPU batching gains nothing (docs/benchmarks.md).
 CODED_TOGETHER = 4
 
 # On a CPU one row of 256 px or more uses all cores, so batching would only delay it. Smaller rows
@@ -57,18 +58,18 @@ class EngineLimits:
     tile_size: TileSize = WHOLE
 
     def rows_for(self, pixels: int) -> int:
-        """How many rows of so many pixels may share a step."""
+        """How many rows with this many pixels may share a step."""
         if not self.pixels_per_step:
             return self.rows_per_step
         return max(1, min(self.rows_per_step, self.pixels_per_step // pixels))
 
     def coded_together(self, pixels: int) -> int:
-        """How many rows of so many pixels may be encoded or decoded together."""
+        """How many rows with this many pixels may be encoded or decoded together."""
         return max(1, min(self.rows_per_step, self.pixels_coded // pixels))
 
 
 def choose_limits(loaded: LoadedBase) -> EngineLimits:
-    """The limits that fit this base, its profile and its device."""
+    """The limits for this base, its profile and its device."""
     tiles = choose_tile_size(loaded.base.id, has_room=loaded.profile == "full")
     if loaded.device.type != "cuda":
         small = CPU_ROWS * SMALL_PIXELS
@@ -92,7 +93,7 @@ def choose_limits(loaded: LoadedBase) -> EngineLimits:
 
 
 def settled_profile(pipeline: Any, device: torch.device, wanted: str) -> str:
-    """The profile that is wanted, or for `auto` the one that fits; `cpu` without a CUDA device."""
+    """The requested profile, or for `auto` the one that fits; `cpu` without a CUDA device."""
     if device.type != "cuda":
         return "cpu"
     return choose_profile(_memory(device), *_weights(pipeline)) if wanted == "auto" else wanted

@@ -1,8 +1,8 @@
-"""Loads a checkpoint of one file, as model sites distribute them, without asking a hub.
+"""Loads a checkpoint in one file, as model sites distribute them, without contacting a hub.
 
 diffusers' `from_single_file` converts names and weights; the configuration that it would download
-is written from worker/engine/base/single_file_layout.py. SD 1.x, SD 2.x and SDXL; other families
-come as folders.
+is written from worker/engine/base/single_file_layout.py. Supports SD 1.x, SD 2.x and SDXL; other
+families are distributed as folders.
 """
 
 import json
@@ -26,7 +26,7 @@ from worker.engine.base.clip_tokenizer import VOCABULARY, write_tokenizer
 from worker.engine.base.single_file_layout import Config, Shapes, configurations, text_prefixes
 
 FAMILIES = ("sd15", "sd21", "sdxl")
-# Empty tensors by which trainers mark what the weights predict (kohya-ss/sd-scripts, ComfyUI).
+# Empty tensors by which trainers mark the kind of prediction (kohya-ss/sd-scripts, ComfyUI).
 V_PREDICTION, ZERO_SNR = "v_pred", "ztsnr"
 _PREDICTIONS = {"v": "v_prediction", "epsilon": "epsilon"}
 
@@ -60,7 +60,7 @@ def load_single_file(path: Path, pipeline_class: Any, options: dict[str, Any]) -
 
 
 def summarise(path: Path) -> FileSummary:
-    """Read shapes and metadata; a `.ckpt` by torch's loader that runs no code."""
+    """Reads shapes and metadata; a `.ckpt` by torch's loader that runs no code."""
     if path.suffix.lower() == ".ckpt":
         return FileSummary(_ckpt_shapes(path), {})
     with safe_open(path, framework="pt") as file:
@@ -69,7 +69,9 @@ def summarise(path: Path) -> FileSummary:
 
 
 def check_file(path: Path, summary: FileSummary) -> None:
-    """Raises BadCheckpoint for a file that is no base, not whole, or of a family without a way."""
+    """Raises BadCheckpoint for a file that is not a base, is incomplete, or is of an unsupported
+    family.
+    """
     complaint = complaint_about(facts_of(summary.shapes))
     if complaint is not None:
         raise BadCheckpoint(f"'{path.name}' is {complaint}")
@@ -83,7 +85,7 @@ def check_file(path: Path, summary: FileSummary) -> None:
 def _ckpt_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     try:
         loaded: Any = load_state_dict(str(path))
-    except Exception as error:  # whatever unpickling a foreign file raises
+    except Exception as error:  # anything that unpickling an untrusted file raises
         raise BadCheckpoint(
             f"'{path.name}' cannot be read without running code from it. Convert it to .safetensors"
         ) from error
@@ -105,7 +107,7 @@ def _configured(summary: FileSummary) -> dict[str, Config]:
 
 
 def _stated_prediction(summary: FileSummary) -> Config:
-    """What the file itself says that its weights predict, if anything."""
+    """The kind of prediction stated in the file itself, if any."""
     said = _PREDICTIONS.get(summary.metadata.get("modelspec.prediction_type", ""))
     if V_PREDICTION in summary.shapes:
         said = "v_prediction"
@@ -116,11 +118,11 @@ def _stated_prediction(summary: FileSummary) -> Config:
 
 
 def _settle_prediction(pipeline: Any, summary: FileSummary) -> None:
-    """Ask the weights of an SD 2.x file that does not say what they predict.
+    """Determines the kind of prediction of an SD 2.x file that does not state it.
 
-    At the highest noise level a network that predicts the noise returns about its input; one that
-    predicts velocity returns about the negative of a picture that it cannot see, which has nothing
-    to do with the input.
+    At the highest noise level a network that predicts the noise returns approximately its input;
+    one that predicts velocity returns approximately the negative of a picture that it cannot see,
+    which is unrelated to the input.
     """
     if summary.base is not SD21 or _stated_prediction(summary):
         return
@@ -136,14 +138,14 @@ def _settle_prediction(pipeline: Any, summary: FileSummary) -> None:
 
 
 def summary_width(summary: FileSummary) -> int:
-    """The width of the text embeddings that the UNet reads."""
+    """The width of the UNet's text embeddings."""
     width = facts_of(summary.shapes).cross_attention_width
     assert width is not None
     return width
 
 
 def _check_all_loaded(path: Path, pipeline: Any, shapes: Shapes) -> None:
-    """Raises BadCheckpoint where diffusers left weights of the UNet out, which it only logs."""
+    """Raises BadCheckpoint if diffusers left out weights of the UNet, which it only logs."""
     in_file = sum(prod(shape) for name, shape in shapes.items() if name.startswith(UNET))
     loaded = sum(weight.numel() for weight in pipeline.unet.parameters())
     if in_file != loaded:
@@ -155,7 +157,7 @@ def _check_all_loaded(path: Path, pipeline: Any, shapes: Shapes) -> None:
 
 @contextmanager
 def _written(configs: dict[str, Config]) -> Iterator[Path]:
-    """The configurations as the folder that diffusers expects, for as long as the block runs."""
+    """The configurations as the folder that diffusers expects, inside the block."""
     with tempfile.TemporaryDirectory(prefix="retouch-base-") as name:
         folder = Path(name)
         (folder / "model_index.json").write_text(json.dumps(configs["model_index"]))

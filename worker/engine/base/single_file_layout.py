@@ -1,7 +1,8 @@
-"""The configuration of a checkpoint in one file: what its family publishes, with the file's shapes.
+"""The configuration of a checkpoint in one file: its family's published one, with the file's
+shapes.
 
-Widths, depths and channels are read off the tensors, so that finetunes with other sizes load too.
-What no shape tells (numbers of attention heads) follows the family's rule. Knows no weights.
+Widths, depths and channels are derived from the tensors, so that finetunes with other sizes load
+too. Numbers of attention heads, which no shape tells, follow the family's rule. Reads no weights.
 """
 
 import json
@@ -34,7 +35,7 @@ def configurations(family: str, shapes: Shapes) -> dict[str, Config]:
 
 
 def text_prefixes(family: str, shapes: Shapes) -> dict[str, str]:
-    """Under which names the text encoders' tensors stand."""
+    """The name prefixes of the text encoders' tensors."""
     if family == "sdxl":
         return {
             "text_encoder": "conditioner.embedders.0.transformer.text_model.",
@@ -68,7 +69,7 @@ def _unet(family: str, shapes: Shapes) -> Config:
         config["use_linear_projection"] = len(projection) == 2
     if family == "sdxl":
         depths = [max(1, level["depth"]) for level in levels]
-        # The middle is as deep as the last level.
+        # The middle block is as deep as the last level.
         depths[-1] = max(1, _count(shapes, UNET + "middle_block.1.transformer_blocks."))
         config["transformer_layers_per_block"] = depths
         config |= _added_conditions(shapes)
@@ -76,7 +77,7 @@ def _unet(family: str, shapes: Shapes) -> Config:
 
 
 def _levels(shapes: Shapes) -> list[dict[str, int]]:
-    """Each resolution's channels, number of ResNet layers, and depth of its transformers."""
+    """Each level's channels, number of ResNet layers, and depth of its transformers."""
     levels: list[dict[str, int]] = [{"channels": 0, "layers": 0, "depth": 0}]
     for index in range(1, _count(shapes, UNET + "input_blocks.")):
         block = f"{UNET}input_blocks.{index}."
@@ -100,7 +101,7 @@ def _heads(family: str, channels: list[int]) -> int | list[int]:
 
 
 def _added_conditions(shapes: Shapes) -> Config:
-    """SDXL's sizes beside the pooled text: six numbers, each so many channels wide."""
+    """SDXL's sizes beside the pooled text: six numbers, each encoded in this many channels."""
     width = shapes[UNET + "label_emb.0.0.weight"][1]
     pooled = shapes["conditioner.embedders.1.model.text_projection"][1]
     return {
@@ -146,7 +147,7 @@ def _open_clip(part: str, prefix: str, shapes: Shapes) -> Config:
         "vocab_size": vocabulary,
         "hidden_size": width,
         "intermediate_size": shapes[prefix + "transformer.resblocks.0.mlp.c_fc.weight"][0],
-        # SD 2.x reads the layer before the last, so that diffusers leaves the last one out.
+        # SD 2.x uses the output of the second-last layer, so diffusers leaves the last one out.
         "num_hidden_layers": layers if part == "text_encoder_2" else layers - 1,
         "num_attention_heads": max(1, width // HEAD_CHANNELS),
     }
@@ -156,7 +157,7 @@ def _open_clip(part: str, prefix: str, shapes: Shapes) -> Config:
 
 
 def _count(shapes: Shapes, prefix: str) -> int:
-    """How many numbers follow the prefix, from 0 on without a gap."""
+    """How many consecutive numbers, starting at 0, follow the prefix."""
     found = {name[len(prefix) :].partition(".")[0] for name in shapes if name.startswith(prefix)}
     return next(index for index in range(len(found) + 1) if str(index) not in found)
 

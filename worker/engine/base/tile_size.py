@@ -1,17 +1,17 @@
-"""How large a picture a base makes at once, and what is left of that when memory is short.
+"""How large a picture a base makes in one piece, and the smaller sizes when memory is short.
 
-Owns the numbers by family. How a picture is cut is worker/engine/step/tiles.py's business.
+Owns the numbers by family. worker/engine/step/tiles.py owns how a picture is cut.
 """
 
 from dataclasses import dataclass
 
 from shared.bases import SD15, SD21, TINY
 
-# Latents come in whole cells of the autoencoder and of the UNet's halvings.
+# Latents must consist of whole cells of the autoencoder and of the UNet's halvings.
 SIDE_MULTIPLE = 16
 
 # A window may have this many times the pixels of a square of the comfortable side, and a side this
-# many times as long: a picture that is a little larger than comfortable is not worth a seam.
+# many times as long: a picture slightly larger than comfortable is not worth a seam.
 AREA_SLACK = 1.27
 SIDE_SLACK = 1.5
 SMALLER = 0.75
@@ -19,9 +19,10 @@ SMALLER = 0.75
 
 @dataclass(frozen=True)
 class TileSize:
-    """Sides in pixels: what suits the base, what two neighbours share, the least that is of use.
+    """Sides in pixels: the base's comfortable side, the overlap of two neighbours, the smallest
+    useful side.
 
-    A side of 0 means that no picture is cut.
+    A side of 0 means that pictures are never cut.
     """
 
     side: int = 0
@@ -29,16 +30,16 @@ class TileSize:
     least: int = 0
 
     def most(self, height: int, width: int) -> int:
-        """The longest side of a picture of this shape that is made whole."""
+        """The longest side of a picture of this shape that is made in one piece."""
         slenderness = max(height, width) / min(height, width)
         return int(self.side * min(SIDE_SLACK, (AREA_SLACK * slenderness) ** 0.5))
 
     def smaller(self) -> "TileSize | None":
-        """The next smaller size, where there is one."""
+        """The next smaller size, if there is one."""
         return self.of_side(int(self.side * SMALLER) // SIDE_MULTIPLE * SIDE_MULTIPLE)
 
     def below(self, height: int, width: int) -> "TileSize | None":
-        """One that cuts a picture which was to be made whole, where there is one."""
+        """A size that cuts a picture which was to be made in one piece, if there is one."""
         side = min(self.side, (height * width) ** 0.5) * SMALLER
         while (
             smaller := self.of_side(int(side) // SIDE_MULTIPLE * SIDE_MULTIPLE)
@@ -47,7 +48,7 @@ class TileSize:
         return smaller
 
     def of_side(self, side: int) -> "TileSize | None":
-        """The same with another side, where that is of use."""
+        """The same with another side, if that is useful."""
         if not self.side or side < max(self.least, SIDE_MULTIPLE):
             return None
         return TileSize(
@@ -57,7 +58,7 @@ class TileSize:
         )
 
     def fits(self, height: int, width: int) -> bool:
-        """Whether a picture of this size is made whole."""
+        """Whether a picture of this size is made in one piece."""
         if not self.side:
             return True
         within = height * width <= AREA_SLACK * self.side**2
@@ -68,7 +69,7 @@ WHOLE = TileSize()
 
 
 def choose_tile_size(base_id: str, has_room: bool) -> TileSize:
-    """The size that suits a base; less where its device has little memory left."""
+    """The size that suits a base; smaller if its device has little memory left."""
     if base_id == TINY.id:
         return TileSize(side=512, overlap=32, least=128)
     if base_id in (SD15.id, SD21.id):

@@ -42,7 +42,7 @@ class WeightsGuard:
         self.rounds = 0
 
     def count_picture(self) -> None:
-        """Count a picture that was made with these weights."""
+        """Counts a picture that was made with these weights."""
         self._pictures += 1
 
     def is_due(self, idle: bool) -> bool:
@@ -53,7 +53,7 @@ class WeightsGuard:
         return self._at > 0 or (self._pictures > 0 and has_rested)
 
     def look(self) -> str | None:
-        """Check the next slice; returns its first tensor that has changed."""
+        """Checks the next slice; returns its first tensor that has changed."""
         names = list(self._next_slice())
         self._pictures = 0
         self._at += len(names)

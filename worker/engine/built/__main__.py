@@ -1,4 +1,4 @@
-"""`python -m worker.engine.built`: what `retouch build-engine` starts."""
+"""`python -m worker.engine.built`: the program that `retouch build-engine` starts."""
 
 from worker.engine.built.command import main
 

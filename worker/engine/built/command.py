@@ -32,7 +32,7 @@ def main(
     arguments: Sequence[str] | None = None,
     find_compiler: Callable[[], Compiler] = tensorrt,
 ) -> int:
-    """Build; the process' exit code."""
+    """Builds the engines; returns the process' exit code."""
     settings = load_settings()
     options = _options(settings.base_model).parse_args(arguments)
     configure_logging(settings)
@@ -53,7 +53,7 @@ def build(
     sizes: Sequence[Size],
     batches: Sequence[int],
 ) -> None:
-    """Build every part for these sizes, and the UNet for these batch sizes."""
+    """Builds every part for these sizes, and the UNet for these batch sizes."""
     engine_cache = EngineCache(folder, loaded, compiler)
     with torch.inference_mode():
         plan = list(planned(loaded, sizes, batches))

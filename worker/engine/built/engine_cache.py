@@ -31,7 +31,7 @@ logger = structlog.get_logger(__name__)
 
 
 class EngineCache:
-    """The engines of one loaded base. `name` is what `ran_by` reports where one of them ran."""
+    """The engines of one loaded base. `name` is what `ran_by` reports if one of them ran."""
 
     def __init__(self, folder: Path, loaded: LoadedBase, compiler: Compiler) -> None:
         self.name = compiler.name
@@ -44,7 +44,7 @@ class EngineCache:
         self._runs: dict[tuple[str, tuple[Shape, ...]], Run | None] = {}
 
     def build(self, part: str, module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> bool:
-        """Build a part for inputs of these shapes unless it exists; True when it was built now."""
+        """Builds a part for inputs of these shapes unless it exists; True if it was built now."""
         key = self._key(part, shapes_of(inputs))
         target = self._folder / key.digest
         if self._is_whole(target, key):
@@ -62,7 +62,7 @@ class EngineCache:
         return True
 
     def run(self, part: str, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...] | None:
-        """The part's outputs for the inputs, each [N, ...]; None where no engine fits.
+        """The part's outputs for the inputs, each [N, ...]; None if no engine fits.
 
         For an engine with a larger batch size the last row is repeated.
         """

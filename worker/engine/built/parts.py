@@ -16,8 +16,8 @@ TEXTS = ("text_encoder", "text_encoder_2")
 
 
 class Unet(torch.nn.Module):
-    """Latents [E, C, h, w], timesteps [E], embeddings [E, tokens, width] and what `added` names,
-    to the UNet's output.
+    """Latents [E, C, h, w], timesteps [E], embeddings [E, tokens, width] and the inputs named in
+    `added`, to the UNet's output.
     """
 
     def __init__(self, unet: torch.nn.Module, added: Sequence[str] = ()) -> None:
@@ -43,7 +43,7 @@ class Unet(torch.nn.Module):
 
 
 class Encoder(torch.nn.Module):
-    """A picture [N, 3, H, W] in -1..1 to the posterior's mean and, where it samples, deviation."""
+    """A picture [N, 3, H, W] in -1..1 to the posterior's mean and, if it samples, deviation."""
 
     def __init__(self, vae: Any) -> None:
         super().__init__()

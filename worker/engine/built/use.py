@@ -1,4 +1,4 @@
-"""Runs a part by its engine where there is one, and reports to listeners which way it ran.
+"""Runs a part by its engine if there is one, and reports to listeners which way it ran.
 
 Belongs to the engine's thread.
 """
@@ -17,7 +17,7 @@ Told = dict[str, set[str]]
 
 
 class Parts:
-    """Looks parts up in the engine cache, where there is one."""
+    """Looks parts up in the engine cache, if there is one."""
 
     def __init__(self, engine_cache: EngineCache | None = None) -> None:
         self._engine_cache = engine_cache
@@ -26,7 +26,7 @@ class Parts:
     def built(
         self, part: str, inputs: Sequence[torch.Tensor], allowed: bool = True
     ) -> tuple[torch.Tensor, ...] | None:
-        """The outputs of a part's engine; None where the part has to run eagerly."""
+        """The outputs of a part's engine; None if the part has to run eagerly."""
         output = None
         if self._engine_cache is not None and allowed:
             output = self._engine_cache.run(part, inputs)
@@ -45,7 +45,7 @@ class Parts:
 
     @contextmanager
     def telling(self, listeners: Sequence[Told]) -> Iterator[None]:
-        """Report to these listeners what the block computes; blocks may be nested."""
+        """Reports to these listeners what the block computes; blocks may be nested."""
         self._listeners.append(listeners)
         try:
             yield

@@ -27,8 +27,8 @@ class _Words:
 
 @contextmanager
 def built_words(pipeline: Any, parts: Parts, allowed: bool) -> Iterator[None]:
-    """Within the block the pipeline's encoders run by engines where there are any. `allowed` is
-    False while a LoRA is merged into their weights.
+    """Inside the block the pipeline's encoders run by engines if there are any. `allowed` is False
+    while a LoRA is merged into their weights.
     """
     with ExitStack() as stack:
         for name in TEXTS:
