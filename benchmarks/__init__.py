@@ -1,7 +1,7 @@
-"""What is measured, and beside what.
+"""Benchmarks: what is measured, and what it is compared with.
 
-Threads wait at their barriers as the worker's do, for whatever it is compared with, too: said here
-because it counts only before torch is loaded.
+Threads wait passively at their barriers, as the worker's do, in every system that is compared. This
+is set here because it takes effect only before torch is loaded.
 """
 
 import os

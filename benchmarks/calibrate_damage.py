@@ -31,7 +31,7 @@ OUTPUT = Path(__file__).parent.parent / "worker" / "job" / "damage_calibration.j
 
 
 def examples(folder: Path, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Measures, kinds, levels and photo numbers; undamaged photos at several sizes among them."""
+    """Measures, kinds, levels and photo numbers, including undamaged photos at several sizes."""
     random = np.random.default_rng(seed)
     found = load_photos(folder, 160, 0, 1400)
     rows = []
@@ -53,10 +53,10 @@ def examples(folder: Path, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def draw_level(kind: Kind, span: Range, random: np.random.Generator) -> float:
-    """Even over the measured range; half of what is resized is so by a round factor.
+    """Uniform over the measured range; half of the resizing is by a round factor.
 
-    An enlargement by exactly two repeats itself every two pixels, as the blocks of a JPEG do every
-    eight, and applications like round factors.
+    An enlargement by exactly two has a period of two pixels, as the blocks of a JPEG have one of
+    eight, and applications often use round factors.
     """
     level = float(random.uniform(*span.measured))
     rounded = kind in RESIZED and random.random() < 0.5
@@ -97,7 +97,9 @@ def main() -> None:
 
 
 def trust(kinds: np.ndarray, guessed: np.ndarray, certainty: np.ndarray) -> str:
-    """What a least certainty of worker/job/damage.py would cost and save, as lines of text."""
+    """What each possible minimum certainty of worker/job/damage.py would cost and save, as lines of
+    text.
+    """
     damaged, treated = kinds != NONE, guessed != NONE
     lines = []
     for least in (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98):
@@ -121,7 +123,7 @@ def level_line(
 
 
 def plain(value: object) -> object:
-    """Numbers with five digits, arrays as lists."""
+    """Numbers rounded to five digits, arrays as lists."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | np.ndarray):

@@ -1,10 +1,12 @@
-"""Calibrates the input gate: what it refuses of ordinary photos, and what it catches.
+"""Calibrates the quality check of uploads: how many ordinary photos it refuses, and what it
+catches.
 
     python benchmarks/calibrate_quality_check.py FOLDER_OF_PHOTOS
 
 Blurs and darkens photos in steps, measures them as the decoding child does, and writes the limits
-to api/intake/quality_check.json and the false-refusal curve to docs/gate.png. What the limits do to
-photos that had no part in this (the samples of scikit-image and scikit-learn) is printed beside it.
+to api/intake/quality_check.json and the false-refusal curve to docs/gate.png. Also prints the
+refusals of photos that were not used for calibration (the samples of scikit-image and
+scikit-learn).
 """
 
 import argparse
@@ -28,11 +30,11 @@ CURVE = REPOSITORY / "docs" / "gate.png"
 SIDE = 512
 SIGMAS = (0.0, 1.0, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 16.0)
 EXPOSURES = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625)
-# A limit lies this far below what must pass, so that other photos than these pass too.
+# A limit is this far below the values that must pass, so that other photos pass too.
 MARGIN = 0.6
-# So many of the photos that must pass may be refused; the design allows 1 %.
+# This share of the photos that must pass may be refused; the design allows 1 %.
 ALLOWED = 0.005
-# What nobody can use: three levels of light, and noise of one level over one colour.
+# Useless pictures: three levels of light, and noise of one level over one colour.
 DARKEST_USE, GREY_NOISE = 12.0, 1.0
 
 
@@ -57,7 +59,7 @@ def main() -> None:
 
 
 def fitted(pixels: Pixels) -> Pixels:
-    """At most 512 pixels a side, as large photos are seen by the gate."""
+    """At most 512 pixels a side, the size at which the check measures large photos."""
     picture = Image.fromarray(pixels)
     picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     return np.asarray(picture)
@@ -69,7 +71,7 @@ def measured(photos: list[Pixels], name: str, change: Callable[[Pixels], Pixels]
 
 
 def limits(photos: list[Pixels]) -> dict[str, float]:
-    """The least sharpness, light and spread: below all but a few of what must pass."""
+    """The minimum sharpness, light and spread: below all but a few of the photos that must pass."""
     worst_blur = RANGES["blur"].measured[1]
     soft = measured(photos, "sharpness", lambda photo: blur(photo, worst_blur))
     spread = measured(photos, "spread", lambda photo: photo)
@@ -85,7 +87,7 @@ def limits(photos: list[Pixels]) -> dict[str, float]:
 
 
 def refusals(photos: list[Pixels], least: dict[str, float]) -> dict[str, dict[str, float]]:
-    """The share refused by each step of damage; `treated` is damage that the LoRAs are made for."""
+    """The share refused at each step of damage; `treated` is damage that the LoRAs treat."""
 
     def refused(change: Callable[[Pixels], Pixels]) -> float:
         rows = [measure(Image.fromarray(change(photo))) for photo in photos]
@@ -114,12 +116,12 @@ def blur(pixels: Pixels, sigma: float) -> Pixels:
 
 
 def darkened(pixels: Pixels, share: float) -> Pixels:
-    """That share of the light, as 8-bit code values."""
+    """The picture with this share of the light, as 8-bit code values."""
     return np.asarray(np.rint(pixels * share), np.uint8)
 
 
 def draw(report: dict[str, object]) -> None:
-    """Refused shares over steps of damage, photos of the calibration and others."""
+    """Shares of refusals over steps of damage, for calibration photos and others."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     names = {"blur_sigma": "blur, sigma in pixels at 512", "exposure": "share of the light left"}
     for axis, (name, label) in zip(axes, names.items(), strict=True):

@@ -2,9 +2,9 @@
 
     python -m benchmarks.catalogue [--files 1000] [--rank 4] [--drops 20]
 
-Files have the names and shapes of an SD 1.5 attention LoRA in kohya's scheme (792 tensors), with
-random weights. "Cold" scans run in fresh processes and read every byte; whether from disk or from
-the page cache is said per row. Prints one table.
+Files have the names and shapes of an SD 1.5 attention LoRA in kohya's dialect (792 tensors), with
+random weights. "Cold" scans run in new processes and read every byte; each row says whether from
+disk or from the page cache. Prints one table.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def weights(size: int, seed: int) -> bytes:
 
 
 def write_files(folder: Path, count: int, rank: int) -> int:
-    """Write the LoRAs; the size of each in bytes."""
+    """Writes the LoRAs; returns the size of each in bytes."""
     header, size = lora_header(rank)
     for index in range(count):
         (folder / f"lora_{index:04}_v1.5.safetensors").write_bytes(header + weights(size, index))
@@ -86,7 +86,7 @@ def write_files(folder: Path, count: int, rank: int) -> int:
 
 
 def drop_caches(folder: Path) -> None:
-    """Ask the kernel to forget the files' pages."""
+    """Asks the kernel to drop the files' pages from its cache."""
     os.sync()
     for path in folder.iterdir():
         descriptor = os.open(path, os.O_RDONLY)
@@ -95,7 +95,7 @@ def drop_caches(folder: Path) -> None:
 
 
 def scan_once(folder: Path, digests: Path | None) -> dict[str, float]:
-    """In this process: the time of a first scan and what the catalogue adds to its memory."""
+    """In this process: the time of a first scan and the catalogue's memory."""
     process = psutil.Process()
     before = process.memory_info().rss
     catalog = Catalog(folder, "sd15", digests=digests)
@@ -126,7 +126,7 @@ def time_of(action: object, repeats: int) -> float:
 
 
 def time_drops(folder: Path, catalog: Catalog, rank: int, drops: int) -> list[float]:
-    """Seconds from a file's rename into the folder until it is offered."""
+    """Seconds from renaming a file into the folder until it is offered."""
     header, size = lora_header(rank)
     spans = []
     for index in range(drops):
@@ -186,7 +186,7 @@ def show(what: str, *, seconds: float, mib: float | None = None, entries: float 
 
 
 def main() -> None:
-    """Parse the command line and measure."""
+    """Parses the command line and measures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--rank", type=int, default=4)

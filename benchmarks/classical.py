@@ -1,6 +1,6 @@
-"""Classical filters with their parameters picked on the very photos they are judged on.
+"""Classical filters whose parameters are chosen on the same photos on which they are evaluated.
 
-Owns the filters and the grids. They know the kind of damage and its level through that tuning,
+Owns the filters and the grids. Through that tuning they know the kind of damage and its level,
 which no model here does.
 """
 
@@ -25,7 +25,7 @@ CACHE = Path(__file__).parent.parent / "var" / "quality"
 
 @dataclass(frozen=True)
 class Tuned:
-    """The best filter of a family for one kind and level, and the pictures it gives."""
+    """The best filter of a family for one kind and level, and its pictures."""
 
     name: str
     pictures: list[Pixels]
@@ -55,13 +55,13 @@ def total_variation(pixels: Pixels, weight: float) -> Pixels:
 
 
 def deconvolution(pixels: Pixels, sigma: float, noise: float) -> Pixels:
-    """Wiener's, for a Gaussian blur of a known width; edges are mirrored."""
+    """Wiener's deconvolution, for a Gaussian blur of a known width; edges are mirrored."""
     margin = 24
     padded = np.pad(pixels / 255, [(margin, margin), (margin, margin), (0, 0)], mode="symmetric")
     down, across = (np.fft.fftfreq(side) for side in padded.shape[:2])
     squared = down[:, None] ** 2 + across[None] ** 2
     transfer = np.exp(-2 * (np.pi * sigma) ** 2 * squared)
-    # Photos' power falls with the square of frequency; the noise's does not.
+    # The power of photos falls with the square of frequency; that of noise does not.
     gain = transfer / (transfer**2 + noise * (squared + 1e-4) * 100)
     spectrum = np.fft.fft2(padded, axes=(0, 1)) * gain[..., None]
     restored = np.fft.ifft2(spectrum, axes=(0, 1)).real
@@ -74,12 +74,12 @@ def to_uint8(picture: np.ndarray) -> Pixels:
 
 @Memory(CACHE, verbose=0).cache  # type: ignore[untyped-decorator]
 def tuned(kind: str, family: str, damaged: list[Pixels], clean: list[Pixels]) -> Tuned:
-    """The best of one family for a kind, parameters picked on these very photos."""
+    """The best filter of one family for a kind, with parameters chosen on these same photos."""
     return tune(dict(families(kind))[family], damaged, clean)
 
 
 def families(kind: str) -> Iterator[tuple[str, list[tuple[str, Filter]]]]:
-    """Families of filters that make sense for a kind, each with its grid of parameters."""
+    """Families of filters that are suitable for a kind, each with its grid of parameters."""
     sharpening = [
         (f"unsharp {radius:g} x {amount:g}", partial(unsharp, radius=radius, amount=amount))
         for radius in (1.0, 1.5, 2.5)
@@ -109,7 +109,9 @@ def _others(kind: str) -> Iterator[tuple[str, Filter]]:
 
 
 def tune(grid: list[tuple[str, Filter]], damaged: list[Pixels], clean: list[Pixels]) -> Tuned:
-    """The member of the grid with the best mean PSNR, tried on middles, then run on the whole."""
+    """The member of the grid with the best mean PSNR, tested on the centres, then applied to the
+    whole.
+    """
     middles = [(_middle(d), _middle(c)) for d, c in zip(damaged, clean, strict=True)]
 
     def value(member: tuple[str, Filter]) -> float:

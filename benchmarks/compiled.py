@@ -1,7 +1,7 @@
 """diffusers' bare loop with its UNet compiled by torch, and LoRAs swapped in place, as diffusers'
-documentation recommends where several LoRAs share one compiled model.
+documentation recommends if several LoRAs share one compiled model.
 
-Runs in a process of its own, so that the compiler's memory counts for nobody else.
+Runs in a separate process, so that the compiler's memory counts for this system only.
 """
 
 import multiprocessing
@@ -22,11 +22,11 @@ _pipeline: "CompiledPipeline | None" = None
 
 
 class CompiledPipeline(Pipeline):
-    """At most one LoRA is loaded; the next one takes its place without another compilation."""
+    """At most one LoRA is loaded; the next one replaces it without another compilation."""
 
     def __init__(self, loras: Path) -> None:
         super().__init__(loras, resident=False)
-        # A LoRA that stays needs no place for others, which is as wide as the widest of them.
+        # A single LoRA needs no room for others, which is as wide as the widest of them.
         if len(self._names) > 1:
             self._pipeline.enable_lora_hotswap(target_rank=largest_rank(loras))
         if self._names:
@@ -46,9 +46,9 @@ class CompiledPipeline(Pipeline):
 
 @contextmanager
 def compiled_pipeline(loras: Path) -> Iterator[tuple[Callable[[Wish], bytes], int]]:
-    """What makes a picture, and the id of the process that it is made in.
+    """A function that makes a picture, and the id of its process.
 
-    Raises RuntimeError where torch finds no compiler.
+    Raises RuntimeError if torch finds no compiler.
     """
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:

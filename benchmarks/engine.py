@@ -1,11 +1,10 @@
-"""The engine against the bare pipeline, as ratios in one run.
+"""The engine compared with the bare pipeline, as ratios in one run.
 
-`python -m benchmarks.engine [--side 512] [--rounds 7]`: every round runs each arm once, in a new
-order, on a picture that none has seen, so that a noisy neighbour disturbs all of them alike and no
-cache helps; what is shown is the median of the rounds' own ratios. Arms: diffusers' loop called
-bare; the step engine without a LoRA, with a resident one, with a cold one; and diffusers' loop with
-loading and unloading the LoRA around every picture. PSNR is to what diffusers makes with the same
-LoRA.
+`python -m benchmarks.engine [--side 512] [--rounds 7]`: every round runs each variant once, in a
+new order, on a new picture, so that other load disturbs all of them alike and no cache helps; the
+results are medians of each round's ratios. Variants: diffusers' bare loop; the step engine without
+a LoRA, with a resident one, with a cold one; and diffusers' loop with loading and unloading the
+LoRA around every picture. PSNR is relative to diffusers' picture with the same LoRA.
 """
 
 import argparse
@@ -39,7 +38,7 @@ LORAS = Path(__file__).resolve().parent.parent / "loras"
 
 
 class Spent(NamedTuple):
-    """One arm in one round."""
+    """The cost of one variant in one round."""
 
     seconds: float
     pixels: Pixels
@@ -121,7 +120,7 @@ def _load_and_unload(loaded: LoadedBase, job: EngineJob, entry: LoraEntry) -> Pi
 
 
 def _rounds(arms: dict[str, Arm], jobs: Sequence[EngineJob]) -> dict[str, list[Spent]]:
-    """What each arm spent, round by round; the first round only warms."""
+    """The cost of each variant, round by round; the first round is for warming up."""
     spent: dict[str, list[Spent]] = {name: [] for name in arms}
     for job in jobs:
         for name in random.sample(list(arms), len(arms)):

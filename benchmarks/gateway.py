@@ -1,8 +1,8 @@
-"""What the gateway costs: start, memory, and the time of its commonest requests.
+"""The gateway's cost: start, memory, and the time of its most frequent requests.
 
     python benchmarks/gateway.py [--requests 500]
 
-Starts a store and `python -m api` of its own; no worker runs, so jobs only wait. Prints a table.
+Starts its own store and `python -m api`; no worker runs, so jobs only wait. Prints a table.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def measure_all(client: httpx2.Client, count: int) -> None:
 
 
 def timed(call: Callable[[], None], times: int, threads: int) -> tuple[list[float], float]:
-    """Milliseconds of each call, and seconds in all."""
+    """Milliseconds of each call, and seconds in total."""
 
     def once(_: int) -> float:
         started = time.perf_counter()
@@ -107,7 +107,7 @@ def megabytes(process: psutil.Process) -> float:
 
 @contextmanager
 def running(folder: Path) -> Iterator[tuple[psutil.Process, str, float]]:
-    """A gateway that answers, and the seconds that took."""
+    """A running gateway, and the seconds that its start took."""
     port = free_port()
     with ValkeyServer(data_dir=folder / "store", save="", appendonly="no") as store:
         settings = {

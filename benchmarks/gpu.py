@@ -1,12 +1,12 @@
-"""What the device spends on each stage, and how far that is from what it could do.
+"""The device's time for each stage, and how close that is to its peak.
 
 `python -m benchmarks.gpu [--family sd15 sdxl] [--side 512] [--batches 1 2 4 8]`: real sizes with
-random weights, half precision. Encoding, one guided step at every batch, eager and captured,
-without LoRAs and with four in LoRA slots, decoding, and a whole job of 4 executed steps. Their
-times are CUDA events'; arithmetic is counted by torch in one eager call, the device's peak is
-that of a large matrix product measured in the same run. Then pictures with mixed LoRAs, all at
-once, beside diffusers' eager loop (benchmarks/mixed_loras.py), and previews beside jobs
-(benchmarks/gpu_previews.py). `--device cpu --small` runs all of it but CUDA itself.
+random weights, half precision. Encoding, one guided step at every batch size, eager and with CUDA
+graphs, without LoRAs and with four in LoRA slots, decoding, and a whole job of 4 executed steps.
+Times are from CUDA events; torch counts the arithmetic in one eager call, and the device's peak is
+that of a large matrix product measured in the same run. Then pictures with mixed LoRAs in one
+batch, beside diffusers' eager loop (benchmarks/mixed_loras.py), and previews beside jobs
+(benchmarks/gpu_previews.py). `--device cpu --small` runs everything except CUDA itself.
 """
 
 import argparse
@@ -40,14 +40,14 @@ from worker.engine.step.step_engine import StepEngine
 
 Action = Callable[[], Any]
 RANKS = (8, 16, 16, 32)
-# Whole jobs: rounds until all shapes are captured, and rounds that count.
+# Whole jobs: rounds until all shapes are captured, and measured rounds.
 WARM_ROUNDS, ROUNDS = 3, 9
-# A shape is eager some times before it is captured; after so many calls it must have been.
+# A shape runs eagerly several times before it is captured; after this many calls it must have been.
 MOST_EAGER_CALLS = 50
 
 
 class Stage(NamedTuple):
-    """What is timed, and the same kernel by kernel, whose arithmetic torch can count."""
+    """A timed function, and an eager version of it whose arithmetic torch can count."""
 
     name: str
     action: Action
@@ -66,7 +66,7 @@ def main() -> None:
         by_stages(family, load_base(str(checkpoint), device), options, peak)
         base = load_base(str(checkpoint), device)
         whole(base, options.side, make_loras(base, checkpoint))
-        base = load_base(str(checkpoint), device)  # an engine leaves its last LoRA where it was
+        base = load_base(str(checkpoint), device)  # an engine leaves its last LoRA in the weights
         compare(base, checkpoint, options.side, options.pictures, options.rounds)
         show_previews(base, options.side)
 
@@ -104,7 +104,7 @@ def stages(loaded: LoadedBase, side: int, batches: Sequence[int]) -> Iterator[St
 
 
 def guided_steps(loaded: LoadedBase, pool: SlotPool, side: int, batch: int) -> Iterator[Stage]:
-    """A step of `batch` rows with guidance: with and without LoRAs, eager and captured."""
+    """A step of `batch` rows with guidance: with and without LoRAs, eager and with CUDA graphs."""
     unet, inputs = loaded.pipeline.unet, unet_inputs(loaded, side, 2 * batch)
     for loras in (False, True):
         sets = [((f"lora{i % len(RANKS)}", 1.0),) if loras else () for i in range(2 * batch)]
@@ -127,7 +127,7 @@ def _launched(name: str, action: Action) -> Stage:
 
 
 def until_captured(denoiser: Denoiser, action: Action) -> None:
-    """Else eager calls would be shown as captured ones."""
+    """Otherwise eager calls would be reported as captured ones."""
     for _ in range(MOST_EAGER_CALLS):
         action()
         if denoiser.graphs:
@@ -161,7 +161,7 @@ def unet_inputs(loaded: LoadedBase, side: int, evaluations: int) -> dict[str, to
 
 def whole(loaded: LoadedBase, side: int, loras: Sequence[LoraEntry]) -> None:
     """Jobs through the engine, alone and eight at once: without a LoRA, all with one, each with
-    another. Medians of rounds in which the arms take turns; every picture is new.
+    another. Medians of rounds in which the variants alternate; every picture is new.
     """
     engine = StepEngine(loaded, choose_limits(loaded))
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
@@ -196,7 +196,7 @@ def _job(pixels: Pixels, seed: int, lora: LoraEntry | None) -> EngineJob:
 
 
 def show(stage: Stage, device: torch.device, peak: float) -> None:
-    # Recording calls a function several times, and replaying it calls nothing that torch sees.
+    # Capturing calls a function several times, and a replay calls nothing that torch sees.
     with FlopCounterMode(display=False) as counter:
         stage.eager()
     flops = counter.get_total_flops()
@@ -206,7 +206,7 @@ def show(stage: Stage, device: torch.device, peak: float) -> None:
 
 
 def timed(action: Action, device: torch.device, times: int = 20) -> float:
-    """The median of single runs, by the device's own clock."""
+    """The median of single runs, measured by the device's own clock."""
     if device.type != "cuda":
         return _by_the_clock(action, 3)
     spent = []

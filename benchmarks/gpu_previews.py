@@ -1,6 +1,6 @@
-"""Previews beside a device that always has work: how long one takes, and how long it may.
+"""Previews beside a device that always has work: how long one takes, and its limit.
 
-It may take one step of the jobs, its own time on an idle device, and 30 ms. An arm of
+The limit is one step of the jobs, the preview's own time on an idle device, and 30 ms. Part of
 benchmarks/gpu.py, with the engine alone: no gateway, no files.
 """
 
@@ -29,14 +29,14 @@ PAUSE_SECONDS = 0.05
 
 
 def show_previews(base: LoadedBase, side: int) -> None:
-    """Print an idle device's previews and those beside as many jobs as share a step."""
+    """Prints the times of previews on an idle device and beside as many jobs as share a step."""
     photo = np.asarray(data.astronaut())
     job = EngineJob(scaled_to_side(photo, side), "a photo", "", 1.0, 20, 7.5, 1, preview=False)
     small = replace(job, pixels=scaled_to_side(photo, SIDE), strength=0.4)
     small = as_preview(small, str(base.device))
     engine = StepEngine(base, choose_limits(base))
     try:
-        previews(engine, small, 12)  # recorded
+        previews(engine, small, 12)  # captures the shapes
         with company(engine, job):
             previews(engine, small, 12)
         idle = previews(engine, small, COUNT)
@@ -52,7 +52,7 @@ def show_previews(base: LoadedBase, side: int) -> None:
 
 
 def previews(engine: StepEngine, small: EngineJob, count: int) -> list[float]:
-    """Seconds of each, one after the other; the source is in the cache, as a slider's is."""
+    """Seconds of each, one after the other; the source is in the cache, as with a slider."""
     spent = []
     for seed in range(count):
         started = time.perf_counter()
@@ -64,8 +64,8 @@ def previews(engine: StepEngine, small: EngineJob, count: int) -> list[float]:
 
 @contextmanager
 def company(engine: StepEngine, job: EngineJob) -> Iterator[list[float]]:
-    """As many jobs as share a step, new ones for those that are done; seconds between two steps of
-    one of them are appended.
+    """Keeps as many jobs running as share a step, replacing those that are done; appends the
+    seconds between two steps of one of them.
     """
     done, steps = threading.Event(), list[float]()
 

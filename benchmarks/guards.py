@@ -1,11 +1,11 @@
-"""What the guards cost, and what they say of photos that hold nothing they look for.
+"""The guards' cost, and their false alarms on photos without anything that they look for.
 
     python -m benchmarks.guards [--side 512] [--jobs 8] [--rounds 3]
 
 Photos are the samples of scikit-image and scikit-learn. Time of each guard alone; then the real
-engine with two jobs in hand, as a worker has, with and without guards in turns: throughput, and the
-latency of one job alone. Targets: 5 % of throughput, 150 ms of latency. Then every photo, damaged
-in every way that a LoRA treats and enhanced with that LoRA: false alarms by guard.
+engine with two jobs at a time, as a worker has, alternating with and without guards: throughput,
+and the latency of one job alone. Targets: 5 % of throughput, 150 ms of latency. Then every photo,
+damaged in every way that a LoRA treats and enhanced with that LoRA: false alarms by guard.
 """
 
 import argparse
@@ -60,9 +60,10 @@ def main() -> None:
 
 
 def alone(photos: list[Pixels], rounds: int) -> None:
-    """Median milliseconds of CPU and of the clock for one picture, by guard.
+    """Median milliseconds of CPU time and wall-clock time for one picture, by guard.
 
-    `text` and `marks` share one look by the network; `reading` is what `text` does where it must.
+    `text` and `marks` share one run of the network; `reading` is the time of `text` when it has to
+    read.
     """
     text = TextGuard()
     comparing: dict[str, Comparison] = {"codes": CodeGuard(), "text": text, "marks": MarkGuard()}
@@ -78,7 +79,7 @@ def alone(photos: list[Pixels], rounds: int) -> None:
 
 
 def timed(action: Callable[[], object]) -> tuple[float, float]:
-    """Seconds of this process' CPU, and by the clock."""
+    """Seconds of this process' CPU time, and of wall-clock time."""
     cpu, clock = time.process_time(), time.perf_counter()
     action()
     return time.process_time() - cpu, time.perf_counter() - clock
@@ -87,7 +88,7 @@ def timed(action: Callable[[], object]) -> tuple[float, float]:
 def side_by_side(
     engine: Engine, guards: Guards, photos: list[Pixels], jobs: int, rounds: int
 ) -> None:
-    """Throughput and latency with and without guards, in turns, in this run."""
+    """Throughput and latency with and without guards, alternating in this run."""
     off = Guards()
     work = [photos[number % len(photos)] for number in range(jobs)]
     seconds: dict[str, list[float]] = {"off": [], "on": []}
@@ -115,7 +116,7 @@ def side_by_side(
 
 
 def one_job(engine: Engine, guards: Guards, photo: Pixels) -> None:
-    """As an attempt does it: the input's guard, the engine, the output's guards."""
+    """The order of an attempt: the input's guard, the engine, the output's guards."""
     guards.check_input(photo)
     made = engine.submit(job_for(photo, None), lambda _event: None).result()
     guards.check_output(photo, made.pixels)
@@ -138,7 +139,7 @@ def job_for(photo: Pixels, lora: LoraEntry | None, strength: float = 0.4) -> Eng
 
 
 def false_alarms(engine: Engine, guards: Guards, photos: list[Pixels]) -> None:
-    """Alarms on enhanced photos to which nobody added anything."""
+    """Alarms on enhanced photos without any added marks."""
     catalog = Catalog(REPOSITORY / "loras", engine.base)
     catalog.scan()
     loras = [entry for entry in catalog.entries() if entry.state is LoraState.AVAILABLE]

@@ -1,4 +1,4 @@
-"""The photos that quality is measured on; no training and no tuning of models ever sees them."""
+"""The photos on which quality is measured; they are never used for training or tuning models."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Case:
 
 
 def held_out_photos() -> dict[str, Pixels]:
-    """Sample photos of scikit-image and scikit-learn, their middles, at most 384 pixels a side."""
+    """Sample photos of scikit-image and scikit-learn, their centres, at most 384 pixels a side."""
     found = {name: np.asarray(getattr(data, name)()) for name in NAMES}
     left, _, _ = data.stereo_motorcycle()
     found["motorcycle"] = np.asarray(left)

@@ -1,11 +1,12 @@
-"""How often a LoRA is found in memory: the service's LRU on a Zipf trace, beside other policies.
+"""How often a LoRA is found in memory: the service's LRU cache on a Zipf trace, beside other
+policies.
 
     python -m benchmarks.hit_rate [--loras 200] [--room 20] [--requests 100000] [--exponent 1.0]
 
-The LRU is the worker's own (worker/engine/lora/residency.py), fed one request after the other. FIFO
-and the offline optimum (Belady's, which knows the future) see the same trace. All LoRAs have one
-size, so room is a number of LoRAs. Requests are drawn independently, which is a policy's
-hardest case: real callers repeat themselves.
+The LRU cache is the worker's own (worker/engine/lora/residency.py), given one request after the
+other. FIFO and the offline optimum (Belady's, which knows the future) get the same trace. All LoRAs
+have one size, so capacity is a number of LoRAs. Requests are independent, which is the hardest case
+for a policy: real callers repeat their requests.
 """
 
 import argparse
@@ -30,14 +31,14 @@ class Unit:
 
 
 def zipf_trace(loras: int, requests: int, exponent: float, seed: int) -> list[int]:
-    """Independent requests; the k-th most wanted LoRA has the weight k^-exponent."""
+    """Independent requests; the k-th most popular LoRA has the weight k^-exponent."""
     weights = np.arange(1, loras + 1, dtype=float) ** -exponent
     drawn = np.random.default_rng(seed).choice(loras, requests, p=weights / weights.sum())
     return [int(lora) for lora in drawn]
 
 
 def hits_of_lru(trace: Trace, room: int) -> int:
-    """Through the worker's residency, pins and all."""
+    """Through the worker's residency, including pins."""
     residency: Residency[Unit] = Residency(room)
     for lora in trace:
         residency.pin(lora, Unit)
@@ -46,7 +47,7 @@ def hits_of_lru(trace: Trace, room: int) -> int:
 
 
 def hits_of_fifo(trace: Trace, room: int) -> int:
-    """The first that came is the first to go, however much it is wanted."""
+    """The oldest one is evicted first, however popular it is."""
     held: OrderedDict[int, None] = OrderedDict()
     hits = 0
     for lora in trace:
@@ -60,7 +61,9 @@ def hits_of_fifo(trace: Trace, room: int) -> int:
 
 
 def hits_of_optimum(trace: Trace, room: int) -> int:
-    """What is wanted again last goes first (Belady 1966); a LoRA in use has to be held."""
+    """The one whose next use is latest is evicted first (Belady 1966); a LoRA in use has to be
+    held.
+    """
     following = next_uses(trace)
     held: dict[int, int] = {}
     latest: list[tuple[int, int]] = []
@@ -84,7 +87,7 @@ def _drop_latest(held: dict[int, int], latest: list[tuple[int, int]]) -> None:
 
 
 def next_uses(trace: Trace) -> list[int]:
-    """For each request, when the same LoRA is wanted next; a time beyond the end for never."""
+    """For each request, when the same LoRA is requested next; a time beyond the end for never."""
     seen: dict[int, int] = {}
     following = [0] * len(trace)
     for index in range(len(trace) - 1, -1, -1):

@@ -1,9 +1,9 @@
-"""What decoding an upload in a process of its own costs beyond decoding it.
+"""The cost of decoding an upload in a separate process, beyond the decoding itself.
 
-`python -m benchmarks.intake [--rounds 40]`: JPEGs of three sizes, the arms in turns: Pillow's
-decoding alone; the same with everything that an upload goes through (orientation, colours, scaling,
-the gate's measures), called in this process; and that in the child, as the gateway has it.
-Asked: the child costs less than 10 ms a picture.
+`python -m benchmarks.intake [--rounds 40]`: JPEGs of three sizes, variants alternating: Pillow's
+decoding alone; the same with every step of an upload (orientation, colours, scaling, the quality
+check), called in this process; and the same in the child, as in the gateway. Target: the child
+costs less than 10 ms per picture.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def medians(data: bytes, decoders: Decoders, rounds: int) -> list[float]:
-    """Seconds of each arm; the first round warms up and does not count."""
+    """Seconds of each variant; the first round warms up and does not count."""
     arms: list[Callable[[], object]] = [
         lambda: Image.open(io.BytesIO(data)).convert("RGB"),
         lambda: normalise(data, Order("jpeg", MAX_PIXELS, "ppm")),

@@ -1,4 +1,6 @@
-"""How alike pictures are, beside every speed: a quick way to make other pictures is no gain."""
+"""How similar pictures are, reported beside every speed: making other pictures quickly is no
+gain.
+"""
 
 import io
 import math
@@ -18,7 +20,7 @@ def psnr(one: Pixels, other: Pixels) -> float:
 
 
 def least_psnr(pictures: Iterable[Pixels], expected: Iterable[Pixels]) -> float:
-    """That of the picture which is least like what it should be."""
+    """The PSNR of the picture that differs most from its reference."""
     return min(psnr(*pair) for pair in zip(pictures, expected, strict=True))
 
 

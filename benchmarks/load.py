@@ -1,4 +1,4 @@
-"""Clients for benchmarks: closed loops, and Poisson arrivals that wait for nobody."""
+"""Clients for benchmarks: closed loops, and Poisson arrivals that do not wait for answers."""
 
 import random
 import time
@@ -12,7 +12,7 @@ Wish = TypeVar("Wish")
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of every picture, counted from when it was due, and the wall clock's of all."""
+    """Seconds of every picture, counted from when it was due, and the wall-clock time of all."""
 
     seconds: tuple[float, ...]
     wall: float
@@ -26,13 +26,13 @@ class Measured:
 
 
 def quantile(seconds: Sequence[float], share: float) -> float:
-    """The least that so large a share of them does not exceed."""
+    """The smallest value that this share of them does not exceed."""
     ordered = sorted(seconds)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 def closed_loop(work: Callable[[Wish], object], wishes: Sequence[Wish], clients: int) -> Measured:
-    """`clients` of them at any time; each asks again as soon as it is answered."""
+    """`clients` of them at any time; each sends its next request as soon as it is answered."""
 
     def one(wish: Wish) -> float:
         started = time.perf_counter()
@@ -48,7 +48,7 @@ def closed_loop(work: Callable[[Wish], object], wishes: Sequence[Wish], clients:
 def poisson(
     work: Callable[[Wish], object], wishes: Sequence[Wish], per_second: float, seed: int
 ) -> Measured:
-    """Arrivals at a rate, whatever the system does: a late answer delays no later question."""
+    """Arrivals at a rate, whatever the system does: a late answer does not delay later requests."""
     draw = random.Random(seed)
     due, at = [], 0.0
     for _ in wishes:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.lora_samples
 
-Photos that no training saw, damaged at the middle of each range, through the worker's own chooser
-and engine. Run it after new weights.
+Photos that were not used in training, damaged at the middle of each range, through the worker's own
+chooser and engine. Run it after new weights.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from benchmarks.restorer import Restorer
 from worker.training.damage import SORTS, Pixels
 
 SIDE, GAP = 224, 4
-# The damage of a LoRA's sample, its photo, and where its piece begins (top, left).
+# The damage of a LoRA's sample, its photo, and the top left corner of its part.
 PIECES = {
     "denoise": ("white", "chelsea", 40, 120),
     "deblur": ("gaussian", "coffee", 120, 150),
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def beside(before: Pixels, after: Pixels) -> Pixels:
-    """Two pictures of one size, a white line between them."""
+    """Two pictures of one size with a white line between them."""
     line = np.full((before.shape[0], GAP, 3), 255, np.uint8)
     return np.concatenate([before, line, after], axis=1)
 

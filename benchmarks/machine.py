@@ -1,4 +1,4 @@
-"""The machine that figures come from, in words."""
+"""A description of the machine on which the figures were measured."""
 
 import os
 import platform

@@ -1,8 +1,8 @@
-"""Many pictures with different LoRAs: all at once through the step engine, or one after the other
-through diffusers' own eager loop, which has the same LoRAs in PEFT.
+"""Many pictures with different LoRAs: in one batch through the step engine, or one after the other
+through diffusers' own eager loop with the same LoRAs in PEFT.
 
-Every picture of every round has pixels and a prompt that no cache has seen. The arms take turns.
-What is shown is the ratio of their medians, and how alike the pictures are. It is an arm of
+Every picture of every round has new pixels and a new prompt, so that no cache helps. The variants
+alternate. The result is the ratio of their medians, and the similarity of the pictures. Part of
 benchmarks/gpu.py.
 """
 
@@ -30,12 +30,12 @@ from worker.engine.step.step_engine import StepEngine
 
 Arm = Callable[[Sequence[EngineJob]], list[Pixels]]
 RANKS = (8, 32, 8, 32)
-SCALE = 4.0  # random LoRAs do little: a picture with a wrong one is to be seen in its PSNR
-WARM_ROUNDS = 3  # shapes are recorded only after some steps of them
+SCALE = 4.0  # random LoRAs have small effects, and a wrong one must be visible in the PSNR
+WARM_ROUNDS = 3  # shapes are captured only after some steps with them
 
 
 class Round(NamedTuple):
-    """Seconds of both arms for the same pictures, and the least PSNR between the two."""
+    """Seconds of both variants for the same pictures, and the lowest PSNR between the two."""
 
     bare: float
     engine: float
@@ -43,7 +43,7 @@ class Round(NamedTuple):
 
 
 def compare(base: LoadedBase, checkpoint: Path, side: int, pictures: int, rounds: int) -> None:
-    """Print both arms for the checkpoint that `base` was loaded from; `base` is the engine's."""
+    """Prints both variants for the checkpoint of `base`; `base` is the engine's."""
     entries = make_loras(base, checkpoint)
     engine = StepEngine(base, choose_limits(base))
     bare = _with_loras(load_base(str(checkpoint), base.device), entries)
@@ -78,7 +78,7 @@ def show(rounds: Sequence[Round], pictures: int) -> None:
 
 
 def make_loras(base: LoadedBase, checkpoint: Path) -> list[LoraEntry]:
-    """Random ones on every attention projection, kept beside the checkpoint."""
+    """Random LoRAs on every attention projection, written beside the checkpoint."""
     folder = checkpoint.parent / f"{checkpoint.name}-loras"
     folder.mkdir(exist_ok=True)
     paths = [folder / f"mixed{index}_rank{rank}.safetensors" for index, rank in enumerate(RANKS)]
@@ -125,7 +125,7 @@ def _round(arms: tuple[Arm, Arm], jobs: Sequence[EngineJob], engine_first: bool)
 
 
 def _timed(arm: Arm, jobs: Sequence[EngineJob]) -> tuple[float, list[Pixels]]:
-    """Both arms end with pixels in main memory, so the device has finished, too."""
+    """Both variants end with pixels in main memory, so the device has finished, too."""
     started = time.perf_counter()
     pictures = arm(jobs)
     return time.perf_counter() - started, pictures

@@ -1,8 +1,8 @@
-"""The page in Chromium: its weight, how soon it is there, and how soon a photo is answered.
+"""The page in Chromium: its size, how fast it loads, and how fast a photo is processed.
 
 `python -m benchmarks.page [--rounds 10] [--throttled 3]`: the whole service with the embedded base.
-Times are taken inside the page, from the event that a person causes to the frame after what they
-see. The throttled load is that of Chromium's own tools: "Slow 4G" (1.44 Mbit/s, 562 ms) and a
+Times are measured inside the page, from the user's event to the frame after the visible result. The
+throttled load uses the profile of Chromium's own tools: "Slow 4G" (1.44 Mbit/s, 562 ms) and a
 processor slowed down four times.
 """
 
@@ -29,7 +29,7 @@ SLOW_4G = {
     "uploadThroughput": 84_375,
 }
 SLOWER_PROCESSOR = 4
-# Resolves with the time of the frame that first shows what is waited for.
+# Resolves with the time of the first frame that shows the awaited element.
 SEEN = """(() => {
   window.file = (text, name) => new File(
     [Uint8Array.from(atob(text), c => c.charCodeAt(0))], name, { type: 'image/jpeg' });
@@ -108,13 +108,13 @@ def main() -> None:
 
 
 def weight(browser: Browser, url: str) -> None:
-    """Bytes of the first load as they come over the wire, by kind."""
+    """Transferred bytes of the first load, by kind."""
     page = browser.new_page()
     done: list[Any] = []
     page.on("requestfinished", lambda request: done.append(request))
     page.goto(url, wait_until="networkidle")
     sizes: dict[str, int] = collections.defaultdict(int)
-    for request in done:  # asked for afterwards: a handler that waits may be overtaken by the end
+    for request in done:  # requested afterwards: a waiting handler may be overtaken by the end
         path = request.url.removeprefix(url)
         if not path.startswith("/v1/"):
             sizes[Path(path).suffix or "page"] += request.sizes()["responseBodySize"]
@@ -123,7 +123,7 @@ def weight(browser: Browser, url: str) -> None:
 
 
 def throttled(browser: Browser, url: str, rounds: int) -> None:
-    """First paint and interactivity under the tools' profile for a slow phone."""
+    """First paint and time to interactive under the tools' profile for a slow phone."""
     found = []
     for _ in range(rounds):
         context = browser.new_context()  # with an empty cache
@@ -143,11 +143,11 @@ def throttled(browser: Browser, url: str, rounds: int) -> None:
 
 
 def answers(browser: Browser, url: str, rounds: int) -> None:
-    """From drop to look, small and full result; from letting the slider go to its preview."""
+    """From drop to first look, small and full result; from releasing the slider to its preview."""
     page = browser.new_page()
     page.add_init_script(SEEN)
     page.goto(url)
-    page.wait_for_timeout(2500)  # whatever the page does when idle
+    page.wait_for_timeout(2500)  # anything that the page does when idle
     for side in (512, 3500):
         text = base64.b64encode(photo(side)).decode()
         page.evaluate(DROP, [text, "warm.jpg"])
@@ -162,7 +162,9 @@ def answers(browser: Browser, url: str, rounds: int) -> None:
 
 
 def super_resolution(browser: Browser, url: str) -> None:
-    """The browser's own enlargement of a 256 px photo; what Chromium here has no hardware for."""
+    """The browser's own enlargement of a 256 px photo; this Chromium has no hardware acceleration
+    for it.
+    """
     page = browser.new_page()
     page.add_init_script("localStorage.setItem('retouch.superres', 'on')")
     page.goto(url)
@@ -183,7 +185,9 @@ def super_resolution(browser: Browser, url: str) -> None:
 
 
 def axe(browser: Browser, url: str) -> None:
-    """What axe finds in the empty and in the finished page, in both themes, by its impact."""
+    """The problems that axe finds in the empty and in the finished page, in both themes, by their
+    impact.
+    """
     if not AXE.exists():
         print("axe: not installed (npm ci)")
         return

@@ -1,4 +1,6 @@
-"""Puts what a benchmark found into a page, between its two marks; all around is written by hand."""
+"""Writes a benchmark's results into a page, between two markers; the text around them is
+hand-written.
+"""
 
 from pathlib import Path
 
@@ -7,9 +9,9 @@ README = ROOT / "README.md"
 
 
 def put(page: Path, name: str, text: str) -> None:
-    """Replace what stands between `<!-- NAME: begin -->` and `<!-- NAME: end -->`.
+    """Replaces the text between `<!-- NAME: begin -->` and `<!-- NAME: end -->`.
 
-    Raises ValueError where a page lacks either.
+    Raises ValueError if a page lacks either.
     """
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     before, rest = page.read_text(encoding="utf-8").split(begin)

@@ -1,7 +1,7 @@
-"""Throw-away environments of the peers under var/, beside the project's and never part of it.
+"""Temporary environments of the peers under var/, separate from the project's.
 
-Each peer has its own, so that none must share another's versions; torch, diffusers and all that
-does the arithmetic come from the project's environment.
+Each peer has its own, so that none depends on another's versions; torch, diffusers and everything
+that computes come from the project's environment.
 """
 
 import subprocess
@@ -23,14 +23,16 @@ PACKAGES = {
 
 @dataclass(frozen=True)
 class Environment:
-    """An interpreter that has the peer, and the peer's version."""
+    """An interpreter with the peer installed, and the peer's version."""
 
     python: Path
     version: str
 
 
 def environment(peer: str) -> Environment:
-    """Made when it is not there. Raises CalledProcessError where the peer does not install."""
+    """The environment, created if necessary. Raises CalledProcessError if the peer cannot be
+    installed.
+    """
     python = FOLDER / peer / "bin" / "python"
     marker = FOLDER / peer / "installed"
     if not marker.exists():
@@ -43,7 +45,7 @@ def environment(peer: str) -> Environment:
 def _make(peer: str, python: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", FOLDER / peer], check=True)
     packages = Path(_said(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"))
-    # After the peer's own packages on its path; torch and the arithmetic are found there.
+    # After the peer's own packages on its path; torch and the other libraries are found there.
     (packages / "project.pth").write_text(sysconfig.get_path("purelib") + "\n")
     command = [python, "-m", "pip", "install", "-q", PACKAGES[peer], f"torch=={version('torch')}"]
     subprocess.run(command, check=True)

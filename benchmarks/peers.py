@@ -1,12 +1,12 @@
 """retouch beside other ways to serve the same pictures, in one run.
 
-`python -m benchmarks.peers [--loras 1 32] [--systems retouch,bare,…] [--side 128]`: all systems
-run at once and idle but one; every load is put on each of them in turn, in a new order, so that a
-noisy neighbour disturbs all alike. What the whole service takes beside the same arithmetic called
-bare comes first, picture by picture in turns; then closed loops of 1, 4 and 16 clients, Poisson
-arrivals at 30, 60 and 90 % of what the system itself made of 16, and 64 clients at last. One LoRA,
-32 of Zipf popularity (copies of the shipped ones with other scales), or with `--loras 0` none.
-Peers are installed under var/peers-venv. Results go to var/benchmarks;
+`python -m benchmarks.peers [--loras 1 32] [--systems retouch,bare,…] [--side 128]`: all systems run
+at the same time, and all but one are idle; every load is applied to each of them in turn, in a new
+order, so that other load disturbs all alike. First the whole service is compared with the same
+arithmetic called directly, picture by picture, alternating; then come closed loops of 1, 4 and 16
+clients, Poisson arrivals at 30, 60 and 90 % of the system's own throughput with 16, and finally 64
+clients. One LoRA, 32 with Zipf popularity (copies of the shipped ones with other scales), or with
+`--loras 0` none. Peers are installed under var/peers-venv. Results are written to var/benchmarks;
 `python -m benchmarks.peers_report` writes docs/benchmarks.md from them.
 """
 
@@ -44,7 +44,9 @@ PREVIEWS = 3
 
 @dataclass
 class Row:
-    """What one system did. Seconds by load, PSNR of its pictures to the bare loop's in dB."""
+    """The results of one system: seconds by load, PSNR of its pictures relative to the bare loop's
+    in dB.
+    """
 
     name: str
     notes: str
@@ -59,14 +61,14 @@ Run = Callable[[System, Row], Measured]
 
 def main() -> None:
     options = _options()
-    # An end from outside unwinds the systems as any other does: none is left running.
+    # Ending this program stops the systems too: none is left running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for loras in options.loras:
         run(options, loras)
 
 
 def run(options: Any, lora_count: int) -> None:
-    """All systems under all loads, with so many LoRAs."""
+    """All systems under all loads, with this many LoRAs."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         loras = copies(Path(folder), lora_count)
         systems, missing = started(stack, options.systems.split(","), loras)
@@ -100,7 +102,9 @@ def _options() -> Any:
 
 
 def loads(scale: float, wishes: "Wishes") -> Iterator[tuple[str, Run]]:
-    """Every load's name, and what puts it on a system. Poisson rates go by what came before."""
+    """Every load's name, and the function that applies it. Poisson rates depend on the loads
+    before.
+    """
 
     def drawn(pictures: int) -> list[Wish]:
         return wishes.draw(max(1, round(pictures * scale)))
@@ -125,7 +129,7 @@ def loads(scale: float, wishes: "Wishes") -> Iterator[tuple[str, Run]]:
 def started(
     stack: ExitStack, names: Sequence[str], loras: Path
 ) -> tuple[list[System], dict[str, str]]:
-    """The systems that run, and why the others do not."""
+    """The running systems, and why the others do not run."""
     running, missing = [], dict[str, str]()
     for name in names:
         try:
@@ -137,9 +141,10 @@ def started(
 
 
 class Wishes:
-    """Draws LoRAs with Zipf's popularity, pictures and seeds that nobody had before.
+    """Draws LoRAs with Zipf popularity, and pictures and seeds that are never repeated.
 
-    Who serves many people sees no picture twice, so that a cache of pictures must not help.
+    A service with many users never sees the same picture twice, so a cache of pictures must not
+    help.
     """
 
     def __init__(self, side: int, loras: list[str]) -> None:
@@ -158,7 +163,7 @@ class Wishes:
 
 
 def copies(folder: Path, count: int) -> Path:
-    """So many different LoRAs: the shipped ones, their strength changed a little."""
+    """This many different LoRAs: the shipped ones with slightly different strengths."""
     shipped = sorted((ROOT / "loras").glob("*.safetensors"))
     for index in range(count):
         source = shipped[index % len(shipped)]
@@ -191,7 +196,7 @@ def note(row: Row, load: str, measured: Measured) -> None:
 
 
 def compare_pictures(systems: Sequence[System], rows: dict[str, Row], wishes: Wishes) -> None:
-    """The least PSNR of two pictures to what the bare loop makes of the same wishes."""
+    """The lowest PSNR of two pictures relative to the bare loop's for the same requests."""
     references = [system for system in systems if system.name == BARE]
     if not references:
         return
@@ -203,9 +208,9 @@ def compare_pictures(systems: Sequence[System], rows: dict[str, Row], wishes: Wi
 
 
 def service_over_bare(systems: Sequence[System], wishes: Wishes, pairs: int) -> float | None:
-    """One client's time through the whole service, as a share of the same arithmetic called bare.
+    """One client's time through the whole service, relative to the same arithmetic called directly.
 
-    The median of pairs that follow each other closely; None where one of the two does not run.
+    The median of pairs that follow each other closely; None if one of the two does not run.
     """
     named = {system.name: system for system in systems}
     if not {RETOUCH, BARE} <= named.keys():

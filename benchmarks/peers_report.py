@@ -1,8 +1,8 @@
-"""docs/benchmarks.md, its plots, and the short table of the README, from var/benchmarks.
+"""Writes docs/benchmarks.md, its plots, and the short table of the README, from var/benchmarks.
 
-`python -m benchmarks.peers_report` after `python -m benchmarks.peers --loras 1` and `--loras 32`,
-and `--loras 0` for the service's overhead alone.
-Writes between the marks of docs/benchmarks.md; what stands around them is written by hand.
+Run `python -m benchmarks.peers_report` after `python -m benchmarks.peers --loras 1` and `--loras
+32`, and `--loras 0` for the service's overhead alone. Writes between the markers of
+docs/benchmarks.md; the text around them is hand-written.
 """
 
 import json
@@ -134,7 +134,7 @@ def short(record: Record) -> str:
 
 
 def plot(record: Record, path: Path) -> None:
-    """Throughput over clients and, where it was measured, latency over load."""
+    """Throughput over clients and, if it was measured, latency over load."""
     with_load = any("% load" in load for row in record["rows"] for load in row["loads"])
     figure, panels = plt.subplots(1, 2 if with_load else 1, figsize=(10, 3.6), squeeze=False)
     _plot_clients(record, panels[0, 0])

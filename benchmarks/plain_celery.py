@@ -1,7 +1,7 @@
 """`python -m benchmarks.plain_celery [g1 g2 g4 g9 g10]`: the same faults for plain Celery.
 
-The same store, machine, job lengths and numbers as in tests/chaos. A worker that ends is started
-again after 0.2 s, as a container's restart policy would. Writes var/chaos/plain_celery.json.
+The same store, machine, job lengths and numbers as in tests/chaos. A worker that ends is restarted
+after 0.2 s, as by a container's restart policy. Writes var/chaos/plain_celery.json.
 """
 
 import json
@@ -26,15 +26,15 @@ from tests.chaos.servers import StoreServer
 from tests.support.wait import wait_until
 
 RESTART_SECONDS = 0.2
-# A job that has not been done this long after everything is quiet counts as lost.
+# A job that is not done this long after the last activity counts as lost.
 LOST_SECONDS = 45.0
-# One that has not been started again this long after its process was killed never will be.
+# A job that has not been restarted this long after its process was killed never will be.
 NEVER_SECONDS = 90.0
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 class Fleet:
-    """Plain Celery workers on a store of their own, and what they wrote down."""
+    """Plain Celery workers with their own store, and their history."""
 
     def __init__(self, folder: Path, server: StoreServer, workers: int) -> None:
         self._history = folder / "history.jsonl"
@@ -65,7 +65,7 @@ class Fleet:
             )
 
     def _wait_ready(self, workers: list[subprocess.Popen[bytes]]) -> None:
-        """Until each has the pool that its concurrency asks for, and has connected."""
+        """Waits until each has as many pool processes as configured, and has connected."""
         wait_until(
             lambda: all(len(psutil.Process(one.pid).children()) >= 2 for one in workers),
             description="the pools",
@@ -74,7 +74,7 @@ class Fleet:
         time.sleep(2.0)
 
     def revive(self) -> list[subprocess.Popen[bytes]]:
-        """Start again what has ended; what was started."""
+        """Restarts processes that have ended; returns those that were started."""
         dead = [number for number, worker in enumerate(self.workers) if worker.poll() is not None]
         if dead:
             time.sleep(RESTART_SECONDS)
@@ -101,7 +101,7 @@ class Fleet:
         return Counter(line["job"] for line in self.lines("done"))
 
     def wait_for(self, jobs: set[int]) -> set[int]:
-        """Wait until all are done or nothing has happened for long; the lost ones."""
+        """Waits until all are done or nothing has happened for long; returns the lost ones."""
         before, since = -1, time.monotonic()
         while time.monotonic() - since < LOST_SECONDS:
             done = self.done()
@@ -156,7 +156,7 @@ def kills(count: int, jobs: int) -> dict[str, Any]:
 
 
 def kill(worker: subprocess.Popen[bytes], whole: bool) -> None:
-    """Kill a worker, or one process of its pool."""
+    """Kills a worker, or one process of its pool."""
     if worker.poll() is not None:
         return
     if whole:
@@ -167,8 +167,8 @@ def kill(worker: subprocess.Popen[bytes], whole: bool) -> None:
 
 
 def recoveries(count: int) -> dict[str, Any]:
-    """G2: the process that runs a job is killed, then its worker as a whole; seconds to the next
-    start of the job, and how many jobs were never started again.
+    """G2: the process that runs a job is killed, then its whole worker; returns the seconds to the
+    next start of the job, and how many jobs were never restarted.
     """
     result = {}
     with fleet(2) as running:
@@ -185,8 +185,8 @@ def recoveries(count: int) -> dict[str, Any]:
 
 
 def recovery(running: Fleet, job: int, whole: bool) -> float | None:
-    """Seconds from the kill of a running job to its next start; None when that never came."""
-    # Long enough to be met running on a busy machine, shorter than the visibility timeout.
+    """Seconds from the kill of a running job to its next start; None if it never came."""
+    # Long enough to be still running on a busy machine, shorter than the visibility timeout.
     running.send(job, steps=200, seconds=0.02)
     starts = wait_until(lambda: running.starts(job), description="the first start", seconds=60)
     pid = starts[0]["pid"]
@@ -215,7 +215,7 @@ def owns(worker: subprocess.Popen[bytes], pid: int) -> bool:
 
 
 def frozen(count: int) -> dict[str, Any]:
-    """G4: idle workers are frozen, jobs published, the workers killed and started again."""
+    """G4: idle workers are frozen, jobs published, the workers killed and restarted."""
     with fleet(3) as running:
         sent = 0
         while sent < count:
@@ -256,7 +256,7 @@ def poison(bad: int, good: int, watched_seconds: float) -> dict[str, Any]:
 
 
 def long_job(job_seconds: float) -> dict[str, Any]:
-    """G10: one healthy job that is longer than the visibility timeout."""
+    """G10: one healthy job that takes longer than the visibility timeout."""
     with fleet(2) as running:
         running.send(1, steps=int(job_seconds * 10), seconds=0.1)
         running.wait_for({1})
@@ -275,7 +275,7 @@ MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 def main(wanted: Sequence[str]) -> None:
-    """Measure all, or those that are named, which replace their older figures."""
+    """Measures all, or the named ones, whose older figures are replaced."""
     path = FOLDER / "plain_celery.json"
     FOLDER.mkdir(parents=True, exist_ok=True)
     figures = json.loads(path.read_text()) if path.exists() else {}

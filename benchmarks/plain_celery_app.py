@@ -1,6 +1,6 @@
 """A plain Celery application with the settings that Celery's documentation recommends for tasks
 that must not be lost on Redis: late acknowledgement, rejection when a worker is lost, no prefetch,
-and a small visibility timeout with the sweep of Kombu 5.7 turned up.
+and a small visibility timeout, checked more often than Kombu 5.7 does by default.
 
 Each start, step and end of a task is a line in the file that PLAIN_CELERY_HISTORY names.
 """
@@ -36,7 +36,7 @@ app.conf.update(
 
 
 def note(what: str, job: int) -> None:
-    """Append one whole line."""
+    """Appends one whole line."""
     line = {"t": time.monotonic(), "pid": os.getpid(), "what": what, "job": job}
     path = os.environ["PLAIN_CELERY_HISTORY"]
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -48,8 +48,8 @@ def note(what: str, job: int) -> None:
 
 @app.task(name="plain.run")
 def run(job: int, steps: int, step_seconds: float, fault: str = "") -> None:
-    """As many steps as a job of the fake engine, with a fault at the second: `poison` kills its
-    process every time, `process` once, `worker` its whole worker once.
+    """Runs as many steps as a job of the fake engine, with a fault at the second one: `poison`
+    kills its process every time, `process` once, `worker` its whole worker once.
     """
     note("start", job)
     for step in range(steps):

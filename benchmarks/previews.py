@@ -1,9 +1,9 @@
-"""How long a preview takes, from asking to the last byte, idle and while two jobs run.
+"""How long a preview takes, from the request to the last byte, idle and while two jobs run.
 
 `python -m benchmarks.previews [--previews 40] [--side 512]`: the whole service with the embedded
-base; a slider is moved over one uploaded picture, as the page does, and two clients keep a job
-each in the worker. Then what a preview consists of, in one process with nothing beside it, and what
-it may take beside those jobs: the step that it may have to wait for, its own parts, and 30 ms.
+base; a slider is moved over one uploaded picture, as the page does, and two clients keep one job
+each in the worker. Then the parts of a preview, in one process without other load, and the limit
+beside those jobs: the step for which it may have to wait, its own parts, and 30 ms.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from worker.job.sources import load_source
 LORA = "denoise_tiny"
 JOB = {"strength": 1.0, "steps": 10}
 SERVICE_MS = 30
-# What only the first preview of a source pays.
+# The extra cost of a source's first preview.
 ONCE = "encoding, source not in the cache"
 
 
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def warm(client: httpx2.Client, image: str) -> None:
-    """The very first may take longer than anybody waits."""
+    """The very first one may take longer."""
     body = {"image_id": image, "lora": LORA, "strength": 0.4}
     for _ in range(5):
         client.post("/v1/previews", json=body)
@@ -101,7 +101,7 @@ def show(name: str, seconds: list[float]) -> None:
 
 @contextmanager
 def busy(url: str, data: bytes) -> Iterator[None]:
-    """Two clients, each with a job in the service at any time."""
+    """Two clients, each with one job in the service at any time."""
     done, finished = threading.Event(), list[float]()
     clients = [threading.Thread(target=keep_busy, args=(url, data, done, finished)) for _ in "ab"]
     for each in clients:
@@ -128,7 +128,7 @@ def keep_busy(url: str, data: bytes, done: threading.Event, finished: list[float
 
 
 def parts(data: bytes) -> tuple[dict[str, float], float]:
-    """Milliseconds of everything that a worker does for one preview, and of one step of a job."""
+    """Milliseconds of every part of a preview in a worker, and of one step of a job."""
     loaded = load_base("models/tiny", torch.device("cpu"), "auto")
     catalog = Catalog(Path("loras"), loaded.base.id)
     catalog.scan()
@@ -147,7 +147,7 @@ def parts(data: bytes) -> tuple[dict[str, float], float]:
 
 
 def one_step(engine: StepEngine, chooser: Chooser, data: bytes) -> float:
-    """Milliseconds of a step of the jobs that keep the service busy, with nothing beside it."""
+    """Milliseconds of a step of the jobs that keep the service busy, without other load."""
     asked = JobParams(loras=[], seed=1, preview=False, **JOB)
     pixels = load_source(data, asked)
     job = engine_job(pixels, *chooser.settle(asked, pixels), StopFlag())

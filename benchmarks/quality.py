@@ -1,11 +1,11 @@
-"""Measures what the LoRAs of the embedded base do to photos that no training saw.
+"""Measures the quality of the embedded base's LoRAs on photos that were not used in training.
 
     make quality        (python -m benchmarks.quality --levels 3)
 
 Writes docs/quality.md, docs/quality.jpg and the README's table. Every picture goes through the
-worker's chooser and engine, with the LoRA's own strength, prompt and fidelity. What was made is
-kept in var/quality, so that a second run makes only what changed; remove that folder after a
-change to the engine.
+worker's chooser and engine, with the LoRA's own strength, prompt and fidelity. Results are stored
+in var/quality, so that a second run makes only what has changed; remove that folder after a change
+to the engine.
 """
 
 import argparse
@@ -75,9 +75,9 @@ def _options() -> argparse.Namespace:
 
 
 def _speed(restorer: Restorer) -> dict[str, float]:
-    """Best of three seconds for one 512 pixel square through the warm engine, by LoRA.
+    """Best of three times in seconds for one 512 pixel square through the warm engine, by LoRA.
 
-    A new picture each time, since the engine remembers what it has encoded.
+    A new picture each time, since the engine caches encoded sources.
     """
     random, seconds = np.random.default_rng(0), dict[str, float]()
     for lora in LORA_OF.values():

@@ -1,6 +1,6 @@
-"""Every way to make a damaged photo better, side by side, and how well each does.
+"""Every method of improving a damaged photo, side by side, with its scores.
 
-Owns which methods are compared. How they are told is benchmarks/quality_tables.py's business.
+Owns which methods are compared. benchmarks/quality_tables.py owns the presentation.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ STRENGTH_SIDE = 192
 
 @dataclass(frozen=True)
 class Column:
-    """What one method made of the photos of a case: a score each, and the first picture."""
+    """One method's results for the photos of a case: a score each, and the first picture."""
 
     method: str
     first: Pixels
@@ -37,14 +37,14 @@ class Column:
         return float(np.mean([getattr(one, measure) for one in self.scores]))
 
     def changes(self, before: "Column") -> list[float]:
-        """PSNR gained per photo, dB."""
+        """Gain in PSNR per photo, dB."""
         return [a.psnr - b.psnr for a, b in zip(self.scores, before.scores, strict=True)]
 
 
 def columns(case: Case, restorer: Restorer, brief: bool) -> list[Column]:
     """Every method on one case; the damaged photos themselves come first.
 
-    `brief` leaves filters and the base alone out where the level is not the middle one.
+    `brief` omits filters and the base alone unless the level is the middle one.
     """
     whole = case.is_middle or not brief
     made = [Column("input", case.damaged[0], scored(case.damaged, case.clean))]
@@ -76,7 +76,7 @@ def scored(pictures: list[Pixels], clean: list[Pixels]) -> list[Score]:
 
 
 def strengths(case: Case, restorer: Restorer) -> dict[float, list[float]]:
-    """PSNR gained per photo by the LoRA that treats `case`, at every strength of the slider."""
+    """Gain in PSNR per photo by the LoRA that treats `case`, at every strength of the slider."""
     assert case.kind is not None
     pairs = [(_middle(d), _middle(c)) for d, c in zip(case.damaged, case.clean, strict=True)]
     before = scored(*map(list, zip(*pairs, strict=True)))

@@ -1,4 +1,4 @@
-"""Tells in tables and one picture what benchmarks/quality_methods.py measured."""
+"""Presents the results of benchmarks/quality_methods.py in tables and one picture."""
 
 from collections import Counter
 
@@ -16,7 +16,9 @@ Made = dict[str, tuple[Case, list[Column]]]
 
 
 def section(case: Case, made: list[Column], photos: list[str]) -> str:
-    """A markdown table of one case; the last column counts photos better in all three measures."""
+    """A markdown table of one case; the last column counts photos that are better in all three
+    measures.
+    """
     lines = [
         f"### {case.label}",
         "",
@@ -39,7 +41,7 @@ def _row(column: Column, before: Column, photos: list[str]) -> str:
 
 
 def short(made: Made) -> str:
-    """The middle levels in brief: input, LoRA, what `auto` chooses, and the best filter."""
+    """The middle levels in brief: input, LoRA, the choice of `auto`, and the best filter."""
     lines = [
         "| damage | input | LoRA | `auto` | best filter | photos that the LoRA makes better |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -60,7 +62,7 @@ def short(made: Made) -> str:
 
 
 def automatic(made: Made, photos: list[str]) -> str:
-    """How far `auto` is from the LoRA that suits, and from the input."""
+    """How far `auto` is from the suitable LoRA, and from the input."""
     lines = [
         "| damage | suitable LoRA, dB | auto, dB | auto - LoRA | auto - input, worst photo |",
         "| --- | --- | --- | --- | --- |",
@@ -98,7 +100,7 @@ def by_strength(found: dict[str, dict[float, list[float]]]) -> str:
 
 
 def confusion(cases: list[Case]) -> str:
-    """What is measured where what was done, over every photo and level."""
+    """Measured damage by applied damage, over every photo and level."""
     kinds = ["none", *RANGES]
     counts = {kind: Counter[str]() for kind in kinds}
     for case in cases:

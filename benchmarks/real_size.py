@@ -1,5 +1,5 @@
-"""SD 1.5 and SDXL in their real sizes, with random weights, and LoRAs for them: what speed and
-memory need, without a download. Their pictures mean nothing.
+"""SD 1.5 and SDXL in their real sizes, with random weights, and LoRAs for them: sufficient for
+speed and memory, without a download. Their pictures are meaningless.
 
 The UNets have the published configurations (860 M and 2,567 M parameters).
 """
@@ -25,7 +25,7 @@ from tests.support.checkpoints import letters, small_text, small_vae
 from tests.support.published_unets import PUBLISHED
 from worker.engine.base.loaded_base import LoadedBase
 
-# The same classes at sizes that a CPU steps in milliseconds.
+# The same classes at sizes at which a CPU takes milliseconds per step.
 SMALL: dict[str, dict[str, Any]] = {
     "sd15": {"block_out_channels": (16, 32, 32, 32), "norm_num_groups": 8},
     "sdxl": {
@@ -40,8 +40,8 @@ ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 
 
 def make_checkpoint(family: str, folder: Path, small: bool = False) -> Path:
-    """A folder with a random `sd15` or `sdxl`, all parts in real size, float16; kept when it is
-    there already. `small` keeps the classes and makes all parts small.
+    """A folder with a random `sd15` or `sdxl`, all parts in real size, float16; an existing one is
+    kept. `small` keeps the classes and makes all parts small.
     """
     if not (folder / "model_index.json").exists():
         torch.manual_seed(0)
@@ -55,7 +55,7 @@ def make_checkpoint(family: str, folder: Path, small: bool = False) -> Path:
 
 def make_base(name: str, dtype: torch.dtype) -> LoadedBase:
     """The base `name` (`sd15` or `sdxl`) in main memory: its UNet in real size, autoencoder and
-    text encoders small, for work that leaves them alone.
+    text encoders small, for measurements that do not use them.
     """
     torch.manual_seed(0)
     texts = [small_text(width) for width in (768, 1280)]
@@ -95,9 +95,10 @@ def _pipeline(
 
 
 def _unet(configuration: dict[str, Any], dtype: torch.dtype) -> UNet2DConditionModel:
-    """Made on the meta device and filled: float32 weights of the larger one would not fit a laptop.
+    """Created on the meta device and filled: float32 weights of the larger one would not fit a
+    laptop.
 
-    The weights are so small that a forward stays finite.
+    The weights are so small that a forward pass stays finite.
     """
     with torch.device("meta"):
         unet: Any = UNet2DConditionModel(**configuration)
@@ -123,7 +124,7 @@ def _vae() -> AutoencoderKL:
 
 
 def _clip(width: int) -> CLIPTextConfig:
-    """CLIP's text encoders as SD has them, but for a vocabulary of 300."""
+    """CLIP's text encoders as in SD, except for a vocabulary of 300."""
     shape = {"num_hidden_layers": {768: 12, 1280: 32}[width], "intermediate_size": width * 4}
     small = small_text(width).to_dict()
     return CLIPTextConfig(**small | shape | {"num_attention_heads": width // 64})
@@ -137,7 +138,7 @@ def attention_layers(unet: torch.nn.Module) -> Iterator[tuple[str, torch.Size]]:
 
 
 def write_lora(unet: torch.nn.Module, path: Path, seed: int, rank: int, scheme: str) -> Path:
-    """A random LoRA on all attention projections, named as kohya's scripts or as diffusers does."""
+    """A random LoRA on all attention projections, with names as in kohya's scripts or diffusers."""
     generator = torch.Generator().manual_seed(seed)
     tensors: dict[str, Any] = {}
     for name, (writes, reads) in attention_layers(unet):

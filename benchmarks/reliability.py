@@ -1,5 +1,5 @@
-"""`python -m benchmarks.reliability`: puts the figures of the last chaos run into
-docs/reliability.md and README.md, between their two marks. Measures nothing itself.
+"""`python -m benchmarks.reliability`: writes the figures of the last chaos run into
+docs/reliability.md and README.md, between their markers. Measures nothing itself.
 """
 
 import json
@@ -37,7 +37,7 @@ def lost(found: Figures) -> str:
 
 
 def again(found: Figures) -> str:
-    """When killed jobs were started again, of those that were."""
+    """When killed jobs were restarted, for those that were."""
     never = f"never: {found['never']} of {found['kills']}"
     times = found["seconds"]
     if times is None:
@@ -45,7 +45,7 @@ def again(found: Figures) -> str:
     return seconds(times) + (f"; {never}" if found["never"] else "")
 
 
-# Name, fault, what is asked, how it reads, how often it was done, how often in full size.
+# Name, fault, target, format, how often it was done, how often at full size.
 Row = tuple[str, str, str, Callable[[Figures], str], Callable[[Figures], int], int]
 
 ROWS: list[Row] = [
@@ -244,7 +244,7 @@ BESIDE: list[tuple[str, str, Callable[[Figures], str], str, Callable[[Figures], 
 
 
 def side_by_side() -> list[str]:
-    """What both were put to; what one of them was not, is left out."""
+    """The faults that both were tested with; others are omitted."""
     plain: Figures = json.loads((FOLDER / "plain_celery.json").read_text())
     lines = ["| | fault | retouch | plain Celery |", "| --- | --- | --- | --- |"]
     for name, fault, ours, plain_name, theirs in BESIDE:

@@ -1,11 +1,11 @@
-"""LoRAs on a base of the real size: what a switch costs, and what stays behind.
+"""LoRAs on a base of the real size: the cost of a switch, and any lasting effects.
 
     python -m benchmarks.residency [--base sd15|sdxl] [--files 12] [--rank 16] [--switches 200]
 
-One run, one process, one UNet: first this service's engine, then the same weights under diffusers'
-own ways, so that the ratios stand whatever else the machine does. A switch is what happens between
-two pictures and before the first step; the pictures themselves are as small as they can be. Random
-weights: only times, bytes and bit-equality mean something.
+One run, one process, one UNet: first this service's engine, then the same weights with diffusers'
+own methods, so that the ratios are valid whatever else the machine does. A switch is everything
+between two pictures and before the first step; the pictures themselves are as small as possible.
+Random weights: only times, bytes and bit-equality are meaningful.
 """
 
 import argparse
@@ -87,7 +87,7 @@ def _write_files(folder: Path, unet: torch.nn.Module, options: Any) -> list[Lora
 
 
 def measure_engine(loaded: LoadedBase, entries: list[LoraEntry], switches: int) -> dict[str, float]:
-    """Seconds of each kind of switch; says what memory and pictures did meanwhile."""
+    """Seconds of each kind of switch; prints the memory use and the equality of pictures."""
     engine = StepEngine(loaded, choose_limits(loaded))
     first, second = entries[:2]
     try:
@@ -120,7 +120,7 @@ def _run(engine: StepEngine, *entries: LoraEntry, side: int = SIDE) -> EngineRes
 
 
 def check_no_bleeding(engine: StepEngine, entry: LoraEntry) -> None:
-    """A, none, A: the same bits as before, and A does something."""
+    """A, none, A: the same bits as before, and A has an effect."""
     none, some = _run(engine), _run(engine, entry)
     again = [_run(engine), _run(engine, entry), _run(engine)]
     assert not np.array_equal(none.pixels, some.pixels), "the LoRA changes nothing"
@@ -130,7 +130,7 @@ def check_no_bleeding(engine: StepEngine, entry: LoraEntry) -> None:
 
 
 def _cold(engine: StepEngine, entries: list[LoraEntry]) -> float:
-    """From the file to weights ready for a step, the read (in its own thread) included."""
+    """From the file to weights ready for a step, including loading (in a separate thread)."""
     spans = []
     for entry in entries[:5]:
         engine.forget_loras()
@@ -146,7 +146,9 @@ def _resident(engine: StepEngine, first: LoraEntry, second: LoraEntry) -> float:
 
 
 def check_memory(engine: StepEngine, entries: list[LoraEntry], switches: int) -> float:
-    """Switch through all files, which do not all fit; the median switch, and the growth."""
+    """Switches through all files, which do not all fit; returns the median switch, and the
+    growth.
+    """
     process, spans, sizes = psutil.Process(), [], []
     for index in range(switches):
         spans.append(_run(engine, entries[index % len(entries)]).seconds["loading"])
@@ -160,7 +162,7 @@ def check_memory(engine: StepEngine, entries: list[LoraEntry], switches: int) ->
     return statistics.median(spans)
 
 
-# --- diffusers' own ways
+# --- diffusers' own methods
 
 
 def measure_diffusers(pipeline: Any, entries: list[LoraEntry]) -> dict[str, float]:

@@ -1,7 +1,8 @@
-"""What a worker does with one picture, without ledger, files and processes.
+"""A worker's processing of one picture, without ledger, files and processes.
 
-Owns the way from pixels and a wish to pixels: the worker's own chooser and step engine. What was
-made is kept on disk, by picture, weights and settings, so that a run that was ended goes on.
+Owns the steps from pixels and a request to pixels: the worker's own chooser and step engine.
+Results are stored on disk, by picture, weights and settings, so that an interrupted run can be
+continued.
 """
 
 import hashlib
@@ -46,7 +47,7 @@ class Restorer:
             return np.asarray(opened)
 
     def make(self, pixels: Pixels, params: JobParams, chosen: Chosen) -> Pixels:
-        """One picture, whether it was made before or not."""
+        """One picture, from the store if it was made before."""
         job = engine_job(pixels, params, chosen, StopFlag())
         return self._engine.submit(job, lambda _event: None).result().pixels
 

@@ -1,4 +1,4 @@
-"""A picture's way there and back with an engine that does nothing: what the service itself costs.
+"""The round trip of a picture with an engine that does nothing: the cost of the service itself.
 
 `python -m benchmarks.roundtrip [--pictures 300] [--clients 16]`: a 512 px JPEG posted to
 `/v1/jobs`, its end awaited, the finished JPEG fetched; the whole of `retouch up` runs, with the
@@ -21,7 +21,7 @@ import psutil
 from benchmarks.service import running_service, to_jpeg
 
 QUICK = {"RETOUCH_ENGINE": "fake", "RETOUCH_FAKE_STEP_SECONDS": "0", "RETOUCH_GUARDS": "off"}
-# The parts of the service, by what their command lines have.
+# The parts of the service, recognised by their command lines.
 PARTS = {
     "decoder": "intake/child.py",
     "gateway": "-m api",
@@ -41,7 +41,7 @@ def main() -> None:
         running_service(Path(folder), QUICK) as (url, pid),
     ):
         stack = psutil.Process(pid)
-        many(url, data, 20, 1)  # warm
+        many(url, data, 20, 1)  # warm-up
         before = processor_seconds(stack)
         latency = many(url, data, options.pictures, 1)
         after = processor_seconds(stack)

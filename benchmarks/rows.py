@@ -1,10 +1,11 @@
 """How many rows should share a step on this machine's processor.
 
 `python -m benchmarks.rows [--side 128] [--pictures 8] [--rounds 4]`: the engine alone with one, two
-and four rows a step, beside diffusers' loop with the LoRA in PEFT, one picture at a time and in
+and four rows per step, beside diffusers' loop with the LoRA in PEFT, one picture at a time and in
 batches of four. One LoRA, the embedded base; pixels in, JPEGs out, and no picture twice, so that
-none is in a cache. Arms take turns in a new order; processor time and the clock, the median of the
-rounds' own ratios to the bare loop, and the least PSNR to its pictures.
+none is in a cache. Variants alternate in a new order each time. Reports processor time and
+wall-clock time, the median of each round's ratios to the bare loop, and the lowest PSNR relative to
+its pictures.
 """
 
 import argparse
@@ -44,7 +45,7 @@ Arm = Callable[[Sequence[Wish]], list[bytes]]
 
 
 class Spent(NamedTuple):
-    """One arm in one round: seconds of the processor and by the clock, and what it made."""
+    """One variant in one round: seconds of processor and wall-clock time, and its pictures."""
 
     processor: float
     clock: float
@@ -103,7 +104,7 @@ def _bare(pipeline: Pipeline, batch: int) -> Arm:
 
 
 def measured(arms: dict[str, Arm], drawn: Iterable[Sequence[Wish]]) -> dict[str, list[Spent]]:
-    """What each arm spent, round by round; the first round only warms."""
+    """The cost of each variant, round by round; the first round is for warming up."""
     spent: dict[str, list[Spent]] = {name: [] for name in arms}
     for wishes in drawn:
         for name in random.sample(list(arms), len(arms)):

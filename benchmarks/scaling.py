@@ -1,8 +1,8 @@
-"""What a job's cost grows with, and what it does not.
+"""What a job's cost depends on, and what it does not.
 
 `python -m benchmarks.scaling`: the engine alone over pixels and over steps (time per pixel and per
-step should stay), round by round; then the ledger's share of a job with 10 and 10,000 jobs waiting.
-What 1,000 LoRAs in the folder cost is in benchmarks/catalogue.py.
+step should be constant), round by round; then the ledger's share of a job with 10 and 10,000 jobs
+waiting. benchmarks/catalogue.py measures the cost of 1,000 LoRAs in the folder.
 """
 
 import statistics
@@ -78,7 +78,7 @@ def over_waiting_jobs() -> None:
 
 
 def _ledger_share(store: JobStore) -> float:
-    """One job more in the queue, one less at its end."""
+    """Adds one job to the queue and finishes one."""
     spec = make_spec(client="measured")
     started = time.perf_counter()
     store.submit(spec)

@@ -1,4 +1,4 @@
-"""The whole of `retouch up` on a free port, for benchmarks that talk to it as clients do."""
+"""The whole of `retouch up` on a free port, for benchmarks that use it like clients."""
 
 import io
 import os
@@ -37,7 +37,7 @@ def running_service(folder: Path, environment: Mapping[str, str]) -> Iterator[tu
 
 
 def wait_for(url: str, seconds: float = START_SECONDS) -> None:
-    """Until the address answers 200. Ends the benchmark when it never does."""
+    """Waits until the address answers 200. Ends the benchmark if it never does."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
@@ -50,7 +50,9 @@ def wait_for(url: str, seconds: float = START_SECONDS) -> None:
 
 
 def photo(side: int, moved: int = 0) -> bytes:
-    """A real photo as JPEG, `side` pixels square; `moved` sideways, for one that no cache knows."""
+    """A real photo as JPEG, `side` pixels square; `moved` sideways to get one that no cache
+    knows.
+    """
     picture = Image.fromarray(np.asarray(data.astronaut())).resize((side, side))
     return to_jpeg(np.roll(np.asarray(picture), moved, axis=1), quality=92)
 

@@ -1,6 +1,6 @@
 """The systems that benchmarks/peers.py compares, each as: start, make a picture, stop.
 
-All serve one picture of one photo with one LoRA; what they may do about many at once is theirs.
+All serve one picture of one photo with one LoRA; each may handle many requests in its own way.
 """
 
 import base64
@@ -29,19 +29,19 @@ from retouch.stack.ports import free_port
 
 PATIENCE = httpx2.Timeout(600)
 SERVERS = ROOT / "benchmarks" / "peer_servers"
-WARM_BENTOML = 14  # its batching tries out sizes with the first dozen
+WARM_BENTOML = 14  # its batching tries several sizes with the first dozen
 
 
 @dataclass(frozen=True)
 class System:
-    """Something that makes pictures. `memory` is proportional (shared pages count once), MiB."""
+    """A system that makes pictures. `memory` is proportional (shared pages count once), MiB."""
 
     name: str
     picture: Callable[[Wish], bytes]
     memory: Callable[[], float]
     first_preview: Callable[[Wish], None]
     notes: str = ""
-    warm: int = 2  # pictures before anything is measured; what compiles does so for the first
+    warm: int = 2  # pictures before the measurement; compilation happens at the first one
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def compiled(loras: Path) -> Iterator[System]:
 
 @contextmanager
 def load_and_unload(loras: Path) -> Iterator[System]:
-    """The same, with the LoRA read for every picture and dropped after it."""
+    """The same, with the LoRA loaded for every picture and dropped after it."""
     pipeline, lock = Pipeline(loras, resident=False), threading.Lock()
 
     def picture(wish: Wish) -> bytes:
@@ -159,7 +159,7 @@ class Service:
         return self.client.get(job["links"]["image"]).raise_for_status().content
 
     def preview(self, wish: Wish) -> None:
-        """Returns when the first preview can be seen."""
+        """Returns when the first preview is available."""
         job = self._post(wish, preview=True)
         with self.client.stream("GET", job["links"]["events"]) as events:
             for line in events.iter_lines():
@@ -197,7 +197,7 @@ NAMES = {"litserve": "LitServe", "ray": "Ray Serve"}
 
 @contextmanager
 def _server(peer: str, script: list[str], loras: Path, health: str) -> Iterator[System]:
-    """A peer that takes and gives JSON at /enhance."""
+    """A peer that accepts and returns JSON at /enhance."""
     installed, port = environment(peer), free_port()
     command = [installed.python, SERVERS / script[0], port, loras]
     with _running(command, {}) as pid, _http(port, health) as client:
@@ -215,10 +215,10 @@ def _remote(name: str, picture: Callable[[Wish], bytes], pid: int, notes: str) -
 
 @contextmanager
 def _running(command: list[Any], environment_: Mapping[str, str]) -> Iterator[int]:
-    """A server in a session of its own, so that nothing of it is left."""
+    """A server in its own session, so that nothing of it remains."""
     log = ROOT / "var" / "peers-venv" / f"{Path(str(command[0])).parents[1].name}.log"
     variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE", **environment_}
-    variables |= {"RAY_AUTH_MODE": "disabled"}  # else it leaves a token in the home folder
+    variables |= {"RAY_AUTH_MODE": "disabled"}  # otherwise it leaves a token in the home folder
     with log.open("wb") as out:
         process = subprocess.Popen(
             [str(part) for part in command],
@@ -274,4 +274,4 @@ def _decoded(text: str) -> bytes:
 
 
 def _ignore(_picture: bytes) -> None:
-    """Only the time counts."""
+    """Only the time matters."""

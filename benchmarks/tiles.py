@@ -1,8 +1,8 @@
-"""Large photos: seconds, memory and percentages through the whole service, and what tiles cost.
+"""Large photos: seconds, memory and percentages through the whole service, and the cost of tiles.
 
-`python -m benchmarks.tiles service 12 24` sends photos of so many megapixels through `retouch up`;
-`python -m benchmarks.tiles seams` makes pictures of tiles and whole, by family: dB between the two,
-and how far the worst row or column of the difference stands out among its neighbours.
+`python -m benchmarks.tiles service 12 24` sends photos of this many megapixels through `retouch
+up`; `python -m benchmarks.tiles seams` makes pictures in tiles and in one piece, by family: dB
+between the two, and how far the worst row or column of the difference exceeds its neighbours.
 """
 
 import io
@@ -41,7 +41,7 @@ NOISE = 8.0
 
 
 def photo(width: int, height: int) -> Pixels:
-    """A real photo enlarged, with a camera's noise on it."""
+    """A real photo enlarged, with a camera's noise added."""
     picture = Image.fromarray(np.asarray(data.astronaut())).resize((width, height))
     noise = np.random.default_rng(0).normal(0, NOISE, (256, 256, 3)).astype(np.float32)
     tiled = np.tile(noise, (-(-height // 256), -(-width // 256), 1))[:height, :width]
@@ -49,7 +49,7 @@ def photo(width: int, height: int) -> Pixels:
 
 
 class Peaks:
-    """The largest resident memory of each kind of process below one, MiB."""
+    """The largest resident memory of each kind of process in a process tree, MiB."""
 
     def __init__(self, parent: int) -> None:
         self.mib: dict[str, float] = {}
@@ -90,7 +90,7 @@ def _kind(command: str) -> str:
 
 
 def through_the_service(client: Client, megapixels: float, width: int, height: int) -> None:
-    """One photo in and out, told."""
+    """Sends one photo through the service and prints the result."""
     out = io.BytesIO()
     Image.fromarray(photo(width, height)).save(out, "JPEG", quality=92)
     percents: list[float] = []
@@ -122,7 +122,7 @@ def service(sizes: list[float]) -> None:
 
 
 def compared(engine: StepEngine, pixels: Pixels, tiles: TileSize, strength: float) -> str:
-    """Tiles against the whole: dB, seam ratio, seconds of each."""
+    """Tiles compared with one piece: dB, seam ratio, seconds of each."""
     job = make_job(pixels=pixels, strength=strength, steps=10)
     made, seconds = [], []
     for size in (WHOLE, tiles):

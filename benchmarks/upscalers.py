@@ -1,10 +1,10 @@
-"""Measures the enlargers on photos that no training saw, beside Lanczos.
+"""Measures the enlargers on photos that were not used in training, beside Lanczos.
 
     python -m benchmarks.upscalers [--enlargers retouch realesrgan_x4plus] [--crop 256]
 
-Each photo is shrunk by area, clean and with a mild JPEG, and enlarged again. PSNR and GMSD against
-the photo, seconds and memory; writes the table into docs/upscalers.md and the pictures, side by
-side at 100 %, into var/upscalers.
+Each photo is shrunk by area, clean and with a mild JPEG, and enlarged again. Reports PSNR and GMSD
+relative to the photo, seconds and memory; writes the table into docs/upscalers.md and the pictures,
+side by side at 100 %, into var/upscalers.
 """
 
 import argparse
@@ -31,7 +31,7 @@ FACTORS = (2, 4)
 MILD_QUALITY = 80
 LARGE = (4000, 3000)
 MIB = 2**20
-# Twelve megapixels would take an hour of a processor.
+# Twelve megapixels would take an hour on a CPU.
 COSTLY = frozenset({"realesrgan_x4plus"})
 
 Enlarge = Callable[[Pixels, int], Pixels]
@@ -103,7 +103,7 @@ def shrunk(photo: Pixels, factor: int, damaged: bool) -> Pixels:
 
 
 def times(ways: dict[str, Enlarge]) -> list[str]:
-    """Seconds for 512 px and twice, for 12 megapixels and twice, and this process's memory."""
+    """Seconds for 512 px at 2 times, for 12 megapixels at 2 times, and this process's memory."""
     picture = np.asarray(Image.fromarray(_cut(_first(), 512)).resize((512, 512)))
     large = np.asarray(Image.fromarray(picture).resize(LARGE))
     lines = [
@@ -126,7 +126,7 @@ def _seconds(way: Enlarge, picture: Pixels) -> float:
 
 
 def sheets(ways: dict[str, Enlarge], crop: int) -> None:
-    """For each photo: the small one by nearest neighbours, every way, and the photo itself."""
+    """For each photo: the small one by nearest neighbour, every method, and the photo itself."""
     folder = ROOT / "var" / "upscalers"
     folder.mkdir(parents=True, exist_ok=True)
     for name, photo in held_out_photos().items():
@@ -148,7 +148,7 @@ def _sheet(columns: dict[str, Pixels]) -> Image.Image:
 
 
 def _cut(photo: Pixels, side: int) -> Pixels:
-    """The middle, with sides that all factors divide."""
+    """The centre, with sides divisible by all factors."""
     height, width = (min(side, length) // 4 * 4 for length in photo.shape[:2])
     top, left = (photo.shape[0] - height) // 2, (photo.shape[1] - width) // 2
     return photo[top : top + height, left : left + width]

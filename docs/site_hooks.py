@@ -1,4 +1,4 @@
-"""What the documentation's site needs beyond MkDocs: links that leave docs/ become plain text.
+"""Completes MkDocs for the documentation's site: links that leave docs/ become plain text.
 
 On a code host such a link opens the file; the site has no page for it.
 """

@@ -14,7 +14,9 @@ from tests.support.embedded_store import keys_without_ttl, running_store
 
 @pytest.fixture(scope="session")
 def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A store for the whole run; each test that uses it through `redis_client` starts empty."""
+    """A store for the whole run; each test that uses it through `redis_client` starts with an empty
+    one.
+    """
     with running_store(tmp_path_factory.mktemp("store")) as url:
         yield url
 
@@ -31,7 +33,7 @@ def redis_client(store_url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture(scope="session")
 def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the fleet needs to see of a checkpoint of the embedded base: its configuration."""
+    """The parts of an embedded base's checkpoint that the fleet reads: its configuration."""
     folder = tmp_path_factory.mktemp("base")
     (folder / "unet").mkdir()
     (folder / "unet" / "config.json").write_text('{"cross_attention_dim": 64}')
@@ -41,7 +43,7 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_settings(store_url: str, base_folder: Path, tmp_path: Path) -> Callable[..., Settings]:
-    """Build settings for this test's folders, with overrides."""
+    """Builds settings for this test's folders, with overrides."""
 
     def make(**overrides: object) -> Settings:
         defaults: dict[str, object] = {

@@ -1,1 +1,3 @@
-"""The same pictures served by other servers, each in its own environment (benchmarks/peers.py)."""
+"""The same pictures served by other servers, each in a separate environment
+(benchmarks/peers.py).
+"""

@@ -1,4 +1,4 @@
-"""BentoML: an adaptively batched service. Served by `bentoml serve`; LoRAs from `PEERS_LORAS`."""
+"""BentoML: a service with adaptive batching. Run by `bentoml serve`; LoRAs from `PEERS_LORAS`."""
 
 import os
 from pathlib import Path
@@ -7,8 +7,8 @@ import bentoml
 
 from benchmarks.peer_servers.pipeline import BATCH, Pipeline, Wish, to_text
 
-# When a request is given up as lost. How long one waits for company does not depend on it: that is
-# learnt from the waits of the batches before.
+# When a request counts as lost. It does not affect how long a request waits for a batch: BentoML
+# derives that from the waits of earlier batches.
 PATIENCE_SECONDS = 600
 
 

@@ -1,6 +1,6 @@
 """The arithmetic that every peer serves: diffusers' pipeline, all LoRAs resident in PEFT.
 
-Groups what comes at once by LoRA and makes each group as one batch. Knows nothing of servers.
+Groups simultaneous requests by LoRA and makes each group as one batch. Knows nothing of servers.
 """
 
 import base64
@@ -24,16 +24,16 @@ from worker.engine.pixels import to_pixels, to_tensor
 BASE = str(Path(__file__).parents[2] / "models" / "tiny")
 PROMPT, STRENGTH, STEPS = "denoise", 0.4, 10
 QUALITY = 90
-PRECISION = "auto"  # what the worker has where nobody sets it
+PRECISION = "auto"  # the worker's default
 
-# What the servers may put into one batch, and how long they wait for it.
+# The servers' maximum batch size, and how long they wait for it.
 BATCH = int(os.environ.get("PEERS_BATCH", "4"))
 BATCH_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
 class Wish:
-    """One picture to make: a JPEG, a LoRA's name or "none", a seed."""
+    """A request for one picture: a JPEG, a LoRA's name or "none", a seed."""
 
     image: bytes
     lora: str
@@ -49,9 +49,9 @@ class Wish:
 
 
 def compute_as_the_worker(loaded: LoadedBase) -> None:
-    """The UNet in bfloat16 where the processor is quick at it; what comes out stays float32.
+    """The UNet in bfloat16 if the processor is fast at it; the output stays float32.
 
-    diffusers' scheduler would cut its own state down to the type of what it is given.
+    diffusers' scheduler would otherwise reduce its own state to the type of its input.
     """
     if loaded.autocast is None:
         return
@@ -66,7 +66,7 @@ def compute_as_the_worker(loaded: LoadedBase) -> None:
 
 
 class Pipeline:
-    """A warm base with the LoRAs of a folder loaded beside each other."""
+    """A warm base with the LoRAs of a folder loaded side by side."""
 
     def __init__(self, loras: Path, resident: bool = True) -> None:
         torch.set_grad_enabled(False)
@@ -82,7 +82,7 @@ class Pipeline:
             self._pipeline.disable_lora()
 
     def pictures(self, wishes: Sequence[Wish]) -> list[bytes]:
-        """JPEGs in the order of the wishes."""
+        """JPEGs in the order of the requests."""
         made: dict[int, bytes] = {}
         order = sorted(range(len(wishes)), key=lambda i: wishes[i].lora)
         for lora, group in groupby(order, key=lambda i: wishes[i].lora):
@@ -92,7 +92,7 @@ class Pipeline:
         return [made[i] for i in range(len(wishes))]
 
     def picture_with_load_and_unload(self, wish: Wish) -> bytes:
-        """The LoRA is read for this picture alone and dropped after it."""
+        """The LoRA is loaded for this picture alone and dropped after it."""
         if wish.lora == "none":
             return self._batch([wish])[0]
         self._load(wish.lora)

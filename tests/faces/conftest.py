@@ -1,4 +1,4 @@
-"""One running service with the fake engine for all faces: their clients come from outside."""
+"""One running service with the fake engine for all faces: their clients are external packages."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Certificates for tests: an authority that nobody else trusts, and what it signs."""
+"""Certificates for tests: an authority that nothing else trusts, and certificates signed by it."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -81,7 +81,7 @@ def make_sdxl(folder: Path) -> Path:
 def small_unet(
     cross_attention_dim: int, layers_per_block: int = 1, **extra: object
 ) -> UNet2DConditionModel:
-    """A UNet of two levels with next to no channels, which reads texts of this width."""
+    """A UNet of two levels with very few channels, for text embeddings of this width."""
     torch.manual_seed(0)
     return UNet2DConditionModel(
         sample_size=8,
@@ -99,7 +99,7 @@ def small_unet(
 
 
 def small_vae(**extra: object) -> AutoencoderKL:
-    """SD's autoencoder, eight times smaller sides, with next to no channels."""
+    """SD's autoencoder, with sides shrunk eight times and very few channels."""
     return AutoencoderKL(
         block_out_channels=(8, 8, 16, 16),
         down_block_types=("DownEncoderBlock2D",) * 4,

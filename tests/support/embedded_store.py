@@ -1,4 +1,4 @@
-"""A real Redis-compatible server for tests, and the watch that no test leaves a lasting key."""
+"""A real Redis-compatible server for tests, and the check that no test leaves a permanent key."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +13,7 @@ TRIES = 5
 
 @contextmanager
 def running_store(folder: Path) -> Iterator[str]:
-    """Start a server in `folder`; yields its URL (database 0)."""
+    """Starts a server in `folder`; yields its URL (database 0)."""
     server = _started(folder)
     try:
         yield f"redis://{server.host}:{server.port}/0"
@@ -22,7 +22,9 @@ def running_store(folder: Path) -> Iterator[str]:
 
 
 def _started(folder: Path) -> ValkeyServer:
-    """A server that runs. Two that look for a free port at once may find the same one."""
+    """A running server. Two processes that look for a free port at the same time may find the same
+    one.
+    """
     for _ in range(TRIES):
         server = ValkeyServer(data_dir=folder, save="", appendonly="no")
         with suppress(ValkeyServerStartupError):
@@ -32,5 +34,5 @@ def _started(folder: Path) -> ValkeyServer:
 
 
 def keys_without_ttl(client: redis.Redis) -> list[str]:
-    """Every key of this database that would stay for ever."""
+    """Every key of this database without a time to live."""
     return sorted(str(key) for key in client.scan_iter() if client.ttl(key) == -1)

@@ -24,7 +24,7 @@ LIMITS = EngineLimits("cpu", 8, 64 * MIB, 64 * MIB, 16 * MIB)
 
 
 class Loras(NamedTuple):
-    """LoRAs of several ranks, for attention, for convolutions, for the text encoder too."""
+    """LoRAs of several ranks, for attention, convolutions and the text encoder."""
 
     narrow: LoraEntry
     wide: LoraEntry
@@ -34,7 +34,7 @@ class Loras(NamedTuple):
 
 
 def start_engine(folder: Path, **limits: object) -> StepEngine:
-    """A step engine on the CPU for the checkpoint in `folder`, with other limits where given."""
+    """A step engine on the CPU for the checkpoint in `folder`, with other limits if given."""
     return StepEngine(load_base(str(folder), CPU), replace(LIMITS, **limits))  # type: ignore[arg-type]
 
 
@@ -48,7 +48,7 @@ def make_lora(
     text: bool = False,
     seed: int | None = None,
 ) -> LoraEntry:
-    """Random weights, written by diffusers and PEFT themselves."""
+    """Random weights, written by diffusers and PEFT."""
     torch.manual_seed(rank if seed is None else seed)
     unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet")
     config = LoraConfig(
@@ -85,8 +85,8 @@ def make_job(seed: int = 3, **changes: object) -> EngineJob:
 
 
 def by_pipeline(pipeline: Any, job: EngineJob, **more: object) -> Any:
-    """The images that diffusers' own pipeline makes of a job; `more` are arguments of its call."""
-    # diffusers runs no step at all where int(steps * strength) is 0; an engine runs one.
+    """The images of diffusers' own pipeline for a job; `more` are arguments of its call."""
+    # diffusers runs no step if int(steps * strength) is 0; an engine runs one.
     strength = max(job.strength, min(1.0, 1 / job.steps + 1e-9))
     with torch.inference_mode():
         return pipeline(
@@ -109,7 +109,7 @@ def run_all(engine: Engine, jobs: list[EngineJob]) -> list[EngineResult]:
 def batch_sizes(
     engine: StepEngine, monkeypatch: pytest.MonkeyPatch, unit: str = "step"
 ) -> list[int]:
-    """How many rows each of these units that follows will have taken together."""
+    """The number of rows in each of these units that follows."""
     sizes: list[int] = []
     work = getattr(engine._units, unit)
 

@@ -1,4 +1,4 @@
-"""A test as the worker: takes a job through its life by the ledger alone."""
+"""The test acts as the worker: takes a job through its life by the ledger alone."""
 
 from hashlib import sha256
 
@@ -11,7 +11,7 @@ WORKER = "host-1-cpu-0001"
 
 
 def claim(store: JobStore, base: str = "tiny") -> Claim:
-    """The next job, now this worker's."""
+    """Claims the next job for this worker."""
     claimed = store.claim(base, WORKER)
     assert claimed is not None
     return claimed
@@ -24,7 +24,7 @@ def progress(percent: float, step: int = 1) -> Progress:
 
 
 def show_preview(store: JobStore, blobs: BlobStore, claimed: Claim) -> bytes:
-    """Put a preview's bytes where they belong and tell of them."""
+    """Stores a preview's bytes and reports them."""
     data, name = photo(32, 24, "WEBP"), f"previews/{claimed.spec.id}"
     blobs.put(name, data)
     store.report_preview(claimed, Preview(blob=name, width=32, height=24))
@@ -32,7 +32,7 @@ def show_preview(store: JobStore, blobs: BlobStore, claimed: Claim) -> bytes:
 
 
 def finish(store: JobStore, blobs: BlobStore, claimed: Claim) -> bytes:
-    """Commit a picture as the job's result."""
+    """Commits a picture as the job's result."""
     data, name = photo(kind="PNG"), f"results/{claimed.spec.id}"
     blobs.put(name, data)
     result = Result(

@@ -1,4 +1,4 @@
-"""Gateways with a real socket: a process of their own, or a thread whose insides can be bent."""
+"""Gateways with a real socket: a separate process, or a thread whose internals can be patched."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ class Running:
     temporary: Path
 
     def cpu_seconds(self) -> float:
-        """What it has cost so far, whatever else this machine is doing."""
+        """Its CPU time so far, whatever else this machine is doing."""
         spent = psutil.Process(self.process.pid).cpu_times()
         return float(spent.user + spent.system)
 
@@ -45,7 +45,7 @@ class Running:
 
 @contextmanager
 def running_gateway(folder: Path, **environment: str) -> Iterator[Running]:
-    """`python -m api`, answering; killed at the end if it is there yet."""
+    """A running `python -m api`; killed at the end if it is still alive."""
     port, log, temporary = free_port(), folder / "gateway.log", folder / "tmp"
     temporary.mkdir(parents=True)
     inherited = {name: value for name, value in os.environ.items() if "RETOUCH_" not in name}

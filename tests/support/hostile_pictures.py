@@ -1,4 +1,4 @@
-"""Pictures that are not what they seem, each small enough to be read here."""
+"""Pictures that are not what they seem, each small enough to be understood here."""
 
 import io
 import struct
@@ -17,7 +17,7 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def chunk(name: bytes, data: bytes) -> bytes:
-    """One chunk of a PNG, with its right checksum."""
+    """One chunk of a PNG, with its correct checksum."""
     return struct.pack("!I", len(data)) + name + data + struct.pack("!I", zlib.crc32(name + data))
 
 
@@ -29,7 +29,7 @@ def png_of(width: int, height: int, data: bytes = b"", depth: int = 8, colour: i
 
 
 def spiked(png: bytes, name: bytes, data: bytes) -> bytes:
-    """A PNG with one chunk more, right behind its header."""
+    """A PNG with one additional chunk, right after its header."""
     return png[:33] + chunk(name, data) + png[33:]
 
 
@@ -39,7 +39,7 @@ def animated(kind: str) -> bytes:
 
 
 def talkative(kind: str) -> bytes:
-    """120x80, to be turned by EXIF, with a secret in every place where a file can keep one."""
+    """120x80, with an EXIF rotation and a secret in every place where a file can hold one."""
     image = Image.linear_gradient("L").resize((120, 80)).convert("RGB")
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -60,7 +60,7 @@ def talkative(kind: str) -> bytes:
 
 
 def friendly_names() -> dict[str, bytes]:
-    """Other formats, each whole enough that its own decoder would open it."""
+    """Other formats, each complete enough for its own decoder."""
     image = Image.new("RGB", (64, 64), "teal")
     kinds = ("PPM", "ICO", "TGA", "PCX", "EPS", "PDF", "JPEG2000", "DDS")
     made = {kind: saved(image, kind) for kind in kinds}

@@ -1,7 +1,7 @@
-"""A stand-in for the Hugging Face hub: the routes by which its client lists and fetches files.
+"""A stand-in for the Hugging Face hub: the routes by which its client lists and downloads files.
 
 GET /api/models/ID[/revision/REV|/tree/REV], GET and HEAD /ID/resolve/REV/FILE
-(https://huggingface.co/docs/hub/api). Can cut a download off once, to see it go on.
+(https://huggingface.co/docs/hub/api). Can interrupt a download once, to test resuming.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Records for tests: small, whole, and easy to tell apart."""
+"""Records for tests: small, complete, and easy to tell apart."""
 
 from uuid import uuid4
 
@@ -7,7 +7,7 @@ from shared.params import JobParams
 
 
 def make_spec(client: str = "anonymous", base: str = "tiny", **params: object) -> JobSpec:
-    """A job that nobody else has; its result is as large as its source."""
+    """A unique job; its result is as large as its source."""
     source = Source(image_id="0" * 64, blob="sources/x", width=8, height=8, size_bytes=1)
     settled: dict[str, object] = {"seed": 7, "strength": 0.4, "upscale": 1} | params
     return JobSpec(

@@ -1,6 +1,6 @@
-"""Whole pictures and every way to break them: chunk by chunk, marker by marker, byte by byte.
+"""Whole pictures and many ways to corrupt them: chunk by chunk, marker by marker, byte by byte.
 
-Drawn from a seed, so that what breaks something can be made again by its number.
+Generated from a seed, so that a failing picture can be made again by its number.
 """
 
 import random
@@ -16,7 +16,7 @@ Pieces = list[bytes]
 
 
 def originals() -> dict[str, list[bytes]]:
-    """Pictures with every part that their format has in common use."""
+    """Pictures with every part that their format commonly has."""
     noise = Image.effect_noise((48, 40), 90)
     rgb, grey = Image.merge("RGB", [noise, noise.rotate(90), noise.rotate(180)]), noise
     alpha = Image.merge("RGBA", [*rgb.split(), noise])
@@ -48,7 +48,7 @@ def originals() -> dict[str, list[bytes]]:
 
 
 def mutated(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
-    """So many broken pictures, of each kind in turn."""
+    """This many corrupted pictures, of each kind in turn."""
     whole = originals()
     kinds = sorted(whole)
     for number in range(count):
@@ -70,7 +70,7 @@ def _png_pieces(data: bytes) -> Pieces:
 
 
 def _png(pieces: Pieces, draw: random.Random) -> bytes:
-    """Mostly with right checksums, so that what is inside is looked at."""
+    """Mostly with correct checksums, so that the contents are examined."""
     if draw.random() < 0.25:
         return b"".join(pieces)
     return b"".join(PNG_MAGIC if piece == PNG_MAGIC else _checked(piece) for piece in pieces)
@@ -124,7 +124,7 @@ def _flip(pieces: Pieces, draw: random.Random) -> Pieces:
 
 
 def _lie(pieces: Pieces, draw: random.Random) -> Pieces:
-    """A number at the start of a piece, where lengths and sizes stand, is made extreme."""
+    """Makes a number at the start of a piece extreme; lengths and sizes are stored there."""
     place = draw.randrange(len(pieces))
     piece = bytearray(pieces[place])
     at = draw.randrange(min(len(piece), 24)) if piece else 0

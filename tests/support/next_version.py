@@ -1,4 +1,4 @@
-"""Records as the version after this one may write them: more fields everywhere, more words.
+"""Records as the next version may write them: more fields everywhere, more enumeration values.
 
 `python -m tests.support.next_version worker` is a worker of that version.
 """
@@ -23,7 +23,7 @@ def grown(value: Any) -> Any:
 
 
 def rewrite(client: redis.Redis, job_id: str, needs: int = 1, **params: object) -> None:
-    """Have the next version have submitted this job, with these parameters in its own words."""
+    """Makes this job look as if the next version had submitted it, with these parameters."""
     fields: Any = client.hgetall(f"job:{job_id}")
     asked = grown(json.loads(fields["params"])) | params
     spec = grown(json.loads(fields["spec"])) | {"needs": needs, "params": asked}
@@ -31,13 +31,13 @@ def rewrite(client: redis.Redis, job_id: str, needs: int = 1, **params: object) 
 
 
 class NextRecord(shared.record.Record):
-    """Every record is written with a field more, and reads what lacks it."""
+    """Every record is written with an additional field; records without it can be read."""
 
     of_the_next_version: dict[str, list[int]] = {"a": [1, 2]}
 
 
 def main(module: str) -> None:
-    """Run a part of the service with these records."""
+    """Runs a part of the service with these records."""
     shared.record.Record = NextRecord  # type: ignore[misc]
     sys.argv = [module, *sys.argv[2:]]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -1,4 +1,4 @@
-"""Pictures to send: small, whole, and of any format."""
+"""Pictures to send: small, complete, and in any format."""
 
 import io
 
@@ -20,7 +20,7 @@ def photo(
 
 
 def colours(data: bytes) -> list[tuple[int, int, int]]:
-    """The colours in the middle of the four quarters."""
+    """The colours at the centres of the four quarters."""
     with Image.open(io.BytesIO(data)) as image:
         rgb = image.convert("RGB")
     width, height = rgb.size

@@ -1,7 +1,7 @@
-"""The published configurations of the real families' UNets, as diffusers' class takes them.
+"""The published configurations of the real families' UNets, in the form of diffusers' class.
 
-From the `unet/config.json` of Stable Diffusion 1.5, 2.1 and XL; what is not named has the class's
-default. Numbers alone, so that nothing has to be installed to read them.
+From the `unet/config.json` of Stable Diffusion 1.5, 2.1 and XL; values not listed are the class's
+defaults. Plain numbers, so that nothing has to be installed to read them.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""HTTP as a hostile sender speaks it: bytes on a socket, and whatever comes back."""
+"""HTTP as a hostile sender uses it: bytes on a socket, and the answer."""
 
 import json
 import socket
@@ -43,7 +43,9 @@ def request(
     length: str | None = None,
     headers: Iterable[str] = (),
 ) -> bytes:
-    """A whole request; `length` is a lie about the body's, and '' says nothing about it."""
+    """A whole request; `length` is the stated length of the body, which may be false; '' omits
+    it.
+    """
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", *headers]
     if method == "POST":
         lines.append(f"Content-Type: {kind}")
@@ -53,16 +55,16 @@ def request(
 
 
 def chunked(pieces: Iterable[bytes]) -> bytes:
-    """A body whose length nobody says beforehand."""
+    """A body whose length is not stated beforehand."""
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
 
 
 def exchange(url: str, data: bytes, seconds: float = 20.0) -> Answer:
-    """Send everything that is taken; the first answer."""
+    """Sends everything that is accepted; returns the first answer."""
     parts = urlsplit(url)
     with socket.create_connection((str(parts.hostname), int(parts.port or 80))) as connection:
         connection.settimeout(seconds)
-        with suppress(OSError):  # it may have heard enough
+        with suppress(OSError):  # the server may already have closed the connection
             connection.sendall(data)
         return read_answer(connection)
 

@@ -1,4 +1,4 @@
-"""Receivers of webhooks that behave and misbehave, and a network that leads to them."""
+"""Well-behaved and misbehaving receivers of webhooks, and a network that leads to them."""
 
 import asyncio
 import ssl
@@ -25,7 +25,9 @@ class Heard:
 
 @dataclass
 class Receiver:
-    """What came in, and what is answered: each time the next reaction, the last one for good."""
+    """The requests received, and the answers: each time the next reaction, then the last one
+    forever.
+    """
 
     reactions: list[Reaction]
     heard: list[Heard] = field(default_factory=list)
@@ -41,7 +43,7 @@ class Receiver:
             self.heard.append(Heard(head[0], headers, body.decode()))
             await self.reactions[place](writer)
         except (OSError, asyncio.IncompleteReadError):
-            pass  # the sender has had enough
+            pass  # the sender has disconnected
         finally:
             writer.close()
 
@@ -78,7 +80,7 @@ async def hangs(writer: asyncio.StreamWriter) -> None:
 
 
 async def drips(writer: asyncio.StreamWriter) -> None:
-    """Answers a byte at a time, for ever."""
+    """Answers one byte at a time, forever."""
     writer.write(b"HTTP/1.1 200 OK\r\nX: ")
     while True:
         writer.write(b"a")
@@ -87,8 +89,8 @@ async def drips(writer: asyncio.StreamWriter) -> None:
 
 
 class Tap(httpcore2.AsyncNetworkBackend):
-    """Stands for the internet: whatever address is dialled, the receiver answers. It remembers
-    the addresses.
+    """Stands in for the internet: whatever address is connected to, the receiver answers. It
+    records the addresses.
     """
 
     def __init__(self, port: int) -> None:
@@ -111,7 +113,7 @@ class Tap(httpcore2.AsyncNetworkBackend):
 
 
 class Resolver:
-    """Answers each question with the next of its answers, the last one for good."""
+    """Answers each query with the next of its answers, then the last one forever."""
 
     def __init__(self, *answers: list[str]) -> None:
         self.asked: list[str] = []

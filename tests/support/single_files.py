@@ -1,7 +1,7 @@
-"""Checkpoints of one file, under the names in which model sites distribute them.
+"""Checkpoints in one file, with the names used by model sites.
 
-Small random networks of the real classes; their tensors are renamed by the inverse of what
-diffusers' converters do. For tests of loading: their pictures mean nothing.
+Small random networks of the real classes; their tensors are renamed by the inverse of diffusers'
+converters. For tests of loading: their pictures are meaningless.
 """
 
 import re
@@ -67,7 +67,7 @@ def sdxl_file(path: Path) -> Path:
 
 
 def small_unet(width: int, **extra: Any) -> UNet2DConditionModel:
-    """The UNet that the file's weights are of."""
+    """The UNet with the file's weights."""
     torch.manual_seed(0)
     return UNet2DConditionModel(
         **{
@@ -94,7 +94,7 @@ def _saved(path: Path, tensors: Tensors, metadata: Mapping[str, str] | None = No
 
 def _unet(unet: UNet2DConditionModel) -> Tensors:
     layers = int(unet.config.layers_per_block)
-    # An enlarging convolution stands behind the ResNet layer and the transformer, if there is one.
+    # An enlarging convolution follows the ResNet layer and the transformer, if there is one.
     attends = [kind.startswith("CrossAttn") for kind in unet.config.up_block_types]
     return {
         f"model.diffusion_model.{_unet_name(name, layers, attends)}": value
@@ -212,7 +212,7 @@ def _open_clip(width: int, prefix: str, layers: int) -> Tensors:
 
 
 def _open_clip_tensors(model: torch.nn.Module, prefix: str, layers: int) -> Tensors:
-    """The encoder's tensors under open_clip's names; a layer too few is repeated."""
+    """The encoder's tensors with open_clip's names; a missing layer is repeated."""
     state = {name.removeprefix("text_model."): value for name, value in model.state_dict().items()}
     words = state["embeddings.token_embedding.weight"]
     square = torch.empty(words.shape[1], words.shape[1], device=words.device)
@@ -258,13 +258,13 @@ def _resblock(state: Tensors, ours: str, theirs: str) -> Tensors:
 def names_and_shapes(
     parts: Mapping[str, torch.nn.Module], family: str
 ) -> dict[str, tuple[int, ...]]:
-    """What the header of a file with these networks tells; they may be without memory."""
+    """The header's contents for a file with these networks; they may have no memory."""
     unet: Any = parts["unet"]
     tensors = _unet(unet) | _vae_tensors(parts["vae"])
     if family == "sd15":
         tensors |= _clip_tensors(parts["text_encoder"], "cond_stage_model.transformer.text_model.")
     if family == "sd21":
-        # The file has one layer more than diffusers keeps.
+        # The file has one layer more than diffusers uses.
         layers = text_layers(parts["text_encoder"]) + 1
         tensors |= _open_clip_tensors(parts["text_encoder"], "cond_stage_model.model.", layers)
     if family == "sdxl":

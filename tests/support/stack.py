@@ -1,4 +1,4 @@
-"""`retouch` as a person starts it: real processes, and what they leave behind."""
+"""`retouch` as a user starts it: real processes, and what they leave behind."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ START_SECONDS = 110.0
 
 @dataclass
 class RunningUp:
-    """One `retouch up`, with everything it has started."""
+    """One `retouch up`, with all its processes."""
 
     process: subprocess.Popen[str]
     url: str
@@ -31,7 +31,7 @@ class RunningUp:
         return self.output.read_text()
 
     def family(self) -> list[psutil.Process]:
-        """It and everything below it, store and workers included."""
+        """The process and all its descendants, including store and workers."""
         mother = psutil.Process(self.process.pid)
         return [mother, *mother.children(recursive=True)]
 
@@ -49,7 +49,7 @@ class RunningUp:
         wait_until(is_ready, description="retouch up to be ready", seconds=START_SECONDS)
 
     def end(self, number: signal.Signals = signal.SIGTERM, seconds: float = 30.0) -> int:
-        """Send a signal and wait; the exit status."""
+        """Sends a signal and waits; returns the exit status."""
         self.process.send_signal(number)
         return self.process.wait(timeout=seconds)
 
@@ -58,7 +58,7 @@ class RunningUp:
 def starting_up(
     folder: Path, *options: str, port: int = 0, **environment: str
 ) -> Iterator[RunningUp]:
-    """A `retouch up` that may still be starting. Killed at the end if it is there yet."""
+    """A `retouch up` that may still be starting. Killed at the end if it is still alive."""
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     data_dir, output = folder / "data", folder / "output"
@@ -82,7 +82,7 @@ def starting_up(
 
 @contextmanager
 def running_up(folder: Path, *options: str, **environment: str) -> Iterator[RunningUp]:
-    """A `retouch up` that takes jobs."""
+    """A `retouch up` that accepts jobs."""
     with starting_up(folder, *options, **environment) as running:
         running.wait_until_ready()
         yield running
@@ -93,7 +93,7 @@ def running_up(folder: Path, *options: str, **environment: str) -> Iterator[Runn
 def retouch(
     arguments: Sequence[str], folder: Path, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run one command to its end."""
+    """Runs one command to its end."""
     return subprocess.run(
         [RETOUCH, *arguments],
         env=clean_environment(folder, environment),
@@ -106,7 +106,7 @@ def retouch(
 
 
 def clean_environment(folder: Path, changes: Mapping[str, str]) -> dict[str, str]:
-    """No setting of the person who runs the tests; quick fake steps; temporary files in sight."""
+    """None of the user's settings; fast fake steps; temporary files in this folder."""
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
     inherited = {name: value for name, value in os.environ.items() if "RETOUCH_" not in name}
@@ -120,7 +120,7 @@ def clean_environment(folder: Path, changes: Mapping[str, str]) -> dict[str, str
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Whether it has ended; an orphan may wait a while for init to collect it."""
+    """Whether it has ended; init may take a while to collect an orphan."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""Waiting for something to become true, with words for when it does not."""
+"""Waits for something to become true, with a description if it does not."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ Value = TypeVar("Value")
 def wait_until(
     predicate: Callable[[], Value], *, description: str, seconds: float = 10.0, every: float = 0.02
 ) -> Value:
-    """The predicate's first truthy value. Raises AssertionError that names what was waited for."""
+    """The predicate's first truthy value. Raises AssertionError with the description."""
     deadline = time.monotonic() + seconds
     while True:
         value = predicate()

@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @contextmanager
 def running_worker(environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker process in a group of its own; SIGTERM at the end, SIGKILL if that is not enough."""
+    """A worker process in its own group; SIGTERM at the end, SIGKILL if that does not suffice."""
     with log.open("ab") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "worker"],
@@ -55,7 +55,7 @@ def picture(width: int = 64, height: int = 48, seed: int = 0) -> bytes:
 
 
 def without_upscalers(base: str = "tiny") -> Enlargements:
-    """What a worker has that finds no enlarger."""
+    """A worker's catalogue without any enlarger."""
     return Enlargements(UpscalerCatalog(Path("/nowhere")), base, "fake")
 
 
