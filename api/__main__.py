@@ -50,7 +50,11 @@ def main() -> None:
     configure_logging(settings)
     refuse_open_door(settings)
     allow_open_files()
-    app = create_app(settings)
+    make_server(create_app(settings), settings).run()
+
+
+def make_server(app: FastAPI, settings: Settings) -> Server:
+    """The server of this application, not yet running."""
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -61,10 +65,12 @@ def main() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        # Read by the application itself, by RETOUCH_TRUSTED_PROXIES.
         proxy_headers=False,
+        timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    Server(config, app).run()
+    return Server(config, app)
 
 
 def refuse_open_door(settings: Settings) -> None:

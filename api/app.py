@@ -10,8 +10,8 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.routing import Route
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from api.access.guard import allowed_origins
 from api.access.keys import Keyring
 from api.access.rate import deployment_rate
 from api.faces.choice import face_routers, face_tags, mcp_door
@@ -33,6 +33,7 @@ from api.routes import (
 from api.server.heads import head_router
 from api.server.middleware import Finish
 from api.server.page_files import STATIC, PageFiles
+from api.server.public import Public
 from api.services import running_services
 from api.wire.errors import install_error_handlers
 from api.wire.openapi import DESCRIPTION, TAGS, install_openapi
@@ -51,16 +52,6 @@ ROUTERS = (
     enhance,
     pages,
 )
-REQUEST_HEADERS = [
-    "Authorization",
-    "X-API-Key",
-    "Idempotency-Key",
-    "Prefer",
-    "Last-Event-ID",
-    "If-None-Match",
-    "X-Request-ID",
-    "traceparent",
-]
 EXPOSED_HEADERS = [
     "ETag",
     "Location",
@@ -68,6 +59,8 @@ EXPOSED_HEADERS = [
     "Content-Disposition",
     "Idempotency-Replayed",
     "Preference-Applied",
+    "X-Request-ID",
+    "Mcp-Session-Id",
 ]
 
 
@@ -92,6 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        root_path_in_servers=False,
         lifespan=lifespan,
     )
     app.state.metrics = Metrics()
@@ -105,17 +99,21 @@ def create_app(settings: Settings) -> FastAPI:
         app.router.routes.append(Route(PATH, door, include_in_schema=False))
     app.mount("/static", PageFiles(directory=STATIC), name="static")
     install_error_handlers(app)
-    install_openapi(app)
+    install_openapi(app, settings.public_urls)
     _add_middleware(app, settings)
     return app
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """The last one added sees a request first."""
     app.add_middleware(
         CORSMiddleware,
-        allow_origins=allowed_origins(settings.cors_origins),
+        allow_origins=settings.origins,
         allow_methods=["GET", "HEAD", "POST", "DELETE"],
-        allow_headers=REQUEST_HEADERS,
+        # Clients send many of their own; none of them decides anything that a key does not.
+        allow_headers=["*"],
         expose_headers=EXPOSED_HEADERS,
     )
+    app.add_middleware(Public, settings=settings)
     app.add_middleware(Finish, metrics=app.state.metrics)
+    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.proxies)

@@ -80,12 +80,18 @@ export class Retouch {
       });
   }
 
+  // Links of a service below a path begin with that path.
+  #at(path) {
+    const { origin, pathname } = new URL(this.url);
+    return path.startsWith(`${pathname}/`) ? origin + path : this.url + path;
+  }
+
   async #ask(path, { headers, ...options } = {}, send = fetch) {
     const until = Date.now() + this.patience;
     for (let tries = 0; ; tries++) {
       let response;
       try {
-        response = await send(this.url + path, { ...options, headers: { ...this.headers, ...headers } });
+        response = await send(this.#at(path), { ...options, headers: { ...this.headers, ...headers } });
       } catch (error) {
         if (options.signal?.aborted || Date.now() > until) throw options.signal?.aborted ? options.signal.reason : error;
       }

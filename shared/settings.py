@@ -5,6 +5,7 @@ setting is handed the object. `.env.example` lists every field, checked by a tes
 """
 
 import difflib
+import ipaddress
 import os
 import re
 from collections.abc import Iterable
@@ -25,6 +26,8 @@ GATES = frozenset({"small", "dark", "blank", "blurry"})
 AUTO_GUARDS = "auto"
 GUARDS = frozenset({"unsafe", "codes", "text", "marks"})
 FACES = ("openai", "sdapi", "mcp")
+_ORIGIN = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?/?", re.ASCII)
+_ADDRESS = re.compile(_ORIGIN.pattern.removesuffix("/?") + r"(/[\w.~/-]*)?", re.ASCII)
 
 
 class Settings(BaseSettings):
@@ -66,6 +69,19 @@ class Settings(BaseSettings):
     # --- gateway
     host: str = Field("127.0.0.1", description="Address that the gateway binds.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port of the gateway.")
+    public_url: str = Field(
+        "",
+        description="Address behind a proxy, path included, such as https://example.org/retouch/; "
+        "several with , between; empty: none.",
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Comma-separated addresses or networks of proxies whose X-Forwarded-For and "
+        "X-Forwarded-Proto are trusted; empty: none.",
+    )
+    keep_alive_seconds: int = Field(
+        75, ge=1, description="Seconds after which an idle connection is closed; longer than the proxy's."
+    )
     api_keys: str = Field(
         "",
         description="Comma-separated keys, each [NAME=]KEY[:WORD+WORD]; words are submit, read, "
@@ -77,7 +93,8 @@ class Settings(BaseSettings):
     rate_limit: str = Field("off", description="Requests per caller, such as 60/minute, or off.")
     cors_origins: str = Field(
         "",
-        description="Comma-separated origins whose pages may call the service (CORS); empty: none.",
+        description="Comma-separated origins whose pages may call the service (CORS), or * for all; "
+        "empty: none.",
     )
     faces: str = Field(
         "openai sdapi mcp",
@@ -287,6 +304,35 @@ class Settings(BaseSettings):
             raise ValueError("must start with redis://, rediss:// or unix://")
         return value
 
+    @field_validator("public_url")
+    @classmethod
+    def _are_addresses(cls, value: str) -> str:
+        for url in _in_order(value):
+            if not _ADDRESS.fullmatch(url):
+                raise ValueError(
+                    "must begin with https:// or http:// and a name, without ? and #, "
+                    "such as https://example.org/retouch/"
+                )
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        for origin in _in_order(value):
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError("must be *, or origins such as https://example.org")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for text in _in_order(value):
+            try:
+                ipaddress.ip_network(text)
+            except ValueError as error:
+                raise ValueError("must be addresses or networks such as 10.0.0.0/8") from error
+        return value
+
     @field_validator("gate", "guards")
     @classmethod
     def _are_known(cls, value: str, info: ValidationInfo) -> str:
@@ -335,6 +381,21 @@ class Settings(BaseSettings):
         return self.blob_url or f"file://{self.data_dir.resolve() / 'blobs'}"
 
     @property
+    def public_urls(self) -> list[str]:
+        """The addresses behind proxies, each without a slash at its end."""
+        return [url.rstrip("/") for url in _in_order(self.public_url)]
+
+    @property
+    def origins(self) -> list[str]:
+        """The origins whose pages may call; `*` stands for every one."""
+        return [origin.rstrip("/") for origin in _in_order(self.cors_origins)]
+
+    @property
+    def proxies(self) -> list[str]:
+        """Addresses and networks whose forwarded headers are believed."""
+        return _in_order(self.trusted_proxies)
+
+    @property
     def face_names(self) -> list[str]:
         """The dialects that are spoken, in a fixed order."""
         words = self.faces.replace(",", " ").split()
@@ -362,7 +423,11 @@ class Settings(BaseSettings):
 
 
 def _listed(text: str) -> frozenset[str]:
-    return frozenset(word for part in text.split(",") if (word := part.strip()))
+    return frozenset(_in_order(text))
+
+
+def _in_order(text: str) -> list[str]:
+    return [word for part in text.split(",") if (word := part.strip())]
 
 
 def _next_database(redis_url: str) -> str:

@@ -13,9 +13,11 @@ from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
+from api.access.hosts import netloc_of
 from api.access.keys import ALL_SCOPES, ANONYMOUS, DEFAULT_SCOPES, Caller, Scope
 from api.services import Services
 from api.wire.errors import language_of
+from api.wire.sentence import Sentence
 from shared.errors import Forbidden, Unauthenticated
 from shared.messages import Language
 
@@ -44,31 +46,27 @@ def identify(connection: HTTPConnection, services: Services) -> Caller:
 def check_origin(connection: HTTPConnection, services: Services) -> None:
     """Refuses pages of another origin unless it is on the list. Raises Forbidden."""
     origin = connection.headers.get("origin")
-    if origin is None or origin in allowed_origins(services.settings.cors_origins):
+    settings = services.settings
+    if origin is None or {origin, "*"} & set(settings.origins):
         return
-    netloc, host = _place_of(origin)
-    if netloc.lower() != connection.headers.get("host", "").lower():
+    own = {connection.headers.get("host", "").lower(), *map(netloc_of, settings.public_urls)}
+    if _place_of(origin) not in own:
         raise Forbidden(
-            f"a page of {origin[:200]} may not use the service; "
-            f"RETOUCH_CORS_ORIGINS={origin[:200]} lets it"
+            Sentence(
+                f"a page of {origin[:200]} may not use the service; "
+                f"RETOUCH_CORS_ORIGINS={origin[:200]} lets it, or, if that is where a proxy shows "
+                f"this service, RETOUCH_PUBLIC_URL={origin[:200]}",
+                f"{origin[:200]} 的网页不能使用本服务；设置 RETOUCH_CORS_ORIGINS={origin[:200]} "
+                f"即可；如果它是代理后本服务的地址，请设置 RETOUCH_PUBLIC_URL={origin[:200]}",
+            )
         )
-    # Another site's host name can be made to resolve to this machine (DNS rebinding): without keys,
-    # the host name must be one of ours.
-    if not services.keys and is_loopback(services.settings.host) and not is_loopback(host):
-        raise Forbidden("this origin is not this machine; RETOUCH_CORS_ORIGINS can list it")
 
 
-def _place_of(origin: str) -> tuple[str, str]:
+def _place_of(origin: str) -> str:
     try:
-        parts = urlsplit(origin)
-        return parts.netloc, parts.hostname or ""
+        return urlsplit(origin).netloc.lower()
     except ValueError:
-        return "", ""
-
-
-def allowed_origins(text: str) -> list[str]:
-    """The exact origins of RETOUCH_CORS_ORIGINS."""
-    return [origin.strip().rstrip("/") for origin in text.split(",") if origin.strip()]
+        return ""
 
 
 def is_loopback(host: str) -> bool:

@@ -118,6 +118,7 @@ class Submissions:
         job_id = self._store.submit(spec, idempotency, most_live)
         if job_id != spec.id:
             return Submitted(job_id, replayed=True)
+        logger.info("job accepted", job=job_id)
         try:
             self._hints.send(job_id)
         except StoreUnavailable as error:

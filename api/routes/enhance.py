@@ -9,6 +9,7 @@ from api.jobs.form_docs import ENHANCE_FORM
 from api.jobs.receiving import receive_job
 from api.routes.jobs import JOB_PROBLEMS, LONGEST_WAIT_SECONDS
 from api.routes.pictures import PICTURE, image_response
+from api.wire.addresses import address
 from api.wire.errors import problem_of_failure
 from api.wire.presenter import later_view
 from api.wire.problems import problems
@@ -46,7 +47,7 @@ async def enhance(
         answer = await run_in_threadpool(image_response, request, services, job)
     else:
         answer = _later(job, language)
-    answer.headers["Location"] = f"/v1/jobs/{job.id}"
+    answer.headers["Location"] = address(f"/v1/jobs/{job.id}")
     return answer
 
 

@@ -9,6 +9,7 @@ from api.access.guard import LanguageDep, Reader, ServicesDep, Submitter
 from api.jobs.form_docs import IMAGE_FORM
 from api.jobs.receiving import receive_image
 from api.routes.jobs import UPLOAD_PROBLEMS
+from api.wire.addresses import address
 from api.wire.presenter import warnings_view
 from api.wire.problems import problems
 from api.wire.schemas import ImageView
@@ -35,7 +36,7 @@ async def create_image(
     accepted = await receive_image(request, services, caller)
     source = accepted.source
     warnings = accepted.warnings + services.quality_gate.warnings(accepted)
-    response.headers["Location"] = f"/v1/images/{source.image_id}"
+    response.headers["Location"] = address(f"/v1/images/{source.image_id}")
     life = timedelta(seconds=services.settings.result_ttl_seconds)
     return ImageView(
         id=source.image_id,

@@ -16,6 +16,7 @@ from api.jobs.listing import list_jobs
 from api.jobs.ownership import checked_id, owned_job
 from api.jobs.receiving import receive_job
 from api.server.caching import ASK_AGAIN, cached_response
+from api.wire.addresses import address
 from api.wire.presenter import job_view
 from api.wire.problems import problems
 from api.wire.schemas import JobPage, JobView, TicketView
@@ -100,7 +101,7 @@ async def create_job(
         await services.followers.wait_for_end(caller.name, submitted.job_id, wait)
     job = await run_in_threadpool(services.store.get, submitted.job_id)
     answer = job_response(request, job, language, 200 if wait and job.state.is_terminal else 202)
-    answer.headers["Location"] = f"/v1/jobs/{job.id}"
+    answer.headers["Location"] = address(f"/v1/jobs/{job.id}")
     answer.headers.setdefault("Retry-After", "1")
     if wait:
         answer.headers["Preference-Applied"] = f"wait={wait}"

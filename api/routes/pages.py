@@ -46,6 +46,6 @@ def get_problem(code: str) -> HTMLResponse:
     return HTMLResponse(
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
-        f'<link rel="stylesheet" href="/static/page.css"><title>{code}</title>'
+        f'<link rel="stylesheet" href="../static/page.css"><title>{code}</title>'
         f"<main><h1><code>{code}</code> {STATUS[code]}</h1>{''.join(parts)}</main></html>"
     )

@@ -1,15 +1,19 @@
-"""What applies to every answer: security headers, one log line, one count, no traceback.
+"""What applies to every answer: security headers, one log line, one count, a request id, no
+traceback.
 
 Owns the headers' values. Plain ASGI, so that streams pass through unchanged. The log line has the
 path but never the query, which may hold a ticket.
 """
 
+import re
 import time
+from uuid import uuid4
 
 import structlog
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
 
 from api.metrics.metrics import Metrics
 from api.server.page_files import ISOLATED
@@ -22,6 +26,9 @@ PAGE_POLICY = (
 )
 PICTURE_POLICY = "default-src 'none'; sandbox"
 OTHER_POLICY = "default-src 'none'; frame-ancestors 'none'"
+REQUEST_ID = re.compile(r"[\w.:+/=-]{1,128}", re.ASCII)
+# W3C Trace Context: version, trace, parent, flags.
+TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
 QUIET_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 logger = structlog.get_logger("api.access")
@@ -40,6 +47,8 @@ class Finish:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        request_id = _request_id(Headers(scope=scope))
+        bind_contextvars(request=request_id, **_known_of(scope))
         # Every file here is small, but ten thousand ranges of it are not: ranges are not served.
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"range"]
         started: float = time.perf_counter()
@@ -49,7 +58,9 @@ class Finish:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = int(message["status"])
-                secure(MutableHeaders(scope=message))
+                headers = MutableHeaders(scope=message)
+                secure(headers)
+                headers["X-Request-ID"] = request_id
                 self._note(scope, status, time.perf_counter() - started)
             await send(message)
 
@@ -75,6 +86,20 @@ class Finish:
             ms=round(seconds * 1000, 1),
             caller=scope.get("state", {}).get("caller"),
         )
+
+
+def _request_id(headers: Headers) -> str:
+    """The sender's own, where it is one, so that both logs can be read together."""
+    given = headers.get("x-request-id", "")
+    return given if REQUEST_ID.fullmatch(given) else uuid4().hex
+
+
+def _known_of(scope: Scope) -> dict[str, str]:
+    """What every log line of this request says of it."""
+    client = scope.get("client")
+    known = {"client": client[0]} if client else {}
+    trace = TRACE_PARENT.fullmatch(Headers(scope=scope).get("traceparent", ""))
+    return known | ({"trace": trace[1]} if trace else {})
 
 
 def secure(headers: MutableHeaders) -> None:

@@ -64,9 +64,9 @@ function operation(document_, method, path, details) {
   return block;
 }
 
-const answer = await fetch("/openapi.json");
+const answer = await fetch("openapi.json");
 const document_ = await answer.json();
-document.getElementById("origin").textContent = location.origin;
+document.getElementById("origin").textContent = new URL(".", location.href).href.replace(/\/$/, "");
 document.getElementById("about").textContent = document_.info.description.replaceAll("`", "");
 for (const tag of document_.tags) {
   const section = make("section");

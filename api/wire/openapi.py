@@ -3,6 +3,7 @@
 Owns security schemes, the problem schema and the description of what OpenAPI has no routes for.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -77,24 +78,25 @@ SECURITY_SCHEMES = {
 OPEN_PATHS = {"/healthz", "/readyz"}
 
 
-def install_openapi(app: FastAPI) -> None:
+def install_openapi(app: FastAPI, public_urls: Sequence[str]) -> None:
     """Makes `/openapi.json` serve the completed document."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _complete(_generated(app))
+            app.openapi_schema = _complete(_generated(app, public_urls))
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
 
 
-def _generated(app: FastAPI) -> dict[str, Any]:
+def _generated(app: FastAPI, public_urls: Sequence[str]) -> dict[str, Any]:
     return get_openapi(
         title=app.title,
         version=app.version,
         description=app.description,
         routes=app.routes,
         tags=app.openapi_tags,
+        servers=[{"url": url} for url in public_urls] or None,
     )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+from api.wire.addresses import address
 from api.wire.schemas import (
     ErrorView,
     JobView,
@@ -165,7 +166,7 @@ def _blame(loras: list[str], language: Language) -> str:
 
 def links_of(job_id: str) -> LinksView:
     """A job's addresses."""
-    root = f"/v1/jobs/{job_id}"
+    root = address(f"/v1/jobs/{job_id}")
     return LinksView(
         self=root,
         events=f"{root}/events",
@@ -214,7 +215,7 @@ def lora_view(entry: LoraEntry, language: Language) -> LoraView:
         **shown,
         title=entry.title.get(language) or entry.title.get("en") or entry.short_name,
         reason=entry.reason_zh if language == "zh" else entry.reason,
-        sample_url=sample,
+        sample_url=address(sample) if sample else None,
     )
 
 

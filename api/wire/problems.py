@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import HTTPConnection
 
+from api.wire.addresses import address
 from shared.errors import ERRORS
 from shared.messages import Language, advice, title
 
@@ -134,7 +135,7 @@ def problem_response(
 def plain_problem(code: str, language: Language = "en", instance: str = "/") -> dict[str, Any]:
     """An error's body that contains only the code's own messages."""
     return {
-        "type": f"/problems/{code}",
+        "type": address(f"/problems/{code}"),
         "title": title(code, language),
         "status": STATUS[code],
         "detail": title(code, language),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.proxies import NAME
 from tests.support.stack import RunningUp, running_up
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
@@ -21,6 +22,7 @@ QUIET = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    f"--host-resolver-rules=MAP {NAME} 127.0.0.1",
 ]
 
 try:

@@ -83,3 +83,9 @@ class Authority:
             .not_valid_after(now + LIFE)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         )
+
+    def trusted_by(self, folder: Path) -> Path:
+        """A file of certificates for those who trust this authority."""
+        file = folder / "authority.pem"
+        file.write_bytes(cert_pem(self.cert))
+        return file

@@ -11,11 +11,9 @@ from pathlib import Path
 
 import httpx2
 import psutil
-import uvicorn
 
-from api.__main__ import Server
+from api.__main__ import make_server
 from api.app import create_app
-from api.server.connection import BoundedHttp
 from retouch.stack.ports import free_port
 from shared.settings import Settings
 from tests.support.wait import wait_until
@@ -71,22 +69,13 @@ def running_gateway(folder: Path, **environment: str) -> Iterator[Running]:
 @contextmanager
 def serving_thread(settings: Settings) -> Iterator[str]:
     """The same server in this process; yields its URL."""
-    port, app = free_port(), create_app(settings)
-    config = uvicorn.Config(
-        app,
-        port=port,
-        http=BoundedHttp,
-        ws="websockets-sansio",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=3,
-    )
-    server = Server(config, app)
+    settings = settings.model_copy(update={"port": free_port()})
+    server = make_server(create_app(settings), settings)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         wait_until(lambda: server.started, description="the server to start")
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{settings.port}"
     finally:
         server.should_exit = True
         thread.join(timeout=10)

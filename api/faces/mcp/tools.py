@@ -27,6 +27,7 @@ from api.jobs.follow import Snapshot
 from api.jobs.ownership import owned_job
 from api.jobs.waiting import awaited
 from api.services import Services
+from api.wire.addresses import absolute
 from api.wire.errors import language_of, refusal
 from api.wire.presenter import error_view, job_view, lora_view
 from shared.errors import NotFinished, RetouchError
@@ -154,7 +155,7 @@ def _result(request: Request, services: Services, job: Job) -> CallToolResult:
         return _answer(f"The job {job.state}, so it has no picture.", facts, is_error=True)
     result, kind = job.result, MEDIA_TYPES[job.result.format]
     said = f"{job.spec.source.width} x {job.spec.source.height} -> {result.width} x {result.height}"
-    address = f"{str(request.base_url).rstrip('/')}{facts['links']['image']}"
+    address = absolute(request, facts["links"]["image"])
     if result.size_bytes > MOST_INLINE_BYTES:
         link = ResourceLink(
             name=f"retouch-{job.id[:8]}.{result.format}",

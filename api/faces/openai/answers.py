@@ -16,6 +16,7 @@ from fastapi import Request
 from api.faces.fitting import Wanted, fitted, size_of
 from api.faces.openai.orders import Order
 from api.services import Services
+from api.wire.addresses import absolute, address
 from api.wire.sentence import Sentence
 from shared.errors import ImageNotFound, ResultExpired
 from shared.jobs import Job
@@ -86,7 +87,7 @@ def _address(request: Request, services: Services, job: Job, wanted: Wanted | No
     token = secrets.token_urlsafe(24)
     facts = {"job": job.id, "size": wanted.size if wanted else None}
     services.notes.write(_note(token), json.dumps(facts), URL_SECONDS)
-    return f"{str(request.base_url).rstrip('/')}/v1/images/results/{token}"
+    return absolute(request, address(f"/v1/images/results/{token}"))
 
 
 def _note(token: str) -> str:

@@ -29,7 +29,7 @@ export class Desk extends EventTarget {
 
   /** What the service takes, and what this device was doing when the page was closed. */
   async resume() {
-    const limits = ask("/v1/capabilities").then((answer) => answer.json(), () => null).then((found) => {
+    const limits = ask("v1/capabilities").then((answer) => answer.json(), () => null).then((found) => {
       if (!found) return;
       this.dispatchEvent(new CustomEvent("bases", { detail: found.bases }));
       const { max_pixels, max_side, max_upload_bytes } = found.limits;

@@ -49,7 +49,7 @@ export class Follower {
 
   /** A page's EventSource cannot send a key, so a key is exchanged for a ticket. */
   async address() {
-    const root = `/v1/jobs/${this.jobId}`;
+    const root = `v1/jobs/${this.jobId}`;
     if (!hasKey()) return `${root}/events`;
     const { ticket } = await (await ask(`${root}/ticket`, { method: "POST" })).json();
     return `${root}/events?ticket=${encodeURIComponent(ticket)}`;
@@ -65,7 +65,7 @@ export class Follower {
   /** The stream was refused: the job itself says why, or that it is over. */
   async look() {
     try {
-      this.onEvent("state", await (await ask(`/v1/jobs/${this.jobId}`)).json());
+      this.onEvent("state", await (await ask(`v1/jobs/${this.jobId}`)).json());
       this.onConnection(true);
       this.later();
     } catch (problem) {

@@ -113,5 +113,5 @@ async function patiently(act, signal) {
 /** @param {Wish} wish @param {AbortSignal} signal */
 async function rendered(wish, signal) {
   const init = { method: "POST", body: JSON.stringify(wish), headers: { "Content-Type": "application/json" }, signal };
-  return (await ask("/v1/previews", init)).blob();
+  return (await ask("v1/previews", init)).blob();
 }

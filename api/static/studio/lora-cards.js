@@ -36,7 +36,7 @@ export class LoraCards extends HTMLElement {
 
   async load() {
     try {
-      this.items = (await (await ask("/v1/loras")).json()).items;
+      this.items = (await (await ask("v1/loras")).json()).items;
       this.isMissing = false;
     } catch {
       this.isMissing = true;

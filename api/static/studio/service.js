@@ -54,7 +54,7 @@ export async function ask(url, init = {}) {
 export function upload(picture, name, onPercent, signal) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("POST", "/v1/images");
+    request.open("POST", "v1/images");
     for (const [key, value] of Object.entries(headers())) request.setRequestHeader(key, value);
     request.upload.onprogress = (event) => {
       if (event.lengthComputable) onPercent((event.loaded / event.total) * 100);

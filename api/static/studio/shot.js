@@ -111,7 +111,7 @@ export class Shot extends EventTarget {
 
   async isStillThere() {
     if (this.kept.jobId) return true;
-    return ask(`/v1/images/${this.kept.imageId}`, { method: "HEAD" }).then(() => true, () => false);
+    return ask(`v1/images/${this.kept.imageId}`, { method: "HEAD" }).then(() => true, () => false);
   }
 
   async send() {
@@ -137,7 +137,7 @@ export class Shot extends EventTarget {
     body.append("image_id", this.kept.imageId ?? "");
     for (const [name, value] of formFields(this.kept.recipe)) body.append(name, value);
     const asked = { method: "POST", body, headers: { "Idempotency-Key": this.kept.key }, signal: this.stopper.signal };
-    const job = await (await ask("/v1/jobs", asked)).json();
+    const job = await (await ask("v1/jobs", asked)).json();
     this.percent = 0;
     await this.note({ jobId: job.id, phase: "queued", job });
   }
@@ -184,7 +184,7 @@ export class Shot extends EventTarget {
 
   async fetchPreview() {
     this.isPreviewAsked = true;
-    const asked = ask(`/v1/jobs/${this.kept.jobId}/preview`).then((answer) => answer.blob());
+    const asked = ask(`v1/jobs/${this.kept.jobId}/preview`).then((answer) => answer.blob());
     const preview = await asked.catch(() => null); // the full picture comes anyway
     if (!preview || this.isAtRest) return;
     this.preview = preview;
@@ -196,7 +196,7 @@ export class Shot extends EventTarget {
   async hearFailure(said) {
     this.follower?.stop();
     if (said.sentence) return this.fail(new Problem(said.code, said.sentence));
-    const job = await ask(`/v1/jobs/${this.kept.jobId}`).then((answer) => answer.json(), () => null);
+    const job = await ask(`v1/jobs/${this.kept.jobId}`).then((answer) => answer.json(), () => null);
     const error = job?.error ?? said;
     return this.fail(new Problem(error.code, both(error.message, error.advice)));
   }
@@ -204,7 +204,7 @@ export class Shot extends EventTarget {
   async finish() {
     this.follower?.stop();
     try {
-      const root = `/v1/jobs/${this.kept.jobId}`;
+      const root = `v1/jobs/${this.kept.jobId}`;
       const result = await (await ask(`${root}/image`)).blob();
       const job = await (await ask(root)).json();
       if (this.isAtRest) return;
@@ -239,7 +239,7 @@ export class Shot extends EventTarget {
     this.stopper.abort();
     const { jobId } = this.kept;
     await this.end("canceled");
-    const refusal = jobId && await ask(`/v1/jobs/${jobId}`, { method: "DELETE" }).catch((problem) => problem.code);
+    const refusal = jobId && await ask(`v1/jobs/${jobId}`, { method: "DELETE" }).catch((problem) => problem.code);
     // It was done before the word came: what is there is shown.
     if (refusal === "already_finished" && !this.isForgotten) {
       this.kept.phase = "running";

@@ -10,29 +10,32 @@ export function snippet(kind, name, recipe) {
   return { curl, python, javascript }[kind](file, fields);
 }
 
+/** Where the service is, which behind a proxy may be below a path. */
+const here = () => new URL(".", location.href).href.replace(/\/$/, "");
+
 const quoted = (/** @type {string} */ text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
 /** @param {string} file @param {[string, string][]} fields */
 function curl(file, fields) {
   const parts = fields.map(([name, value]) => `  --form-string ${quoted(`${name}=${value}`)} \\\n`).join("");
-  return `job=$(curl -s ${location.origin}/v1/jobs -H 'Prefer: wait=50' \\\n${parts}  -F image=@${quoted(file)} | jq -r .id)\n`
-    + `curl -s ${location.origin}/v1/jobs/$job/image -o better.png`;
+  return `job=$(curl -s ${here()}/v1/jobs -H 'Prefer: wait=50' \\\n${parts}  -F image=@${quoted(file)} | jq -r .id)\n`
+    + `curl -s ${here()}/v1/jobs/$job/image -o better.png`;
 }
 
 /** @param {string} file @param {[string, string][]} fields */
 function python(file, fields) {
   const body = fields.map((pair) => `    (${pair.map((text) => JSON.stringify(text)).join(", ")}),\n`).join("");
-  return `import requests\n\nroot = ${JSON.stringify(location.origin)}\nfields = [\n${body}]\n`
+  return `import requests\n\nroot = ${JSON.stringify(here())}\nfields = [\n${body}]\n`
     + `with open(${JSON.stringify(file)}, "rb") as photo:\n`
     + `    job = requests.post(f"{root}/v1/jobs", data=fields, files={"image": photo},\n`
     + `                        headers={"Prefer": "wait=50"}).json()\n`
-    + `with open("better.png", "wb") as better:\n    better.write(requests.get(root + job["links"]["image"]).content)`;
+    + `with open("better.png", "wb") as better:\n    better.write(requests.get(f"{root}/v1/jobs/{job['id']}/image").content)`;
 }
 
 /** @param {string} _ @param {[string, string][]} fields */
 function javascript(_, fields) {
   const body = fields.map((pair) => `form.append(${pair.map((text) => JSON.stringify(text)).join(", ")});\n`).join("");
-  return `const root = ${JSON.stringify(location.origin)};\nconst form = new FormData();\nform.append("image", file);\n${body}`
+  return `const root = ${JSON.stringify(here())};\nconst form = new FormData();\nform.append("image", file);\n${body}`
     + `const job = await (await fetch(root + "/v1/jobs", {\n  method: "POST", body: form, headers: { Prefer: "wait=50" },\n})).json();\n`
-    + `const better = await (await fetch(root + job.links.image)).blob();`;
+    + `const better = await (await fetch(root + "/v1/jobs/" + job.id + "/image")).blob();`;
 }

@@ -29,8 +29,10 @@ export class Upscaler extends EventTarget {
   /** Offer it where its files are there. */
   async begin() {
     if (typeof Worker !== "function" || typeof OffscreenCanvas !== "function") return;
-    this.files = await fetch("/extras.json").then((answer) => answer.json()).catch(() => null);
-    if (!this.files) return;
+    const files = await fetch("extras.json").then((answer) => answer.json()).catch(() => null);
+    if (!files) return;
+    // The worker's own addresses begin elsewhere than the page's.
+    this.files = { ...files, root: new URL(files.root.replace(/^\//, ""), document.baseURI).href };
     this.isQuick = await isQuickHere();
     const box = byId("superres", HTMLInputElement);
     box.addEventListener("change", () => this.choose(box.checked));
@@ -72,7 +74,7 @@ export class Upscaler extends EventTarget {
 
   /** @param {object} order @returns {Promise<any>} */
   ordered(order) {
-    this.worker ??= new Worker("/static/upscale/upscale-worker.js", { type: "module" });
+    this.worker ??= new Worker("static/upscale/upscale-worker.js", { type: "module" });
     const { worker } = this;
     const id = ++this.count;
     return new Promise((resolve) => {

@@ -1,0 +1,63 @@
+"""By which names this service may be called: the guard against DNS rebinding.
+
+A page of any site can have its name lead to this machine and then read what it finds here. So where
+nobody needs a key, only names that no stranger can own are answered, and those of the settings.
+"""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from api.wire.sentence import Sentence
+from shared.errors import Forbidden
+from shared.settings import Settings
+
+# Never in the public name system (RFC 6761, RFC 6762, ICANN's choice for private networks).
+PRIVATE_ENDINGS = (".localhost", ".local", ".internal", ".home.arpa")
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+class HostNames:
+    """The names of one deployment."""
+
+    def __init__(self, settings: Settings) -> None:
+        is_open = not settings.api_keys.strip() or settings.allow_anonymous
+        urls = [*settings.public_urls, *settings.origins]
+        self._known = {name_of(url) for url in urls} | {settings.host.lower()}
+        self._any = not is_open or "*" in settings.origins
+
+    def check(self, host: str) -> None:
+        """`host` as in the request's header. Raises Forbidden."""
+        name = name_of(f"//{host}")
+        if self._any or not host or name in self._known or _is_private(name):
+            return
+        setting = f"RETOUCH_PUBLIC_URL=https://{host[:200]}"
+        raise Forbidden(
+            Sentence(
+                f"this service does not answer to the name {host[:200]}; {setting} lets it",
+                f"本服务不接受主机名 {host[:200]}；设置 {setting} 即可使用",
+            )
+        )
+
+
+def netloc_of(url: str) -> str:
+    """Name and port as browsers send them: without the scheme's own port."""
+    parts = urlsplit(url)
+    return parts.netloc.lower().removesuffix(DEFAULT_PORTS[parts.scheme])
+
+
+def name_of(url: str) -> str:
+    """The host's name, in lower case and without a port; empty for what has none."""
+    try:
+        return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _is_private(name: str) -> bool:
+    if not name:
+        return False
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return "." not in name or name.endswith(PRIVATE_ENDINGS)
+    return True
