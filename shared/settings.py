@@ -80,7 +80,9 @@ class Settings(BaseSettings):
         "X-Forwarded-Proto are trusted; empty: none.",
     )
     keep_alive_seconds: int = Field(
-        75, ge=1, description="Seconds after which an idle connection is closed; longer than the proxy's."
+        75,
+        ge=1,
+        description="Seconds after which an idle connection is closed; longer than the proxy's.",
     )
     api_keys: str = Field(
         "",
@@ -93,8 +95,8 @@ class Settings(BaseSettings):
     rate_limit: str = Field("off", description="Requests per caller, such as 60/minute, or off.")
     cors_origins: str = Field(
         "",
-        description="Comma-separated origins whose pages may call the service (CORS), or * for all; "
-        "empty: none.",
+        description="Comma-separated origins whose pages may call the service (CORS), or * for "
+        "all; empty: none.",
     )
     faces: str = Field(
         "openai sdapi mcp",
