@@ -13,6 +13,7 @@ export interface JobFields {
   lora?: string | string[];
   strength?: number;
   steps?: number;
+  sampler?: "dpmpp_2m" | "euler" | "lcm" | "tcd" | "once";
   seed?: number;
   upscale?: "auto" | 1 | 2 | 3 | 4;
   prompt?: string;

@@ -20,6 +20,11 @@ class Base:
     guidance_scale: float
     cross_attention_width: int | None
 
+    @property
+    def has_unet(self) -> bool:
+        """Whether its sampler can be chosen; transformers have their own."""
+        return self.cross_attention_width is not None
+
 
 TINY = Base("tiny", "retouch tiny", 1.0, 64)
 SD15 = Base("sd15", "SD 1.5", 7.5, 768)

@@ -1,37 +1,58 @@
-"""Defaults for values that a caller left out: the LoRA's own first, then the base's.
+"""Defaults for values that a caller left out: the LoRA's toml first, then what a few-step LoRA
+needs, then the base's.
 
 Used by the gateway for named LoRAs, and by the worker once it has chosen LoRAs itself.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from shared.bases import Base
 from shared.loras.entry import LoraEntry
 from shared.params import (
     DEFAULT_PROMPT,
+    DEFAULT_SAMPLER,
     DEFAULT_STEPS,
     DEFAULT_STRENGTH,
+    DEFAULT_TIMESTEP,
     MAX_PROMPT,
     Fidelity,
     JobParams,
 )
+from shared.sampler_reason import explain_sampler
 
-Value = TypeVar("Value")
+# What models for one step are published with: the whole change, in the photo's colours.
+_ONCE: dict[str, object] = {
+    "strength": 1.0,
+    "guidance_scale": 1.0,
+    "timestep": DEFAULT_TIMESTEP,
+    "fidelity": "wavelet",
+}
 
 
 def with_defaults(params: JobParams, entries: Sequence[LoraEntry], base: Base) -> JobParams:
     """Returns the parameters with every missing value filled in except the seed."""
-    suggested = {
-        "strength": _first(entry.strength for entry in entries) or DEFAULT_STRENGTH,
-        "steps": _first(entry.steps for entry in entries) or DEFAULT_STEPS,
+    usual: dict[str, object] = {
+        "strength": DEFAULT_STRENGTH,
+        "steps": DEFAULT_STEPS,
         "guidance_scale": base.guidance_scale,
-        "prompt": _first(entry.prompt for entry in entries) or DEFAULT_PROMPT,
-        "negative_prompt": _first(entry.negative_prompt for entry in entries) or "",
-        "fidelity": _first(entry.fidelity for entry in entries) or _plain_fidelity(entries),
+        "sampler": DEFAULT_SAMPLER if base.has_unet else None,
+        "prompt": DEFAULT_PROMPT,
+        "negative_prompt": "",
+        "fidelity": _plain_fidelity(entries),
     }
-    gaps = {name: value for name, value in suggested.items() if getattr(params, name) is None}
+    sampler = params.sampler or _suggested("sampler", entries, usual["sampler"])
+    if sampler == "once" and base.has_unet:
+        usual |= _ONCE
+    gaps = {
+        name: _suggested(name, entries, value)
+        for name, value in usual.items()
+        if getattr(params, name) is None
+    }
+    if sampler == "once" and base.has_unet:
+        gaps["steps"] = 1
     filled = params.model_copy(update=gaps)
+    if filled.sampler_reason is None:
+        filled = filled.model_copy(update=explain_sampler(entries, filled.sampler))
     if not params.trigger_words:
         return filled
     return filled.model_copy(update={"prompt": _triggered(filled.prompt or "", entries)})
@@ -53,5 +74,10 @@ def _plain_fidelity(entries: Sequence[LoraEntry]) -> Fidelity:
     return "none" if entries else "residual"
 
 
-def _first(values: Iterable[Value | None]) -> Value | None:
-    return next((value for value in values if value is not None), None)
+def _suggested(name: str, entries: Sequence[LoraEntry], usual: object) -> object:
+    """What a settings file says of the first LoRA that has one, else what a LoRA for few steps
+    needs. An empty prompt is one.
+    """
+    sources = (*entries, *(entry.few_steps for entry in entries))
+    said = (getattr(source, name, None) for source in sources)
+    return next((value for value in said if value is not None), usual)

@@ -13,7 +13,9 @@ from shared.params import ImageFormat, JobParams
 from shared.record import OpenEnum, Record
 
 # Compared with `JobSpec.needs`.
-RECORDS_VERSION = 1
+RECORDS_VERSION = 2
+# Workers of the version before ignore a job's sampler.
+SAMPLERS_SINCE = 2
 
 
 class JobState(OpenEnum):

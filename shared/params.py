@@ -7,7 +7,7 @@ import re
 import secrets
 import unicodedata
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -30,11 +30,15 @@ MAX_PROMPT = 1000
 DEFAULT_PROMPT = "high quality, sharp, clean, 4k, detailed skin texture"
 DEFAULT_STRENGTH = 0.4
 DEFAULT_STEPS = 10
+DEFAULT_SAMPLER: Final = "dpmpp_2m"
+# `once` reads the picture off at one level of noise: HYPIR's.
+DEFAULT_TIMESTEP = 200
 
 ImageFormat = Literal["png", "jpeg", "webp"]
 AskedFormat = Literal["auto", "png", "jpeg", "webp"]
 Metadata = Literal["none", "keep"]
-Fidelity = Literal["none", "low", "residual"]
+Fidelity = Literal["none", "low", "residual", "wavelet", "adain"]
+Sampler = Literal["dpmpp_2m", "euler", "lcm", "tcd", "once"]
 WorkAt = Literal["source", "target"]
 Priority = Literal["interactive", "batch"]
 WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled"]
@@ -59,6 +63,10 @@ def _factor(value: object) -> object:
 
 
 Upscale = Annotated[Literal["auto", 1, 2, 3, 4], BeforeValidator(_factor)]
+Guidance = Annotated[float, Field(ge=0, le=20, allow_inf_nan=False)]
+
+
+Timestep = Annotated[int, Field(ge=1, le=999)]
 WebhookEvents = Annotated[list[WebhookEvent], BeforeValidator(_split), Field(min_length=1)]
 ALL_EVENTS: list[WebhookEvent] = ["job.succeeded", "job.failed", "job.canceled"]
 
@@ -106,7 +114,11 @@ class JobParams(Record):
     lora_reason_zh: str | None = None
     strength: Annotated[float, Field(ge=0.05, le=1, allow_inf_nan=False)] | None = None
     steps: Annotated[int, Field(ge=1, le=50)] | None = None
-    guidance_scale: Annotated[float, Field(ge=0, le=20, allow_inf_nan=False)] | None = None
+    guidance_scale: Guidance | None = None
+    sampler: Sampler | None = None
+    timestep: Timestep | None = None
+    sampler_reason: str | None = None
+    sampler_reason_zh: str | None = None
     prompt: Annotated[str, Field(max_length=MAX_PROMPT)] | None = None
     trigger_words: bool = True
     negative_prompt: Annotated[str, Field(max_length=1000)] | None = None
@@ -132,6 +144,8 @@ class JobParams(Record):
     @property
     def executed_steps(self) -> int:
         """The number of executed denoising steps, as diffusers' `get_timesteps` computes it."""
+        if self.sampler == "once":
+            return 1
         return executed_steps(
             DEFAULT_STEPS if self.steps is None else self.steps,
             DEFAULT_STRENGTH if self.strength is None else self.strength,

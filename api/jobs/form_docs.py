@@ -29,7 +29,13 @@ _IMAGE_ID = {"type": "string", "description": "Id of an earlier upload, instead 
 _WORDS = {
     "strength": "How much the picture may change; default: the LoRA's own, else 0.4.",
     "steps": "Denoising steps; max(1, min(int(steps * strength), steps)) of them are executed.",
-    "guidance_scale": "How closely the prompt is followed; default: the base's own.",
+    "guidance_scale": "How closely the prompt is followed; default: the LoRA's own, else the "
+    "base's.",
+    "sampler": "How steps are taken; default: the LoRA's own, else dpmpp_2m. once: the picture is "
+    "read off one prediction without noise, for models that were made for that; strength is then "
+    "how much of the change is taken.",
+    "timestep": "For once: the level of noise that the model is told; default: the LoRA's own, "
+    "else 200.",
     "prompt": "Default: the LoRA's own. `<lora:NAME:SCALE>` in it counts as a LoRA.",
     "trigger_words": "Put the LoRAs' trigger words into the prompt where it lacks them.",
     "negative_prompt": "Default: the LoRA's own.",
@@ -43,8 +49,9 @@ _WORDS = {
     "quality": "For jpeg and webp.",
     "metadata": "keep: the photo's date, author, copyright and resolution go into the result, its "
     "place and device never.",
-    "fidelity": "What of the photo's own detail is kept: none, low (its colours), residual (all "
-    "that the autoencoder loses); default: the LoRA's own.",
+    "fidelity": "What of the photo's own is kept: none, low (its tones), residual (all that the "
+    "autoencoder loses), wavelet (its low frequencies), adain (every colour's mean and contrast); "
+    "default: the LoRA's own.",
     "preview": "Send a small result first.",
     "priority": "Interactive jobs go before batch ones.",
     "webhook_url": "An https:// address outside that is told when the job ends, signed as Standard "

@@ -23,6 +23,7 @@ from shared.settings import Settings
 # Set by the gateway or the worker, never sent by callers.
 _INTERNAL = {
     "lora_mode", "loras", "lora_reason", "lora_reason_zh",
+    "sampler_reason", "sampler_reason_zh",
     "upscale_reason", "upscale_reason_zh", "upscaler_sha256",
 }  # fmt: skip
 PARAM_FIELDS = tuple(name for name in JobParams.model_fields if name not in _INTERNAL)
@@ -117,6 +118,9 @@ def _check_deployment(
             "ctx": {"le": settings.max_side},
         }
         problems += field_problems([at_most], language)
+    if params.sampler == "once" and params.steps not in (None, 1):
+        one = {"en": "must be 1, or left out, with sampler=once", "zh": "sampler=once 时只能为 1"}
+        problems.append(FieldProblem(pointer="/steps", detail=one[language]))
     if params.webhook_url is not None:
         try:
             parse_target(params.webhook_url, Allowed(settings.webhook_hosts))

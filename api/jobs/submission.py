@@ -24,14 +24,14 @@ from shared.errors import (
     StoreUnavailable,
 )
 from shared.formats import settled_format
-from shared.jobs import JobSpec, Source
+from shared.jobs import SAMPLERS_SINCE, JobSpec, Source
 from shared.ledger.queue import Hints
 from shared.ledger.records import Idempotency
 from shared.ledger.store import JobStore
 from shared.loras.catalog import Catalog
 from shared.loras.entry import LoraEntry
 from shared.messages import Language
-from shared.params import JobParams, LoraMode, LoraRef
+from shared.params import DEFAULT_SAMPLER, JobParams, LoraMode, LoraRef
 from shared.settings import Settings
 from shared.upscalers.catalog import UpscalerCatalog
 
@@ -114,6 +114,7 @@ class Submissions:
             source=source,
             params=_with_format(params, source),
             language=language,
+            needs=1 if params.sampler in (None, DEFAULT_SAMPLER) else SAMPLERS_SINCE,
         )
         job_id = self._store.submit(spec, idempotency, most_live)
         if job_id != spec.id:

@@ -109,11 +109,12 @@ def progress_view(progress: Progress, state: JobState, language: Language) -> Pr
 
 
 def params_view(params: JobParams, language: Language) -> ParamsView:
-    """The parameters, the number of executed steps, and why LoRA and factor were chosen."""
-    hidden = {"lora_reason_zh", "upscale_reason_zh", "upscaler_sha256"}
+    """The parameters, the number of executed steps, and why LoRA, sampler and factor were used."""
+    hidden = {"lora_reason_zh", "sampler_reason_zh", "upscale_reason_zh", "upscaler_sha256"}
     fields = params.model_dump(exclude=hidden, warnings=False)
     if language == "zh":
         fields["lora_reason"] = params.lora_reason_zh or params.lora_reason
+        fields["sampler_reason"] = params.sampler_reason_zh or params.sampler_reason
         fields["upscale_reason"] = params.upscale_reason_zh or params.upscale_reason
     fields["steps"] = params.steps or DEFAULT_STEPS
     return ParamsView(**fields, executed_steps=params.executed_steps)
@@ -210,12 +211,18 @@ def _state_data(data: dict[str, Any], language: Language) -> dict[str, Any]:
 def lora_view(entry: LoraEntry, language: Language) -> LoraView:
     """A catalogue entry without its file's location."""
     sample = f"/v1/loras/{quote(entry.name, safe='')}/sample" if entry.sample else None
-    shown = entry.model_dump(include=set(LoraView.model_fields) - {"title", "reason", "sample_url"})
+    own = {"title", "reason", "sample_url", "few_steps"}
+    shown = entry.model_dump(include=set(LoraView.model_fields) - own)
+    few = entry.few_steps
+    for name in ("sampler", "guidance_scale", "steps"):
+        if few is not None and shown[name] is None:
+            shown[name] = getattr(few, name)
     return LoraView(
         **shown,
         title=entry.title.get(language) or entry.title.get("en") or entry.short_name,
         reason=entry.reason_zh if language == "zh" else entry.reason,
         sample_url=address(sample) if sample else None,
+        few_steps=few.label if few is not None else None,
     )
 
 

@@ -24,6 +24,7 @@ from shared.params import (
     LoraRef,
     Metadata,
     Priority,
+    Sampler,
     Upscale,
     WebhookEvent,
 )
@@ -78,6 +79,9 @@ class ParamsView(_RecordView):
     steps: int
     executed_steps: int
     guidance_scale: float | None
+    sampler: Sampler | None
+    sampler_reason: str | None
+    timestep: int | None
     prompt: str | None
     trigger_words: bool
     negative_prompt: str | None
@@ -251,8 +255,15 @@ class LoraView(_View):
     default_scale: float
     strength: float | None
     steps: int | None
+    sampler: Sampler | None
+    guidance_scale: float | None
+    timestep: int | None
+    few_steps: str | None = Field(
+        description="The family of a LoRA that was distilled for few steps.", examples=["LCM"]
+    )
     treats: list[str]
     trigger_words: list[str]
+    complaints: list[str] = Field(description="What its settings file says in vain.")
     unplaced: list[str] = Field(description="Tensors that have no place in the base that runs.")
     reason_code: str | None
     rank: int | None

@@ -13,6 +13,7 @@ Photo = bytes | str | os.PathLike[str]
 PictureFormat = Literal["png", "jpeg", "webp"]
 PICTURE_FORMATS: tuple[PictureFormat, ...] = get_args(PictureFormat)
 AskedFormat = Literal["auto", "png", "jpeg", "webp"]
+SamplerName = Literal["dpmpp_2m", "euler", "lcm", "tcd", "once"]
 WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled"]
 
 
@@ -24,6 +25,8 @@ class JobFields(TypedDict, total=False):
     strength: float | None
     steps: int | None
     guidance_scale: float | None
+    sampler: SamplerName | None
+    timestep: int | None
     prompt: str | None
     trigger_words: bool | None
     negative_prompt: str | None
@@ -33,7 +36,7 @@ class JobFields(TypedDict, total=False):
     upscaler: str | None
     format: AskedFormat | None
     quality: int | None
-    fidelity: Literal["none", "low", "residual"] | None
+    fidelity: Literal["none", "low", "residual", "wavelet", "adain"] | None
     preview: bool | None
     priority: Literal["interactive", "batch"] | None
     webhook_url: str | None

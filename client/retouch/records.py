@@ -55,6 +55,8 @@ class Params(_Record):
     lora_reason: str | None = None
     strength: float | None = None
     steps: int | None = None
+    sampler: str | None = None
+    sampler_reason: str | None = None
     seed: int | None = None
     format: str = "png"
     upscale: int | str = 1
@@ -154,6 +156,10 @@ class Lora(_Record):
     state: str
     reason: str | None = None
     default_scale: float = 1.0
+    sampler: str | None = None
+    guidance_scale: float | None = None
+    few_steps: str | None = None
+    complaints: list[str] = []
     trigger_words: list[str] = []
     rank: int | None = None
     size_bytes: int = 0

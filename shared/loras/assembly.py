@@ -10,8 +10,9 @@ from pathlib import Path
 
 from shared.bases import BASES, FLUX, SD3, UNKNOWN
 from shared.ledger.strikes import Suspension
-from shared.loras.entry import LoraEntry, LoraState
-from shared.loras.inspection import Inspection
+from shared.loras.entry import LoraEntry, LoraKind, LoraState
+from shared.loras.few_steps import FewSteps, recognise
+from shared.loras.inspection import NAMES, Inspection
 from shared.loras.origin import claim_of_sidecar, shorten
 from shared.loras.placement import Unplaced
 from shared.loras.reasons import Finding, Reason, clean
@@ -70,7 +71,17 @@ def make_entry(
         unplaced=_names(seen.unplaced),
         identity=(seen.key.device, seen.key.inode, seen.key.size, seen.key.mtime_ns),
         adapter_config=adapter_config,
-        **sidecar.model_dump(exclude={"title", "complaints", "base"}),
+        few_steps=_few_steps(name, seen),
+        **sidecar.model_dump(exclude={"title", "base"}),
+    )
+
+
+def _few_steps(name: str, seen: Inspection) -> FewSteps | None:
+    titles = [said for key, said in seen.metadata if key in NAMES]
+    return recognise(
+        [name, *titles],
+        covers_whole_unet=seen.kind is LoraKind.FULL,
+        has_unet=seen.base not in _READ,
     )
 
 

@@ -10,7 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.params import Fidelity, WorkAt
+from shared.loras.few_steps import FewSteps
+from shared.params import Fidelity, Sampler, WorkAt
 
 Damage = Literal["noise", "blur", "jpeg", "lowres", "phone"]
 
@@ -47,10 +48,11 @@ class LoraEntry(BaseModel):
     `identity` is (device, inode, size, mtime_ns). `rank` is the largest one in the file. `bases`
     has more than one id if neither shapes, metadata nor name decide; `base` is then `unknown`.
     `work_at` says whether the LoRA is applied before or after the photo is enlarged, if it differs
-    from the base's default. `reason_code` names the message in `reason` and `reason_zh`. `scheme`
-    says how the tensors are named (shared/loras/dialects.py). `unplaced` names the tensors without
-    a counterpart in the base. `adapter_config` holds the scales from PEFT's file beside the
-    weights, as JSON.
+    from the base's default. `few_steps` is what a LoRA needs that was distilled for few steps; the
+    toml beside it goes first. `complaints` name what that file sets in vain. `reason_code` names
+    the message in `reason` and `reason_zh`. `scheme` says how the tensors are named
+    (shared/loras/dialects.py). `unplaced` names the tensors without a counterpart in the base.
+    `adapter_config` holds the scales from PEFT's file beside the weights, as JSON.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -72,6 +74,11 @@ class LoraEntry(BaseModel):
     default_scale: float
     strength: float | None
     steps: int | None = None
+    sampler: Sampler | None = None
+    timestep: int | None = None
+    guidance_scale: float | None = None
+    few_steps: FewSteps | None = None
+    complaints: tuple[str, ...] = ()
     fidelity: Fidelity | None
     work_at: WorkAt | None = None
     treats: list[Damage]

@@ -30,8 +30,9 @@ from shared.loras.strings import scan_metadata
 MAX_FILE_BYTES = 2 * 2**30
 # Transformers are loaded by diffusers' own loader.
 _TRANSFORMERS = frozenset({SD3.id, FLUX.id})
-# Descriptions that trainers write for people.
-TITLES = ("modelspec.title", "modelspec.trigger_phrase", "ss_output_name")
+# Descriptions that trainers write for people; the first two are names.
+NAMES = ("modelspec.title", "ss_output_name")
+TITLES = (*NAMES, "modelspec.trigger_phrase")
 
 
 @dataclass(frozen=True)

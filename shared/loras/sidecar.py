@@ -1,7 +1,7 @@
 """The operator's description of a LoRA in the `name.toml` beside it.
 
-Every field is optional. An invalid field is ignored and named in `complaints`, so that a mistake in
-a text file never removes a sound LoRA from the list.
+Every field is optional. An invalid or unknown field is ignored and named in `complaints`, so that a
+mistake in a text file never removes a sound LoRA from the list.
 """
 
 import tomllib
@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from shared.loras.entry import Damage
 from shared.loras.neighbours import Neighbour
 from shared.loras.reasons import clean
-from shared.params import Fidelity, WorkAt
+from shared.params import Fidelity, Guidance, Sampler, Timestep, WorkAt
 
 MAX_SIDECAR_BYTES = 64 * 1024
 # Determined from the folder, never read from the file.
-_NOT_IN_FILES = ("complaints", "sample_path", "base")
+_NOT_IN_FILES = frozenset({"complaints", "sample_path", "base"})
 
 _Line = Annotated[str, Field(max_length=200)]
 _Word = Annotated[str, Field(max_length=64)]
@@ -34,6 +34,9 @@ class Sidecar(BaseModel):
     default_scale: Annotated[float, Field(ge=-5, le=5)] = 1.0
     strength: Annotated[float, Field(ge=0.05, le=1)] | None = None
     steps: Annotated[int, Field(ge=1, le=50)] | None = None
+    sampler: Sampler | None = None
+    timestep: Timestep | None = None
+    guidance_scale: Guidance | None = None
     fidelity: Fidelity | None = None
     work_at: WorkAt | None = None
     treats: Annotated[list[Damage], Field(max_length=8)] = []
@@ -85,12 +88,13 @@ def _complain(path: Path, what: str) -> Sidecar:
 
 
 def _validated(path: Path, fields: dict[str, Any]) -> Sidecar:
-    for name in _NOT_IN_FILES:
-        fields.pop(name, None)
-    try:
-        return Sidecar(**fields)
-    except ValidationError as error:
-        bad = {str(item["loc"][0]): item["msg"] for item in error.errors()}
+    known = set(Sidecar.model_fields) - _NOT_IN_FILES
+    bad = {key: "is not a setting of a LoRA" for key in fields if key not in known}
     kept = {key: value for key, value in fields.items() if key not in bad}
+    try:
+        Sidecar(**kept)
+    except ValidationError as error:
+        bad |= {str(item["loc"][0]): item["msg"] for item in error.errors()}
+    kept = {key: value for key, value in kept.items() if key not in bad}
     complaints = tuple(f"{path.name}: {clean(key, 40)}: {why}" for key, why in bad.items())
     return Sidecar(**kept, complaints=complaints)

@@ -299,6 +299,25 @@ def test_null_and_minus_one_mean_as_you_like(
 
 
 @pytest.mark.parametrize(
+    ("sent", "used", "ignored"),
+    [
+        ({"sampler_name": "Euler"}, "Euler", []),
+        ({"sampler_index": "LCM"}, "LCM", []),
+        ({"sampler_name": "DPM++ 2M"}, "DPM++ 2M", []),
+        ({"sampler_name": "Euler a"}, "DPM++ 2M", ["sampler_name"]),
+    ],
+)
+def test_a_sampler_is_used_or_named_as_without_effect(
+    plain: httpx2.Client, sent: dict[str, object], used: str, ignored: list[str]
+) -> None:
+    answer = plain.post("/img2img", json={"init_images": [b64(photo())], **sent})
+
+    info = json.loads(answer.json()["info"])
+    assert (info["sampler_name"], info["ignored"]) == (used, ignored)
+    assert f"Sampler: {used}," in info["infotexts"][0]
+
+
+@pytest.mark.parametrize(
     ("changes", "field"),
     [
         ({"width": 0, "height": 0}, "width"),

@@ -15,12 +15,19 @@ import torch
 
 from shared.errors import OutOfMemory
 from shared.jobs import Stage
-from shared.params import executed_steps
+from shared.params import DEFAULT_SAMPLER
 from worker.engine.base.device_errors import translated
 from worker.engine.base.device_lost import DeviceLost
 from worker.engine.base.loaded_base import STEP_FAMILIES, LoadedBase
+from worker.engine.base.schedulers import TCD_ETA, make_once, make_scheduler
 from worker.engine.base.tile_size import SIDE_MULTIPLE, choose_tile_size
-from worker.engine.fidelity import apply_fidelity, crop_to, pad_to_multiple
+from worker.engine.colours import with_colours
+from worker.engine.fidelity import (
+    apply_fidelity,
+    crop_to,
+    needs_reconstruction,
+    pad_to_multiple,
+)
 from worker.engine.interface import (
     EngineJob,
     EngineResult,
@@ -108,7 +115,7 @@ class _Run:
 
     def result(self) -> EngineResult:
         self._enter(Stage.LOADING)
-        with self._adapters.active(self._job.loras):
+        with self._adapters.active(self._job.loras), self._sampling():
             if self._job.preview:
                 self._preview()
             self._enter(Stage.ENCODING)
@@ -118,16 +125,33 @@ class _Run:
 
     @property
     def _degraded(self) -> tuple[str, ...]:
-        """What the pipeline could not do: apply a strength, or make the picture at its size."""
-        ignored = () if "strength" in self._known else ("strength_ignored",)
-        return ignored if self._job.pixels.shape[:2] == self._wanted else (*ignored, "smaller_side")
+        """What the pipeline could not do: apply a strength or a sampler, or make the picture at its
+        size.
+        """
+        could_not = {
+            "strength_ignored": "strength" not in self._known,
+            "sampler_ignored": not self._has_latents and self._job.sampler != DEFAULT_SAMPLER,
+            "smaller_side": self._job.pixels.shape[:2] != self._wanted,
+        }
+        return tuple(code for code, is_so in could_not.items() if is_so)
 
     @property
     def _executed_steps(self) -> int:
         """All steps for a pipeline without a strength, which begins with pure noise."""
         if "strength" not in self._known:
             return self._job.steps
-        return executed_steps(self._job.steps, self._job.strength)
+        return self._job.executed_steps
+
+    @contextmanager
+    def _sampling(self) -> Iterator[None]:
+        """Have the pipeline step with the job's sampler, where it has one that can be exchanged."""
+        pipeline, usual = self._pipeline, self._pipeline.scheduler
+        if self._has_latents:
+            pipeline.scheduler = _scheduler(usual.config, self._job)
+        try:
+            yield
+        finally:
+            pipeline.scheduler = usual
 
     def _preview(self) -> None:
         self._close_part("preview")
@@ -149,15 +173,16 @@ class _Run:
         enter(Stage.DECODING)
         decoded = self._decode(output) if self._has_latents else output * 2 - 1
         made = to_pixels(crop_to(self._faithful(padded, decoded), source))
-        return in_colours_of(job.pixels, made)
+        return in_colours_of(job.pixels, with_colours(job.fidelity, job.pixels, made))
 
     def _denoise(self, job: EngineJob, padded: torch.Tensor, on_step: OnStep) -> torch.Tensor:
         def after_step(_pipe: Any, index: int, _t: Any, state: dict[str, Any]) -> dict[str, Any]:
             on_step(index + 1)
             return state
 
+        steps = 1 if job.sampler == "once" else job.steps
         # diffusers runs no step if int(steps * strength) is 0; we run one.
-        strength = max(job.strength, 1 / job.steps + 1e-9)
+        strength = max(job.strength, 1 / steps + 1e-9)
         height, width = padded.shape[-2:]
         # Each family's pipeline has its own arguments.
         wishes = {
@@ -165,8 +190,9 @@ class _Run:
             "negative_prompt": job.negative_prompt or None,
             "image": (padded + 1) / 2,
             "strength": min(strength, 1.0),
-            "num_inference_steps": job.steps,
+            "num_inference_steps": steps,
             "guidance_scale": job.guidance_scale,
+            "eta": TCD_ETA if job.sampler == "tcd" else 0.0,
             "height": height,
             "width": width,
             # FLUX Kontext would otherwise choose a size of its own.
@@ -207,7 +233,7 @@ class _Run:
 
     def _faithful(self, padded: torch.Tensor, decoded: torch.Tensor) -> torch.Tensor:
         mode = self._job.fidelity
-        if mode == "none":
+        if not needs_reconstruction(mode):
             return decoded
         return apply_fidelity(mode, padded, decoded, self._reconstructed(padded))
 
@@ -221,6 +247,12 @@ class _Run:
             name, since = self._part
             self._seconds[name] = self._seconds.get(name, 0.0) + now - since
         self._part = (following, now) if following else None
+
+
+def _scheduler(config: Any, job: EngineJob) -> Any:
+    if job.sampler == "once":
+        return make_once(config, job.timestep, job.strength)
+    return make_scheduler(config, job.sampler, job.trailing)
 
 
 def _made_whole(job: EngineJob, loaded: LoadedBase) -> EngineJob:

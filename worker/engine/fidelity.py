@@ -6,12 +6,19 @@ correction, Wang et al. 2023, arXiv:2305.07015). Knows nothing of pipelines and 
 tensors alone.
 """
 
+from typing import get_args
+
 import torch
 from torch.nn import functional
 
 from shared.params import Fidelity
 
 LOW_FREQUENCY_SIGMA = 2.0
+
+
+def needs_reconstruction(mode: Fidelity) -> bool:
+    """Whether a mode is about what the autoencoder loses; others are about the finished picture."""
+    return mode in ("low", "residual")
 
 
 def apply_fidelity(
@@ -23,21 +30,19 @@ def apply_fidelity(
     """The decoded result, corrected by what `reconstructed = D(E(source))` lacks.
 
     All tensors are [N, C, H, W] in one value range, which the result may exceed: clamp afterwards.
-    `none` returns `decoded`; `low` adds the blurred loss, which suits sources whose fine detail is
-    damage (noise, JPEG blocks); `residual` adds all of it, which suits sources that lack detail.
-    Raises ValueError if the shapes differ or the mode is unknown.
+    `low` adds the blurred loss, which suits sources whose fine detail is damage (noise, JPEG
+    blocks); `residual` adds all of it, which suits sources that lack detail; other modes return
+    `decoded`. Raises ValueError if the shapes differ or the mode is unknown.
     """
     if not source.shape == decoded.shape == reconstructed.shape:
         shapes = f"{tuple(source.shape)}, {tuple(decoded.shape)}, {tuple(reconstructed.shape)}"
         raise ValueError(f"source, decoded and reconstructed differ in shape: {shapes}")
-    if mode == "none":
+    if mode not in get_args(Fidelity):
+        raise ValueError(f"unknown fidelity {mode!r}; one of {', '.join(get_args(Fidelity))}")
+    if not needs_reconstruction(mode):
         return decoded
     lost = source - reconstructed
-    if mode == "low":
-        return decoded + gaussian_blur(lost, LOW_FREQUENCY_SIGMA)
-    if mode == "residual":
-        return decoded + lost
-    raise ValueError(f"unknown fidelity {mode!r}; one of none, low, residual")
+    return decoded + (gaussian_blur(lost, LOW_FREQUENCY_SIGMA) if mode == "low" else lost)
 
 
 def pad_to_multiple(picture: torch.Tensor, multiple: int = 8) -> torch.Tensor:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from shared.errors import JobCanceled, LeaseLost
 from shared.jobs import Stage
 from shared.loras.entry import LoraEntry
-from shared.params import Fidelity
+from shared.params import DEFAULT_SAMPLER, DEFAULT_TIMESTEP, Fidelity, Sampler, executed_steps
 from shared.upscalers.entry import UpscalerEntry
 from worker.engine.base.device_lost import DeviceLost
 
@@ -71,6 +71,8 @@ class EngineJob:
 
     A `deterministic` one is computed in the same way whatever else the engine does: equal bits on
     one device.
+    `trailing` spaces the timesteps as few-step models are distilled; `timestep` is the network's
+    input with the sampler `once`.
     """
 
     pixels: Pixels
@@ -82,10 +84,18 @@ class EngineJob:
     seed: int
     loras: tuple[tuple[LoraEntry, float], ...] = ()
     fidelity: Fidelity = "none"
+    sampler: Sampler = DEFAULT_SAMPLER
+    trailing: bool = False
+    timestep: int = DEFAULT_TIMESTEP
     preview: bool = True
     urgency: Urgency = Urgency.INTERACTIVE
     deterministic: bool = False
     stop: StopFlag = field(default_factory=StopFlag)
+
+    @property
+    def executed_steps(self) -> int:
+        """Denoising steps that really run."""
+        return 1 if self.sampler == "once" else executed_steps(self.steps, self.strength)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ from shared.ledger.leftovers import (
     preview_blob,
     result_blob,
 )
-from shared.params import JobParams
+from shared.params import DEFAULT_SAMPLER, DEFAULT_TIMESTEP, JobParams
 from shared.upscalers.choice import AUTO
 from shared.upscalers.entry import FILTER
 from shared.upscalers.factor import settle_factor
@@ -366,6 +366,9 @@ def engine_job(pixels: Pixels, params: JobParams, chosen: Chosen, stop: StopFlag
         strength=params.strength,
         steps=params.steps,
         guidance_scale=params.guidance_scale,
+        sampler=params.sampler or DEFAULT_SAMPLER,
+        timestep=params.timestep or DEFAULT_TIMESTEP,
+        trailing=any(entry.few_steps is not None for entry, _ in chosen),
         seed=params.seed,
         loras=chosen,
         fidelity=params.fidelity or "none",

@@ -123,7 +123,10 @@ def _exif(about: About) -> dict[str, Any]:
 
 def recipe(params: JobParams) -> dict[str, Any]:
     """The parameters for making another picture like this one."""
-    names = ("strength", "steps", "guidance_scale", "prompt", "negative_prompt", "seed", "fidelity")
+    names = (
+        "strength", "steps", "guidance_scale", "sampler", "timestep", "prompt", "negative_prompt",
+        "seed", "fidelity",
+    )  # fmt: skip
     chosen: dict[str, Any] = {name: getattr(params, name) for name in names}
     chosen["loras"] = [{"name": lora.name, "scale": lora.scale} for lora in params.loras]
     return chosen

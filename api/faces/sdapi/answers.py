@@ -11,12 +11,12 @@ from api.faces.fitting import Size, Wanted, as_format, fitted, size_of
 from api.faces.sdapi.current import Current
 from api.faces.sdapi.form import Img2Img
 from api.faces.sdapi.infotext import infotext, with_text
-from api.faces.sdapi.lists import SAMPLER
+from api.faces.sdapi.lists import SAMPLERS
 from api.faces.sdapi.pictures import encoded
 from api.services import Services
 from shared.errors import ImageNotFound
 from shared.jobs import Job, JobState
-from shared.params import ImageFormat
+from shared.params import DEFAULT_SAMPLER, ImageFormat
 
 IDLE_STATE = {
     "skipped": False,
@@ -145,7 +145,7 @@ def _info(asked: Img2Img, pictures: list[Made], texts: list[str]) -> dict[str, A
         "subseed_strength": 0,
         "width": first.size[0] if first else asked.width,
         "height": first.size[1] if first else asked.height,
-        "sampler_name": SAMPLER,
+        "sampler_name": SAMPLERS[(params and params.sampler) or DEFAULT_SAMPLER],
         "cfg_scale": params.guidance_scale if params else asked.cfg_scale,
         "steps": params.steps if params else asked.steps,
         "batch_size": asked.batch_size or 1,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.faces.fitting import LARGEST_SIDE, Fit, Size, Wanted, size_fields
+from api.faces.sdapi.lists import SAMPLERS, sampler_named
 from api.jobs.entrance import Fields
 from api.services import Services
 from api.wire.errors import InvalidFields
@@ -67,6 +68,7 @@ class Img2Img(BaseModel):
     batch_size: Count = None
     n_iter: Count = None
     sampler_name: str | None = None
+    sampler_index: str | None = None
     send_images: Switch = None
     save_images: Switch = None
     include_init_images: Switch = None
@@ -80,6 +82,11 @@ class Img2Img(BaseModel):
     def repeats(self) -> int:
         """Number of results for each picture."""
         return (self.batch_size or 1) * (self.n_iter or 1)
+
+    @property
+    def sampler(self) -> str:
+        """What the client calls it; older ones have the second field."""
+        return self.sampler_name or self.sampler_index or ""
 
     @property
     def wanted(self) -> Wanted | None:
@@ -99,9 +106,11 @@ class Img2Img(BaseModel):
     def without_effect(self) -> list[str]:
         """Fields that were sent to change something, but have no effect here."""
         sent = self.model_dump(include=set(WITHOUT_EFFECT)) | (self.model_extra or {})
-        return [
-            name for name, idle in WITHOUT_EFFECT.items() if name in sent and sent[name] not in idle
+        idle = [
+            name for name, off in WITHOUT_EFFECT.items() if name in sent and sent[name] not in off
         ]
+        is_usual = self.sampler.lower() in ("", *(label.lower() for label in SAMPLERS.values()))
+        return idle if is_usual else [*idle, "sampler_name"]
 
     def refuse_undone(self, language: Language) -> None:
         """Raises InvalidFields for options whose absence would make a different picture."""
@@ -150,10 +159,13 @@ def job_fields(asked: Img2Img) -> Fields:
     if asked.denoising_strength is not None:
         strength = max(LEAST_STRENGTH, asked.denoising_strength)
         fields.append(("strength", str(strength)))
-    if asked.steps is not None:
+    sampler = sampler_named(asked.sampler)
+    if asked.steps is not None and sampler != "once":
         fields.append(("steps", str(min(MOST_STEPS, asked.steps))))
     if asked.cfg_scale is not None:
         fields.append(("guidance_scale", str(min(MOST_GUIDANCE, asked.cfg_scale))))
+    if sampler is not None:
+        fields.append(("sampler", sampler))
     return tuple(fields)
 
 

@@ -9,7 +9,9 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
+from api.faces.sdapi.lists import SAMPLERS
 from shared.jobs import Job
+from shared.params import DEFAULT_SAMPLER
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 KEY = b"parameters"
@@ -22,7 +24,7 @@ def infotext(job: Job, size: tuple[int, int]) -> str:
     tags = "".join(f"<lora:{lora.name}:{lora.scale:g}>" for lora in params.loras)
     settings = {
         "Steps": params.steps,
-        "Sampler": "DPM++ 2M",
+        "Sampler": SAMPLERS[params.sampler or DEFAULT_SAMPLER],
         "CFG scale": "" if params.guidance_scale is None else f"{params.guidance_scale:g}",
         "Seed": params.seed,
         "Size": f"{size[0]}x{size[1]}",

@@ -7,12 +7,20 @@ from typing import Any
 
 from api.services import Services
 from shared.loras.entry import LoraState
+from shared.params import DEFAULT_SAMPLER, Sampler
 from shared.upscalers.entry import FILTER
 
 NONE = "None"
 LANCZOS = "Lanczos"
-# The sampler that the engine uses, whatever a request names.
-SAMPLER = "DPM++ 2M"
+# By the names that this dialect has for them. The first is what steps are taken with where neither
+# request nor LoRA says anything; clients send it unasked.
+SAMPLERS: dict[Sampler, str] = {
+    "dpmpp_2m": "DPM++ 2M",
+    "euler": "Euler",
+    "lcm": "LCM",
+    "tcd": "TCD",
+    "once": "One step",
+}
 OTHER_NAMES = {"R-ESRGAN 4x+": "realesrgan_x4plus", LANCZOS: FILTER, "Nearest": FILTER}
 
 
@@ -32,7 +40,16 @@ def models(services: Services) -> list[dict[str, Any]]:
 
 
 def samplers() -> list[dict[str, Any]]:
-    return [{"name": SAMPLER, "aliases": ["k_dpmpp_2m"], "options": {}}]
+    """Those that the engine steps with."""
+    return [
+        {"name": label, "aliases": [f"k_{name}"], "options": {}} for name, label in SAMPLERS.items()
+    ]
+
+
+def sampler_named(name: str | None) -> Sampler | None:
+    """Our name for a client's sampler; None for one that is not here, and for the usual one."""
+    known = {label.lower(): ours for ours, label in SAMPLERS.items() if ours != DEFAULT_SAMPLER}
+    return known.get((name or "").lower())
 
 
 def schedulers() -> list[dict[str, Any]]:

@@ -330,7 +330,7 @@ def _list(path: str, operation_id: str, summary: str, of: Any) -> None:
 _list("loras", "sdapiLoras", "The LoRAs that a prompt may name", lists.loras)
 _list("sd-models", "sdapiModels", "The base that is served", lists.models)
 _list("upscalers", "sdapiUpscalers", "None, a filter, and the enlargers", lists.upscalers)
-_list("samplers", "sdapiSamplers", "The one that is used", lambda _: lists.samplers())
+_list("samplers", "sdapiSamplers", "Those that can be used", lambda _: lists.samplers())
 _list("schedulers", "sdapiSchedulers", "The one that is used", lambda _: lists.schedulers())
 for _path, _name, _empty in (
     ("latent-upscale-modes", "sdapiLatentUpscaleModes", []),

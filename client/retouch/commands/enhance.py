@@ -17,7 +17,7 @@ from retouch.files import (
     output_paths,
 )
 from retouch.interrupts import Interrupts
-from retouch.job_fields import AskedFormat, JobFields
+from retouch.job_fields import AskedFormat, JobFields, SamplerName
 from retouch.progress_view import ProgressView
 from retouch.records import Job, Notice, Result, Source
 from retouch.server_packages import server_packages
@@ -37,6 +37,9 @@ def enhance(
         typer.Option(help="How much the picture may differ from the photo, 0.05 to 1."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps, 1 to 50.")] = None,
+    sampler: Annotated[
+        SamplerName | None, typer.Option(help="How steps are taken; default: as the LoRA needs it.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same picture.")] = None,
     prompt: Annotated[str | None, typer.Option(help="A description of the picture.")] = None,
     max_side: Annotated[
@@ -81,6 +84,7 @@ def enhance(
         "lora": lora,
         "strength": strength,
         "steps": steps,
+        "sampler": sampler,
         "seed": seed,
         "prompt": prompt,
         "max_side": max_side,
@@ -144,6 +148,7 @@ def told(job: Job) -> str:
         " -> ".join(sizes),
         loras,
         job.params.lora_reason or "",
+        job.params.sampler_reason or "",
         job.params.upscale_reason or "",
     ]
     notices = [*(job.source.warnings if job.source else []), *job.degraded]
@@ -160,6 +165,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
         "seed": job.params.seed if job else None,
         "loras": [lora.model_dump() for lora in job.params.loras] if job else [],
         "lora_reason": job.params.lora_reason if job else None,
+        "sampler": job.params.sampler if job else None,
         "upscale": job.result.upscale if job and job.result else None,
         "upscaler": job.result.upscaler if job and job.result else None,
         "upscale_reason": job.params.upscale_reason if job else None,

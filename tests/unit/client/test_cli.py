@@ -73,14 +73,16 @@ def test_every_picture_is_written_and_its_path_is_the_output(photos: list[str], 
 
 def test_the_options_become_the_jobs_parameters(photos: list[str], run: Any) -> None:
     options = ["-l", "a:0.5", "-l", "b", "--strength", "0.3", "--steps", "12", "--seed", "7",
-               "--max-side", "512", "--upscale", "2", "--prompt", "sharp", "--force"]  # fmt: skip
+               "--max-side", "512", "--upscale", "2", "--prompt", "sharp", "--force",
+               "--sampler", "lcm"]  # fmt: skip
     with ScriptedServer(script()).running() as server:
         run(server.url, "enhance", photos[0], *options, "-o", "new.webp")
     (sent,) = server.requests("POST /v1/jobs")
     text = sent.body.decode("latin-1")
     for name, value in [("lora", "a:0.5"), ("lora", "b"), ("strength", "0.3"), ("steps", "12"),
                         ("seed", "7"), ("max_side", "512"), ("upscale", "2"),
-                        ("prompt", "sharp"), ("force", "true"), ("format", "webp")]:  # fmt: skip
+                        ("prompt", "sharp"), ("sampler", "lcm"), ("force", "true"),
+                        ("format", "webp")]:  # fmt: skip
         assert f'name="{name}"\r\n\r\n{value}\r\n' in text
 
 
@@ -190,7 +192,7 @@ def test_options_that_are_not_given_are_left_to_the_service(photos: list[str], r
     with ScriptedServer(script()).running() as server:
         run(server.url, "enhance", photos[0], "-o", "new.png")
     (sent,) = server.requests("POST /v1/jobs")
-    for name in (b"lora", b"strength", b"steps", b"seed", b"force", b"prompt"):
+    for name in (b"lora", b"strength", b"steps", b"seed", b"force", b"prompt", b"sampler"):
         assert b'name="%s"' % name not in sent.body
 
 

@@ -306,6 +306,8 @@ treats = ["noise", "jpeg"]
 default_scale = 0.8
 strength = 0.35
 steps = 3
+sampler = "lcm"
+guidance_scale = 0
 fidelity = "low"
 prompt = "a sharp portrait"
 negative_prompt = "blur"
@@ -325,7 +327,8 @@ def test_a_sidecar_says_what_the_file_does_not(folder: Path) -> None:
 
     assert entry.title == {"en": "Face restore", "zh": "人像修复"}
     assert (entry.default_scale, entry.strength, entry.fidelity) == (0.8, 0.35, "low")
-    assert entry.steps == 3
+    assert (entry.steps, entry.sampler, entry.guidance_scale) == (3, "lcm", 0.0)
+    assert entry.complaints == ()
     assert (entry.treats, entry.trigger_words) == (["noise", "jpeg"], ["fcrst"])
     assert (entry.prompt, entry.negative_prompt) == ("a sharp portrait", "blur")
     assert (entry.licence, entry.sample) == ("CC0-1.0", "a_tiny.png")
@@ -362,6 +365,11 @@ def test_a_changed_sidecar_is_seen_without_reading_the_weights(
         ("title = ", "a_tiny.toml cannot be read"),
         ("default_scale = 9", "a_tiny.toml: default_scale"),
         ("steps = 51", "a_tiny.toml: steps"),
+        ('sampler = "ddim"', "a_tiny.toml: sampler"),
+        ("timestep = 1000", "a_tiny.toml: timestep"),
+        ("guidance_scale = 21", "a_tiny.toml: guidance_scale"),
+        ("clip_skip = 2", "a_tiny.toml: clip_skip: is not a setting of a LoRA"),
+        ('base = "sd15"', "a_tiny.toml: base: is not a setting"),
         ('treats = ["rust"]', "a_tiny.toml: treats"),
         ('sample = "../../etc/passwd.png"', "a_tiny.toml: sample"),
         ("prompt = '" + "x" * 1001 + "'", "a_tiny.toml: prompt"),
@@ -377,7 +385,9 @@ def test_a_slip_in_a_sidecar_is_named_and_costs_only_its_field(
     entry = only(scanned(folder))
 
     assert entry.state is LoraState.AVAILABLE
-    assert any(complaint in line for line in entry.evidence), entry.evidence
+    assert entry.licence == "CC0-1.0" or "toml:" not in complaint
+    for said in (entry.evidence, entry.complaints):
+        assert any(complaint in line for line in said), said
     assert (entry.default_scale, entry.sample, entry.treats) == (1.0, None, [])
 
 

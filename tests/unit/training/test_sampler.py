@@ -47,7 +47,7 @@ def test_below_one_step_it_takes_the_engine_s_single_one(steps: int, strength: f
     scheduler = build_scheduler()
     (step,) = executed_steps(scheduler, steps, strength)
     plan = Schedule(scheduler.config).plan(steps, strength)
-    p, q, a, b, c = plan.table[0]
+    p, q, a, b, c, _ = plan.table[0]
     assert (step.timestep,) == plan.timesteps
     assert (step.alpha, step.sigma) == pytest.approx(plan.start)
     assert (step.a, step.b, step.c) == pytest.approx((a, b, c))

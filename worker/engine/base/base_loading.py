@@ -14,7 +14,6 @@ import torch
 import transformers
 from diffusers import (
     AutoPipelineForImage2Image,
-    DPMSolverMultistepScheduler,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionXLImg2ImgPipeline,
 )
@@ -22,10 +21,12 @@ from diffusers import (
 from shared.bases import SDXL, Base, identify_place
 from shared.checkpoints.judgement import check_checkpoint
 from shared.checkpoints.places import find_checkpoint
+from shared.params import DEFAULT_SAMPLER
 from worker.engine.base.folder_loading import download, load_folder
 from worker.engine.base.loaded_base import STABLE_DIFFUSION, STEP_FAMILIES, LoadedBase
 from worker.engine.base.precision import allow_fp16_accumulation, choose_autocast
 from worker.engine.base.profiles import OFFLOADING, settled_profile
+from worker.engine.base.schedulers import make_scheduler
 from worker.engine.base.single_file import load_single_file
 
 logger = structlog.get_logger(__name__)
@@ -56,7 +57,7 @@ def load_base(
     dtype = _weights_dtype(base, device)
     pipeline = _load_pipeline(base, place, dtype)
     if base.id in STEP_FAMILIES:
-        pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+        pipeline.scheduler = make_scheduler(pipeline.scheduler.config, DEFAULT_SAMPLER)
     pipeline.set_progress_bar_config(disable=True)
     for part in ("unet", "vae"):
         if hasattr(pipeline, part):

@@ -82,7 +82,7 @@ def planned(loaded: LoadedBase, sizes: Sequence[Size], batches: Sequence[int]) -
         unet = parts.Unet(pipeline.unet, tuple(condition.added))
         sample = latents.to(dtype).contiguous(memory_format=torch.channels_last)
         for batch in batches:
-            one = [sample, torch.zeros(1, device=device, dtype=torch.int64), condition.embeddings]
+            one = [sample, torch.zeros(1, device=device), condition.embeddings]
             inputs = [*one, *condition.added.values()]
             yield parts.UNET, unet, [x.expand(batch, *x.shape[1:]).contiguous() for x in inputs]
     for name in parts.TEXTS:

@@ -12,6 +12,8 @@ import torch
 
 from shared.jobs import Stage
 from worker.engine.base.tile_size import SIDE_MULTIPLE
+from worker.engine.colours import with_colours
+from worker.engine.fidelity import needs_reconstruction
 from worker.engine.interface import (
     EngineEvent,
     EngineJob,
@@ -24,6 +26,7 @@ from worker.engine.interface import (
 from worker.engine.lora.lora_file import AdapterWeights
 from worker.engine.lora.merging import AdapterSet
 from worker.engine.pixels import in_colours_of, to_pixels
+from worker.engine.step.draws import StepNoise
 from worker.engine.step.prompts import Condition
 from worker.engine.step.schedule import StepPlan
 
@@ -74,6 +77,7 @@ class Row:
     reconstruction: torch.Tensor | None = None
     latents: torch.Tensor | None = None
     previous: torch.Tensor | None = None
+    step_noise: StepNoise | None = None
     condition: Condition | None = None
     finished: Pixels | None = None
     pooled: bool = False
@@ -111,7 +115,7 @@ class Row:
         cells = tuple(-(-side // SIDE_MULTIPLE) for side in self.pixels.shape[:2])
         common = (self.unit, cells, self.max_batch)
         if self.unit is Unit.ENCODE:
-            return (*common, self.job.fidelity != "none")
+            return (*common, needs_reconstruction(self.job.fidelity))
         if self.unit is Unit.DECODE or self.pooled or not self.adapter_set:
             return common
         return (*common, self.adapter_set)
@@ -138,7 +142,11 @@ class Row:
 
     def pictured(self, tensor: torch.Tensor) -> Any:
         """What is kept of decoded pixels, [1, 3, H, W] in -1..1."""
-        return in_colours_of(self.pixels, to_pixels(tensor))
+        return self.coloured(to_pixels(tensor))
+
+    def coloured(self, made: Pixels) -> Pixels:
+        """The whole picture in its photo's colours, as far as the job asks for that."""
+        return in_colours_of(self.pixels, with_colours(self.job.fidelity, self.pixels, made))
 
     def developed(self, picture: Any) -> None:
         """The picture is finished."""

@@ -1,96 +1,139 @@
-"""Samplers for few steps as plain coefficients: Euler, LCM, TCD and a single prediction (`once`).
+"""Samplers as plain coefficients, so that rows of different samplers and steps share a UNet call.
 
-Each is linear in the sample `x`, the data prediction `x0` and fresh noise `n`:
+Each is linear in the sample `x`, the data prediction `x0`, that of the step before, and fresh
+noise `n`, all at unit variance (alpha^2 + sigma^2 = 1):
 
-    x0 = P*x + Q*e        x' = A*x + B*x0 + N*n
+    x' = A*x + B*x0 + C*x0_previous + N*n
 
-Sigmas, timesteps and alphas are those of diffusers' schedulers. Sources: Karras et al. 2022,
-arXiv:2206.00364 (Euler); Luo et al. 2023, arXiv:2310.04378 (latent consistency models); Zheng et
-al. 2024, arXiv:2402.19159 (trajectory consistency distillation). Samples are kept at unit variance
-(alpha^2 + sigma^2 = 1), while diffusers' Euler keeps x0 + sigma*e.
+Sigmas, timesteps and alphas are those of diffusers' schedulers. Sources: Lu et al. 2022,
+arXiv:2211.01095 (DPM-Solver++); Karras et al. 2022, arXiv:2206.00364 (Euler); Luo et al. 2023,
+arXiv:2310.04378 (latent consistency models); Zheng et al. 2024, arXiv:2402.19159 (trajectory
+consistency distillation).
 """
 
-from typing import Any
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from diffusers import EulerDiscreteScheduler, LCMScheduler, TCDScheduler
 
-from shared.params import executed_steps
+from shared.params import Sampler, executed_steps
+from worker.engine.base.schedulers import TCD_ETA
 
-Floats = npt.NDArray[np.float64]
-
-# TCD's share of each step that is replaced by new noise; the paper's and diffusers' default.
-ETA = 0.3
+# Below this many steps diffusers makes DPM-Solver++'s last one first order, for stability.
+FEW_STEPS = 15
 # Latent consistency models: the data's deviation and the scale of timesteps in the boundary terms.
 DATA_SIGMA, TIMESTEP_SCALE = 0.5, 10.0
 
-Level = tuple[float, float]
-"""Signal and noise, alpha and sigma, with alpha^2 + sigma^2 = 1."""
-Rows = list[tuple[float, Level, list[float]]]
-"""For each executed step its timestep, its level, and [A, B, N]."""
+
+class Level(NamedTuple):
+    """How much of a sample is signal and how much noise, with alpha^2 + sigma^2 = 1."""
+
+    alpha: float
+    sigma: float
 
 
-def euler_rows(config: Any, steps: int, strength: float) -> Rows:
+CLEAN = Level(1.0, 0.0)
+
+
+class Step(NamedTuple):
+    """One executed step: what the UNet is told, the sample's level, and A, B, C, N."""
+
+    timestep: float
+    level: Level
+    update: tuple[float, float, float, float]
+
+
+def dpmpp_2m_steps(scheduler: Any, steps: int, strength: float) -> list[Step]:
+    """DPM-Solver++ (2M) with data prediction; the first executed step is of first order."""
+    times, levels = _leveled(scheduler, steps, strength)
+    is_short = steps < FEW_STEPS or levels[-1].sigma == 0
+    made = []
+    for index, time in enumerate(times):
+        here, after = levels[index : index + 2]
+        kept, growth = _first_order(here, after)
+        is_last = index == len(times) - 1
+        ratio = 0.0
+        if index > 0 and not (is_last and is_short):
+            ratio = _half_steps(levels[index - 1], here, after)
+        made.append(Step(time, here, (kept, growth * (1 + ratio), -growth * ratio, 0.0)))
+    return made
+
+
+def euler_steps(scheduler: Any, steps: int, strength: float) -> list[Step]:
     """Euler's method on the probability flow."""
-    scheduler = EulerDiscreteScheduler.from_config(config)
+    times, levels = _leveled(scheduler, steps, strength)
+    return [
+        Step(time, here, (*_first_order(here, after), 0.0, 0.0))
+        for time, (here, after) in zip(times, pairwise(levels), strict=True)
+    ]
+
+
+def lcm_steps(scheduler: Any, steps: int, strength: float) -> list[Step]:
+    """Latent consistency: predict the picture, add noise of the next level."""
+    times = _distilled_times(scheduler, steps, strength)
+    levels = [*(_level_at(scheduler, time) for time in times), CLEAN]
+    made = []
+    for time, (here, after) in zip(times, pairwise(levels), strict=True):
+        skip, out = _boundary(time)
+        made.append(Step(time, here, (after.alpha * skip, after.alpha * out, 0.0, after.sigma)))
+    return made
+
+
+def tcd_steps(scheduler: Any, steps: int, strength: float) -> list[Step]:
+    """Trajectory consistency: go to a level beyond the next one, then back by noise."""
+    times = _distilled_times(scheduler, steps, strength)
+    made = []
+    for time, after in pairwise([*times, 0]):
+        here, beyond = _level_at(scheduler, time), _level_at(scheduler, int((1 - TCD_ETA) * after))
+        kept, growth = _first_order(here, beyond)
+        back = _level_at(scheduler, after).alpha / beyond.alpha
+        noise = max(0.0, 1 - back**2) ** 0.5
+        made.append(Step(time, here, (back * kept, back * growth, 0.0, noise)))
+    return made
+
+
+STEPS: dict[Sampler, Callable[[Any, int, float], list[Step]]] = {
+    "dpmpp_2m": dpmpp_2m_steps,
+    "euler": euler_steps,
+    "lcm": lcm_steps,
+    "tcd": tcd_steps,
+}
+
+
+def _leveled(scheduler: Any, steps: int, strength: float) -> tuple[list[float], list[Level]]:
+    """The executed timesteps, their levels, and the level after the last."""
     scheduler.set_timesteps(steps)
     begin = steps - executed_steps(steps, strength)
-    sigmas, times = scheduler.sigmas.double().numpy(), scheduler.timesteps.double().numpy()
-    rows: Rows = []
-    for step in range(begin, steps):
-        (alpha, sigma), (next_alpha, next_sigma) = _level(sigmas[step]), _level(sigmas[step + 1])
-        kept = next_sigma / sigma
-        rows.append((float(times[step]), (alpha, sigma), [kept, next_alpha - kept * alpha, 0.0]))
-    return rows
+    noises = scheduler.sigmas.double().numpy()[begin:]
+    alphas = 1 / np.sqrt(noises**2 + 1)
+    levels = [Level(float(a), float(a * n)) for a, n in zip(alphas, noises, strict=True)]
+    return scheduler.timesteps[begin:].double().tolist(), levels
 
 
-def lcm_rows(config: Any, steps: int, strength: float) -> Rows:
-    """Latent consistency: predict the picture, add noise of the next level."""
-    scheduler = LCMScheduler.from_config(config)
-    times = _timesteps(scheduler, steps, strength)
-    rows: Rows = []
-    for index, time in enumerate(times):
-        skip, out = _boundary(time)
-        level = _noise_level(scheduler, time)
-        is_last = index == len(times) - 1
-        alpha, sigma = (1.0, 0.0) if is_last else _noise_level(scheduler, times[index + 1])
-        rows.append((float(time), level, [alpha * skip, alpha * out, sigma]))
-    return rows
-
-
-def tcd_rows(config: Any, steps: int, strength: float) -> Rows:
-    """Trajectory consistency: step to a level beyond the next one, then return by adding noise."""
-    scheduler = TCDScheduler.from_config(config)
-    times = _timesteps(scheduler, steps, strength)
-    rows: Rows = []
-    for index, time in enumerate(times):
-        level = _noise_level(scheduler, time)
-        is_last = index == len(times) - 1
-        after = 0 if is_last else times[index + 1]
-        beyond = _noise_level(scheduler, int((1 - ETA) * after))
-        kept = beyond[1] / level[1]
-        to_beyond = [kept, beyond[0] - kept * level[0]]
-        back = _noise_level(scheduler, after)[0] / beyond[0]
-        noise = max(0.0, 1 - back**2) ** 0.5
-        rows.append((float(time), level, [back * to_beyond[0], back * to_beyond[1], noise]))
-    return rows
-
-
-def _level(noise: float) -> Level:
-    """Converts diffusers' sigma, the noise beside a signal of 1, to unit variance."""
-    alpha = 1 / (noise**2 + 1) ** 0.5
-    return alpha, noise * alpha
-
-
-def _noise_level(scheduler: Any, time: int) -> Level:
-    signal = float(scheduler.alphas_cumprod[time].double())
-    return signal**0.5, (1 - signal) ** 0.5
-
-
-def _timesteps(scheduler: Any, steps: int, strength: float) -> list[int]:
+def _distilled_times(scheduler: Any, steps: int, strength: float) -> list[int]:
+    """The executed ones of the timesteps that consistency models are distilled at."""
+    if scheduler.config.original_inference_steps < steps:
+        scheduler.register_to_config(original_inference_steps=steps)
     scheduler.set_timesteps(steps)
     return [int(time) for time in scheduler.timesteps[steps - executed_steps(steps, strength) :]]
+
+
+def _level_at(scheduler: Any, time: int) -> Level:
+    signal = float(scheduler.alphas_cumprod[time].double())
+    return Level(signal**0.5, (1 - signal) ** 0.5)
+
+
+def _first_order(here: Level, after: Level) -> tuple[float, float]:
+    """A and B that lead along the predicted noise from one level to another."""
+    kept = after.sigma / here.sigma
+    return kept, after.alpha - here.alpha * kept  # = -alpha' (e^-h - 1)
+
+
+def _half_steps(before: Level, here: Level, after: Level) -> float:
+    """1 / (2 r0), with r0 the quotient of the last two steps in log-SNR."""
+    first, second, third = (np.log(level.alpha / level.sigma) for level in (before, here, after))
+    return float(0.5 * (third - second) / (second - first))
 
 
 def _boundary(time: int) -> tuple[float, float]:

@@ -1,26 +1,23 @@
-"""DPM-Solver++ (2M) as plain coefficients, so that rows at different steps share one UNet call.
+"""What a job's steps do, as one table: which timesteps, from which noise, with which coefficients.
 
-Lu et al. 2022, arXiv:2211.01095; indices and orders are those of diffusers'
-`DPMSolverMultistepScheduler`, whose sigmas and timesteps are used unchanged. The update is linear
-in the sample `x`, the model's output `e` and the previous data prediction:
+Owns what the model's output means. The update is linear in the sample `x`, the model's output `e`,
+the previous data prediction and fresh noise `n`; the second part is the sampler's (samplers.py):
 
-    x0 = P*x + Q*e        x' = A*x + B*x0 + C*x0_previous
+    x0 = P*x + Q*e        x' = A*x + B*x0 + C*x0_previous + N*n
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from diffusers import DPMSolverMultistepScheduler
 
-from shared.params import executed_steps
+from shared.params import DEFAULT_SAMPLER, Sampler
+from worker.engine.base.schedulers import data_prediction, make_scheduler
+from worker.engine.step.samplers import CLEAN, STEPS, Level, Step
 
 Floats = npt.NDArray[np.float64]
-
-# Below this many steps diffusers makes the last one first order, for stability.
-FEW_STEPS = 15
 
 
 class UnsupportedSchedule(ValueError):
@@ -31,11 +28,11 @@ class UnsupportedSchedule(ValueError):
 class StepPlan:
     """All executed steps of one job.
 
-    `timesteps` are the UNet's inputs; `start` is (alpha, sigma) of the first noise; `table` is
-    [steps, 5] with P, Q, A, B, C.
+    `timesteps` are what the UNet is told; `start` is (alpha, sigma) of the first noise;
+    `table` is [steps, 6] with P, Q, A, B, C, N.
     """
 
-    timesteps: tuple[int, ...]
+    timesteps: tuple[float, ...]
     start: tuple[float, float]
     table: Floats
 
@@ -44,68 +41,52 @@ class StepPlan:
 
 
 class Schedule:
-    """Plans for one checkpoint's scheduler configuration. Plans are computed once and cached."""
+    """Plans for one checkpoint's scheduler configuration. Plans are made once and kept."""
 
     def __init__(self, config: Any) -> None:
-        self._scheduler = DPMSolverMultistepScheduler.from_config(config)
-        _refuse_unsupported(self._scheduler.config)
-        self._prediction = str(self._scheduler.config.prediction_type)
+        scheduler = make_scheduler(config, "dpmpp_2m")
+        _refuse_unsupported(scheduler.config)
+        self._config = config
+        self._prediction = str(scheduler.config.prediction_type)
+        self._signals = scheduler.alphas_cumprod.double().numpy()
         self.plan = lru_cache(maxsize=512)(self._plan)
 
-    def _plan(self, steps: int, strength: float) -> StepPlan:
+    def _plan(
+        self,
+        steps: int,
+        strength: float,
+        sampler: Sampler = DEFAULT_SAMPLER,
+        trailing: bool = False,
+    ) -> StepPlan:
         """The last `executed_steps(steps, strength)` of `steps` steps.
 
-        If `steps * strength` is below one, diffusers has no step; here it is a single one, from the
-        strength's own position in the schedule.
+        Where `steps * strength` is below one, diffusers has no step: it is a single one, from the
+        strength's own place in the schedule, the same for every sampler.
         """
         if int(steps * strength) == 0:
-            return self._single(strength)
-        self._scheduler.set_timesteps(steps)
-        begin = steps - executed_steps(steps, strength)
-        sigmas = self._scheduler.sigmas.double().numpy()
-        alphas = 1 / np.sqrt(sigmas**2 + 1)
-        scaled = sigmas * alphas
-        rows = [self._row(alphas, scaled, step, begin, steps) for step in range(begin, steps)]
-        return StepPlan(
-            timesteps=tuple(int(t) for t in self._scheduler.timesteps[begin:]),
-            start=(float(alphas[begin]), float(scaled[begin])),
-            table=np.array(rows),
-        )
+            return self._planned([self._single(strength)])
+        scheduler = make_scheduler(self._config, sampler, trailing)
+        return self._planned(STEPS[sampler](scheduler, steps, strength))
 
-    def _single(self, strength: float) -> StepPlan:
-        signals = self._scheduler.alphas_cumprod.double().numpy()
-        timestep = round(strength * (len(signals) - 1))
-        alpha, sigma = float(signals[timestep] ** 0.5), float((1 - signals[timestep]) ** 0.5)
-        p, q = _data_prediction(self._prediction, alpha, sigma)
-        return StepPlan((timestep,), (alpha, sigma), np.array([[p, q, 0.0, 1.0, 0.0]]))
+    def once(self, timestep: int, strength: float) -> StepPlan:
+        """The picture read off one prediction: latents go in without noise, as if they were at this
+        level, and `strength` is how much of the change is taken.
+        """
+        update = (1 - strength, strength, 0.0, 0.0)
+        plan = self._planned([Step(timestep, self._level(timestep), update)])
+        return replace(plan, start=CLEAN)
 
-    def _row(
-        self, alphas: Floats, sigmas: Floats, step: int, begin: int, steps: int
-    ) -> list[float]:
-        p, q = _data_prediction(self._prediction, alphas[step], sigmas[step])
-        a = sigmas[step + 1] / sigmas[step]
-        growth = alphas[step + 1] - alphas[step] * a  # = -alpha' (e^-h - 1)
-        is_last = step == steps - 1
-        final_is_first_order = steps < FEW_STEPS or sigmas[-1] == 0
-        if step == begin or (is_last and final_is_first_order):
-            return [p, q, a, growth, 0.0]
-        ratio = _half_steps(alphas, sigmas, step)
-        return [p, q, a, growth * (1 + ratio), -growth * ratio]
+    def _single(self, strength: float) -> Step:
+        time = round(strength * (len(self._signals) - 1))
+        return Step(time, self._level(time), (0.0, 1.0, 0.0, 0.0))
 
+    def _level(self, timestep: int) -> Level:
+        signal = float(self._signals[min(timestep, len(self._signals) - 1)])
+        return Level(signal**0.5, (1 - signal) ** 0.5)
 
-def _half_steps(alphas: Floats, sigmas: Floats, step: int) -> float:
-    """1 / (2 r0), with r0 the quotient of the last two steps in log-SNR."""
-    before, here, after = np.log(alphas[step - 1 : step + 2] / sigmas[step - 1 : step + 2])
-    return float(0.5 * (after - here) / (here - before))
-
-
-def _data_prediction(kind: str, alpha: float, sigma: float) -> tuple[float, float]:
-    """P and Q for the kind of prediction that the model makes."""
-    if kind == "epsilon":
-        return 1 / alpha, -sigma / alpha
-    if kind == "v_prediction":
-        return alpha, -sigma
-    return 0.0, 1.0
+    def _planned(self, steps: list[Step]) -> StepPlan:
+        rows = [(*data_prediction(self._prediction, *s.level), *s.update) for s in steps]
+        return StepPlan(tuple(s.timestep for s in steps), steps[0].level, np.array(rows))
 
 
 def _refuse_unsupported(config: Any) -> None:

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 
 from shared.jobs import Stage
-from shared.params import executed_steps
 from worker.engine.base.tile_size import TileSize
 from worker.engine.interface import PartDone, Pixels, StepDone
-from worker.engine.pixels import in_colours_of, to_levels
+from worker.engine.pixels import to_levels
 from worker.engine.step.blending import LatentBlend, Levels, PictureBlend
+from worker.engine.step.draws import Draws
 from worker.engine.step.rows import Row, Unit
 from worker.engine.step.tiles import Grid, Window, plan_tiles
 
@@ -27,19 +27,6 @@ from worker.engine.step.tiles import Grid, Window, plan_tiles
 LARGE_PIXELS = 4_000_000
 
 _STAGES = {Unit.ENCODE: Stage.ENCODING, Unit.STEP: Stage.DENOISING, Unit.DECODE: Stage.DECODING}
-
-
-@dataclass(frozen=True)
-class Draws:
-    """A picture's random numbers: the posterior's sample, if there is one, and the noise."""
-
-    posterior: torch.Tensor | None
-    noise: torch.Tensor
-
-    def at(self, place: tuple[slice, slice]) -> "Draws":
-        """The part for one window."""
-        posterior = self.posterior[(..., *place)] if self.posterior is not None else None
-        return Draws(posterior, self.noise[(..., *place)])
 
 
 @dataclass(eq=False, kw_only=True)
@@ -99,7 +86,7 @@ class TiledRow(Row):
     @property
     def steps(self) -> int:
         """The number of steps of each tile."""
-        return executed_steps(self.job.steps, self.job.strength)
+        return self.job.executed_steps
 
     @property
     def streams(self) -> bool:
@@ -170,7 +157,7 @@ class TiledRow(Row):
             self.picture = PictureBlend(self.grid, height, width)
         self.picture.add(window, levels)
         if self.picture.is_complete:
-            self.finished = in_colours_of(self.pixels, self.picture.picture)
+            self.finished = self.coloured(self.picture.picture)
 
     def _cut(self) -> None:
         height, width = self.pixels.shape[:2]
@@ -198,10 +185,12 @@ class TiledRow(Row):
         tile = self.rested[0]
         assert tile.plan is not None
         assert self.sample is not None
-        _, _, a, b, c = (float(value) for value in tile.plan.table[tile.step - 1])
+        _, _, a, b, c, n = (float(value) for value in tile.plan.table[tile.step - 1])
         self.sample.mul_(a).add_(data, alpha=b)
         if self.previous is not None:
             self.sample.add_(self.previous, alpha=c)
+        if n and self.step_noise is not None:
+            self.sample.add_(self.step_noise.at(tile.step - 1).to(self.sample), alpha=n)
         self.previous = data
 
 

@@ -19,19 +19,26 @@ from worker.engine.base.profiles import USUAL_PIXELS, EngineLimits
 from worker.engine.base.tile_size import SIDE_MULTIPLE
 from worker.engine.built.engine_cache import EngineCache
 from worker.engine.built.use import Parts
-from worker.engine.fidelity import apply_fidelity, crop_to, pad_to_multiple
+from worker.engine.fidelity import (
+    apply_fidelity,
+    crop_to,
+    needs_reconstruction,
+    pad_to_multiple,
+)
+from worker.engine.interface import EngineJob
 from worker.engine.lora.lora_file import AdapterWeights
 from worker.engine.lora.merging import WeightMerger
 from worker.engine.lora.slots import SlotPool
 from worker.engine.pixels import to_tensor
 from worker.engine.step.codec import Codec, Moments, source_key
 from worker.engine.step.denoiser import ADDED, Denoiser
+from worker.engine.step.draws import Draws, StepNoise
 from worker.engine.step.enlarge_row import EnlargeRow
 from worker.engine.step.graphs import cuda_capture
 from worker.engine.step.prompts import Condition, PromptEncoder
 from worker.engine.step.rows import Row, Unit
-from worker.engine.step.schedule import Schedule
-from worker.engine.step.tiled_rows import Draws, TileRow
+from worker.engine.step.schedule import Schedule, StepPlan
+from worker.engine.step.tiled_rows import TileRow
 
 
 class Units:
@@ -91,13 +98,13 @@ class Units:
             sources = [to_tensor(row.pixels, self._device, self._dtype) for row in rows]
             padded = [pad_to_multiple(source, SIDE_MULTIPLE) for source in sources]
             names = [source_key(row.pixels) for row in rows]
-            faithful = rows[0].job.fidelity != "none"
+            faithful = needs_reconstruction(rows[0].job.fidelity)
             # The latents of tiles may be larger than the picture; sliders request small ones.
             encode = self.codec.unkept if isinstance(rows[0], TileRow) else self.codec.moments
             moments = encode(dict(zip(names, padded, strict=True)), faithful)
         conditions = [self._condition(row, like) for row, like in zip(rows, padded, strict=True)]
         with self._shared(rows, "encoding"):
-            plans = [self._schedule.plan(row.job.steps, row.job.strength) for row in rows]
+            plans = [self._planned(row.job) for row in rows]
             latents = [
                 self._noised(row, moments[name], plan.start)
                 for row, name, plan in zip(rows, names, plans, strict=True)
@@ -107,6 +114,11 @@ class Units:
             row.source, row.padded = sources[i], padded[i]
             row.reconstruction = moments[names[i]].reconstruction
             row.encoded(latents[i])
+
+    def _planned(self, job: EngineJob) -> StepPlan:
+        if job.sampler == "once":
+            return self._schedule.once(job.timestep, job.strength)
+        return self._schedule.plan(job.steps, job.strength, job.sampler, job.trailing)
 
     def _condition(self, row: Row, padded: torch.Tensor) -> Condition:
         with self._shared([row], "loading"):
@@ -219,19 +231,20 @@ class Units:
         """The random numbers of the seed; a tile has its part of the whole picture's."""
         shape = moments.mean.shape
         if not isinstance(row, TileRow):
-            return self._drawn(row.job.seed, moments, shape)
+            return self._drawn(row, moments, shape)
         whole, window = row.whole, row.window
         scale = (window.bottom - window.top) // shape[-2]
         if whole.draws is None:
             sides = (whole.grid.height // scale, whole.grid.width // scale)
-            whole.draws = self._drawn(row.job.seed, moments, torch.Size((*shape[:2], *sides)))
+            whole.draws = self._drawn(whole, moments, torch.Size((*shape[:2], *sides)))
         return whole.draws.at(window.at(scale))
 
-    def _drawn(self, seed: int, moments: Moments, shape: torch.Size) -> Draws:
-        # The order of random numbers is diffusers': the posterior's sample, then the noise.
-        generator = torch.Generator("cpu").manual_seed(seed)
+    def _drawn(self, row: Row, moments: Moments, shape: torch.Size) -> Draws:
+        # The order of draws is diffusers': the posterior's sample, the noise, then that of steps.
+        generator = torch.Generator("cpu").manual_seed(row.job.seed)
         draw = partial(randn_tensor, shape, generator=generator, device=self._device)
         posterior = draw(dtype=moments.mean.dtype) if moments.deviation is not None else None
+        row.step_noise = StepNoise(generator, shape, self._dtype)
         return Draws(posterior, draw(dtype=self._dtype))
 
     def _stepped(self, rows: Sequence[Row]) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -239,10 +252,21 @@ class Units:
         output = self._guided(rows, latents).float()
         sample = latents.float()
         previous = torch.cat([_previous(row) for row in rows])
-        p, q, a, b, c = self._coefficients(rows)
+        p, q, a, b, c, _ = self._coefficients(rows)
         data = p * sample + q * output
-        stepped = (a * sample + b * data + c * previous).to(self._dtype)
+        stepped = a * sample + b * data + c * previous
+        for i, row in enumerate(rows):
+            self._add_noise(row, stepped[i : i + 1])
+        stepped = stepped.to(self._dtype)
         return [(stepped[i : i + 1], data[i : i + 1]) for i in range(len(rows))]
+
+    def _add_noise(self, row: Row, stepped: torch.Tensor) -> None:
+        """What a stochastic sampler adds after this step; a tile gets its picture's, when all tiles
+        are put together.
+        """
+        noise = float(_plan(row).table[row.step][-1])
+        if noise and row.step_noise is not None:
+            stepped.add_(row.step_noise.at(row.step).to(stepped), alpha=noise)
 
     def _finished(self, row: Row, decoded: torch.Tensor) -> torch.Tensor:
         source = row.source
@@ -262,7 +286,10 @@ class Units:
         timesteps = [_plan(row).timesteps[row.step] for row in rows]
         inputs = {
             "sample": latents[owner],
-            "timestep": torch.tensor([timesteps[i] for i in owner], device=self._device),
+            # Those of some samplers lie between two of training; all have one type, for graphs.
+            "timestep": torch.tensor(
+                [timesteps[i] for i in owner], dtype=torch.float32, device=self._device
+            ),
             "embeddings": torch.cat([condition.embeddings for condition in conditions]),
         }
         for name in conditions[0].added:
@@ -308,7 +335,7 @@ def _evaluations(rows: Sequence[Row]) -> tuple[list[int], list[int], list[int]]:
     return owner, negative, positive
 
 
-def _plan(row: Row) -> Any:
+def _plan(row: Row) -> StepPlan:
     assert row.plan is not None
     return row.plan
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from shared.jobs import Stage
-from shared.params import executed_steps
 from worker.engine.base.device_lost import DeviceLost
 from worker.engine.interface import (
     EngineJob,
@@ -70,7 +69,7 @@ class FakeEngine:
             on_event(PreviewReady(job.pixels[::4, ::4].copy()))
         on_event(StageStarted(Stage.ENCODING))
         on_event(StageStarted(Stage.DENOISING))
-        total = executed_steps(job.steps, job.strength)
+        total = job.executed_steps
         for step in range(1, total + 1):
             job.stop.check()
             self._faults.step(job, step)

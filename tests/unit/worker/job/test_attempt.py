@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ from shared.ledger.lora_failures import LoraFailures
 from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
+from shared.loras.check import check_file
 from shared.params import JobParams, Priority
 from shared.settings import Settings
 from tests.support.workers import picture, spec_with_picture, without_upscalers
+from tests.unit.loras.lora_files import tiny_specs, write_lora
 from worker.engine.interface import (
     EngineJob,
     EngineResult,
@@ -242,6 +245,20 @@ def test_a_jobs_priority_is_the_engines_too(priority: Priority, urgency: Urgency
     params = JobParams(strength=0.4, steps=10, guidance_scale=1.0, seed=1, priority=priority)
     job = engine_job(np.zeros((8, 8, 3), np.uint8), params, (), StopFlag())
     assert job.urgency is urgency
+
+
+def test_a_jobs_sampler_is_the_engines_and_few_steps_have_timesteps_of_their_own(
+    tmp_path: Path,
+) -> None:
+    write_lora(tmp_path / "lcm_tiny.safetensors", tiny_specs())
+    few = check_file(tmp_path / "lcm_tiny.safetensors")
+    params = JobParams(strength=0.4, steps=10, guidance_scale=1.0, seed=1)
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    usual = engine_job(pixels, params, (), StopFlag())
+    asked = params.model_copy(update={"sampler": "euler"})
+    quick = engine_job(pixels, asked, ((few, 1.0),), StopFlag())
+    assert (usual.sampler, usual.trailing) == ("dpmpp_2m", False)
+    assert (quick.sampler, quick.trailing) == ("euler", True)
 
 
 class TilingEngine(FakeEngine):

@@ -7,15 +7,16 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler, LCMScheduler, TCDScheduler
 
-from worker.engine.step import samplers
-from worker.engine.step.samplers import Rows
+from shared.params import Sampler
+from worker.engine.step.schedule import Schedule, StepPlan
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 SHAPE = (1, 4, 6, 6)
 
-Variants = [
+Variants: list[dict[str, Any]] = [
     {},
     {"prediction_type": "v_prediction"},
+    {"prediction_type": "sample"},
     {"timestep_spacing": "trailing", "steps_offset": 1},
     {"timestep_spacing": "leading", "steps_offset": 1},
     {
@@ -24,6 +25,9 @@ Variants = [
         "timestep_spacing": "trailing",
     },
 ]
+# diffusers' own predicts no sample.
+OF_EULER = [variant for variant in Variants if variant.get("prediction_type") != "sample"]
+STEPS = [(4, 1.0), (8, 0.5), (1, 1.0)]
 
 
 def model(sample: torch.Tensor, time: float) -> torch.Tensor:
@@ -40,62 +44,84 @@ def noises(seed: int) -> Callable[..., torch.Tensor]:
     return draw
 
 
-def by_coefficients(rows: Rows, prediction: str, start: torch.Tensor) -> torch.Tensor:
-    sample, draw = start, noises(1)
-    for time, (alpha, sigma), (kept, data, noise) in rows:
-        output = model(sample, time)
-        if prediction == "v_prediction":
-            clean = alpha * sample - sigma * output
-        else:
-            clean = (sample - sigma * output) / alpha
-        sample = kept * sample + data * clean + (noise * draw() if noise else 0)
+def by_coefficients(plan: StepPlan, start: torch.Tensor) -> torch.Tensor:
+    sample, draw, previous = start, noises(1), torch.zeros(SHAPE, dtype=torch.float64)
+    for time, (p, q, a, b, c, n) in zip(plan.timesteps, plan.table, strict=True):
+        data = p * sample + q * model(sample, time)
+        sample = a * sample + b * data + c * previous + (n * draw() if n else 0)
+        previous = data
     return sample
 
 
-def by_diffusers(scheduler: Any, steps: int, begin: int, start: torch.Tensor) -> torch.Tensor:
+def by_diffusers(scheduler: Any, steps: int, plan: StepPlan, start: torch.Tensor) -> torch.Tensor:
     scheduler.set_timesteps(steps)
-    sample = start
-    for time in scheduler.timesteps[begin:]:
+    sample, times = start, scheduler.timesteps[steps - len(plan) :]
+    assert plan.timesteps == pytest.approx(times.tolist())
+    for time in times:
         output = model(scheduler.scale_model_input(sample, time), float(time))
         sample = scheduler.step(output, time, sample, return_dict=False)[0]
     return sample
 
 
-@pytest.mark.parametrize("variant", [*Variants, {"use_karras_sigmas": True}])
-@pytest.mark.parametrize(("steps", "strength"), [(10, 0.4), (4, 1.0), (20, 0.75), (1, 1.0)])
+@pytest.mark.parametrize("variant", [*OF_EULER, {"use_karras_sigmas": True}])
+@pytest.mark.parametrize(("steps", "strength"), [*STEPS, (20, 0.75)])
 def test_euler_is_diffusers_euler(variant: dict[str, Any], steps: int, strength: float) -> None:
     config = BETAS | variant
-    rows = samplers.euler_rows(config, steps, strength)
+    plan = Schedule(config).plan(steps, strength, "euler")
     # Given the same noisy sample, which diffusers keeps beside a signal of one
-    alpha = rows[0][1][0]
     start = noises(0)()
-    expected = by_diffusers(
-        EulerDiscreteScheduler.from_config(config), steps, steps - len(rows), start / alpha
-    )
-    made = by_coefficients(rows, variant.get("prediction_type", "epsilon"), start)
-    torch.testing.assert_close(made, expected, atol=1e-4, rtol=1e-4)
+    kept = start / plan.start[0]
+    expected = by_diffusers(EulerDiscreteScheduler.from_config(config), steps, plan, kept)
+    torch.testing.assert_close(by_coefficients(plan, start), expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("variant", Variants)
-@pytest.mark.parametrize(("steps", "strength"), [(4, 1.0), (8, 0.5), (2, 1.0), (1, 1.0)])
-@pytest.mark.parametrize(
-    ("kind", "rows_of", "module"),
-    [(LCMScheduler, samplers.lcm_rows, "lcm"), (TCDScheduler, samplers.tcd_rows, "tcd")],
-)
+@pytest.mark.parametrize("variant", [*Variants, {"clip_sample": True}])
+@pytest.mark.parametrize(("steps", "strength"), STEPS)
+@pytest.mark.parametrize(("kind", "sampler"), [(LCMScheduler, "lcm"), (TCDScheduler, "tcd")])
 def test_consistency_samplers_are_those_of_diffusers(
     monkeypatch: pytest.MonkeyPatch,
     kind: Any,
-    rows_of: Callable[..., Rows],
-    module: str,
+    sampler: Sampler,
     variant: dict[str, Any],
     steps: int,
     strength: float,
 ) -> None:
-    draw = f"diffusers.schedulers.scheduling_{module}.randn_tensor"
+    draw = f"diffusers.schedulers.scheduling_{sampler}.randn_tensor"
     monkeypatch.setattr(draw, noises(1))
     config = BETAS | variant
-    rows = rows_of(config, steps, strength)
+    plan = Schedule(config).plan(steps, strength, sampler)
     start = noises(0)()
-    expected = by_diffusers(kind.from_config(config), steps, steps - len(rows), start)
-    made = by_coefficients(rows, variant.get("prediction_type", "epsilon"), start)
-    torch.testing.assert_close(made, expected, atol=1e-4, rtol=1e-4)
+    theirs = kind.from_config(config, clip_sample=False)
+    expected = by_diffusers(theirs, steps, plan, start)
+    torch.testing.assert_close(by_coefficients(plan, start), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sampler", ["euler", "lcm", "tcd"])
+@pytest.mark.parametrize("strength", [0.05, 0.4, 0.8])
+def test_where_there_is_no_whole_step_all_samplers_do_the_same(
+    sampler: Sampler, strength: float
+) -> None:
+    schedule = Schedule(BETAS)
+    usual, plan = schedule.plan(1, strength), schedule.plan(1, strength, sampler)
+    assert (plan.timesteps, plan.start) == (usual.timesteps, usual.start)
+    assert plan.table.tolist() == usual.table.tolist()
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "euler"])
+def test_timesteps_of_distilled_models_end_where_those_are_trained(sampler: Sampler) -> None:
+    # Given a checkpoint with another spacing, as SD 1.5's
+    schedule = Schedule(BETAS | {"timestep_spacing": "leading", "steps_offset": 1})
+    assert schedule.plan(4, 1.0, sampler).timesteps[-1] < 249
+    assert schedule.plan(4, 1.0, sampler, trailing=True).timesteps == (999, 749, 499, 249)
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "euler", "lcm", "tcd"])
+def test_noise_of_no_signal_at_all_stays_finite(sampler: Sampler) -> None:
+    schedule = Schedule(BETAS | {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"})
+    plan = schedule.plan(4, 1.0, sampler)
+    assert all(abs(value) < 1e5 for row in plan.table for value in row)
+
+
+def test_a_distilled_schedule_that_is_shorter_than_the_steps_is_no_failure() -> None:
+    plan = Schedule(BETAS | {"original_inference_steps": 4}).plan(10, 1.0, "lcm")
+    assert len(plan) == 10

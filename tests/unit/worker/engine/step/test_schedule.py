@@ -43,12 +43,13 @@ def test_every_step_is_what_diffusers_makes_of_it(name: str, steps: int, strengt
     # Then every step leads to the same sample
     previous = torch.zeros_like(ours)
     assert plan.timesteps == tuple(scheduler.timesteps[begin:].tolist())
-    for timestep, (p, q, a, b, c) in zip(plan.timesteps, plan.table, strict=True):
+    for timestep, (p, q, a, b, c, n) in zip(plan.timesteps, plan.table, strict=True):
         output = torch.randn(2, 3, generator=generator)
         theirs = scheduler.step(output, timestep, theirs, return_dict=False)[0]
         x0 = p * ours + q * output
         ours, previous = a * ours + b * x0 + c * previous, x0
         torch.testing.assert_close(ours.float(), theirs, atol=1e-4, rtol=1e-4)
+        assert n == 0
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -63,13 +64,13 @@ def test_where_diffusers_has_no_step_one_begins_at_the_strength_itself(
     assert plan.timesteps == (timestep,)
     assert plan.start == pytest.approx((signal**0.5, (1 - signal) ** 0.5))
     # Given the right answer, the one step is the clean picture.
-    (p, q, a, b, c) = plan.table[0]
+    (p, q, a, b, c, n) = plan.table[0]
     clean, noise = torch.randn(2, 5, generator=torch.Generator().manual_seed(0)).double()
     z = plan.start[0] * clean + plan.start[1] * noise
     velocity = plan.start[0] * noise - plan.start[1] * clean
     output = velocity if "v_prediction" in CONFIGS[name].values() else noise
     torch.testing.assert_close(a * z + b * (p * z + q * output), clean, atol=1e-5, rtol=1e-5)
-    assert c == 0
+    assert (c, n) == (0, 0)
 
 
 def test_a_single_step_s_start_moves_with_the_strength() -> None:

@@ -170,7 +170,7 @@ class InstantUnits:
         self.world.tick(self.engine)
         self._check_company(rows)
         for row in rows:
-            row.plan = StepPlan(tuple(range(row.job.steps)), (1.0, 0.0), np.zeros((0, 5)))
+            row.plan = StepPlan(tuple(range(row.job.steps)), (1.0, 0.0), np.zeros((0, 6)))
             row.latents = torch.zeros(1, row.pixels.shape[0])
             row.unit = Unit.STEP
 
