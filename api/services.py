@@ -48,7 +48,7 @@ PREVIEWS = 128
 # Bodies that hold whole pictures in memory, at most a hundred megabytes each.
 UNPACKED = 6
 FIRST_SCAN_SECONDS = 1.0
-UPLOADS = Sentence("uploads on their way", "正在上传的图片")
+UPLOADS = Sentence("uploads in progress", "正在上传的图片")
 FOLLOWED = Sentence("followers of jobs", "任务订阅")
 
 logger = structlog.get_logger(__name__)

@@ -70,7 +70,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--base", type=Path, default=ROOT / "models" / "tiny")
     parser.add_argument("--loras", type=Path, default=ROOT / "loras")
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
-    parser.add_argument("--threads", type=int, help="CPU threads; all cores where not given")
+    parser.add_argument("--threads", type=int, help="CPU threads; default: all cores")
     return parser.parse_args()
 
 

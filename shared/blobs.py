@@ -130,7 +130,7 @@ class RedisBlobs:
 
     def put(self, name: str, data: bytes) -> None:
         if len(data) > REDIS_BLOB_LIMIT:
-            raise StorageFull("the picture is too large to be kept in Redis")
+            raise StorageFull("the picture is too large to be stored in Redis")
         with translated_errors():
             self._redis.set(f"blob:{name}", data, ex=self._ttl)
 

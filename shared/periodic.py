@@ -41,7 +41,7 @@ def note_failure(name: str, error: Exception) -> None:
     if isinstance(error, RetouchError) or seen == repr(error):
         logger.warning("a round failed", loop=name, reason=repr(error), rounds=_failures[name])
     else:
-        logger.error("a round failed in a way nobody foresaw", loop=name, exc_info=error)
+        logger.error("a round failed unexpectedly", loop=name, exc_info=error)
 
 
 class Periodic:
@@ -107,5 +107,5 @@ async def run_periodically(name: str, work: Callable[[], Awaitable[None]], every
 
 def end_process(name: str, error: BaseException) -> NoReturn:
     """Ends the process because a loop cannot continue: nothing else of it may seem to work."""
-    logger.critical("a loop cannot go on; the process ends", loop=name, exc_info=error)
+    logger.critical("a loop cannot continue; the process ends", loop=name, exc_info=error)
     os._exit(EXIT_CODE)

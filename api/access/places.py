@@ -37,7 +37,7 @@ class Places:
         if self._taken.total() >= self._in_all:
             raise Overloaded(
                 Sentence(
-                    f"this service has as many {self._what} as it can hold",
+                    f"this service has reached its limit of {self._what}",
                     f"本服务的{self._what.zh}已达上限",
                 )
             )

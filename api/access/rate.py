@@ -24,7 +24,7 @@ class RateExceeded(RateLimited):
     """Raised with the seconds to wait until the next request is allowed."""
 
     def __init__(self, wait_seconds: int) -> None:
-        super().__init__(f"the next request is welcome in {wait_seconds} s")
+        super().__init__(f"the next request is allowed in {wait_seconds} s")
         self.wait_seconds = wait_seconds
 
 

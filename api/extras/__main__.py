@@ -11,6 +11,6 @@ from api.server.page_files import EXTRA
 if __name__ == "__main__":
     modules = Path(sys.argv[1] if len(sys.argv) > 1 else "node_modules")
     try:
-        print(f"super-resolution for the page is in {install(modules, EXTRA)}")
+        print(f"super-resolution for the page was written to {install(modules, EXTRA)}")
     except FileNotFoundError as error:
-        sys.exit(f"npm has not brought {error.filename}: run `npm ci` first")
+        sys.exit(f"npm has not installed {error.filename}: run `npm ci` first")

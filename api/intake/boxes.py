@@ -112,6 +112,6 @@ def _boxes(data: memoryview) -> Iterator[Property]:
         if size < head:
             raise ValueError("a box is shorter than its own header")
         if offset + size > len(data):
-            raise struct.error("a box ends behind the file")
+            raise struct.error("a box ends beyond the file")
         yield name, data[offset + head : offset + size]
         offset += size

@@ -98,7 +98,7 @@ class Decoders:
                 continue
             self._give_back(decoder)
             return answer
-        raise Overloaded(Sentence("the picture could not be decoded now", "现在无法解码图片"))
+        raise Overloaded(Sentence("the picture cannot be decoded right now", "现在无法解码图片"))
 
     def _bury(self, decoder: "Decoder", error: Exception) -> None:
         """Reaps an ended process. Raises InvalidImage if the picture caused its end."""
@@ -107,7 +107,7 @@ class Decoders:
         logger.warning("decoder died", reason=type(error).__name__, exit=decoder.exit_status)
         if is_to_blame:
             raise InvalidImage(
-                Sentence("the picture broke the decoder", "图片导致解码器出错")
+                Sentence("the picture crashed the decoder", "图片导致解码器出错")
             ) from error
 
     def close(self) -> None:
@@ -130,7 +130,7 @@ class Decoders:
         except OSError as error:
             logger.error("no decoder can be started", reason=str(error))
             raise Overloaded(
-                Sentence("no decoder can be started now", "现在无法启动解码器")
+                Sentence("no decoder can be started right now", "现在无法启动解码器")
             ) from error
 
     def _give_back(self, decoder: "Decoder") -> None:

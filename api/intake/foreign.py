@@ -37,11 +37,11 @@ _DEVELOP = (
     "请用相机软件或 RAW 转换工具导出为 JPEG 或 TIFF",
 )
 _FRAME = ("save the frame that you want as PNG or JPEG", "请将所需的一帧存为 PNG 或 JPEG")
-_UNPACK = ("unpack it and send the pictures one by one", "请解压后逐张发送图片")
+_UNPACK = ("unpack it and send the pictures individually", "请解压后逐张发送图片")
 
 RAW = Foreign("a camera's RAW file", "相机 RAW 文件", *_DEVELOP)
 VIDEO = Foreign("a video", "视频", *_FRAME)
-UNKNOWN = Foreign("no picture that is known here", "无法识别的文件")
+UNKNOWN = Foreign("in no known picture format", "无法识别的文件")
 
 _BY_MAGIC: tuple[tuple[bytes, Foreign], ...] = (
     (b"\0\0\0\x0cJXL \r\n\x87\n", Foreign("JPEG XL", " JPEG XL 图片", *_EXPORT)),

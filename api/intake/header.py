@@ -152,7 +152,7 @@ def _bmp(data: bytes) -> Header:
     elif size >= 40:
         width, height = struct.unpack_from("<ii", data, 18)
     else:
-        raise ValueError("no known header")
+        raise ValueError("an unknown header")
     return Header("bmp", max(width, 0), abs(height))  # negative: rows are stored from the top
 
 
@@ -178,7 +178,7 @@ def _gif_frames(data: bytes, offset: int) -> int:
         else:
             break
     if not frames:
-        raise ValueError("no picture in it")
+        raise ValueError("contains no picture")
     return frames
 
 

@@ -119,7 +119,7 @@ class Images:
             raise ImageTooLarge(
                 Sentence(
                     f"{claimed} is {megapixels(size):.1f} megapixels; at most {most / 1e6:g}, and "
-                    f"{longest} pixels a side, are taken here: {width}x{height} would be",
+                    f"{longest} pixels a side, are accepted here: {width}x{height} would be",
                     f"{claimed} 为 {megapixels(size):.1f} 百万像素；这里最多接受 {most / 1e6:g} "
                     f"百万像素，边长 {longest} 像素：缩小到 {width}x{height} 即可",
                 )

@@ -162,7 +162,7 @@ async def received_large_json(request: Request, max_bytes: int) -> AsyncIterator
     """
     megabytes = f"{max_bytes / 2**20:.3g}"
     said = Sentence(
-        f"the request has more than {megabytes} MiB, the most that is taken here",
+        f"the request has more than {megabytes} MiB, the most that is accepted here",
         f"请求内容超过 {megabytes} MiB 的上限",
     )
     bounds = Bounds(max_bytes, said, MalformedRequest)
@@ -219,7 +219,7 @@ async def _limited(request: Request, bounds: Bounds) -> AsyncGenerator[bytes, No
             yield chunk
     if bounds.closing not in tail:
         # If fields were lost, the request would be another one than the sender meant.
-        raise bounds.malformed(Sentence("the body ends too early", "请求内容不完整"))
+        raise bounds.malformed(Sentence("the body is incomplete", "请求内容不完整"))
 
 
 async def _next_chunk(stream: AsyncIterator[bytes], seconds: float, bounds: Bounds) -> bytes | None:
@@ -230,7 +230,7 @@ async def _next_chunk(stream: AsyncIterator[bytes], seconds: float, bounds: Boun
         return None
     except TimeoutError as error:
         raise bounds.malformed(
-            Sentence("the body came too slowly", "请求内容发送得太慢")
+            Sentence("the body arrived too slowly", "请求内容发送得太慢")
         ) from error
     except ClientDisconnect as error:
         raise bounds.malformed("the connection was lost") from error
@@ -266,7 +266,7 @@ def _refuse_misplaced(parts: Parts) -> None:
 def _bounds_of_a_file(max_bytes: int, boundary: bytes) -> Bounds:
     megabytes = f"{max_bytes / 2**20:g}"
     sentence = Sentence(
-        f"the file has more than {megabytes} MiB, the most that is taken here",
+        f"the file has more than {megabytes} MiB, the most that is accepted here",
         f"文件超过 {megabytes} MiB 的上限",
     )
     limit, closing = max_bytes + FORM_OVERHEAD_BYTES, b"--" + boundary + b"--"

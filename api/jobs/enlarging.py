@@ -51,7 +51,7 @@ def _resolve(catalog: UpscalerCatalog, name: str) -> UpscalerEntry:
 def _cannot(entry: UpscalerEntry, factor: int) -> UpscalerUnusable:
     return UpscalerUnusable(
         Sentence(
-            f"'{entry.name}' does not enlarge; it cannot make a picture {factor} times as large",
+            f"'{entry.name}' does not enlarge and cannot make a picture {factor} times as large",
             f"“{entry.name}”不放大图片，无法放大 {factor} 倍",
         )
     )

@@ -150,7 +150,7 @@ class Followers:
             )
         except (RedisError, OSError) as error:
             # An outage of the store does not end the job: the stream continues where it was.
-            logger.warning("following waits for the store", reason=type(error).__name__)
+            logger.warning("waiting for the store", reason=type(error).__name__)
             await asyncio.sleep(OUTAGE_PAUSE_SECONDS)
             return []
         entries = answer[0][1] if answer else []

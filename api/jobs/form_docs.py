@@ -19,9 +19,8 @@ _LORA = {
     "items": {"type": "string"},
     "maxItems": MOST_LORAS,
     "default": ["auto"],
-    "description": "`name` or `name:scale`, repeatable; how many and how strong, GET "
-    "/v1/capabilities says; `none`: the base alone; "
-    "`auto`: chosen by the damage seen in the picture.",
+    "description": "`name` or `name:scale`, repeatable, within the limits of GET "
+    "/v1/capabilities; `none`: the base alone; `auto`: chosen by the measured damage.",
     "examples": [["face_restore:0.8"]],
 }
 _IMAGE_ID = {"type": "string", "description": "Id of an earlier upload, instead of `image`."}
@@ -31,36 +30,35 @@ _WORDS = {
     "steps": "Denoising steps; max(1, min(int(steps * strength), steps)) of them are executed.",
     "guidance_scale": "How closely the prompt is followed; default: the LoRA's own, else the "
     "base's.",
-    "sampler": "How steps are taken; default: the LoRA's own, else dpmpp_2m. once: the picture is "
-    "read off one prediction without noise, for models that were made for that; strength is then "
-    "how much of the change is taken.",
-    "timestep": "For once: the level of noise that the model is told; default: the LoRA's own, "
-    "else 200.",
+    "sampler": "The sampler; default: the LoRA's own, else dpmpp_2m. once: one prediction without "
+    "noise, for models made for that; strength is then the share of the change that is applied.",
+    "timestep": "For the sampler once: the noise level that the model is given; default: the LoRA's "
+    "own, else 200.",
     "prompt": "Default: the LoRA's own. `<lora:NAME:SCALE>` in it counts as a LoRA.",
-    "trigger_words": "Put the LoRAs' trigger words into the prompt where it lacks them.",
+    "trigger_words": "Add the LoRAs' trigger words to the prompt if they are missing.",
     "negative_prompt": "Default: the LoRA's own.",
-    "seed": "The same seed and parameters give the same picture; default: drawn, and shown.",
+    "seed": "The same seed and parameters give the same picture; default: random.",
     "max_side": "Longer side of the result, in pixels; default: the photo's own, enlarged.",
-    "upscale": "How many times larger the result is; `auto`: 1 for a photo whose long side is "
-    "1,024 or more, else the smaller of 2 and 4 that brings it there.",
+    "upscale": "Factor of enlargement; `auto`: 1 for a photo whose long side is 1,024 or more, "
+    "otherwise 2 or 4, the smallest that reaches 1,024.",
     "upscaler": "Name of an enlarger from GET /v1/upscalers, `lanczos` for a plain filter, `auto`.",
-    "format": "auto: as it came. JPEG and HEIC come back as JPEG, PNG and what has transparency as "
-    "PNG, the rest as WebP.",
+    "format": "auto: by the photo's format. JPEG and HEIC give JPEG, PNG and pictures with "
+    "transparency give PNG, others WebP.",
     "quality": "For jpeg and webp.",
-    "metadata": "keep: the photo's date, author, copyright and resolution go into the result, its "
-    "place and device never.",
-    "fidelity": "What of the photo's own is kept: none, low (its tones), residual (all that the "
-    "autoencoder loses), wavelet (its low frequencies), adain (every colour's mean and contrast); "
-    "default: the LoRA's own.",
-    "preview": "Send a small result first.",
+    "metadata": "keep: the photo's date, author, copyright and resolution are copied to the "
+    "result; its place and device never are.",
+    "fidelity": "How much of the photo's own detail is kept: none, low (its tones), residual (all "
+    "that the autoencoder loses), wavelet (its low frequencies), adain (every colour's mean and "
+    "contrast); default: the LoRA's own.",
+    "preview": "Send a small result first, as a preview.",
     "priority": "Interactive jobs go before batch ones.",
-    "webhook_url": "An https:// address outside that is told when the job ends, signed as Standard "
-    "Webhooks has it.",
-    "webhook_events": "Which ends it is told of: repeated, or with commas.",
+    "webhook_url": "A public https:// address that gets a message when the job ends, signed as "
+    "Standard Webhooks defines it.",
+    "webhook_events": "Which ends it is sent for: repeated, or separated by commas.",
     "embed_metadata": "Write the parameters into the file.",
-    "deterministic": "Share no step with other jobs, so that a repeat has equal pixels whatever "
-    "else the same worker does; slower where it is busy.",
-    "force": "Go on where the input would be refused for its quality.",
+    "deterministic": "Share no step with other jobs, so that a repeated job gives equal pixels "
+    "whatever else the same worker does; slower on a busy worker.",
+    "force": "Continue even if the input's quality would be refused.",
 }
 
 

@@ -114,7 +114,7 @@ async def ended_job(services: Services, caller: Caller, job_id: str) -> Job:
     await services.followers.end_of(caller.name, job_id)
     job = await run_in_threadpool(services.store.get, job_id)
     if not job.state.is_terminal:
-        raise Stopping(Sentence("this gateway is about to end", "网关即将停止"))
+        raise Stopping(Sentence("this gateway is about to stop", "网关即将停止"))
     return job
 
 
@@ -142,7 +142,7 @@ def _cancel_if_unawaited(services: Services, job_id: str, mark: str) -> None:
         pass
     except RetouchError as error:
         # No caller is left to be informed; the job ends by itself.
-        logger.warning("a left job was not canceled", job=job_id, reason=error.code)
+        logger.warning("an abandoned job was not canceled", job=job_id, reason=error.code)
 
 
 async def _until_left(request: Request) -> None:

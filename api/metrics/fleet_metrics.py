@@ -33,24 +33,27 @@ class FleetCounts(Collector):
     def read(self, store: JobStore, base: str) -> None:
         counts = store.counts()
         self._metrics = [
-            _gauge("retouch_jobs_running", "Jobs in workers' hands.", store.running()),
+            _gauge("retouch_jobs_running", "Running jobs.", store.running()),
             _gauge(
                 "retouch_queue_oldest_seconds",
-                "How long the first waiting job has waited.",
+                "Age of the oldest waiting job.",
                 store.oldest_seconds(base),
             ),
             _counter("retouch_jobs_submitted", "Jobs accepted.", counts, "submitted"),
             _finished(counts),
             _counter("retouch_attempts", "Claims of jobs by workers.", counts, "attempts"),
             _counter(
-                "retouch_jobs_released", "Jobs that stopping workers gave back.", counts, "released"
+                "retouch_jobs_released",
+                "Jobs that stopping workers returned to the queue.",
+                counts,
+                "released",
             ),
             _reaped(counts),
             _recovery(counts),
             _ended(counts),
             _counter(
                 "retouch_workers_beside_gpu",
-                "Workers that started on the processor though an NVIDIA driver is there.",
+                "Workers that started on the CPU although an NVIDIA driver is present.",
                 counts,
                 "alarm:cpu_beside_gpu",
             ),
@@ -88,7 +91,7 @@ def _reaped(counts: Counts) -> Metric:
 def _ended(counts: Counts) -> Metric:
     family = CounterMetricFamily(
         "retouch_worker_ends",
-        "Worker processes that ended without being told to.",
+        "Worker processes that ended unexpectedly.",
         labels=["cause"],
     )
     for cause in ENDS:

@@ -26,7 +26,7 @@ class LoopFailures(Collector):
     def collect(self) -> Iterator[Metric]:
         family = CounterMetricFamily(
             "retouch_loop_failures",
-            "Rounds of a background loop that failed; the loop went on.",
+            "Failed rounds of a background loop; the loop continued.",
             labels=["process", "loop"],
         )
         own = {"gateway": loop_failures()}

@@ -15,12 +15,15 @@ from shared.ledger.fleet import WorkerInfo
 COUNTERS = {
     "hits": ("retouch_lora_hits", "LoRAs that a job found in memory."),
     "misses": ("retouch_lora_misses", "LoRAs that were read from disk."),
-    "evictions": ("retouch_lora_evictions", "LoRAs that left memory for others."),
+    "evictions": ("retouch_lora_evictions", "LoRAs evicted from memory."),
     "load_seconds": ("retouch_lora_load_seconds", "Time spent on reading LoRAs from disk."),
-    "switches": ("retouch_lora_switches", "LoRAs put in place on the device."),
-    "switch_seconds": ("retouch_lora_switch_seconds", "Time spent on putting LoRAs in place."),
-    "device_evictions": ("retouch_lora_device_evictions", "LoRAs that left the device for others."),
-    "weight_checks": ("retouch_weight_checks", "Rounds over the base's weights, all found right."),
+    "switches": ("retouch_lora_switches", "LoRAs put on the device."),
+    "switch_seconds": ("retouch_lora_switch_seconds", "Time spent on putting LoRAs on the device."),
+    "device_evictions": ("retouch_lora_device_evictions", "LoRAs evicted from the device."),
+    "weight_checks": (
+        "retouch_weight_checks",
+        "Complete checks of the base's weights without a change.",
+    ),
 }
 GAUGES = {
     "ram_bytes": ("retouch_lora_ram_bytes", "Bytes of LoRAs in memory."),

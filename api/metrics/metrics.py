@@ -40,7 +40,10 @@ class Metrics:
             "retouch_queue_size", "Jobs waiting.", ("base",), registry=self._registry
         )
         self._workers = Gauge(
-            "retouch_workers", "Workers with a fresh heartbeat.", ("base",), registry=self._registry
+            "retouch_workers",
+            "Workers with a recent heartbeat.",
+            ("base",),
+            registry=self._registry,
         )
         self._store_up = Gauge(
             "retouch_store_up", "Whether the store answers.", registry=self._registry

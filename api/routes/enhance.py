@@ -29,7 +29,10 @@ router = APIRouter(tags=["jobs"])
     response_class=Response,
     responses={
         200: PICTURE,
-        202: {"model": LaterView, "description": "Not finished within 50 s: where to fetch it"},
+        202: {
+            "model": LaterView,
+            "description": "Not finished within 50 s: where to fetch the picture",
+        },
         **problems(*JOB_PROBLEMS, "internal_error"),
     },
     openapi_extra={"requestBody": ENHANCE_FORM},

@@ -42,7 +42,7 @@ SSE_EVENT = {
 SSE = {
     "description": "`id` is the stream's own; `event` is one of `state progress preview result "
     "error`; `data` is JSON. First comes a snapshot (`state`, the whole job), last a `result`, an "
-    "`error`, or a `state` with `canceled`. `Last-Event-ID` goes on after that event.",
+    "`error`, or a `state` with `canceled`. `Last-Event-ID` resumes after that event.",
     "content": {"text/event-stream": {"itemSchema": SSE_EVENT}},
 }
 GOING_AWAY = 1012
@@ -54,11 +54,11 @@ router = APIRouter(prefix="/v1/jobs", tags=["events"])
 @router.get(
     "/{job_id}/events",
     operation_id="followJob",
-    summary="Everything that happens to a job, as server-sent events",
+    summary="Every event of a job, as server-sent events",
     response_class=Response,
     responses={
         200: SSE,
-        204: {"description": "Everything up to the last event has been seen"},
+        204: {"description": "All events have been seen"},
         **problems(*READ_PROBLEMS, "overloaded"),
     },
 )

@@ -55,7 +55,7 @@ def get_capabilities(services: ServicesDep, caller: Reader) -> Capabilities:
 @router.get(
     "/v1/workers",
     operation_id="listWorkers",
-    summary="Every worker with a fresh heartbeat",
+    summary="Every worker with a recent heartbeat",
     responses=problems(*CALLER_PROBLEMS, "store_unavailable"),
 )
 def get_workers(services: ServicesDep, caller: Reader) -> WorkerList:
@@ -72,7 +72,7 @@ async def healthz() -> Health:
 @router.get(
     "/readyz",
     operation_id="isReady",
-    summary="The store answers, a worker is alive, the disk has room",
+    summary="The store answers, a worker is alive, the disk has space",
     response_model=Readiness,
     responses=problems("store_unavailable", "no_worker", "storage_full"),
 )
@@ -94,7 +94,7 @@ def readyz(request: Request, services: ServicesDep, language: LanguageDep) -> Re
 @router.get(
     "/metrics",
     operation_id="getMetrics",
-    summary="Figures for Prometheus",
+    summary="Metrics for Prometheus",
     response_class=Response,
     responses=problems("unauthenticated", "forbidden"),
 )

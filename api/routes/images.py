@@ -50,7 +50,7 @@ async def create_image(
 @router.head(
     "/{image_id}",
     operation_id="hasImage",
-    summary="Whether an upload of the caller's is still kept; its life begins again",
+    summary="Whether an upload of the caller is still stored; renews its time to live",
     response_class=Response,
     responses=problems(
         "unauthenticated", "forbidden", "image_not_found", "rate_limited", "store_unavailable"

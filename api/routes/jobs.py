@@ -125,7 +125,7 @@ def get_jobs(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> JobPage:
     if not caller.is_known and not services.settings.allow_anonymous:
-        raise Unauthenticated("without a key there is no telling whose jobs to list")
+        raise Unauthenticated("without a key it is unknown whose jobs to list")
     jobs, next_cursor = list_jobs(services.store, caller.name, cursor, limit)
     return JobPage(items=[job_view(job, language) for job in jobs], next_cursor=next_cursor)
 
@@ -133,7 +133,7 @@ def get_jobs(
 @router.get(
     "/{job_id}",
     operation_id="getJob",
-    summary="A job as it is now",
+    summary="The current state of a job",
     response_model=JobView,
     responses={
         304: {"description": "Not changed since `If-None-Match`"},

@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1/loras", tags=["loras"])
 @router.get(
     "",
     operation_id="listLoras",
-    summary="Every LoRA, the unusable ones with the reason",
+    summary="Every LoRA; unusable ones with the reason",
     responses=problems(*CALLER_PROBLEMS),
 )
 def get_loras(services: ServicesDep, caller: Reader, language: LanguageDep) -> LoraList:
@@ -37,7 +37,7 @@ def get_loras(services: ServicesDep, caller: Reader, language: LanguageDep) -> L
 @router.get(
     "/{name:path}/sample",
     operation_id="getLoraSample",
-    summary="A picture that shows what a LoRA does",
+    summary="A picture that shows the effect of a LoRA",
     response_class=Response,
     responses=problems(*CALLER_PROBLEMS, "lora_not_found", "image_not_found"),
 )
@@ -64,7 +64,7 @@ def get_lora(name: str, services: ServicesDep, caller: Reader, language: Languag
 def _find(services: Services, name: str) -> LoraEntry:
     entry = services.catalog.find(name)
     if entry is None:
-        raise LoraNotFound(Sentence("there is no LoRA of that name", "没有这个名字的 LoRA"))
+        raise LoraNotFound(Sentence("there is no LoRA with that name", "没有这个名字的 LoRA"))
     return entry
 
 

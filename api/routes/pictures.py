@@ -57,7 +57,7 @@ def get_preview(job_id: str, request: Request, services: ServicesDep, caller: Re
 @router.get(
     "/{job_id}/source",
     operation_id="getSource",
-    summary="The input as it is worked on: upright, without metadata",
+    summary="The input as it is processed: upright, without metadata",
     response_class=Response,
     responses={200: PICTURE, **problems(*READ_PROBLEMS)},
 )

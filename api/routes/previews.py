@@ -25,7 +25,7 @@ router = APIRouter(prefix="/v1/previews", tags=["pictures"])
 @router.post(
     "",
     operation_id="createPreview",
-    summary="A small picture of what a job would make, as WebP",
+    summary="A small preview of a job's result, as WebP",
     response_class=Response,
     responses={
         200: {"content": {"image/webp": {}}, "description": "The preview"},

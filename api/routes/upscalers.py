@@ -13,7 +13,7 @@ router = APIRouter(prefix="/v1/upscalers", tags=["upscalers"])
 @router.get(
     "",
     operation_id="listUpscalers",
-    summary="Every enlarger, the unusable ones with the reason",
+    summary="Every enlarger; unusable ones with the reason",
     responses=problems("unauthenticated", "forbidden", "rate_limited"),
 )
 def get_upscalers(services: ServicesDep, caller: Reader, language: LanguageDep) -> UpscalerList:

@@ -38,7 +38,7 @@ class MeasuringConnection(h11.Connection):
             self.pieces += 1
             self.piece_bytes += len(event.data)
             if self.piece_bytes < (self.pieces - FREE_PIECES) * SMALLEST_PIECE_BYTES:
-                raise h11.RemoteProtocolError("the body comes in crumbs")
+                raise h11.RemoteProtocolError("the body arrives in tiny chunks")
         return event
 
 

@@ -74,11 +74,9 @@ def parse_target(url: str, allowed: Allowed) -> Target:
     literal = _literal(target.host)
     if literal is not None:
         if not is_outside(literal):
-            raise AddressRefused(
-                Sentence("must not lead into a private network", "不能指向内部网络")
-            )
+            raise AddressRefused(Sentence("must not be in a private network", "不能指向内部网络"))
     elif _is_inside_name(target.host):
-        raise AddressRefused(Sentence("must not lead into a private network", "不能指向内部网络"))
+        raise AddressRefused(Sentence("must not be in a private network", "不能指向内部网络"))
     return target
 
 
@@ -98,16 +96,16 @@ def _in_parts(url: str) -> Target:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise AddressRefused(Sentence("cannot be read as an address", "不是有效的地址")) from error
+        raise AddressRefused(Sentence("is not a valid address", "不是有效的地址")) from error
     host = (parts.hostname or "").rstrip(".").lower()
     if not PLAIN.fullmatch(url) or parts.scheme not in PORTS or port == 0:
         raise AddressRefused(Sentence("must be an https:// address", "必须是 https:// 地址"))
     if "@" in parts.netloc:
         raise AddressRefused(
-            Sentence("must not hold a user name or a password", "不能包含用户名或密码")
+            Sentence("must not contain a user name or a password", "不能包含用户名或密码")
         )
     if not (HOST.fullmatch(host) or _literal(host)):
-        raise AddressRefused(Sentence("names no host that can be reached", "没有可访问的主机名"))
+        raise AddressRefused(Sentence("names no reachable host", "没有可访问的主机名"))
     query = f"?{parts.query}" if parts.query else ""
     return Target(parts.scheme, host, port or PORTS[parts.scheme], (parts.path or "/") + query)
 

@@ -61,12 +61,12 @@ class PinnedNetwork:
         try:
             found = await self._resolve(host, port)
         except (OSError, UnicodeError) as error:
-            raise httpcore2.ConnectError("the name is not known") from error
+            raise httpcore2.ConnectError("the host name is unknown") from error
         if not found:
-            raise httpcore2.ConnectError("the name has no address")
+            raise httpcore2.ConnectError("the host name has no address")
         if not self._allowed.has(host, port) and not all(map(_is_outside, found)):
             raise AddressRefused(
-                Sentence("the name leads into a private network", "该名称指向内部网络")
+                Sentence("the host name is in a private network", "该名称指向内部网络")
             )
         return found[0]
 

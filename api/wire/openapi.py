@@ -21,28 +21,28 @@ Send a photo, follow the job's true percentage, fetch the better picture.
 `POST /v1/jobs` answers at once with a job. Follow it by `GET /v1/jobs/{id}/events` (server-sent
 events, resumed with `Last-Event-ID`), by the WebSocket `/v1/jobs/{id}/socket` (the same events as
 JSON text frames `{id, kind, data}`, each preview also as a binary frame) or by polling
-`GET /v1/jobs/{id}` with `If-None-Match`. Every refusal is `application/problem+json` with a code, a
-sentence and advice, in English or Chinese by `Accept-Language`.
+`GET /v1/jobs/{id}` with `If-None-Match`. Every error is `application/problem+json` with a code, a
+message and advice, in English or Chinese by `Accept-Language`.
 """
 TAGS = [
-    {"name": "jobs", "description": "Submit, look, list, cancel."},
-    {"name": "events", "description": "Follow a job as it happens."},
+    {"name": "jobs", "description": "Submit, show, list, cancel."},
+    {"name": "events", "description": "Follow a job while it runs."},
     {"name": "pictures", "description": "Uploads, previews, results."},
-    {"name": "loras", "description": "What a job can apply."},
-    {"name": "upscalers", "description": "What makes a result larger."},
-    {"name": "fleet", "description": "What this deployment is and how it does."},
+    {"name": "loras", "description": "LoRAs that a job can apply."},
+    {"name": "upscalers", "description": "Networks that enlarge a result."},
+    {"name": "fleet", "description": "Facts about this deployment and its state."},
 ]
 SIGNED_HEADERS = {
-    "webhook-id": "The same for every try of one message.",
-    "webhook-timestamp": "Seconds since 1970; refuse what is older than five minutes.",
+    "webhook-id": "The same for every attempt to send one message.",
+    "webhook-timestamp": "Seconds since 1970; refuse messages older than five minutes.",
     "webhook-signature": "Space-separated `v1,` and base64 of an HMAC-SHA256 over "
     "`{webhook-id}.{webhook-timestamp}.{body}`.",
 }
 WEBHOOK = {
     "operationId": "jobEnded",
     "summary": "Sent to a job's webhook_url when it ends",
-    "description": "Signed as Standard Webhooks has it. Any 2xx takes it; anything else is tried "
-    "again, nine times within a day; 410 ends that. Redirects are not followed.",
+    "description": "Signed as Standard Webhooks defines it. A 2xx answer confirms it; otherwise it "
+    "is sent again, nine times within a day; 410 ends that. Redirects are not followed.",
     "parameters": [
         {
             "name": name,

@@ -90,7 +90,7 @@ def later_view(job: Job, waited_seconds: int, language: Language) -> LaterView:
         )
     else:
         said = (
-            f"The picture is not finished after {waited_seconds} s. Look at {links.self}; once the "
+            f"The picture is not finished after {waited_seconds} s. See {links.self}; once the "
             f"job has succeeded, fetch the picture at {links.image}."
         )
     return LaterView(**dict(job_view(job, language)), message=said)

@@ -177,7 +177,7 @@ def _documented(status: int, codes: list[str]) -> dict[str, Any]:
     if any(code in RETRY_AFTER for code in codes):
         answer["headers"] = {
             "Retry-After": {
-                "description": "Seconds after which another try is worth it.",
+                "description": "Seconds after which a retry makes sense.",
                 "schema": {"type": "integer", "minimum": 0},
             }
         }

@@ -128,7 +128,7 @@ class ResultView(_RecordView):
     format: ImageFormat
     size_bytes: int
     sha256: str
-    upscale: int = Field(description="How many times larger than the photo.", examples=[2])
+    upscale: int = Field(description="Factor of enlargement.", examples=[2])
     upscaler: str | None = Field(
         description="What enlarged it: an enlarger's name, or lanczos, a filter.",
         examples=["retouch"],
@@ -148,7 +148,9 @@ class ErrorView(_View):
     advice: str
     retryable: bool
     flags: list[str] = Field(description="What the guards found.", examples=[["code"]])
-    loras: list[str] = Field(description="LoRAs that are to blame.", examples=[["denoise_tiny"]])
+    loras: list[str] = Field(
+        description="LoRAs that caused the failure.", examples=[["denoise_tiny"]]
+    )
 
 
 class LinksView(_View):
@@ -263,8 +265,8 @@ class LoraView(_View):
     )
     treats: list[str]
     trigger_words: list[str]
-    complaints: list[str] = Field(description="What its settings file says in vain.")
-    unplaced: list[str] = Field(description="Tensors that have no place in the base that runs.")
+    complaints: list[str] = Field(description="Fields of its settings file that are ignored.")
+    unplaced: list[str] = Field(description="Tensors without a counterpart in the running base.")
     reason_code: str | None
     rank: int | None
     licence: str | None
@@ -286,7 +288,9 @@ class UpscalerView(_View):
     name: str = Field(examples=["retouch"])
     title: str
     kind: str = Field(examples=["rrdbnet"])
-    factors: list[int] = Field(description="What it was made for; others follow from these.")
+    factors: list[int] = Field(
+        description="Factors that it was made for; others are derived from these."
+    )
     state: str
     reason: str | None
     size_bytes: int

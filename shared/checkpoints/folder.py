@@ -38,7 +38,7 @@ def read_index(folder: Path) -> Mapping[str, Any]:
     index = read_config(folder / "model_index.json")
     if not index:
         raise BadCheckpoint(
-            f"'{folder}' has no model_index.json that can be read: a base is a folder in "
+            f"'{folder}' has no readable model_index.json: a base is a folder in "
             "diffusers' layout (model_index.json, unet/, vae/, ...) or one .safetensors file"
         )
     return index

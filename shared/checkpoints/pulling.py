@@ -24,7 +24,7 @@ def pull(hub_id: str, precision: str = "fp16") -> Path:
     BadCheckpoint with advice.
     """
     if not is_hub_id(hub_id):
-        raise BadCheckpoint(f"'{hub_id}' is no hub id; one is OWNER/NAME")
+        raise BadCheckpoint(f"'{hub_id}' is not a hub id; a hub id is OWNER/NAME")
     names = choose_files(_listed(hub_id), precision)
     if not names:
         raise BadCheckpoint(f"'{hub_id}' has no model_index.json and no .safetensors checkpoint")
@@ -90,7 +90,7 @@ def _explained(hub_id: str, error: Exception) -> str:
             "consent, accept its licence on its page and set HF_TOKEN"
         )
     if isinstance(error, OSError) and error.errno == 28:
-        return f"the disk is full; '{hub_id}' goes on where it stopped when there is room"
+        return f"the disk is full; '{hub_id}' continues where it stopped when there is space"
     return (
         f"the hub cannot be reached ({kind}: {error}). Without a network, copy the folder of the "
         "checkpoint to this machine and name it in RETOUCH_BASE_MODEL"

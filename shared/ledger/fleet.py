@@ -73,7 +73,7 @@ def _readable(row: Any) -> WorkerInfo | None:
     try:
         return WorkerInfo.read(row)
     except ValueError as error:
-        logger.error("a heartbeat cannot be read", reason=str(error))
+        logger.error("a heartbeat is unreadable", reason=str(error))
         return None
 
 

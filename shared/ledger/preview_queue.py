@@ -83,7 +83,7 @@ class PreviewLine:
         if seconds <= 0 or self.is_superseded(request):
             return None
         if request.params.strange:
-            self.refuse(request, NoWorker("the worker that was asked is of an older version"))
+            self.refuse(request, NoWorker("the worker has an older version"))
             return None
         return Pending(request, seconds)
 
@@ -147,7 +147,7 @@ def _readable(text: bytes | str) -> PreviewRequest | None:
     try:
         return PreviewRequest.read(text)
     except ValueError as error:
-        logger.error("a preview request cannot be read", reason=str(error))
+        logger.error("a preview request is unreadable", reason=str(error))
         return None
 
 

@@ -80,7 +80,7 @@ class Reaper:
                 self._send(self._store.overdue(self._base, min(missing, HINTS_PER_TICK)))
         except StoreUnavailable as error:
             # A separate broker may be down; expired leases are recovered all the same.
-            logger.warning("hints wait for the broker", reason=str(error))
+            logger.warning("hints are waiting for the broker", reason=str(error))
 
     def _send(self, job_ids: Iterable[str]) -> None:
         for job_id in job_ids:

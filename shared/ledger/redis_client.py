@@ -86,9 +86,9 @@ def translated(error: RedisError | OSError) -> RetouchError | None:
     """The meaning of a store's error for us; None for a bug of ours."""
     words = _words_of(error)
     if words & FULL:
-        return StorageFull("the store has no room left")
+        return StorageFull("the store has no space left")
     if words & REFUSED:
-        return StoreRefuses(f"the store refuses ({', '.join(sorted(words & REFUSED))})")
+        return StoreRefuses(f"the store refuses the request ({', '.join(sorted(words & REFUSED))})")
     if words & AWAY:
         return StoreUnavailable(f"the store is not ready ({', '.join(sorted(words & AWAY))})")
     if isinstance(error, ResponseError | DataError | LockError):

@@ -197,11 +197,11 @@ class JobStore:
             try:
                 claim = read_claim(worker, *row)
             except ValueError as error:
-                logger.error("a record cannot be read", job=row[0], reason=str(error))
+                logger.error("a record is unreadable", job=row[0], reason=str(error))
             else:
                 if claim.is_understood:
                     return claim
-                logger.warning("a job is for newer workers", job=row[0])
+                logger.warning("a job needs a newer worker", job=row[0])
             self._scripts.run("refuse", row[0], worker, row[3], self._ttl)
         return None
 
@@ -347,7 +347,7 @@ class JobStore:
     ) -> list[Reaped]:
         failure = Failure(
             code=last_straw.code,
-            message=f"{self._max_crashes} attempts took their worker down",
+            message=f"{self._max_crashes} attempts crashed their worker",
             retryable=last_straw.retryable,
         )
         flat = self._scripts.run(
@@ -390,7 +390,7 @@ class JobStore:
         try:
             return self._read(fields)
         except (ValueError, KeyError) as error:
-            logger.error("a record cannot be read", reason=str(error))
+            logger.error("a record is unreadable", reason=str(error))
             return None
 
     def _read(self, fields: Mapping[str, str]) -> Job:

@@ -43,7 +43,7 @@ def detect_base(
     possible = _narrow_by_modules(_intersect(clues), found, known)
     evidence = [_describe(clue) for clue in clues]
     if clues and not possible:
-        evidence.append("the tensors fit no base that is known here")
+        evidence.append("the tensors fit no supported base")
     by_metadata = _narrow(possible, in_metadata, evidence)
     left = _narrow(by_metadata, in_name, evidence)
     findings = _judge_name(possible, in_metadata, in_name)

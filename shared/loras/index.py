@@ -22,7 +22,7 @@ _WORDS: dict[Language, dict[str, str]] = {
         "several": "Several LoRAs are called '{name}': {names}. Say which.",
         "other_base": "'{name}' was made for {made_for}; this service runs {running}. {way_out}",
         "unfit": "'{name}' cannot be used here. {reason} {way_out}",
-        "held": "'{name}' is held back. {reason} {way_out}",
+        "held": "'{name}' is quarantined. {reason} {way_out}",
         "choose": "Choose one of: {names}.",
         "none": "No LoRA is offered for {running} yet; 'none' runs the base alone.",
     },

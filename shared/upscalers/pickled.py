@@ -170,8 +170,8 @@ class _Reader:
                     return self._stack.pop()
                 self._follow(name, argument)
         except (IndexError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError("a pickle that makes no sense") from error
-        raise ValueError("a pickle without an end")
+            raise ValueError("an invalid pickle") from error
+        raise ValueError("an incomplete pickle")
 
     def _follow(self, name: str, argument: Any) -> None:
         if name in _LITERALS:
@@ -225,7 +225,7 @@ class _Reader:
     def _list(self) -> list[Any]:
         target = self._stack[-1]
         if not isinstance(target, list):
-            raise ValueError("appends to what is no list")
+            raise ValueError("appends to something that is not a list")
         return target
 
     def _set_item(self, _argument: Any) -> None:
@@ -238,11 +238,11 @@ class _Reader:
 
     def _set(self, target: Any, row: list[Any]) -> None:
         if not isinstance(target, dict):
-            raise ValueError("sets a key of what is no dictionary")
+            raise ValueError("sets a key of something that is not a dictionary")
         for key, value in zip(row[::2], row[1::2], strict=True):
             # Hashing nested tuples that share their parts can take forever.
             if not isinstance(key, (str, int)):
-                raise ValueError("a key that is no name")
+                raise ValueError("a key that is not a name")
             if key in target:
                 raise refused(Reason.DUPLICATE_KEY, name=clean(str(key)))
             target[key] = value
@@ -254,7 +254,7 @@ class _Reader:
     def _stack_global(self, _argument: Any) -> None:
         name, module = self._stack.pop(), self._stack.pop()
         if not isinstance(module, str) or not isinstance(name, str):
-            raise ValueError("a name that is no text")
+            raise ValueError("a name that is not text")
         self._stack.append(_allowed(_Global(module, name)))
 
     def _persistent(self, _argument: Any) -> None:
@@ -272,7 +272,7 @@ class _Reader:
     def _reduce(self, _argument: Any) -> None:
         arguments, called = self._stack.pop(), self._stack.pop()
         if not isinstance(called, _Global) or not isinstance(arguments, tuple):
-            raise ValueError("a call of what is no name")
+            raise ValueError("a call of something that is not a global")
         if called.text == "collections.OrderedDict":
             if arguments:
                 raise ValueError("an ordered dictionary that is not empty")
@@ -284,7 +284,7 @@ class _Reader:
         """A state dictionary's module versions, which are not needed."""
         self._stack.pop()
         if not isinstance(self._stack[-1], dict):
-            raise ValueError("a state for what is no dictionary")
+            raise ValueError("a state for something that is not a dictionary")
 
 
 def _rebuilt(arguments: tuple[Any, ...]) -> TensorInfo:

@@ -46,7 +46,7 @@ def find_engine_cache(loaded: LoadedBase, settings: Settings) -> EngineCache | N
     try:
         return EngineCache(folder, loaded, tensorrt())
     except CannotBuild as error:
-        logger.warning("built engines not used", reason=str(error))
+        logger.warning("TensorRT engines not used", reason=str(error))
         return None
 
 
@@ -54,5 +54,5 @@ def _is_known(loaded: LoadedBase, wanted: str) -> bool:
     if loaded.base.id in STEP_FAMILIES:
         return True
     if wanted == "step":
-        raise UnsupportedSchedule(f"the step engine does not know {loaded.base.label}")
+        raise UnsupportedSchedule(f"the step engine does not support {loaded.base.label}")
     return False

@@ -81,7 +81,7 @@ class Guards:
     def check_input(self, given: Pixels) -> None:
         """Raises UnsafeInput, and the errors of a guard that fails."""
         if self._judge(given)[1] == UNSAFE:
-            raise UnsafeInput("the picture that was sent is unsafe")
+            raise UnsafeInput("the uploaded picture is unsafe")
 
     def is_preview_safe(self, output: Pixels) -> bool:
         """Whether a preview may be shown; it is too small for marks to be read."""

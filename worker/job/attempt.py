@@ -301,7 +301,7 @@ class Attempt:
         try:
             self._parts.history.learn_enlarging(name, seconds.get("enlarging", 0.0), megapixels)
         except RetouchError as error:
-            logger.warning("history not kept", reason=str(error))
+            logger.warning("history not stored", reason=str(error))
 
     def _costs(self) -> StageCosts:
         try:
@@ -315,7 +315,7 @@ class Attempt:
         try:
             self._parts.history.learn(spent, megapixels, steps)
         except RetouchError as error:
-            logger.warning("history not kept", reason=str(error))
+            logger.warning("history not stored", reason=str(error))
 
     def _report(self, progress: Progress) -> None:
         self._tell(lambda: self._parts.store.report_progress(self._claim, progress))
@@ -325,7 +325,7 @@ class Attempt:
         try:
             signal = report()
         except RetouchError as error:
-            logger.warning("report not kept", job=self._claim.spec.id, reason=str(error))
+            logger.warning("report not stored", job=self._claim.spec.id, reason=str(error))
             return None
         obey(signal, self._stop)
         return signal

@@ -139,7 +139,7 @@ def _left_alone(found: Diagnosis) -> dict[str, str]:
     english, chinese = _named(found)
     sure = f"{found.certainty:.0%}"
     return {
-        "en": f"There may be {english} ({sure} sure): too unsure to treat.",
+        "en": f"There may be {english} ({sure} sure): too uncertain to treat.",
         "zh": f"可能有{chinese}（把握 {sure}），不够确定，不作处理。",
     }
 

@@ -78,8 +78,8 @@ class PreviewServer:
         except RetouchError as error:
             self._refuse(pending.request, error)
         except Exception:
-            logger.exception("a preview failed in a way nobody foresaw")
-            self._refuse(pending.request, InternalError("something unforeseen happened"))
+            logger.exception("a preview failed unexpectedly")
+            self._refuse(pending.request, InternalError("something unexpected happened"))
 
     def _begin(self, pending: Pending) -> None:
         request, stop = pending.request, self._stop_flag(pending)
@@ -124,8 +124,8 @@ class PreviewServer:
         except RetouchError as error:
             self._refuse(request, error)
         except Exception:
-            logger.exception("a preview failed in a way nobody foresaw")
-            self._refuse(request, InternalError("something unforeseen happened"))
+            logger.exception("a preview failed unexpectedly")
+            self._refuse(request, InternalError("something unexpected happened"))
 
     def _checked(self, given: Small, made: Pixels) -> bytes:
         pixels, alpha = kept_grey(given[0], made), given[1]

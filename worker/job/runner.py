@@ -76,7 +76,7 @@ class Runner(AttemptParts):
             self.probe.reached("released", claim)
             log.info("job given back")
         except DeviceLost:
-            log.critical("the device does not answer any more", exc_info=True)
+            log.critical("the device no longer answers", exc_info=True)
             self.on_device_lost()
         except RetouchError as error:
             log.warning("job failed", code=error.code, reason=str(error))
@@ -84,8 +84,8 @@ class Runner(AttemptParts):
                 self._note_failure(error)
             self._end(attempt, claim, failure_of(error, attempt))
         except Exception:
-            log.exception("job failed in a way nobody foresaw")
-            unforeseen = InternalError("something unforeseen happened")
+            log.exception("job failed unexpectedly")
+            unforeseen = InternalError("something unexpected happened")
             self._end(attempt, claim, failure_of(unforeseen, attempt))
 
     def _note_failure(self, error: LoraCorrupt) -> None:

@@ -21,7 +21,7 @@ def main() -> int:
         return 1
     if any(worker.host == socket.gethostname() for worker in workers):
         return 0
-    print("no worker of this host has a fresh heartbeat", file=sys.stderr)
+    print("no worker of this host has a recent heartbeat", file=sys.stderr)
     return 1
 
 

@@ -80,5 +80,5 @@ class ChildReaper:
         try:
             DeviceLeases(self._client, holder).give_back()
         except Exception as error:
-            logger.warning("device not given back")
+            logger.warning("device not released")
             note_failure("child-reaper", error)

@@ -42,7 +42,7 @@ class PatientConsumer(Consumer):
             try:
                 return handle(message)
             except MALFORMED as error:
-                logger.warning("message thrown away", reason=type(error).__name__)
+                logger.warning("message discarded", reason=type(error).__name__)
                 message.reject()
                 return None
 
@@ -73,13 +73,15 @@ def _tolerant(loop: Callable[..., Any]) -> Callable[..., Any]:
             return loop(*args)
         except MALFORMED as error:
             logger.warning("not a message", reason=type(error).__name__)
-            raise ConnectionResetError("the broker held something that is no message") from error
+            raise ConnectionResetError(
+                "the broker contained something that is not a message"
+            ) from error
 
     return run
 
 
 def _lose_connection() -> None:
-    raise ConnectionResetError("no hint has come through")
+    raise ConnectionResetError("no hint has arrived")
 
 
 def _why_not(client: redis.Redis) -> str | None:

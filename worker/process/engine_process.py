@@ -138,7 +138,7 @@ class WorkerProcess:
         self._heartbeat.start()
         logger.info("worker ready", worker=self.worker_id, device=self._engine.device)
         if is_beside_a_gpu(self._settings, self._engine.device):
-            logger.critical("the processor works beside a GPU", next_step="retouch doctor")
+            logger.critical("the worker runs on the CPU beside a GPU", next_step="retouch doctor")
             with suppress(RetouchError):
                 self._store.count("alarm:cpu_beside_gpu")
         return self

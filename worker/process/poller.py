@@ -53,7 +53,7 @@ class Poller:
         if self._sightings and not self._is_consuming():
             self._work()
         elif self._sightings >= LOOKS:
-            logger.warning("work without a hint; connecting to the broker again")
+            logger.warning("a job without a hint; reconnecting to the broker")
             self._reconnect()
             self._work()
 

@@ -77,7 +77,7 @@ def take_device(client: redis.Redis, settings: Settings, holder: str) -> HeldDev
         if taken is not None:
             return HeldDevice(devices[taken], taken, leases)
         if settings.share_devices:
-            logger.warning("every device is taken; sharing one", devices=list(devices.values()))
+            logger.warning("every device is in use; sharing one", devices=list(devices.values()))
             return HeldDevice(next(iter(devices.values())), None, leases)
         patience.wait("waiting for a device", f"taken: {', '.join(devices.values())}")
 

@@ -34,4 +34,4 @@ def register(app: Celery, runner: Runner, is_draining: Callable[[], bool]) -> No
                 # The hint is consumed, but the job still waits: the reaper sends another hint.
                 logger.warning("hint wasted", hinted_job=job_id, reason=str(error))
             return
-        raise Reject("this worker is going down", requeue=True)
+        raise Reject("this worker is stopping", requeue=True)

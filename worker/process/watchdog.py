@@ -68,10 +68,12 @@ class Watchdog:
             logger.critical("the engine gives up", reason=str(complaint))
             self._end(exit_code(complaint))
         elif silence > limit:
-            logger.critical("a step does not end", silent_seconds=silence, limit_seconds=limit)
+            logger.critical(
+                "a step does not end in time", silent_seconds=silence, limit_seconds=limit
+            )
             self._end(exits.HUNG)
         elif self._is_deaf():
-            logger.critical("idle beside a queue", limit_seconds=self._idle_seconds)
+            logger.critical("idle although jobs are queued", limit_seconds=self._idle_seconds)
             self._end(exits.HUNG)
 
     def _step_limit(self) -> float:

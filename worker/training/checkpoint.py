@@ -43,7 +43,7 @@ def room_for(path: Path) -> Iterator[None]:
             raise
         raise OutOfSpace(
             f"The disk has no room for {path.name}. Free some space and run the same command: "
-            "training goes on from the last checkpoint."
+            "training continues from the last checkpoint."
         ) from error
 
 

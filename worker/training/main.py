@@ -98,7 +98,9 @@ def words(outcome: Outcome, recipe: Recipe) -> str:
     """The message at the end."""
     lines = [f"skipped {name}: {why}" for name, why in outcome.skipped.items()]
     if not outcome.finished:
-        lines.append(f"stopped at step {outcome.step} of {recipe.steps}; the same command goes on")
+        lines.append(
+            f"stopped at step {outcome.step} of {recipe.steps}; the same command continues"
+        )
         return "\n".join(lines)
     if outcome.gain is not None:
         lines.append(f"held-out photos: {outcome.gain:+.2f} dB over the damaged input")
@@ -139,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--base", default="tiny", help="tiny, sd15, or a checkpoint's folder")
     parser.add_argument("--task", choices=get_args(Task))
     parser.add_argument("--treats", nargs="+", choices=get_args(Kind), help="damage to undo")
-    parser.add_argument("--prompts", nargs="+", help="what stands beside photos without caption")
+    parser.add_argument("--prompts", nargs="+", help="prompts for photos without a caption")
     for name in ("rank", "steps", "batch", "crop", "seed", "horizon", "held-out", "report-every"):
         parser.add_argument(f"--{name}", type=int)
     for name in (
@@ -152,14 +154,18 @@ def _parser() -> argparse.ArgumentParser:
     ):
         parser.add_argument(f"--{name}", type=float)
     parser.add_argument("--other-settings-share", type=float)
-    parser.add_argument("--judged-strengths", type=float, nargs="+", help="judged besides its own")
-    parser.add_argument("--graded", action="store_true", default=None, help="strength is a degree")
-    parser.add_argument("--adversarial", type=float, help="how much an adversary counts")
+    parser.add_argument(
+        "--judged-strengths", type=float, nargs="+", help="strengths evaluated besides its own"
+    )
+    parser.add_argument(
+        "--graded", action="store_true", default=None, help="one step at any strength"
+    )
+    parser.add_argument("--adversarial", type=float, help="weight of a discriminator")
     parser.add_argument("--compare-pixels", action="store_true", default=None)
-    parser.add_argument("--start", type=Path, help="a LoRA of the same base and rank to begin from")
+    parser.add_argument("--start", type=Path, help="a LoRA of the same base and rank to start from")
     parser.add_argument("--loras", type=Path, default=Path("loras"))
     parser.add_argument("--models", type=Path, default=Path("models"))
     parser.add_argument("--run", type=Path, help="checkpoints and report; var/training/NAME")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, help="CPU threads; all cores where not given")
+    parser.add_argument("--threads", type=int, help="CPU threads; default: all cores")
     return parser

@@ -119,7 +119,7 @@ class _Run:
             return
         if saved["recipe"] != _plain(self._recipe):
             raise RunChanged(
-                f"{self._places.run} holds a run that was begun with other settings. "
+                f"{self._places.run} contains a run that was started with other settings. "
                 "Use the same settings, another --name, or remove that folder."
             )
         self.loop.restore(saved["loop"])
@@ -199,7 +199,7 @@ class _Run:
 def _refuse_what_is_no_number(progress: Progress) -> None:
     if not math.isfinite(progress.loss):
         raise Diverged(
-            f"The loss is no number any more at step {progress.step}. Use a smaller "
+            f"The loss is no longer a number at step {progress.step}. Use a smaller "
             "--learning-rate and another --name, or remove the run's folder."
         )
 

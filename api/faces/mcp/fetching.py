@@ -36,7 +36,7 @@ async def fetched(url: str, settings: Settings) -> bytes:
         zh = getattr(reason, "zh", str(reason))
         raise InvalidImage(Sentence(f"the address {reason}", f"图片地址{zh}")) from error
     except (TimeoutError, httpcore2.NetworkError, httpcore2.ProtocolError) as error:
-        said = Sentence("nothing could be fetched from the address", "无法从该地址下载图片")
+        said = Sentence("nothing could be downloaded from the address", "无法从该地址下载图片")
         raise InvalidImage(said) from error
 
 

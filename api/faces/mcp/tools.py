@@ -39,7 +39,7 @@ CALLER, SERVICES = "retouch.caller", "retouch.services"
 MOST_INLINE_BYTES = 512 * 2**10
 INSTRUCTIONS = (
     "Makes photos better: sharper, cleaner, larger. enhance_photo takes the id of an uploaded "
-    "picture (POST /v1/images) or an https address, and answers the better picture."
+    "picture (POST /v1/images) or an https address, and returns the better picture."
 )
 
 Arguments = ParamSpec("Arguments")
@@ -185,7 +185,7 @@ def _parts(ctx: Context[Any, Any], scope: KeyScope) -> tuple[Request, Services, 
 def _request(ctx: Context[Any, Any]) -> Request:
     request = ctx.request_context.request
     if not isinstance(request, Request):
-        raise NotFinished("the protocol's request is not one of HTTP")
+        raise NotFinished("the protocol's request is not an HTTP request")
     return request
 
 

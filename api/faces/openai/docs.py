@@ -11,17 +11,17 @@ from api.faces.openai.form import EditForm
 _PICTURE = {"type": "string", "format": "binary"}
 _WORDS = {
     "prompt": "Default: the LoRA's own.",
-    "model": "`retouch` chooses by the damage seen, `retouch/LORA` takes that one, the base's id "
-    "none; GET /v1/models lists them.",
-    "n": "Results of each picture, with seeds of their own; at most 16 in all.",
-    "size": "`auto`: the picture's own, enlarged where it is small; WIDTHxHEIGHT: the largest of "
-    "the picture's shape that fits into it.",
-    "quality": "low, high, xhigh and max ask for 5, 20, 30 and 50 steps instead of 10.",
+    "model": "`retouch` chooses a LoRA by the measured damage, `retouch/LORA` uses that one, the "
+    "base's id none; GET /v1/models lists them.",
+    "n": "Results of each picture, with different seeds; at most 16 in total.",
+    "size": "`auto`: the picture's own, enlarged if it is small; WIDTHxHEIGHT: the largest size "
+    "of the picture's shape that fits into it.",
+    "quality": "low, high, xhigh and max use 5, 20, 30 and 50 steps instead of 10.",
     "output_compression": "The quality of jpeg and webp.",
-    "background": "What is transparent stays so where the format can carry it.",
+    "background": "Transparency is kept if the format supports it.",
     "response_format": "url: an address that serves the picture for an hour without a key.",
     "stream": "Server-sent events image_edit.partial_image and image_edit.completed.",
-    "partial_images": "How often the preview comes with the percentage before the picture.",
+    "partial_images": "How many previews with the percentage are sent before the picture.",
 }
 _ERROR = {
     "type": "object",

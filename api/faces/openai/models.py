@@ -43,7 +43,7 @@ def no_model(model: str) -> ModelNotFound:
     return ModelNotFound(
         Sentence(
             f"there is no model '{model[:80]}'; GET /v1/models lists them, and 'retouch' chooses "
-            "by the picture",
+            "a LoRA by the picture",
             f"没有名为“{model[:80]}”的模型；GET /v1/models 列出全部，retouch 会按图片自动选择",
         )
     )

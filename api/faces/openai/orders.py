@@ -32,10 +32,13 @@ MOST_TRIES = 8
 FILES = ("image", "image[]")
 REFUSED = {
     "mask": (
-        "is not taken: retouch makes the whole photo better; send it without a mask",
+        "is not supported: retouch enhances the whole photo; send it without a mask",
         "不支持：retouch 会处理整张照片，请不要发送蒙版",
     ),
-    "markup": ("is not taken: retouch follows no drawn marks", "不支持：retouch 不识别涂画标记"),
+    "markup": (
+        "is not supported: retouch does not follow drawn marks",
+        "不支持：retouch 不识别涂画标记",
+    ),
 }
 
 

@@ -62,7 +62,7 @@ async def vary_image(
 @router.post(
     "/images/generations",
     operation_id="openaiGenerate",
-    summary="Not done here: retouch enhances photos, it makes none from words",
+    summary="Not supported: retouch enhances photos and makes none from text",
     responses=refusals(400, 401, 403, 429),
 )
 async def generate_images(caller: Submitter, language: LanguageDep) -> None:
@@ -73,7 +73,7 @@ async def generate_images(caller: Submitter, language: LanguageDep) -> None:
 @router.get(
     "/images/results/{token}",
     operation_id="openaiResult",
-    summary="A picture by the address that `response_format=url` gave",
+    summary="The picture at an address of `response_format=url`",
     response_class=Response,
     responses=refusals(410, 503),
 )
@@ -85,7 +85,7 @@ def get_result(token: str, services: ServicesDep) -> Response:
 @router.get(
     "/models",
     operation_id="openaiModels",
-    summary="What `model` may name",
+    summary="The values of `model`",
     responses={200: MODELS, **refusals(401, 403, 429)},
 )
 def list_models(services: ServicesDep, caller: Reader) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def list_models(services: ServicesDep, caller: Reader) -> dict[str, Any]:
 def get_model(model_id: str, services: ServicesDep, caller: Reader) -> dict[str, Any]:
     del caller
     if model_id not in model_ids(services):
-        raise ModelNotFound(Sentence("there is no model of that name", "没有这个名字的模型"))
+        raise ModelNotFound(Sentence("there is no model with that name", "没有这个名字的模型"))
     return model_view(model_id)
 
 

@@ -67,7 +67,7 @@ IMAGES = answer(
 EXTRA = answer("The picture in base64", image=_TEXT, html_info=_TEXT)
 EXTRAS = answer("The pictures in base64", images={"type": "array", "items": _TEXT}, html_info=_TEXT)
 PROGRESS = answer(
-    "How far the caller's own request is",
+    "Progress of the caller's own request",
     progress={"type": "number"},
     eta_relative={"type": "number"},
     state={"type": "object"},

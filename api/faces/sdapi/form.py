@@ -115,7 +115,7 @@ class Img2Img(BaseModel):
     def refuse_undone(self, language: Language) -> None:
         """Raises InvalidFields for options whose absence would make a different picture."""
         undone = {
-            "mask": (self.mask, "is not taken: the whole photo is made better", "不支持蒙版"),
+            "mask": (self.mask, "is not supported: the whole photo is enhanced", "不支持蒙版"),
             "script_name": (self.script_name, "names a script, and there are none", "不支持脚本"),
             "alwayson_scripts": (
                 _used(self.alwayson_scripts),

@@ -24,7 +24,7 @@ def decoded(text: str) -> bytes:
     if text.lstrip()[:8].lower().startswith(("http://", "https://")):
         raise InvalidImage(
             Sentence(
-                "pictures are not fetched from addresses here: send it as base64",
+                "pictures are not downloaded from addresses here: send it as base64",
                 "这里不从网址下载图片：请以 base64 发送",
             )
         )

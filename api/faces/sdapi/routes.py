@@ -124,7 +124,7 @@ async def extra_batch_images(
 @router.post(
     "/sdapi/v1/txt2img",
     operation_id="sdapiTxtToImg",
-    summary="Not done here: retouch enhances photos, it makes none from words",
+    summary="Not supported: retouch enhances photos and makes none from text",
     responses=refusals(401, 403, 422, 429),
 )
 async def txt2img(caller: Submitter, language: LanguageDep) -> None:
@@ -135,7 +135,7 @@ async def txt2img(caller: Submitter, language: LanguageDep) -> None:
 @router.get(
     "/sdapi/v1/progress",
     operation_id="sdapiProgress",
-    summary="How far the caller's own request is",
+    summary="Progress of the caller's own request",
     responses={200: PROGRESS, **LOOK},
 )
 def get_progress(
@@ -151,7 +151,7 @@ def get_progress(
 @router.post(
     "/sdapi/v1/internal/progress",
     operation_id="sdapiTaskProgress",
-    summary="How far one task of the caller's is",
+    summary="Progress of one of the caller's tasks",
     responses={**LOOK, **refusals(413, 415, 422)},
     openapi_extra={"requestBody": json_of(Task)},
 )
@@ -174,7 +174,7 @@ def ping() -> dict[str, Any]:
 @router.post(
     "/sdapi/v1/interrupt",
     operation_id="sdapiInterrupt",
-    summary="End the caller's own request: it answers what there is so far",
+    summary="Stop the caller's own request: it returns what is finished so far",
     responses=LOOK,
 )
 def interrupt(request: Request, services: ServicesDep, caller: Submitter) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def interrupt(request: Request, services: ServicesDep, caller: Submitter) -> dic
 @router.post(
     "/sdapi/v1/skip",
     operation_id="sdapiSkip",
-    summary="End the running picture of the caller's own request, and go on with the next",
+    summary="Stop the running picture of the caller's own request, and continue with the next",
     responses=LOOK,
 )
 def skip(request: Request, services: ServicesDep, caller: Submitter) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def get_options(request: Request, services: ServicesDep, caller: Reader) -> dict
 @router.post(
     "/sdapi/v1/options",
     operation_id="sdapiSetOptions",
-    summary="Set options for the caller alone; those without a meaning here are forgotten",
+    summary="Set options for this caller only; options without a meaning here are dropped",
     responses={**LOOK, **refusals(413, 415, 422)},
     openapi_extra={"requestBody": json_of(RootModel[dict[str, Any]])},
 )
@@ -223,7 +223,7 @@ async def post_options(
 @router.post(
     "/sdapi/v1/png-info",
     operation_id="sdapiPngInfo",
-    summary="The text that a PNG carries",
+    summary="The text in a PNG",
     responses=WORK,
     openapi_extra={"requestBody": json_of(PngInfo)},
 )
@@ -328,10 +328,10 @@ def _list(path: str, operation_id: str, summary: str, of: Any) -> None:
 
 
 _list("loras", "sdapiLoras", "The LoRAs that a prompt may name", lists.loras)
-_list("sd-models", "sdapiModels", "The base that is served", lists.models)
+_list("sd-models", "sdapiModels", "The base of this service", lists.models)
 _list("upscalers", "sdapiUpscalers", "None, a filter, and the enlargers", lists.upscalers)
-_list("samplers", "sdapiSamplers", "Those that can be used", lambda _: lists.samplers())
-_list("schedulers", "sdapiSchedulers", "The one that is used", lambda _: lists.schedulers())
+_list("samplers", "sdapiSamplers", "The supported samplers", lambda _: lists.samplers())
+_list("schedulers", "sdapiSchedulers", "The one in use", lambda _: lists.schedulers())
 for _path, _name, _empty in (
     ("latent-upscale-modes", "sdapiLatentUpscaleModes", []),
     ("sd-vae", "sdapiVaes", []),
@@ -344,13 +344,13 @@ for _path, _name, _empty in (
     ("embeddings", "sdapiEmbeddings", {"loaded": {}, "skipped": {}}),
     ("cmd-flags", "sdapiCmdFlags", {}),
 ):
-    _list(_path, _name, "There are none here", lambda _, empty=_empty: empty)
+    _list(_path, _name, "Always empty", lambda _, empty=_empty: empty)
 
 
 @router.post(
     "/sdapi/v1/refresh-loras",
     operation_id="sdapiRefreshLoras",
-    summary="Nothing to do: files are seen as soon as they are there",
+    summary="Does nothing: new files are found automatically",
     responses=LOOK,
 )
 def refresh_loras(caller: Reader) -> None:
@@ -360,7 +360,7 @@ def refresh_loras(caller: Reader) -> None:
 @router.post(
     "/sdapi/v1/refresh-checkpoints",
     operation_id="sdapiRefreshCheckpoints",
-    summary="Nothing to do: the base is chosen when the service starts",
+    summary="Does nothing: the base is chosen when the service starts",
     responses=LOOK,
 )
 def refresh_checkpoints(caller: Reader) -> None:

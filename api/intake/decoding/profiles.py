@@ -74,7 +74,7 @@ def rgb_profile(primaries: tuple[Point, Point, Point], white: Point, curve: Curv
     try:
         matrix = _to_d50(primaries, white)
     except ZeroDivisionError as error:
-        raise UnknownColours("primaries that span no colours") from error
+        raise UnknownColours("primaries that span no area") from error
     columns = [_xyz((matrix[0][at], matrix[1][at], matrix[2][at])) for at in range(3)]
     table = _table(curve)
     tags = {b"wtpt": _xyz(D50), b"rXYZ": columns[0], b"gXYZ": columns[1], b"bXYZ": columns[2]}

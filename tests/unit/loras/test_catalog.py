@@ -117,7 +117,7 @@ def test_an_unknown_name_is_told_from_a_held_back_one(folder: Path) -> None:
 
     with pytest.raises(LoraNotFound, match=r"There is no LoRA named 'nothing'\..*'none' runs"):
         catalog.resolve("nothing")
-    with pytest.raises(LoraQuarantined, match=r"'bad_tiny' is held back\. Its metadata holds"):
+    with pytest.raises(LoraQuarantined, match=r"'bad_tiny' is quarantined\. Its metadata contains"):
         catalog.resolve("bad")
 
 

@@ -258,7 +258,7 @@ CASES = {
         _self_attention_only,
         "unknown",
         state=INCOMPATIBLE,
-        reason="Its tensors fit SD 1.5 or SD 2.1 or SDXL alike, and neither metadata nor name says",
+        reason="Its tensors fit SD 1.5 or SD 2.1 or SDXL equally, and neither metadata nor name says",
     ),
     "metadata decides what shapes leave open": Case(
         _self_attention_only, "sdxl", metadata=SDXL_BY_METADATA
@@ -288,7 +288,7 @@ CASES = {
         sd15_specs,
         "sd15",
         state=QUARANTINED,
-        reason="Its name says SDXL, its tensors fit SD 1.5. Rename it.",
+        reason="Its name says SDXL, but its tensors fit SD 1.5. Rename it.",
         name="product_lighting_sdxl",
         metadata=SDXL_BY_METADATA,
     ),
@@ -296,7 +296,7 @@ CASES = {
         lambda: merge([sd15_specs(), diffusers_block("mid_block.attentions.0", 1280, 2048)]),
         "unknown",
         state=INCOMPATIBLE,
-        evidence="the tensors fit no base that is known here",
+        evidence="the tensors fit no supported base",
     ),
     "a younger model of FLUX' width": Case(_qwen_image, "unknown", state=INCOMPATIBLE),
     "a language model's": Case(_language_model, "unknown", state=INCOMPATIBLE),
@@ -341,7 +341,7 @@ CASES = {
         lambda: merge([kohya_encoder("lora_te1", 768), kohya_encoder("lora_te2", 1280)]),
         "unknown",
         state=INCOMPATIBLE,
-        reason="Its tensors fit SD 3 or SDXL alike",
+        reason="Its tensors fit SD 3 or SDXL equally",
     ),
     "sd15 locon over every layer": Case(_wide_locon, "sd15", LoraKind.LOCON),
     "sd15 locon by its trainer's setting": Case(
@@ -387,7 +387,7 @@ def test_a_file_is_told_by_its_header(case: Case, tmp_path: Path) -> None:
     ("running", "sentence"),
     [
         ("tiny", "Made for FLUX; this service runs retouch tiny."),
-        ("flux", "Its tensors are named in the way of comfy, which this service does not read"),
+        ("flux", "Its tensors are named as in comfy, which this service does not support"),
     ],
 )
 def test_another_base_is_said_before_names_that_nobody_reads(

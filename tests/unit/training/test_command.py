@@ -56,4 +56,4 @@ def test_the_end_tells_what_was_skipped_gained_and_written() -> None:
 
 def test_a_stopped_run_tells_how_to_go_on() -> None:
     told = words(Outcome(False, 7, None, None, None, {}), Recipe(name="mine", base="tiny"))
-    assert told == "stopped at step 7 of 2000; the same command goes on"
+    assert told == "stopped at step 7 of 2000; the same command continues"

@@ -72,6 +72,6 @@ def download(hub_id: str) -> Path:
         return Path(DiffusionPipeline.download(hub_id))
     except Exception as error:  # the hub's client raises errors of several libraries
         raise BadCheckpoint(
-            f"'{hub_id}' is not on this machine and cannot be fetched from the hub ({error}). On a "
-            f"machine with a network: retouch models pull {hub_id}"
+            f"'{hub_id}' is not on this machine and cannot be downloaded from the hub ({error}). "
+            f"On a machine with a network: retouch models pull {hub_id}"
         ) from error

@@ -63,7 +63,7 @@ def build(
         with torch.no_grad():
             is_new = engine_cache.build(part, module, [x.clone() for x in inputs])
         shapes = " ".join("x".join(map(str, x.shape)) for x in inputs)
-        said = f"built in {time.perf_counter() - started:.0f} s" if is_new else "is there already"
+        said = f"built in {time.perf_counter() - started:.0f} s" if is_new else "exists already"
         print(f"{part} {shapes}: {said}", flush=True)
 
 

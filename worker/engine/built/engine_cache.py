@@ -109,12 +109,12 @@ class EngineCache:
         except NOT_ITS_FAULT:
             raise
         except Exception as error:
-            logger.warning("built engine not loaded", part=part, reason=str(error)[:500])
+            logger.warning("TensorRT engine not loaded", part=part, reason=str(error)[:500])
             return None
 
     def _give_up(self, held: tuple[str, tuple[Shape, ...]], error: Exception) -> None:
         self._runs[held] = None
-        logger.warning("built engine failed", part=held[0], reason=str(error)[:500])
+        logger.warning("TensorRT engine failed", part=held[0], reason=str(error)[:500])
 
     def _is_whole(self, path: Path, key: BuildKey) -> bool:
         try:

@@ -93,7 +93,7 @@ class Residency(Generic[Item]):
         """Removes one pin; the item may be evicted from now on."""
         with self._lock:
             self._slots[key].pins -= 1
-            assert self._slots[key].pins >= 0, f"{key} was unpinned once too often"
+            assert self._slots[key].pins >= 0, f"{key} was unpinned too often"
             self._shrink(self.limit_bytes)
 
     def drop_unused(self) -> int:

@@ -195,8 +195,8 @@ class StepEngine:
                 while self._turn():
                     pass
             except BaseException as error:
-                logger.exception("the engine broke")
-                self._complain(DeviceLost(f"the engine broke: {error!r}"))
+                logger.exception("the engine failed")
+                self._complain(DeviceLost(f"the engine failed: {error!r}"))
                 self._refuse_what_comes()
 
     def _refuse_what_comes(self) -> None:
@@ -223,7 +223,9 @@ class StepEngine:
     def _complain(self, complaint: DeviceLost) -> None:
         """This engine's pictures would be worthless: no job gets one."""
         self._complaint = self._complaint or complaint
-        logger.critical("no good pictures any more", reason=str(complaint), device=self.device)
+        logger.critical(
+            "the engine can no longer make good pictures", reason=str(complaint), device=self.device
+        )
         for row in list(self._rows):
             self._forsake(row, complaint)
 

@@ -114,4 +114,4 @@ def act(action: str) -> None:
     elif name == "device_lost":
         raise DeviceLost("the fake device is gone")
     else:
-        raise ValueError(f"no fault is called {name}")
+        raise ValueError(f"there is no fault called {name}")

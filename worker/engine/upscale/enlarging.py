@@ -97,7 +97,7 @@ class Enlarging:
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         drawn = loaded.network(pictures, self._made_factor)[0].float()
         if not bool(drawn.isfinite().all()):
-            raise UpscalerCorrupt(f"'{loaded.name}' makes values that are no numbers")
+            raise UpscalerCorrupt(f"'{loaded.name}' computes values that are not numbers")
         if self._is_grey:
             drawn = drawn.mean(0, keepdim=True).repeat(3, 1, 1)
         pixels = drawn.clamp_(0, 1).mul_(255).round_().to(torch.uint8).permute(1, 2, 0)

@@ -51,7 +51,7 @@ def load_upscaler(entry: UpscalerEntry, device: torch.device) -> LoadedUpscaler:
     except (Refused, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise UpscalerCorrupt(f"'{entry.name}' cannot be read") from error
     if not all(bool(weight.isfinite().all()) for weight in network.parameters()):
-        raise UpscalerCorrupt(f"'{entry.name}' holds values that are no numbers")
+        raise UpscalerCorrupt(f"'{entry.name}' contains values that are not numbers")
     network = network.eval().requires_grad_(False)
     network = network.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     assert entry.architecture is not None

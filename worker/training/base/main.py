@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--recipe", type=Path, default=Path("models/tiny/recipe.toml"))
     parser.add_argument("--work", type=Path, default=Path("var/training/base"))
     parser.add_argument("--output", type=Path, default=Path("var/training/base/tiny"))
-    parser.add_argument("--threads", type=int, help="CPU threads; all cores where not given")
+    parser.add_argument("--threads", type=int, help="CPU threads; default: all cores")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads or torch.get_num_threads())
     options.work.mkdir(parents=True, exist_ok=True)
@@ -35,5 +35,5 @@ def main(arguments: list[str] | None = None) -> int:
     except TrainingError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"base: {options.output}\nLoRA to begin others from: {start}")
+    print(f"base: {options.output}\nLoRA to start others from: {start}")
     return 0

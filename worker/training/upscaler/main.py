@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--photos", type=Path, help="a folder with packages and photos to share")
     parser.add_argument("--work", type=Path, default=Path("var/training/upscaler"))
     parser.add_argument("--output", type=Path, default=OUTPUT)
-    parser.add_argument("--threads", type=int, help="CPU threads; all cores where not given")
+    parser.add_argument("--threads", type=int, help="CPU threads; default: all cores")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads or torch.get_num_threads())
     options.work.mkdir(parents=True, exist_ok=True)

@@ -59,7 +59,7 @@ def test_a_step_that_is_silent_for_longer_than_its_limit_ends_the_process() -> N
 
 @pytest.mark.parametrize(
     ("complaint", "code"),
-    [(WeightsChanged("unet.x"), WEIGHTS_CHANGED), (DeviceLost("the engine broke"), DEVICE_LOST)],
+    [(WeightsChanged("unet.x"), WEIGHTS_CHANGED), (DeviceLost("the engine failed"), DEVICE_LOST)],
 )
 def test_an_engine_that_complains_ends_the_process(complaint: DeviceLost, code: int) -> None:
     scene = Scene()

@@ -302,7 +302,7 @@ def test_engines_that_cannot_be_used_here_are_told_of_and_not_used(
         "worker.engine.engine_choice.logger.warning", lambda event, **_: said.append(event)
     )
     assert find_engine_cache(load_base(str(folder), CPU), settings) is None
-    assert said == ["built engines not used"]
+    assert said == ["TensorRT engines not used"]
 
 
 def test_the_command_builds_what_its_options_name(
