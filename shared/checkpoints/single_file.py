@@ -69,7 +69,7 @@ def _check_length(path: Path, header: Header, size: int) -> None:
     end = header.body_start + max(tensor.end for tensor in header.tensors)
     if end > size:
         raise BadCheckpoint(
-            f"'{path.name}' is incomplete: {size / 2**20:.0f} of {end / 2**20:.0f} MiB are present. "
+            f"'{path.name}' is incomplete: {size / 2**20:.0f} of {end / 2**20:.0f} MiB. "
             "Download it again"
         )
 

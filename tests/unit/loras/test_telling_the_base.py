@@ -258,7 +258,7 @@ CASES = {
         _self_attention_only,
         "unknown",
         state=INCOMPATIBLE,
-        reason="Its tensors fit SD 1.5 or SD 2.1 or SDXL equally, and neither metadata nor name says",
+        reason="Its tensors fit SD 1.5 or SD 2.1 or SDXL equally, and neither metadata nor name",
     ),
     "metadata decides what shapes leave open": Case(
         _self_attention_only, "sdxl", metadata=SDXL_BY_METADATA
