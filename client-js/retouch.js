@@ -1,4 +1,4 @@
-// Client of a retouch service: one photo in, the better one out, with everything in between.
+// Client of a retouch service: sends one photo, follows its job, and returns the enhanced one.
 
 const LAST = new Set(["result", "error"]);
 const pause = (ms, signal) =>
@@ -7,7 +7,7 @@ const pause = (ms, signal) =>
     signal?.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
   });
 
-/** A refusal by the service, or a job that failed: `code` names it, `advice` says what to do. */
+/** An error of the service, or a job that failed: `code` identifies it, `advice` says what to do. */
 export class RetouchError extends Error {
   constructor({ detail, message, advice = "", code = "internal_error", status = 0, retryable = false }) {
     super(detail ?? message ?? code);
@@ -33,7 +33,7 @@ export class Retouch {
     this.headers = { ...(key && { Authorization: `Bearer ${key}` }), ...(language && { "Accept-Language": language }) };
   }
 
-  /** The better picture. Aborting `signal` cancels the job. */
+  /** The enhanced picture. Aborting `signal` cancels the job. */
   async enhance(file, { onUpload, onProgress, onPreview, signal, ...fields } = {}) {
     signal?.throwIfAborted();
     const job = await this.#submit(file, fields, onUpload, signal);
@@ -52,7 +52,7 @@ export class Retouch {
     body.append("image", photo, file.name ?? "photo");
     for (const [name, value] of Object.entries(fields))
       for (const one of [value].flat()) if (one != null) body.append(name, String(one));
-    // The same key with every try, so that a repeated request never makes a second job.
+    // The same key for every attempt, so that a repeated request never makes a second job.
     const headers = { "Idempotency-Key": crypto.randomUUID() };
     const send = onUpload && globalThis.XMLHttpRequest ? this.#sendWatched(onUpload) : undefined;
     const response = await this.#ask("/v1/jobs", { method: "POST", body, headers, signal }, send);
@@ -60,7 +60,7 @@ export class Retouch {
     return response.json();
   }
 
-  // fetch cannot tell how much of a body has gone out.
+  // fetch cannot report how much of a body has been sent.
   #sendWatched(onUpload) {
     return (url, { body, headers, signal }) =>
       new Promise((resolve, reject) => {
@@ -112,7 +112,7 @@ export class Retouch {
           seen = id;
           const state = data.state;
           if (event === "progress") onProgress?.(data);
-          // A snapshot does not tell whether there is a preview already: one that is not is a 409.
+          // A snapshot does not say whether there is a preview already; if there is none, the answer is 409.
           const preview = event === "preview" ? data.url : data.links?.preview;
           if (preview && onPreview)
             previews = this.#ask(preview, { signal }).then((answer) => answer.blob()).then(onPreview, () => {});
@@ -153,6 +153,6 @@ export class Retouch {
   }
 }
 
-/** One photo at the service of `options.url`, in a page its own by default. */
+/** Enhances one photo by the service at `options.url`; in a page, that page's own service by default. */
 export const enhance = (file, { url, key, language, patience, ...options } = {}) =>
   new Retouch({ url, key, language, patience }).enhance(file, options);

@@ -32,8 +32,8 @@ _WORDS = {
     "base's.",
     "sampler": "The sampler; default: the LoRA's own, else dpmpp_2m. once: one prediction without "
     "noise, for models made for that; strength is then the share of the change that is applied.",
-    "timestep": "For the sampler once: the noise level that the model is given; default: the LoRA's "
-    "own, else 200.",
+    "timestep": "For the sampler once: the noise level that the model is given; default: the "
+    "LoRA's own, else 200.",
     "prompt": "Default: the LoRA's own. `<lora:NAME:SCALE>` in it counts as a LoRA.",
     "trigger_words": "Add the LoRAs' trigger words to the prompt if they are missing.",
     "negative_prompt": "Default: the LoRA's own.",

@@ -1,4 +1,4 @@
-// The page put together: photos come in, settings go with them, the stage shows what becomes of them.
+// Connects the parts of the page: photos are added, sent with the settings, and shown on the stage.
 import { toast } from "./studio/announce.js";
 import { compareView } from "./studio/compare-view.js";
 import { Desk } from "./studio/desk.js";
@@ -52,7 +52,7 @@ function markRows() {
   button("zip").hidden = desk.batch.length < 2;
 }
 
-/** Where nobody has moved the strength, show what the service took. */
+/** Shows the service's strength if the user has not moved the slider. */
 function suggest() {
   const { phase, job } = desk.selected?.kept ?? {};
   if (phase === "succeeded" && job.params.strength) strengthStrip().suggest(job.params.strength);
@@ -69,7 +69,7 @@ function enhanceAgain() {
   const shot = desk.selected;
   if (!shot) return;
   const recipe = read();
-  // The full picture has to be the one that the live preview promised.
+  // The full picture must match the live preview.
   if (live.picture && shot.kept.job && !recipe.fields.seed) recipe.fields.seed = String(shot.kept.job.params.seed);
   live.picture = null;
   const next = shot.anew(recipe);
@@ -110,7 +110,7 @@ function listen() {
     byId("live", HTMLElement).hidden = true;
     suggest();
     markRows();
-    // From a row or the settings, on a phone far below, back to what it is about.
+    // From a row or the settings, which are far below on a phone, back to the photo.
     if (desk.selected) byId("stage", HTMLElement).scrollIntoView({ block: "start" });
   });
   desk.addEventListener("finished", () => {

@@ -1,7 +1,7 @@
-// The theme that was chosen here, before the first paint. A classic script, since modules wait.
+// Sets the chosen theme before the first paint. A classic script, since modules are deferred.
 try {
   const theme = localStorage.getItem("retouch.theme");
   if (theme) document.documentElement.dataset.theme = theme;
 } catch {
-  // Without storage the system's theme holds.
+  // Without storage the system's theme applies.
 }

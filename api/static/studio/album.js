@@ -1,4 +1,4 @@
-// What this device keeps: photos, results and unfinished work, in IndexedDB. Nothing of it leaves.
+// What this device stores: photos, results and unfinished work, in IndexedDB. None of it is sent anywhere.
 
 /**
  * @typedef {object} Kept
@@ -61,7 +61,7 @@ export async function all() {
 
 /** @param {Kept} kept */
 export async function put(kept) {
-  // A full or forbidden store must not stop the work; the picture is still on the page.
+  // A full or forbidden store must not stop processing; the picture is still on the page.
   await within("readwrite", (store) => store.put(kept)).catch(() => undefined);
 }
 
@@ -70,7 +70,7 @@ export const remove = (id) => within("readwrite", (store) => store.delete(id)).c
 
 export const clear = () => within("readwrite", (store) => store.clear()).catch(() => undefined);
 
-/** Let the oldest go beyond what is kept. */
+/** Deletes the oldest entries beyond the limit. */
 export async function trim() {
   for (const old of (await all()).slice(MOST)) await remove(old.id);
 }

@@ -1,4 +1,4 @@
-// Saying things: to screen readers, and as a short note at the foot of the page.
+// Messages: to screen readers, and as a short note at the bottom of the page.
 import { byId } from "./dom.js";
 
 const NOTE_MS = 5000;

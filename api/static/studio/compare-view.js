@@ -1,4 +1,4 @@
-// Before and after in one frame: by slider, side by side, or by holding; zoomed and moved together.
+// Before and after in one frame: by slider, side by side, or by holding; zoomed and panned together.
 import { byId, make } from "./dom.js";
 import { say } from "./words.js";
 
@@ -19,7 +19,7 @@ export class CompareView extends HTMLElement {
     this.y = 0;
     /** @type {Map<number, PointerEvent>} */
     this.pointers = new Map();
-    /** Counts what is to be shown, so that what decodes late never covers what is newer. */
+    /** Counts pictures, so that one that decodes late never covers a newer one. */
     this.asked = 0;
     /** @type {Record<string, number>} */
     this.newest = { before: 0, after: 0 };

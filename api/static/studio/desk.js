@@ -1,4 +1,4 @@
-// All photos of this device: taken in, sent one after the other, kept, taken up again after a reload.
+// All photos of this device: added, sent one after the other, stored, and resumed after a reload.
 import * as album from "./album.js";
 import { newId } from "./new-id.js";
 import { plain } from "./recipe.js";
@@ -6,11 +6,11 @@ import { isPassing, smallerSide } from "./remedy.js";
 import { ask } from "./service.js";
 import { Shot } from "./shot.js";
 
-// What a service takes that has not said so yet.
+// Assumed limits until the service has sent its own.
 const USUAL_LIMITS = { max_pixels: 50_000_000, max_side: 65_535, max_upload_bytes: 50 * 2 ** 20 };
 const LONGEST_PAUSE_S = 60;
 
-/** Fires `list` when photos come or go, `selected` when another one is looked at, `finished` when it is done. */
+/** Fires `list` when photos are added or removed, `selected` when another one is shown, `finished` when it is done. */
 export class Desk extends EventTarget {
   constructor() {
     super();
@@ -19,7 +19,7 @@ export class Desk extends EventTarget {
     /** @type {Shot | null} */
     this.selected = null;
     this.limits = USUAL_LIMITS;
-    // Photos are opened one after the other, and sent one after the other, each lane for itself.
+    // Photos are opened one after the other, and sent one after the other, in two separate queues.
     /** @type {Promise<void>} */
     this.reading = Promise.resolve();
     /** @type {Promise<void>} */
@@ -27,7 +27,7 @@ export class Desk extends EventTarget {
     this.tries = 0;
   }
 
-  /** What the service takes, and what this device was doing when the page was closed. */
+  /** Loads the service's limits, and resumes what this device was doing when the page was closed. */
   async resume() {
     const limits = ask("v1/capabilities").then((answer) => answer.json(), () => null).then((found) => {
       if (!found) return;
@@ -140,7 +140,7 @@ export class Desk extends EventTarget {
     await album.clear();
   }
 
-  /** The finished ones that came together with the one in view. */
+  /** The finished photos that were added together with the one shown. */
   get batch() {
     const { batch } = (this.selected ?? this.shots[0])?.kept ?? {};
     return this.shots.filter(({ kept }) => kept.batch === batch && kept.result);

@@ -1,7 +1,7 @@
 // Finding and making elements, typed.
 
 /**
- * The element with this id, which index.html promises.
+ * The element with this id, which index.html contains.
  * @template {HTMLElement} T
  * @param {string} id
  * @param {new () => T} kind

@@ -1,4 +1,4 @@
-// Following a job by server-sent events, over lost connections and restarted servers.
+// Follows a job by server-sent events, across lost connections and server restarts.
 import { ask, hasKey, Problem } from "./service.js";
 
 const LONGEST_PAUSE_MS = 8000;
@@ -62,7 +62,7 @@ export class Follower {
     if (source.readyState === EventSource.CLOSED) this.look();
   }
 
-  /** The stream was refused: the job itself says why, or that it is over. */
+  /** The stream was refused: the job itself says why, or that it has ended. */
   async look() {
     try {
       this.onEvent("state", await (await ask(`v1/jobs/${this.jobId}`)).json());

@@ -1,4 +1,4 @@
-// How photos come in: dropped anywhere, pasted, chosen, or taken with the camera.
+// How photos are added: dropped anywhere, pasted, chosen, or taken with the camera.
 import { byId } from "./dom.js";
 
 /** @param {(files: File[]) => void} take */

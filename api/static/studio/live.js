@@ -1,4 +1,4 @@
-// The live preview: the newest settings win, and a service without the route is left in peace.
+// The live preview: the newest settings apply, and a service without the route is not asked again.
 import { newId } from "./new-id.js";
 import { formFields } from "./recipe.js";
 import { isPassing } from "./remedy.js";
@@ -11,7 +11,7 @@ const NOT_OFFERED = ["not_found", "method_not_allowed"];
 /** @typedef {import("./shot.js").Shot} Shot */
 /** @typedef {{image_id: string, lora: string[], strength: number, session: string, prompt?: string, seed?: number}} Wish */
 
-/** Asks for previews of one page; fires `wait`, `shown`, and `quiet` when none comes. */
+/** Requests previews for one page; fires `wait`, `shown`, and `quiet` when none comes. */
 export class LivePreview extends EventTarget {
   constructor() {
     super();
@@ -31,7 +31,7 @@ export class LivePreview extends EventTarget {
     if (!this.isOffered) return;
     const wish = wished(shot, recipe, strength, this.session);
     const text = JSON.stringify(wish);
-    // Asked for already, unless it was still waiting for the slider to rest.
+    // Already requested, unless it was still waiting for the slider to rest.
     if (text === this.wish && !(isLetGo && this.isPending)) return;
     this.stop();
     this.wish = text;
@@ -60,7 +60,7 @@ export class LivePreview extends EventTarget {
       this.picture = picture;
       this.dispatchEvent(new Event("shown"));
     } catch (error) {
-      // Not offered here: never asked for again. Anything else: the full picture will tell.
+      // Not offered here: never requested again. Any other error will show with the full picture.
       if (error instanceof Problem && NOT_OFFERED.includes(error.code)) this.isOffered = false;
       if (!signal.aborted) {
         this.wish = "";

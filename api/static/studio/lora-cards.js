@@ -1,4 +1,4 @@
-// The catalogue as cards: what each LoRA is, what it looks like, and why some cannot be used.
+// The catalogue as cards: each LoRA with its sample, and the reason why some cannot be used.
 import { byId, make } from "./dom.js";
 import { ask } from "./service.js";
 import { language, say } from "./words.js";
@@ -7,7 +7,7 @@ const MOST = 4; // LoRAs in one picture, as the service's own limit
 
 /** @typedef {{name: string, title: string, base: string, bases: string[], state: string, reason: string | null, default_scale: number, sample_url: string | null}} Lora */
 
-/** Fires `change` when a person has chosen. */
+/** Fires `change` when the user has chosen. */
 export class LoraCards extends HTMLElement {
   connectedCallback() {
     if (this.mode) return;
@@ -20,7 +20,7 @@ export class LoraCards extends HTMLElement {
     this.labels = new Map();
     /** @type {Map<string, Promise<string>>} object URLs by address */
     this.samples = new Map();
-    // Pictures wait until they are in sight: the page itself comes first.
+    // Pictures load only when visible: the page itself comes first.
     this.sight = new IntersectionObserver((seen) => {
       for (const { target, isIntersecting } of seen) if (isIntersecting) this.fillSample(/** @type {HTMLElement} */ (target));
     });

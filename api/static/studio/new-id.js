@@ -1,4 +1,4 @@
-// An id that nobody else has. `crypto.randomUUID` is missing where a phone reaches this over plain HTTP.
+// A unique id. `crypto.randomUUID` is missing when a phone opens this page over plain HTTP.
 
 /** @returns {string} 32 hexadecimal digits */
 export const newId = () =>

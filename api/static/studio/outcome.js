@@ -1,4 +1,4 @@
-// What can be done with a finished picture: download, copy, make another like it, have it as code.
+// Actions for a finished picture: download, copy, make another like it, show it as code.
 import { toast } from "./announce.js";
 import { byId } from "./dom.js";
 import { asPng } from "./photo.js";

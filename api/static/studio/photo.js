@@ -1,4 +1,4 @@
-// A file as a photo: upright, no larger than the service takes, ready to be shown and sent.
+// A file as a photo: upright, within the service's limits, ready to be shown and sent.
 
 /** What the service takes. @typedef {{max_pixels: number, max_side: number, max_upload_bytes: number}} Limits */
 
@@ -8,7 +8,7 @@ const SENT_AS_IS = ["image/png", "image/jpeg", "image/webp"];
 export const open = (file) => createImageBitmap(file).catch(() => null);
 
 /**
- * What is sent of a file: itself, or scaled down and encoded again where that is needed.
+ * The bytes to send: the file itself, or scaled down and encoded again if necessary.
  * @param {Blob} file
  * @param {ImageBitmap} bitmap the file, opened
  * @param {Limits} limits

@@ -1,11 +1,11 @@
-// A recipe: every setting that makes another picture like one. In storage, in a link, in a file.
+// A recipe: all settings for making another picture like one. In storage, in a link, in a file.
 
 /**
  * @typedef {object} Recipe
  * @property {"auto" | "none" | "named"} mode
  * @property {{name: string, scale: number}[]} loras
  * @property {number | null} strength null: chosen for the photo
- * @property {Record<string, string | boolean>} fields by their names on the wire; "" is the default
+ * @property {Record<string, string | boolean>} fields by their names in the API; "" is the default
  */
 
 export const TEXT_FIELDS = ["prompt", "negative_prompt", "steps", "guidance_scale", "sampler", "seed", "max_side", "upscale", "format", "fidelity"];
@@ -88,7 +88,7 @@ export function fromLink(hash) {
 }
 
 /**
- * The recipe that a result carries in its XMP, which PNG, JPEG and WebP all hold as plain text.
+ * The recipe in a result's XMP, which PNG, JPEG and WebP all store as plain text.
  * @param {Blob} file
  * @returns {Promise<Recipe | null>}
  */

@@ -1,4 +1,4 @@
-// What one button can do about a problem.
+// The button offered for each problem.
 
 /** @typedef {"retry" | "other" | "force" | "smaller" | "auto" | "resend" | "key" | "reset"} Remedy */
 
@@ -18,7 +18,7 @@ const BY_CODE = {
 /** @param {string} code @returns {Remedy} */
 export const remedyFor = (code) => BY_CODE[code] ?? "retry";
 
-// Waiting is the whole advice for these, so the page may do it by itself.
+// The advice for these is only to wait, so the page retries by itself.
 const PASSING = ["unreachable", "queue_full", "rate_limited", "store_unavailable", "no_worker", "idempotency_in_flight"];
 
 /** @param {string} code */

@@ -1,7 +1,7 @@
-// Talking to the service: headers, refusals as Problems, uploads with their true percentage.
+// Requests to the service: headers, errors as Problems, uploads with their true percentage.
 import { language, say } from "./words.js";
 
-/** A refusal or an outage, in words that a person can use. */
+/** An error of the service or an outage, with a message for people. */
 export class Problem extends Error {
   /**
    * @param {string} code
@@ -23,7 +23,7 @@ export function headers() {
 
 export const hasKey = () => Boolean(localStorage.getItem("retouch.key"));
 
-/** What to say when nothing answers. */
+/** The message when the service does not answer. */
 export const unreachable = () => new Problem("unreachable", say("unreachable"), 3);
 
 /**
@@ -44,7 +44,7 @@ export async function ask(url, init = {}) {
 }
 
 /**
- * Send a picture and tell how much of it has left this device.
+ * Sends a picture and reports how much of it has been sent.
  * @param {Blob} picture
  * @param {string} name
  * @param {(percent: number) => void} onPercent

@@ -1,4 +1,4 @@
-// The panel of settings: from and to a recipe.
+// The settings panel: converts its fields to and from a recipe.
 import { byId } from "./dom.js";
 import { loraCards } from "./lora-cards.js";
 import { FLAG_FIELDS, TEXT_FIELDS } from "./recipe.js";

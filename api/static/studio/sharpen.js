@@ -6,7 +6,7 @@ const LONGEST_PLAINLY = 768;
 const VERTEX = `#version 300 es
 in vec2 corner; out vec2 at;
 void main() { at = corner * 0.5 + 0.5; gl_Position = vec4(corner.x, -corner.y, 0, 1); }`;
-// Two rings of eight samples: the near one for edges, the far one for local contrast.
+// Two rings of eight samples: the inner one for edges, the outer one for local contrast.
 const FRAGMENT = `#version 300 es
 precision highp float;
 uniform sampler2D photo; uniform vec2 pixel; in vec2 at; out vec4 colour;
@@ -31,7 +31,7 @@ void main() {
 /** @type {{canvas: OffscreenCanvas, gl: WebGL2RenderingContext, program: WebGLProgram} | null | undefined} null: not on this device */
 let bench;
 
-/** Have the shader ready before there is a photo: compiling it takes longer than the first look may. */
+/** Compiles the shader before there is a photo: that takes longer than the first look may. */
 export function warmUp() {
   onGpu(blank({ width: 8, height: 8 }));
 }
@@ -120,7 +120,7 @@ function drawPlainly(canvas, photo) {
   context.filter = "contrast(1.04)";
   context.drawImage(photo, 0, 0);
   const sharp = context.getImageData(0, 0, width, height);
-  // ImageData clamps by itself.
+  // ImageData clamps its values.
   for (let i = 0; i < blurred.length; i++) {
     if (i % 4 !== 3) sharp.data[i] += (sharp.data[i] - blurred[i]) * 1.1;
   }

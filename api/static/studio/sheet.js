@@ -1,10 +1,10 @@
-// The contact sheet: a row for every photo that this device keeps, running or done.
+// The contact sheet: a row for every photo stored on this device, running or done.
 import { make } from "./dom.js";
 import { say } from "./words.js";
 
 /** @typedef {import("./shot.js").Shot} Shot */
 
-/** One row; it redraws itself on its photo's news. */
+/** One row; it redraws itself when its photo changes. */
 export class Row {
   /** @param {Shot} shot @param {{open: (shot: Shot) => void, remove: (shot: Shot) => void}} acts */
   constructor(shot, acts) {

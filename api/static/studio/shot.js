@@ -1,4 +1,4 @@
-// One photo on its way: opened, sent, queued, worked on, done. Owns the order and what is kept of it.
+// One photo and its state: opened, sent, queued, running, done. Owns the order and what is stored of it.
 import * as album from "./album.js";
 import { Follower } from "./follow.js";
 import { newId } from "./new-id.js";
@@ -13,7 +13,7 @@ export const AT_REST = ["succeeded", "failed", "canceled"];
 
 /** @typedef {import("./photo.js").Limits} Limits */
 
-/** Fires `change` on every news; `look`, `fitted`, `preview` and `result` when there is something new to see. */
+/** Fires `change` on every update; `look`, `fitted`, `preview` and `result` when there is a new picture. */
 export class Shot extends EventTarget {
   /** @param {Kept} kept */
   constructor(kept) {
@@ -70,14 +70,14 @@ export class Shot extends EventTarget {
   }
 
   /**
-   * From file to what is sent of it, with a look at it on the way.
+   * From the file to the bytes that are sent, with a first look in between.
    * @param {Limits} limits
    */
   async read(limits) {
     if (this.isRead || this.isAtRest) return;
     const bitmap = await open(this.kept.blob);
     this.isRead = true;
-    // What cannot be scaled down here goes as it is, and the service says why not.
+    // A file that cannot be scaled down here is sent unchanged, and the service says what is wrong.
     if (bitmap) await this.fit(bitmap, limits).catch(() => undefined);
     this.note({});
   }
@@ -94,7 +94,7 @@ export class Shot extends EventTarget {
     else bitmap.close();
   }
 
-  /** From there to a job that is followed. Every step is skipped that has been done before. */
+  /** From there to a job that is followed. Steps that are already done are skipped. */
   async go() {
     if (this.isAtRest) return;
     this.stopper = new AbortController();
@@ -177,7 +177,7 @@ export class Shot extends EventTarget {
     this.percent = Math.max(this.percent, progress.percent);
     this.eta = progress.eta_seconds;
     if (stage) this.stage = stage === "saving" ? "last_bit" : stage;
-    // Previews go first, so one whose event came before the stream was opened is there by now.
+    // Previews come first, so one whose event was sent before the stream was opened exists by now.
     if (progress.step >= 1 && !this.isPreviewAsked) this.fetchPreview();
     this.tell("change");
   }
@@ -234,20 +234,20 @@ export class Shot extends EventTarget {
     await this.note({ phase });
   }
 
-  /** Stop it here and there, so that the device is free for others. */
+  /** Stops it on the page and in the service, so that the device is free for others. */
   async cancel() {
     this.stopper.abort();
     const { jobId } = this.kept;
     await this.end("canceled");
     const refusal = jobId && await ask(`v1/jobs/${jobId}`, { method: "DELETE" }).catch((problem) => problem.code);
-    // It was done before the word came: what is there is shown.
+    // It was done before the cancel arrived: the result is shown.
     if (refusal === "already_finished" && !this.isForgotten) {
       this.kept.phase = "running";
       await this.finish();
     }
   }
 
-  /** Ready to go once more: as the same job where its answer was lost, else as a new one. */
+  /** Ready for another attempt: as the same job if its answer was lost, otherwise as a new one. */
   rearm() {
     if (this.kept.jobId || this.kept.problem?.code !== "unreachable") this.kept.key = newId();
     Object.assign(this.kept, { jobId: null, job: null, problem: null, phase: "reading" });
@@ -266,7 +266,7 @@ export class Shot extends EventTarget {
   }
 }
 
-/** After the next painting, or soon where nothing is painted, as in a tab that nobody sees. */
+/** After the next paint, or soon if nothing is painted, as in a hidden tab. */
 const nextFrame = () => new Promise((resolve) => {
   requestAnimationFrame(() => setTimeout(resolve));
   setTimeout(resolve, 100);

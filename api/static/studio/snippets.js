@@ -1,4 +1,4 @@
-// The same request as code, for those who want many.
+// The same request as code, for enhancing many photos.
 import { formFields } from "./recipe.js";
 
 /** @typedef {"curl" | "python" | "javascript"} Kind */

@@ -1,4 +1,4 @@
-// The stage: shows the photo that is looked at, how far it is, what came out, or what went wrong.
+// The stage: shows the selected photo, its progress, its result, or its problem.
 import { announce } from "./announce.js";
 import { compareView } from "./compare-view.js";
 import { byId } from "./dom.js";

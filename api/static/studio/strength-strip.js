@@ -1,11 +1,11 @@
-// The strength as a test strip: five bands named by what they do, a native range underneath.
+// The strength as a strip of five bands named by their effect, with a native range input underneath.
 import { byId, make } from "./dom.js";
 import { say } from "./words.js";
 
 const BANDS = [0.15, 0.3, 0.5, 0.75, 1]; // upper ends
 const DEFAULT = 0.4; // the service's own when nothing is asked for
 
-/** Fires `input` while it moves and `change` when it is let go, as its range does. */
+/** Fires `input` while it moves and `change` when it is released, like its range input. */
 export class StrengthStrip extends HTMLElement {
   connectedCallback() {
     if (this.range) return;

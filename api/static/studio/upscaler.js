@@ -1,4 +1,4 @@
-// Super-resolution in this browser, as a first look: whether it is offered, wanted, and quick enough here.
+// Super-resolution in this browser, as a first look: whether it is available, switched on, and fast enough here.
 import { byId } from "./dom.js";
 import { say } from "./words.js";
 
@@ -11,7 +11,7 @@ const LONGEST = { webnn: 512, webgpu: 512, wasm: 320 }; // pixels before enlargi
 /** @typedef {import("../upscale/net.js").Engine} Engine */
 /** @typedef {{engine: Engine, picture: ImageBitmap, opening: number, working: number}} Enlarged */
 
-/** One worker for the page; fires `change` when it is switched on or off. */
+/** One web worker for the page; fires `change` when it is switched on or off. */
 export class Upscaler extends EventTarget {
   constructor() {
     super();
@@ -26,7 +26,7 @@ export class Upscaler extends EventTarget {
     this.leave = null;
   }
 
-  /** Offer it where its files are there. */
+  /** Offers it if its files are installed. */
   async begin() {
     if (typeof Worker !== "function" || typeof OffscreenCanvas !== "function") return;
     const files = await fetch("extras.json").then((answer) => answer.json()).catch(() => null);
@@ -98,7 +98,7 @@ export class Upscaler extends EventTarget {
   }
 }
 
-/** Hardware for nets, or cores to spare; and a line that is not paid for by the megabyte. */
+/** Hardware for neural networks, or enough cores; and a connection that is not metered. */
 async function isQuickHere() {
   const { ml, gpu, connection, hardwareConcurrency } = /** @type {any} */ (navigator);
   if (connection?.saveData) return false;

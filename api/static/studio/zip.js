@@ -1,4 +1,4 @@
-// A zip of files as they are: pictures are compressed already, so nothing is deflated.
+// A zip without compression: pictures are already compressed.
 // Layout: PKWARE APPNOTE 6.3.10, sections 4.3.7, 4.3.12 and 4.3.16.
 
 const TABLE = Uint32Array.from({ length: 256 }, (_, n) => {

@@ -1,4 +1,4 @@
-// The net on whatever this device does it best with: WebNN, else WebGPU, else WebAssembly.
+// Runs the network by WebNN, WebGPU or WebAssembly, the first that is available in this order.
 
 /** @typedef {"webnn" | "webgpu" | "wasm"} Engine */
 /** @typedef {{root: string, model: string, scale: number}} Files */

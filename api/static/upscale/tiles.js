@@ -1,17 +1,17 @@
-// Cutting a picture into overlapping tiles of one size, and what of each is kept.
+// Cuts a picture into overlapping tiles of one size, and computes which part of each is kept.
 
 /**
  * @typedef {object} Tile
  * @property {number} x where it begins, pixels
  * @property {number} y
- * @property {number} left what of it is kept, from its own corner
+ * @property {number} left the part that is kept, from the tile's own corner
  * @property {number} top
  * @property {number} width
  * @property {number} height
  */
 
 /**
- * Tiles lie flush with the picture's edges, so that a net sees the same borders as without tiles.
+ * The outer tiles end at the picture's edges, so that a network sees the same borders as without tiles.
  * @param {number} width
  * @param {number} height
  * @param {number} most pixels of a tile's side
@@ -32,7 +32,7 @@ function spans(length, most, margin) {
   const count = Math.max(1, Math.ceil((length - 2 * margin) / (most - 2 * margin)));
   const side = Math.ceil((length + 2 * margin * (count - 1)) / count);
   const starts = Array.from({ length: count }, (_, n) => Math.floor((n * (length - side)) / Math.max(1, count - 1)));
-  // Two neighbours meet in the middle of what they share.
+  // Two neighbours meet in the middle of their overlap.
   const cuts = starts.slice(1).map((start, n) => Math.floor((start + starts[n] + side) / 2));
   const parts = starts.map((at, n) => {
     const begin = n ? cuts[n - 1] : 0;

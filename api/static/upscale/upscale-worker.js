@@ -1,4 +1,4 @@
-// Super-resolution beside the page: a picture comes in, an enlarged one goes out. The newest wins.
+// Super-resolution in a web worker: receives a picture and returns an enlarged one. Only the newest is processed.
 import { netFor, present } from "./net.js";
 import { tilesOf } from "./tiles.js";
 
@@ -9,7 +9,7 @@ const MARGIN = 12; // the net looks 10 pixels around
  * @typedef {object} Order
  * @property {number} id
  * @property {Blob} blob
- * @property {Record<import("./net.js").Engine, number>} longest pixels that the photo is scaled down to first
+ * @property {Record<import("./net.js").Engine, number>} longest side in pixels to which the photo is scaled down first
  * @property {import("./net.js").Files} files
  * @property {import("./net.js").Engine[]} engines the best first
  */

@@ -1,5 +1,5 @@
--- Cancel: a queued job at once, a running one by a flag that its next step reads.
--- ARGV: id, ttl.  Returns the state that the caller is told: 'canceled' | 'running' | a terminal
+-- Cancels a queued job at once, and a running one by a flag that its next step reads.
+-- ARGV: id, ttl.  Returns the state for the caller: 'canceled' | 'running' | a terminal
 -- state | 'missing'
 local id, ttl = ARGV[1], tonumber(ARGV[2])
 local f = redis.call('HMGET', job_key(id), 'state', 'base', 'priority', 'client', 'attempts',

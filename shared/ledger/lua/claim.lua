@@ -1,11 +1,11 @@
--- Give a worker the job whose turn it is. The message that woke the worker is a hint that there is
--- work; which job is next is decided here: interactive before batch (every eighth turn the other
+-- Gives a worker the next job. The message that woke the worker is only a hint that there is
+-- work; this script decides which job is next: interactive before batch (every eighth turn the other
 -- way, so that batch never starves), clients in round robin, each client's jobs in order.
 --
--- A job that was in hand when a worker died may be what killed it. It runs alone from then on, so
--- that it takes no other job down with it and a bystander is not blamed a second time.
--- ARGV: base, worker, lease ms, job ttl, ticket: the same claim asked for again, because the first
---       answer got lost, has the same answer
+-- A job that was running when a worker died may have killed it. It runs alone from then on, so
+-- that it cannot end other jobs, and innocent jobs are not blamed a second time.
+-- ARGV: base, worker, lease ms, job ttl, ticket: a repeated claim, after the first
+--       answer was lost, gets the same answer
 -- Returns {} | {'alone'} when the next job has to wait until it can run alone
 --       | {id, spec, params, epoch, attempt, percent, queued ms}
 local base, worker, ttl = ARGV[1], ARGV[2], tonumber(ARGV[4])
@@ -26,7 +26,7 @@ local function has_crashed(id)
   return tonumber(redis.call('HGET', job_key(id), 'crashes')) > 0
 end
 
--- How many jobs this worker has in hand, and whether one of them has to be alone.
+-- How many jobs this worker runs, and whether one of them has to run alone.
 local function in_hand()
   local jobs, alone = 0, false
   for _, id in ipairs(redis.call('SMEMBERS', held_key(worker))) do
@@ -44,7 +44,7 @@ local function is_refused(id)
   return redis.call('SISMEMBER', refused_key(worker), id) == 1
 end
 
--- A client's first queued job; what is no longer queued drops out of its place.
+-- A client's first queued job; jobs that are no longer queued are removed from the list.
 local function first_of_client(priority, client)
   local places, rank = places_key(base, priority, client), 0
   while true do
@@ -60,7 +60,7 @@ local function first_of_client(priority, client)
   end
 end
 
--- The first queued job of a priority that this worker has not refused.
+-- The first queued job of a priority, except those that this worker has refused.
 local function first_of(priority)
   local turns, rank = turns_key(base, priority), 0
   while true do
@@ -94,7 +94,7 @@ local jobs, alone = in_hand()
 if alone or (jobs > 0 and has_crashed(first.id)) then return { 'alone' } end
 take(first)
 
--- How long a job was in nobody's hands after its worker's last sign of life.
+-- How long no worker had the job, after its worker's last sign of life.
 local BUCKETS = { 1, 2, 5, 10, 15, 30, 60 }
 local function note_recovery(id)
   local lost = redis.call('HGET', job_key(id), 'lost_ms')

@@ -1,6 +1,6 @@
--- Make a finished picture the job's one result, if this claim still holds and nobody canceled.
+-- Makes a finished picture the job's only result, if this claim is still valid and not canceled.
 -- ARGV: id, worker, epoch, ttl, result JSON, progress JSON, timings JSON, degraded JSON, result ttl
--- Asked again because the first answer got lost, it says 'committed' again and changes nothing.
+-- Repeated because the first answer was lost, it returns 'committed' again and changes nothing.
 -- Returns 'committed' | 'canceled' | 'lost'
 local id, ttl = ARGV[1], tonumber(ARGV[4])
 local done = redis.call('HMGET', job_key(id), 'state', 'epoch', 'result')

@@ -1,4 +1,4 @@
--- Add to what a client keeps, and tell how much that is. ARGV: client, bytes, result ttl
+-- Adds to the bytes stored for a client, and returns the sum. ARGV: client, bytes, result ttl
 local client, life, sum = ARGV[1], tonumber(ARGV[3]), 0
 if ARGV[2] ~= '0' then keep_account(client, ARGV[2], life) end
 for back = 0, SLICES do

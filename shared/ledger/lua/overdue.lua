@@ -1,5 +1,5 @@
 -- Queued jobs whose last hint is too old, oldest first; marks them as hinted now. The wait doubles
--- with each hint, to four times its first length. ARGV: base, hint ms, limit.  Returns ids
+-- with each hint, up to four times its first length. ARGV: base, hint ms, limit.  Returns ids
 local base, wait, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local now, out = now_ms(), {}
 for _, id in ipairs(redis.call('ZRANGE', 'queued:' .. base, 0, 999)) do

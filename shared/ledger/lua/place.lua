@@ -1,4 +1,4 @@
--- How many jobs are ahead of a queued one, and how many wait in all. Clients take turns, so of every
+-- How many jobs are ahead of a queued one, and how many wait in total. Clients take turns, so of every
 -- other client at most as many jobs are ahead as this one has of its own, and one more when that
 -- client's turn comes first. ARGV: id.  Returns {position, size}
 local f = redis.call('HMGET', job_key(ARGV[1]), 'state', 'base', 'priority', 'client')

@@ -1,4 +1,4 @@
--- Put before every script: names of keys, the clock, events, places in the queue.
+-- Prepended to every script: names of keys, the clock, events, places in the queue.
 -- All times are Redis TIME in milliseconds, so that no two machines' clocks are ever compared.
 local function now_ms()
   local t = redis.call('TIME')
@@ -18,13 +18,13 @@ local WEBHOOKS = 'webhooks'
 
 local function keep(key, ttl_seconds) redis.call('EXPIRE', key, ttl_seconds) end
 
--- What has happened to the whole fleet, for its operator; starts again when a month has been quiet.
+-- The fleet's counters, for its operator; they restart after a month without activity.
 local function count(what, by)
   redis.call('HINCRBYFLOAT', 'counts', what, by or 1)
   keep('counts', 2592000)
 end
 
--- `epoch` is the claim that the event comes from, as its sender knows it.
+-- `epoch` is the claim that the event belongs to, as its sender knows it.
 local function emit(id, kind, data, epoch, ttl_seconds)
   redis.call('XADD', events_key(id), 'MAXLEN', '~', 256, '*', 'kind', kind, 'data', data,
     'epoch', epoch)
@@ -63,7 +63,7 @@ local function holds(id, worker, epoch)
   return f[1] == 'running' and f[2] == worker and f[3] == epoch
 end
 
--- The job leaves its worker's hands.
+-- Removes the job from its worker's running jobs.
 local function let_go(id)
   redis.call('ZREM', RUNNING, id)
   local worker = redis.call('HGET', job_key(id), 'worker')
@@ -72,7 +72,7 @@ end
 
 local function live_key(client) return 'client:' .. client .. ':live' end
 
--- Whether a client has as many jobs in hand as it may; those whose record is gone do not count.
+-- Whether a client has as many jobs as it may have; those whose record is gone do not count.
 local function is_busy(client, most)
   local live = live_key(client)
   if most == 0 or redis.call('SCARD', live) < most then return false end
@@ -82,7 +82,7 @@ local function is_busy(client, most)
   return redis.call('SCARD', live) >= most
 end
 
--- What a client keeps is counted in slices of time, each forgotten with its pictures.
+-- A client's stored bytes are counted in slices of time; each expires with its pictures.
 local SLICES = 24
 local function slice_key(client, life_seconds, back)
   local slice = math.floor(now_ms() / 1000 / math.max(1, life_seconds / SLICES)) - back

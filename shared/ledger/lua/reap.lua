@@ -1,6 +1,6 @@
--- Take back jobs whose lease ran out (or, with a worker named, all that this dead worker held).
+-- Takes back jobs whose lease has expired (or, with a worker named, all jobs of this dead worker).
 -- ARGV: ttl, max crashes, failure JSON for a job that crashed too often, worker ('' for any),
---       lease ms, whether the jobs may be what ended the worker ('1', or '0': it was stopped)
+--       lease ms, whether the jobs may have ended the worker ('1', or '0': it was stopped)
 -- Returns a flat list: id, outcome ('queued' | 'failed' | 'canceled'), worker, epoch, ...
 local ttl, now, worker = tonumber(ARGV[1]), now_ms(), ARGV[4]
 local out = {}

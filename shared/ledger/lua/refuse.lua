@@ -1,4 +1,4 @@
--- A worker that cannot read or do a job gives it back, as it got it, and is not given it again.
+-- A worker that cannot parse or do a job returns it unchanged, and does not get it again.
 -- ARGV: id, worker, epoch, ttl.  Returns 'released' | 'lost'
 local id, ttl = ARGV[1], tonumber(ARGV[4])
 if not holds(id, ARGV[2], ARGV[3]) then return 'lost' end

@@ -1,4 +1,4 @@
--- Give a running job back, in the place it had. A worker that stops in good order does not count
+-- Returns a running job to its old place in the queue. A worker that stops in order does not count
 -- the attempt. ARGV: id, worker, epoch, ttl.  Returns 'released' | 'lost'
 local id, ttl = ARGV[1], tonumber(ARGV[4])
 if not holds(id, ARGV[2], ARGV[3]) then return 'lost' end

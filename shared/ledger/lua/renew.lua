@@ -1,4 +1,4 @@
--- Prolong a lease. It succeeds while (worker, epoch) is unchanged, even past the lease's end: after
+-- Renews a lease. It succeeds while (worker, epoch) is unchanged, even after the lease's end: after
 -- an outage of the store only a newer claim takes a job away.
 -- ARGV: id, worker, epoch, lease ms, job ttl.  Returns 'go_on' | 'canceled' | 'lost'
 if not holds(ARGV[1], ARGV[2], ARGV[3]) then return 'lost' end

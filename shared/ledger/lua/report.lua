@@ -1,5 +1,5 @@
--- Record something about a running job, and tell those who listen. The percentage never goes back,
--- not even when a second attempt starts over.
+-- Records a report about a running job, and notifies its followers. The percentage never decreases,
+-- not even when a second attempt starts again.
 -- ARGV: id, worker, epoch, ttl, event kind, field ('progress' | 'preview' | 'params' | ...),
 --       value JSON, percent.  Returns 'go_on' | 'canceled' | 'lost'
 local id, ttl = ARGV[1], tonumber(ARGV[4])

@@ -1,4 +1,4 @@
--- What became of one attempt to deliver a webhook, unless another attempt has begun since.
+-- Records the outcome of one attempt to deliver a webhook, unless another attempt has begun since.
 -- ARGV: id, attempt, state ('waiting' | 'delivered' | 'given_up'), reason, wait ms, ttl
 -- Returns 1 | 0
 local id = ARGV[1]

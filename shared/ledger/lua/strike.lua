@@ -1,4 +1,4 @@
--- Count one job against a LoRA file, and suspend the file when that is one too many.
+-- Counts one job against a LoRA file, and suspends the file when it reaches the limit.
 -- ARGV: sha256, job id, name, limit, ttl of a strike, ttl of a suspension
 -- Returns {strikes, 1 if it was suspended just now}
 local sha256, now, ttl = ARGV[1], now_ms(), tonumber(ARGV[5])

@@ -1,11 +1,11 @@
--- Record a job and its place in the queue, once.
+-- Records a job and its place in the queue, only once.
 -- ARGV: id, spec JSON, params JSON, base, priority, client, job ttl, queue limit,
 --       idempotency key ('' for none), fingerprint, idempotency ttl,
---       states that a webhook tells of ('' for no webhook), the client's most live jobs (0: any)
+--       states for which a webhook is sent ('' for none), the client's limit of unfinished jobs (0: none)
 -- Returns {'created'} | {'replayed', id} | {'conflict'} | {'full', size} | {'busy', size}
 local id, base, priority, client = ARGV[1], ARGV[4], ARGV[5], ARGV[6]
 local ttl = tonumber(ARGV[7])
--- Sent again because the first answer got lost: by now the job may even be running.
+-- Repeated because the first answer was lost: by now the job may even be running.
 if redis.call('EXISTS', job_key(id)) == 1 then return { 'created' } end
 if ARGV[9] ~= '' then
   local known = redis.call('HMGET', ARGV[9], 'fingerprint', 'job')

@@ -1,5 +1,5 @@
--- Take webhooks that are due. Each is this taker's for the lease's time; nobody else sends it
--- meanwhile, and a taker that dies leaves it to the next.
+-- Takes webhooks that are due. Each belongs to this gateway for the lease's time; no other one sends it
+-- meanwhile, and if this gateway dies, another one takes it.
 -- ARGV: limit, lease ms, ttl.  Returns a flat list: job id, attempt, ...
 local now, out = now_ms(), {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', WEBHOOKS, '-inf', now, 'LIMIT', 0, ARGV[1])) do
