@@ -50,7 +50,7 @@ def make_entry(
     findings = [*_judge_name(name), *seen.findings, *_judge_base(seen, base)]
     findings += _judge_conduct(suspension)
     held = [finding for finding in findings if not (note is not None and finding.releasable)]
-    verdict = _weigh(held)
+    verdict, few = _weigh(held), _few_steps(name, seen)
     return LoraEntry(
         name=_shown(name),
         short_name=_shown(short),
@@ -65,13 +65,13 @@ def make_entry(
         reason_code=verdict.reason.value if verdict else None,
         reason=_in_english(verdict) if verdict else None,
         reason_zh=_in_chinese(verdict) if verdict else None,
-        evidence=_evidence(findings, verdict, seen, sidecar, note),
+        evidence=_evidence(findings, verdict, seen, sidecar, note, few),
         size_bytes=seen.key.size,
         sha256=seen.sha256,
         unplaced=_names(seen.unplaced),
         identity=(seen.key.device, seen.key.inode, seen.key.size, seen.key.mtime_ns),
         adapter_config=adapter_config,
-        few_steps=_few_steps(name, seen),
+        few_steps=few,
         **sidecar.model_dump(exclude={"title", "base"}),
     )
 
@@ -181,7 +181,12 @@ def _evidence(
     seen: Inspection,
     sidecar: Sidecar,
     note: str | None,
+    few: FewSteps | None,
 ) -> list[str]:
     others = [finding.en for finding in findings if finding is not verdict]
     released = [] if note is None else [f"released in {LOCK_NAME}: {clean(note, 100)}"]
-    return [*seen.evidence, *others, *released, *sidecar.complaints][:_MAX_EVIDENCE]
+    quick = [] if few is None else [f"a LoRA for few steps ({few.label}): {few.needs}"]
+    # What its owner can mend is never among what is cut.
+    mendable = [*quick, *sidecar.complaints][:_MAX_EVIDENCE]
+    found = [*seen.evidence, *others, *released]
+    return [*found[: _MAX_EVIDENCE - len(mendable)], *mendable]

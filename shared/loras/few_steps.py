@@ -25,6 +25,12 @@ class FewSteps(BaseModel):
     guidance_scale: float | None
     steps: int
 
+    @property
+    def needs(self) -> str:
+        """The settings in words."""
+        guidance = None if self.guidance_scale is None else f"guidance {self.guidance_scale:g}"
+        return ", ".join(filter(None, (self.sampler, f"{self.steps} steps", guidance)))
+
 
 class _Family(NamedTuple):
     label: str

@@ -73,9 +73,19 @@ def test_a_transformer_keeps_its_own_sampler_and_guidance() -> None:
 @pytest.mark.parametrize("key", ["modelspec.title", "ss_output_name"])
 def test_metadata_tells_it_where_the_files_name_does_not(tmp_path: Path, key: str) -> None:
     write_lora(tmp_path / "weights_tiny.safetensors", tiny_specs(), {key: "LCM-LoRA for SD 1.5"})
-    few = check_file(tmp_path / "weights_tiny.safetensors").few_steps
-    assert few is not None
-    assert few.label == "LCM"
+    entry = check_file(tmp_path / "weights_tiny.safetensors")
+    assert entry.few_steps is not None
+    assert entry.few_steps.label == "LCM"
+    assert "a LoRA for few steps (LCM): lcm, 8 steps, guidance 1" in entry.evidence
+
+
+def test_complaints_about_a_toml_are_told_however_much_else_there_is(tmp_path: Path) -> None:
+    write_lora(tmp_path / "lcm_tiny.safetensors", tiny_specs())
+    keys = [f"key_{number}" for number in range(12)]
+    (tmp_path / "lcm_tiny.toml").write_text("".join(f"{key} = 1\n" for key in keys))
+    evidence = check_file(tmp_path / "lcm_tiny.safetensors").evidence
+    assert len(evidence) <= 16
+    assert all(any(key in line for line in evidence) for key in keys)
 
 
 def test_a_trigger_phrase_is_no_name(tmp_path: Path) -> None:
