@@ -105,12 +105,12 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
-    """The last one added sees a request first."""
+    """The middleware added last sees a request first."""
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.origins,
         allow_methods=["GET", "HEAD", "POST", "DELETE"],
-        # Clients send many of their own; none of them decides anything that a key does not.
+        # Clients send many headers of their own; none of them decides anything that a key does not.
         allow_headers=["*"],
         expose_headers=EXPOSED_HEADERS,
     )

@@ -20,7 +20,7 @@ from shared.params import (
 )
 from shared.sampler_reason import explain_sampler
 
-# What models for one step are published with: the whole change, in the photo's colours.
+# The settings that published one-step models use: the whole change, in the photo's colours.
 _ONCE: dict[str, object] = {
     "strength": 1.0,
     "guidance_scale": 1.0,
@@ -75,8 +75,8 @@ def _plain_fidelity(entries: Sequence[LoraEntry]) -> Fidelity:
 
 
 def _suggested(name: str, entries: Sequence[LoraEntry], usual: object) -> object:
-    """What a settings file says of the first LoRA that has one, else what a LoRA for few steps
-    needs. An empty prompt is one.
+    """The settings file of the first LoRA that has one, or else the needs of a few-step LoRA. An
+    empty prompt counts as a value.
     """
     sources = (*entries, *(entry.few_steps for entry in entries))
     said = (getattr(source, name, None) for source in sources)

@@ -14,7 +14,7 @@ from shared.record import OpenEnum, Record
 
 # Compared with `JobSpec.needs`.
 RECORDS_VERSION = 2
-# Workers of the version before ignore a job's sampler.
+# Workers of the previous version ignore a job's sampler.
 SAMPLERS_SINCE = 2
 
 

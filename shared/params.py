@@ -31,7 +31,7 @@ DEFAULT_PROMPT = "high quality, sharp, clean, 4k, detailed skin texture"
 DEFAULT_STRENGTH = 0.4
 DEFAULT_STEPS = 10
 DEFAULT_SAMPLER: Final = "dpmpp_2m"
-# `once` reads the picture off at one level of noise: HYPIR's.
+# `once` is a single prediction at one noise level, as in HYPIR.
 DEFAULT_TIMESTEP = 200
 
 ImageFormat = Literal["png", "jpeg", "webp"]

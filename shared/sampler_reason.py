@@ -1,6 +1,6 @@
-"""Why a job runs with its sampler, in words: what its LoRAs want, and what is not followed.
+"""Why a job runs with its sampler, in words: what its LoRAs need, and what is not applied.
 
-Owns the sentences. Which sampler it is, is settled by shared/defaults.py.
+Owns the messages. shared/defaults.py chooses the sampler.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _GUIDANCE = (", guidance {:g}", "、引导强度 {:g}")
 
 
 def explain_sampler(entries: Sequence[LoraEntry], sampler: Sampler | None) -> dict[str, str | None]:
-    """The fields of a job's parameters that say it; None where no LoRA wants any sampler."""
+    """The fields of a job's parameters with the reason; None if no LoRA needs a sampler."""
     wishes = [(entry, wish) for entry in entries if (wish := wish_of(entry)) is not None]
     if not wishes:
         return {}
@@ -36,7 +36,7 @@ def explain_sampler(entries: Sequence[LoraEntry], sampler: Sampler | None) -> di
 
 
 def wish_of(entry: LoraEntry) -> Sampler | None:
-    """The sampler that a LoRA's settings file names, or that its family needs."""
+    """The sampler in a LoRA's settings file, or the one that its family needs."""
     return entry.sampler or (entry.few_steps.sampler if entry.few_steps else None)
 
 

@@ -1,7 +1,7 @@
 """Everything that differs between machines, read from the environment once, at process start.
 
-Owns the `RETOUCH_*` variables. Nothing else in the project reads the environment; whoever needs a
-setting is handed the object. `.env.example` lists every field, checked by a test.
+Owns the `RETOUCH_*` variables. Nothing else in the project reads the environment; code that needs a
+setting is passed the object. `.env.example` lists every field, checked by a test.
 """
 
 import difflib
@@ -374,7 +374,7 @@ class Settings(BaseSettings):
 
     @property
     def broker(self) -> str:
-        """The broker's URL: a database of its own, since Celery's keys have no time to live."""
+        """The broker's URL: a separate database, since Celery's keys have no time to live."""
         return self.broker_url or _next_database(self.redis_url)
 
     @property
@@ -384,22 +384,22 @@ class Settings(BaseSettings):
 
     @property
     def public_urls(self) -> list[str]:
-        """The addresses behind proxies, each without a slash at its end."""
+        """The addresses of trusted proxies, each without a trailing slash."""
         return [url.rstrip("/") for url in _in_order(self.public_url)]
 
     @property
     def origins(self) -> list[str]:
-        """The origins whose pages may call; `*` stands for every one."""
+        """The origins whose pages may call the service; `*` stands for every one."""
         return [origin.rstrip("/") for origin in _in_order(self.cors_origins)]
 
     @property
     def proxies(self) -> list[str]:
-        """Addresses and networks whose forwarded headers are believed."""
+        """Addresses and networks whose forwarded headers are trusted."""
         return _in_order(self.trusted_proxies)
 
     @property
     def face_names(self) -> list[str]:
-        """The dialects that are spoken, in a fixed order."""
+        """The active faces, in a fixed order."""
         words = self.faces.replace(",", " ").split()
         return [name for name in FACES if name in words]
 
@@ -410,14 +410,14 @@ class Settings(BaseSettings):
 
     @property
     def guard_names(self) -> frozenset[str]:
-        """The guards that are on. How well `marks` does is known of the embedded base alone."""
+        """The active guards. The accuracy of `marks` is known only for the embedded base."""
         if self.guards.strip() == AUTO_GUARDS:
             return GUARDS if identify_base(self.base_model) == TINY else GUARDS - {"marks"}
         return _listed(self.guards) - {"off"}
 
     @property
     def loras_dirs(self) -> tuple[Path, ...]:
-        """The LoRA folders, in the order in which their names count."""
+        """The LoRA folders, in order of precedence."""
         if self.loras_dir.exists():
             return (self.loras_dir,)
         texts = re.split(f"[,{os.pathsep}]", str(self.loras_dir))
@@ -441,11 +441,11 @@ def _next_database(redis_url: str) -> str:
 
 
 class BadSettings(SystemExit):
-    """Raised at start when a variable has a value that cannot be used; its text names it."""
+    """Raised at start if a variable has an invalid value; its text names the variable."""
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Read the environment; end the process with the variable's name when a value is bad, or when
+    """Reads the environment. Ends the process with the variable's name if a value is invalid, or if
     there is no such setting.
     """
     refuse_unknown_names({*os.environ, *_names_in(overrides.get("_env_file", ".env"))})
@@ -456,7 +456,9 @@ def load_settings(**overrides: object) -> Settings:
 
 
 def refuse_unknown_names(names: Iterable[str]) -> None:
-    """Raises BadSettings for RETOUCH_* names that are no setting, with the nearest that is one."""
+    """Raises BadSettings for RETOUCH_* names that are not settings, with the nearest one that
+    is.
+    """
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     unknown = sorted(n for n in names if n.upper().startswith(PREFIX) and n.upper() not in known)
     if unknown:

@@ -1,7 +1,8 @@
-"""By which names this service may be called: the guard against DNS rebinding.
+"""The host names by which this service may be called: protection against DNS rebinding.
 
-A page of any site can have its name lead to this machine and then read what it finds here. So where
-nobody needs a key, only names that no stranger can own are answered, and those of the settings.
+Any site's host name can be made to resolve to this machine, and its page could then read the
+answers. If no key is required, only names that strangers cannot own, and those in the settings, are
+accepted.
 """
 
 import ipaddress
@@ -11,7 +12,7 @@ from api.wire.sentence import Sentence
 from shared.errors import Forbidden
 from shared.settings import Settings
 
-# Never in the public name system (RFC 6761, RFC 6762, ICANN's choice for private networks).
+# Never in the public DNS (RFC 6761, RFC 6762, ICANN's choice for private networks).
 PRIVATE_ENDINGS = (".localhost", ".local", ".internal", ".home.arpa")
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -26,7 +27,7 @@ class HostNames:
         self._any = not is_open or "*" in settings.origins
 
     def check(self, host: str) -> None:
-        """`host` as in the request's header. Raises Forbidden."""
+        """Checks `host` from the request's header. Raises Forbidden."""
         name = name_of(f"//{host}")
         if self._any or not host or name in self._known or _is_private(name):
             return
@@ -40,13 +41,13 @@ class HostNames:
 
 
 def netloc_of(url: str) -> str:
-    """Name and port as browsers send them: without the scheme's own port."""
+    """Name and port as browsers send them: without the scheme's default port."""
     parts = urlsplit(url)
     return parts.netloc.lower().removesuffix(DEFAULT_PORTS[parts.scheme])
 
 
 def name_of(url: str) -> str:
-    """The host's name, in lower case and without a port; empty for what has none."""
+    """The host's name, in lower case and without a port; empty if there is none."""
     try:
         return (urlsplit(url).hostname or "").rstrip(".")
     except ValueError:

@@ -12,7 +12,7 @@ from shared.errors import StoreUnavailable
 from shared.ledger.fleet import Fleet
 from shared.ledger.store import JobStore
 
-# A caller may invent methods; each label would stay in memory for good.
+# A caller may invent methods; each label would stay in memory forever.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 

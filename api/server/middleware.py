@@ -89,13 +89,13 @@ class Finish:
 
 
 def _request_id(headers: Headers) -> str:
-    """The sender's own, where it is one, so that both logs can be read together."""
+    """The sender's id if it is valid, so that both logs can be compared."""
     given = headers.get("x-request-id", "")
     return given if REQUEST_ID.fullmatch(given) else uuid4().hex
 
 
 def _known_of(scope: Scope) -> dict[str, str]:
-    """What every log line of this request says of it."""
+    """The fields of every log line about this request."""
     client = scope.get("client")
     known = {"client": client[0]} if client else {}
     trace = TRACE_PARENT.fullmatch(Headers(scope=scope).get("traceparent", ""))

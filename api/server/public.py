@@ -1,8 +1,8 @@
-"""The request as its sender sees it: under the public name and path, whatever a proxy made of it.
+"""The request as its sender sees it: with the public name and path, whatever a proxy changed.
 
-Owns reading RETOUCH_PUBLIC_URL for each request. A proxy may take the path's beginning away or
-leave it; both are the same here. X-Forwarded-Host and X-Forwarded-Prefix are not read: the setting
-says both, and no sender can.
+Owns reading RETOUCH_PUBLIC_URL for each request. A proxy may strip the path's prefix or keep it;
+both are accepted. X-Forwarded-Host and X-Forwarded-Prefix are ignored: the setting contains both,
+and senders cannot change it.
 """
 
 from urllib.parse import urlsplit
@@ -19,12 +19,12 @@ from api.wire.errors import refusal
 from shared.errors import Forbidden
 from shared.settings import Settings
 
-# Asked by machines, under whatever name they have for this one.
+# Requested by machines, under any name that they use for this one.
 ANY_NAME = frozenset({"/healthz", "/readyz"})
 
 
 class Public:
-    """Wraps routes and CORS: refuses names that are not ours, and sets path and prefix."""
+    """Wraps routes and CORS: refuses foreign host names, and sets path and prefix."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app

@@ -1,7 +1,8 @@
-"""LoRAs that were distilled so that few steps are enough: which one a file is, and what it needs.
+"""LoRAs that were distilled for few steps: recognises their family and knows its needs.
 
 Owns the families' names and settings, which are those of the model cards that they were published
-with. Guidance is built into such a LoRA; a sampler for many steps leaves it blurred or burnt.
+with. Guidance is built into such a LoRA; a sampler for many steps makes its pictures blurred or
+burnt.
 """
 
 import re
@@ -16,7 +17,7 @@ MOST_STEPS = 50
 
 
 class FewSteps(BaseModel):
-    """What such a LoRA is called and needs; None where it leaves that to the base."""
+    """The name and the needs of such a LoRA; None for values left to the base."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,7 +49,7 @@ _FAMILIES = (
     _Family("LCM", _word("lcm|lcm-?lora"), "lcm", 8),
     _Family("TCD", _word("tcd|tcd-?lora"), "tcd", 8),
     _Family("DMD2", _word("dmd2?"), "lcm", 4),
-    # Words that are names of other things too: they need a second sign.
+    # Words with other meanings too: they need a second indication.
     _Family("Hyper", re.compile(r"(?<![a-z])hyper"), "euler", 8, is_plain_word=True),
     _Family("Lightning", re.compile("lightning"), "euler", 4, is_plain_word=True),
     _Family("Turbo", re.compile("turbo"), "euler", 4, is_plain_word=True),
@@ -63,9 +64,9 @@ _WITH_GUIDANCE = _word("cfg")
 
 
 def recognise(names: Iterable[str], *, covers_whole_unet: bool, has_unet: bool) -> FewSteps | None:
-    """The family that one of a LoRA's names (its own with folders, its titles) tells. A word such
-    as `lightning` counts with a number of steps or a base beside it, or where every kind of layer
-    is changed. A transformer has its own sampler and guidance, so only the steps are told.
+    """The family named by one of a LoRA's names (its own with folders, its titles). A word such as
+    `lightning` counts only with a number of steps or a base beside it, or if every kind of layer is
+    changed. A transformer has its own sampler and guidance, so only the steps are returned.
     """
     found = (_recognise(name.lower(), covers_whole_unet) for name in names)
     few = next((each for each in found if each is not None), None)
@@ -87,6 +88,6 @@ def _settings(family: _Family, name: str) -> FewSteps:
     steps = int(said[1]) if said and 1 <= int(said[1]) <= MOST_STEPS else family.steps
     is_hyper = family.label == "Hyper"
     guidance = None if is_hyper and _WITH_GUIDANCE.search(name) else 1.0
-    # Hyper-SD's LoRA of one step is one of trajectory consistency, for any number of them.
+    # Hyper-SD's one-step LoRA is a trajectory consistency LoRA, for any number of steps.
     sampler = "tcd" if is_hyper and steps == 1 else family.sampler
     return FewSteps(label=family.label, sampler=sampler, guidance_scale=guidance, steps=steps)

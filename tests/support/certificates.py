@@ -85,7 +85,7 @@ class Authority:
         )
 
     def trusted_by(self, folder: Path) -> Path:
-        """A file of certificates for those who trust this authority."""
+        """A file of certificates for clients that trust this authority."""
         file = folder / "authority.pem"
         file.write_bytes(cert_pem(self.cert))
         return file

@@ -1,4 +1,4 @@
-"""Real proxies before a gateway, by the very files of deploy/ with this machine's ports in them."""
+"""Real proxies in front of a gateway, using the files of deploy/ with this machine's ports."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ NAME = "photos.example.org"
 DEPLOY = REPOSITORY / "deploy"
 LETSENCRYPT = f"/etc/letsencrypt/live/{NAME}"
 
-# What stands around a file of conf.d; the rest keeps everything in one folder.
+# The configuration around a file of conf.d; everything else is kept in one folder.
 NGINX_MAIN = """\
 daemon off;
 {user}
@@ -50,7 +50,7 @@ def program(name: str) -> str:
 
 
 def fitted(text: str, changes: dict[str, str]) -> str:
-    """The text with every one of these pieces replaced where it stands, once."""
+    """The text with each of these pieces replaced exactly once."""
     for old, new in changes.items():
         assert text.count(old) == 1, old
         text = text.replace(old, new)
@@ -99,7 +99,7 @@ def running_proxy(
     authority: Authority,
     changes: dict[str, str] | None = None,
 ) -> Iterator[None]:
-    """A proxy with TLS on this port, before the gateway on that one."""
+    """A proxy with TLS on this port, in front of the gateway on that one."""
     folder.mkdir(parents=True, exist_ok=True)
     authority.serve(folder, NAME)
     command = COMMANDS[kind](folder, gateway, port, changes or {})
@@ -123,7 +123,7 @@ def running_proxy(
 
 @contextmanager
 def name_leads_here() -> Iterator[None]:
-    """Let the public name lead to this machine, for this process."""
+    """Makes the public name resolve to this machine, for this process."""
     real = socket.getaddrinfo
 
     def ours(host: object, *args: object, **kwargs: object) -> object:

@@ -1,8 +1,8 @@
-"""Gives a finished picture the colours of its photo: what one-step restoration is published with.
+"""Gives a finished picture the colours of its photo, as published with one-step restoration.
 
-Owns two transfers, both on whole 8-bit pictures, so that tiles have no edges in it. `adain` gives
-every channel the photo's mean and deviation (Huang and Belongie 2017, arXiv:1703.06868); `wavelet`
-takes the photo's low frequencies and the picture's high ones (as in StableSR, Wang et al. 2023,
+Owns two transfers, both on whole 8-bit pictures, so that tiles leave no edges. `adain` gives every
+channel the photo's mean and deviation (Huang and Belongie 2017, arXiv:1703.06868); `wavelet` takes
+the photo's low frequencies and the picture's high ones (as in StableSR, Wang et al. 2023,
 arXiv:2305.07015). Knows nothing of engines.
 """
 
@@ -14,14 +14,14 @@ from worker.engine.interface import Pixels
 
 Channel = npt.NDArray[np.float32]
 
-# Each level blurs with [1 2 1] / 4, its taps twice as far apart as those of the level before.
+# Each level blurs with [1 2 1] / 4, with taps twice as far apart as on the level before.
 WAVELET_LEVELS = 5
 # Below the variance of flat channels, on a scale of 0 to 1; both published codes add this.
 EPSILON = 1e-5
 
 
 def with_colours(mode: Fidelity, photo: Pixels, made: Pixels) -> Pixels:
-    """`made` with the photo's colours, where the mode is one of the two; both of one size."""
+    """`made` with the photo's colours, if the mode is one of the two; both have one size."""
     if mode not in ("wavelet", "adain"):
         return made
     change = _wavelet if mode == "wavelet" else _adain

@@ -144,7 +144,7 @@ class _Run:
 
     @contextmanager
     def _sampling(self) -> Iterator[None]:
-        """Have the pipeline step with the job's sampler, where it has one that can be exchanged."""
+        """Makes the pipeline use the job's sampler, if its scheduler can be exchanged."""
         pipeline, usual = self._pipeline, self._pipeline.scheduler
         if self._has_latents:
             pipeline.scheduler = _scheduler(usual.config, self._job)

@@ -17,7 +17,7 @@ LOW_FREQUENCY_SIGMA = 2.0
 
 
 def needs_reconstruction(mode: Fidelity) -> bool:
-    """Whether a mode is about what the autoencoder loses; others are about the finished picture."""
+    """Whether a mode restores what the autoencoder loses; others change the finished picture."""
     return mode in ("low", "residual")
 
 

@@ -94,7 +94,7 @@ class EngineJob:
 
     @property
     def executed_steps(self) -> int:
-        """Denoising steps that really run."""
+        """The number of executed denoising steps."""
         return 1 if self.sampler == "once" else executed_steps(self.steps, self.strength)
 
 

@@ -32,7 +32,7 @@ class McpDoor:
         server.streamable_http_app(
             max_request_body_size=MOST_BODY_BYTES,
             max_sessions=MOST_SESSIONS,
-            # It knows no names but localhost's; ours were checked before (api/access/hosts.py).
+            # It accepts no names but localhost's; ours were checked before (api/access/hosts.py).
             transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
         )
         self._sessions = server.session_manager

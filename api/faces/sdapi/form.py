@@ -85,7 +85,7 @@ class Img2Img(BaseModel):
 
     @property
     def sampler(self) -> str:
-        """What the client calls it; older ones have the second field."""
+        """The client's name for it; older clients use the second field."""
         return self.sampler_name or self.sampler_index or ""
 
     @property

@@ -12,8 +12,8 @@ from shared.upscalers.entry import FILTER
 
 NONE = "None"
 LANCZOS = "Lanczos"
-# By the names that this dialect has for them. The first is what steps are taken with where neither
-# request nor LoRA says anything; clients send it unasked.
+# AUTOMATIC1111's names. The first is the sampler that is used if neither request nor LoRA names
+# one; clients send it by default.
 SAMPLERS: dict[Sampler, str] = {
     "dpmpp_2m": "DPM++ 2M",
     "euler": "Euler",
@@ -40,14 +40,14 @@ def models(services: Services) -> list[dict[str, Any]]:
 
 
 def samplers() -> list[dict[str, Any]]:
-    """Those that the engine steps with."""
+    """The samplers that the engine supports."""
     return [
         {"name": label, "aliases": [f"k_{name}"], "options": {}} for name, label in SAMPLERS.items()
     ]
 
 
 def sampler_named(name: str | None) -> Sampler | None:
-    """Our name for a client's sampler; None for one that is not here, and for the usual one."""
+    """Our name for a client's sampler; None for an unsupported one and for the default."""
     known = {label.lower(): ours for ours, label in SAMPLERS.items() if ours != DEFAULT_SAMPLER}
     return known.get((name or "").lower())
 

@@ -1,6 +1,6 @@
-"""diffusers' scheduler for each sampler, configured as a checkpoint's own scheduler is.
+"""diffusers' scheduler for each sampler, configured like a checkpoint's own scheduler.
 
-Owns which class stands for which name. What a scheduler does is diffusers' business.
+Owns which class belongs to which name. diffusers owns what a scheduler does.
 """
 
 from typing import Any
@@ -26,31 +26,31 @@ SCHEDULERS: dict[Sampler, Any] = {
 TCD_ETA = 0.3
 
 
-# The least signal that a prediction of noise is divided by, as diffusers has it (2^-24 in squares).
+# The smallest signal by which a prediction of noise is divided, as in diffusers (2^-24 in squares).
 LEAST_ALPHA = 2.0**-12
 
 
 class OnceScheduler(DDIMScheduler):  # type: ignore[misc]
-    """Reads the picture off one prediction without noise, in the form of diffusers' schedulers."""
+    """A single prediction without noise, in the form of diffusers' schedulers."""
 
     timestep, strength = DEFAULT_TIMESTEP, 1.0
 
     def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
-        """One, whatever is asked for."""
+        """One step, whatever is requested."""
         self.num_inference_steps = num_inference_steps
         self.timesteps = torch.tensor([self.timestep], device=device)
 
     def add_noise(
         self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
     ) -> torch.Tensor:
-        """None."""
+        """Does nothing."""
         del noise, timesteps
         return original_samples
 
     def step(
         self, model_output: torch.Tensor, timestep: Any, sample: torch.Tensor, **_: Any
     ) -> tuple[torch.Tensor]:
-        """`strength` of the way from the sample to what is predicted."""
+        """Moves the sample by `strength` towards the prediction."""
         signal = float(self.alphas_cumprod[int(timestep)].double())
         kind = str(self.config.prediction_type)
         p, q = data_prediction(kind, signal**0.5, (1 - signal) ** 0.5)
@@ -65,7 +65,7 @@ def make_once(config: Any, timestep: int, strength: float) -> OnceScheduler:
 
 
 def data_prediction(kind: str, alpha: float, sigma: float) -> tuple[float, float]:
-    """P and Q of `x0 = P*x + Q*e` for what the model predicts."""
+    """P and Q of `x0 = P*x + Q*e` for the kind of prediction."""
     if kind == "epsilon":
         alpha = max(alpha, LEAST_ALPHA)
         return 1 / alpha, -sigma / alpha
@@ -76,9 +76,9 @@ def data_prediction(kind: str, alpha: float, sigma: float) -> tuple[float, float
 
 def make_scheduler(config: Any, sampler: Sampler, trailing: bool = False) -> Any:
     """A scheduler with the checkpoint's betas and prediction type. `trailing` is the spacing of
-    timesteps that models of few steps are distilled at, instead of the checkpoint's own.
+    timesteps with which few-step models are distilled, instead of the checkpoint's own.
     """
-    # Latents are not bounded, whatever a pixel model's configuration says.
+    # Latents are unbounded, whatever a pixel model's configuration says.
     known: dict[str, Any] = {} if sampler in ("dpmpp_2m", "euler") else {"clip_sample": False}
     if trailing and sampler in ("dpmpp_2m", "euler"):
         known["timestep_spacing"] = "trailing"

@@ -1,6 +1,6 @@
-"""What is random about a picture, all of it from one seed and in diffusers' order.
+"""A picture's random numbers, all from one seed and in diffusers' order.
 
-Owns the draws. Which step wants noise, and how much, is the plan's business (schedule.py).
+Owns the draws. The plan (schedule.py) decides which step needs noise, and how much.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from diffusers.utils.torch_utils import randn_tensor
 
 @dataclass(frozen=True)
 class Draws:
-    """What a picture begins with: the posterior's sample, where there is one, and the noise."""
+    """The initial random numbers: the posterior's sample, if there is one, and the noise."""
 
     posterior: torch.Tensor | None
     noise: torch.Tensor
@@ -23,10 +23,10 @@ class Draws:
 
 
 class StepNoise:
-    """What stochastic samplers add after their steps, [1, C, h, w], on the CPU.
+    """The noise that stochastic samplers add after their steps, [1, C, h, w], on the CPU.
 
-    `generator` goes on where the picture's first noise ended. A step that is done again, after the
-    device had no memory, gets the same noise.
+    `generator` continues after the picture's first noise. A step that is repeated, after the device
+    ran out of memory, gets the same noise.
     """
 
     def __init__(self, generator: torch.Generator, shape: torch.Size, dtype: torch.dtype) -> None:
@@ -34,7 +34,7 @@ class StepNoise:
         self._drawn: tuple[int, torch.Tensor] | None = None
 
     def at(self, step: int) -> torch.Tensor:
-        """The noise after a step. Every step before the last has its own: steps only go on."""
+        """The noise after a step. Every step except the last has its own."""
         if self._drawn is None or self._drawn[0] != step:
             noise = randn_tensor(self._shape, generator=self._generator, dtype=self._dtype)
             self._drawn = (step, noise)

@@ -145,7 +145,7 @@ class Row:
         return self.coloured(to_pixels(tensor))
 
     def coloured(self, made: Pixels) -> Pixels:
-        """The whole picture in its photo's colours, as far as the job asks for that."""
+        """The whole picture in its photo's colours, if the job asks for that."""
         return in_colours_of(self.pixels, with_colours(self.job.fidelity, self.pixels, made))
 
     def developed(self, picture: Any) -> None:

@@ -1,7 +1,7 @@
-"""Samplers as plain coefficients, so that rows of different samplers and steps share a UNet call.
+"""Samplers as plain coefficients, so that rows with different samplers and steps share a UNet call.
 
-Each is linear in the sample `x`, the data prediction `x0`, that of the step before, and fresh
-noise `n`, all at unit variance (alpha^2 + sigma^2 = 1):
+Each is linear in the sample `x`, the data prediction `x0`, that of the step before, and fresh noise
+`n`, all at unit variance (alpha^2 + sigma^2 = 1):
 
     x' = A*x + B*x0 + C*x0_previous + N*n
 
@@ -20,14 +20,14 @@ import numpy as np
 from shared.params import Sampler, executed_steps
 from worker.engine.base.schedulers import TCD_ETA
 
-# Below this many steps diffusers makes DPM-Solver++'s last one first order, for stability.
+# With fewer steps diffusers makes the last step of DPM-Solver++ first order, for stability.
 FEW_STEPS = 15
 # Latent consistency models: the data's deviation and the scale of timesteps in the boundary terms.
 DATA_SIGMA, TIMESTEP_SCALE = 0.5, 10.0
 
 
 class Level(NamedTuple):
-    """How much of a sample is signal and how much noise, with alpha^2 + sigma^2 = 1."""
+    """The shares of signal and noise in a sample, with alpha^2 + sigma^2 = 1."""
 
     alpha: float
     sigma: float
@@ -37,7 +37,7 @@ CLEAN = Level(1.0, 0.0)
 
 
 class Step(NamedTuple):
-    """One executed step: what the UNet is told, the sample's level, and A, B, C, N."""
+    """One executed step: the UNet's timestep, the sample's level, and A, B, C, N."""
 
     timestep: float
     level: Level
@@ -112,7 +112,7 @@ def _leveled(scheduler: Any, steps: int, strength: float) -> tuple[list[float], 
 
 
 def _distilled_times(scheduler: Any, steps: int, strength: float) -> list[int]:
-    """The executed ones of the timesteps that consistency models are distilled at."""
+    """The executed timesteps among those with which consistency models are distilled."""
     if scheduler.config.original_inference_steps < steps:
         scheduler.register_to_config(original_inference_steps=steps)
     scheduler.set_timesteps(steps)
@@ -125,7 +125,7 @@ def _level_at(scheduler: Any, time: int) -> Level:
 
 
 def _first_order(here: Level, after: Level) -> tuple[float, float]:
-    """A and B that lead along the predicted noise from one level to another."""
+    """A and B that move along the predicted noise from one level to another."""
     kept = after.sigma / here.sigma
     return kept, after.alpha - here.alpha * kept  # = -alpha' (e^-h - 1)
 

@@ -1,7 +1,8 @@
-"""What a job's steps do, as one table: which timesteps, from which noise, with which coefficients.
+"""A job's steps as one table: timesteps, initial noise, coefficients.
 
-Owns what the model's output means. The update is linear in the sample `x`, the model's output `e`,
-the previous data prediction and fresh noise `n`; the second part is the sampler's (samplers.py):
+Owns the meaning of the model's output. The update is linear in the sample `x`, the model's output
+`e`, the previous data prediction and fresh noise `n`; the sampler (samplers.py) gives the second
+part:
 
     x0 = P*x + Q*e        x' = A*x + B*x0 + C*x0_previous + N*n
 """
@@ -28,8 +29,8 @@ class UnsupportedSchedule(ValueError):
 class StepPlan:
     """All executed steps of one job.
 
-    `timesteps` are what the UNet is told; `start` is (alpha, sigma) of the first noise;
-    `table` is [steps, 6] with P, Q, A, B, C, N.
+    `timesteps` are the UNet's inputs; `start` is (alpha, sigma) of the first noise; `table` is
+    [steps, 6] with P, Q, A, B, C, N.
     """
 
     timesteps: tuple[float, ...]
@@ -60,8 +61,8 @@ class Schedule:
     ) -> StepPlan:
         """The last `executed_steps(steps, strength)` of `steps` steps.
 
-        Where `steps * strength` is below one, diffusers has no step: it is a single one, from the
-        strength's own place in the schedule, the same for every sampler.
+        If `steps * strength` is below one, diffusers has no step; here it is a single one, from the
+        strength's own position in the schedule, for every sampler.
         """
         if int(steps * strength) == 0:
             return self._planned([self._single(strength)])
@@ -69,8 +70,8 @@ class Schedule:
         return self._planned(STEPS[sampler](scheduler, steps, strength))
 
     def once(self, timestep: int, strength: float) -> StepPlan:
-        """The picture read off one prediction: latents go in without noise, as if they were at this
-        level, and `strength` is how much of the change is taken.
+        """A single prediction: latents are passed without noise, as if they were at this level, and
+        `strength` is the share of the change that is applied.
         """
         update = (1 - strength, strength, 0.0, 0.0)
         plan = self._planned([Step(timestep, self._level(timestep), update)])

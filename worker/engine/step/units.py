@@ -240,7 +240,8 @@ class Units:
         return whole.draws.at(window.at(scale))
 
     def _drawn(self, row: Row, moments: Moments, shape: torch.Size) -> Draws:
-        # The order of draws is diffusers': the posterior's sample, the noise, then that of steps.
+        # The order of random numbers is diffusers': the posterior's sample, the noise, then that of
+        # steps.
         generator = torch.Generator("cpu").manual_seed(row.job.seed)
         draw = partial(randn_tensor, shape, generator=generator, device=self._device)
         posterior = draw(dtype=moments.mean.dtype) if moments.deviation is not None else None
@@ -261,8 +262,8 @@ class Units:
         return [(stepped[i : i + 1], data[i : i + 1]) for i in range(len(rows))]
 
     def _add_noise(self, row: Row, stepped: torch.Tensor) -> None:
-        """What a stochastic sampler adds after this step; a tile gets its picture's, when all tiles
-        are put together.
+        """The noise that a stochastic sampler adds after this step; a tile gets its picture's, once
+        all tiles are blended.
         """
         noise = float(_plan(row).table[row.step][-1])
         if noise and row.step_noise is not None:
@@ -286,7 +287,8 @@ class Units:
         timesteps = [_plan(row).timesteps[row.step] for row in rows]
         inputs = {
             "sample": latents[owner],
-            # Those of some samplers lie between two of training; all have one type, for graphs.
+            # Timesteps of some samplers are between two of training; all have one type, for CUDA
+            # graphs.
             "timestep": torch.tensor(
                 [timesteps[i] for i in owner], dtype=torch.float32, device=self._device
             ),
