@@ -11,7 +11,7 @@ RUN python3 -m venv /opt/venv \
 WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 
-# Super-resolution for the page. Where npm or its registry cannot be had, the page goes without.
+# Super-resolution for the page. If npm or its registry is unavailable, the page works without it.
 FROM common AS extras
 COPY package.json package-lock.json .npmrc ./
 COPY api/__init__.py api/server/page_files.py api/

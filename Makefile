@@ -1,6 +1,6 @@
-# Every target works on a clean clone: what it needs is installed first.
+# Every target works on a clean clone: it first installs what it needs.
 # PYTHON chooses the interpreter of the environment (3.11 or newer), IMAGE the photo of the demo,
-# BENCHMARKS those of `make bench`, TEST_PROCESSES and CHAOS_PROCESSES how many tests run at a time.
+# BENCHMARKS those of `make bench`, TEST_PROCESSES and CHAOS_PROCESSES the number of parallel tests.
 
 PYTHON ?= python3
 IMAGE ?= examples/portrait.jpg
@@ -21,22 +21,22 @@ help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
 		while IFS='|' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
 
-install: $(STAMP) $(EXTRAS) ## Make the environment in .venv and put `retouch` into it
+install: $(STAMP) $(EXTRAS) ## Create the environment in .venv and install `retouch` into it
 
-# Runs again only when what is to be installed has changed.
+# Runs again only if the packages to install have changed.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[worker,monitor,dev]'
 	touch $(STAMP)
 
-# Super-resolution in the browser, and node's checks of the page. Without npm all else goes as it is.
+# Super-resolution in the browser, and node's checks of the page. Without npm everything else still works.
 $(EXTRAS): package-lock.json $(wildcard api/extras/*.py) | $(STAMP)
 	@if npm ci --no-audit --no-fund --loglevel=error --fetch-retries=1 && $(BIN)/python -m api.extras; then :; \
 	else echo "npm did not bring the page's extras: no super-resolution in the browser; later: make extras"; fi
 	@$(BIN)/python -m api.extras.upscaler || echo "no Real-ESRGAN x4plus for upscalers/; later: make extras"
 	@touch $(EXTRAS)
 
-extras: ## Fetch what can be done without: super-resolution in the browser, a large enlarger
+extras: ## Download optional parts: super-resolution in the browser, a large enlarger
 	@rm -f $(EXTRAS)
 	@$(MAKE) $(EXTRAS)
 
@@ -44,19 +44,19 @@ demo: install ## Enhance examples/portrait.jpg, or IMAGE=path, and show before a
 	@name=$$(basename "$$IMAGE"); name=$${name%.*}; \
 	$(BIN)/retouch enhance "$$IMAGE" --before-after -o "out/$${name}_enhanced.png"
 
-up: install ## Start store, worker and gateway on this machine; Ctrl-C ends them
+up: install ## Start store, worker and gateway on this machine; Ctrl-C stops them
 	@exec $(BIN)/retouch up
 
-# Threads that spin while they wait take the processor from the tests beside them.
+# Threads that spin while they wait take processor time from other tests.
 test: export OMP_WAIT_POLICY ?= PASSIVE
 test: install ## Run the tests that need no GPU, no Docker and no running service; COVERAGE=1 measures branches
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m "not gpu and not slow and not chaos and not compose and not browser" \
 		$(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
-browser: install ## Walk through the page in Debian's Chromium
+browser: install ## Test the page in Debian's Chromium
 	$(BIN)/pytest -m browser tests/browser
 
-check: install ## Check format, style, types, imports and known faults of what is pinned; the page's types where npm is there
+check: install ## Check format, style, types, imports and known vulnerabilities of pinned packages; the page's types if npm is present
 	$(BIN)/ruff format --no-cache --check .
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy
@@ -64,15 +64,15 @@ check: install ## Check format, style, types, imports and known faults of what i
 	$(BIN)/python -m tests.audit
 	@if test -x node_modules/.bin/tsc; then npm run --silent check; else echo "no tsc: the page's types are not checked"; fi
 
-# As the worker has it; for what is compared with it, too.
+# As in the worker, also for the systems that it is compared with.
 bench: export OMP_WAIT_POLICY ?= PASSIVE
 bench: install ## Run the benchmarks, one after the other
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
 
-chaos: install ## Kill, freeze and cut off real processes; CHAOS_SCALE=0.3: three tenths of full size
+chaos: install ## Kill, freeze and disconnect real processes; CHAOS_SCALE=0.3: three tenths of full size
 	$(BIN)/pytest -m chaos -n $(CHAOS_PROCESSES) --dist worksteal tests/chaos
 
-chaos-full: install ## The same in full size, which takes hours; CHAOS_STORE=redis-server for Debian's
+chaos-full: install ## The same at full size, which takes hours; CHAOS_STORE=redis-server for Debian's
 	CHAOS_SIZE=full $(BIN)/pytest -m chaos tests/chaos
 
 reliability: install ## Write docs/reliability.md from the figures of the last chaos run
@@ -84,19 +84,19 @@ compose-test: install ## Build the images and run them with two workers (needs D
 quality: install ## Measure how much the embedded base and its LoRAs improve pictures
 	$(BIN)/python -m benchmarks.quality
 
-# The tools of these three are extras of their own, so that `make install` stays quick.
-docs: install ## Build the documentation's site into out/docs; nothing in it is fetched from elsewhere
+# The tools of these three are separate extras, so that `make install` stays fast.
+docs: install ## Build the documentation site into out/docs; it loads nothing from other hosts
 	@$(BIN)/python -c "import material" 2>/dev/null || $(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 	@echo "open out/docs/index.html"
 
-sbom: install ## Write the list of what is installed here, with licences, to out/sbom.cdx.json (CycloneDX)
+sbom: install ## Write the list of installed packages with licences to out/sbom.cdx.json (CycloneDX)
 	@test -x $(BIN)/cyclonedx-py || $(BIN)/python -m pip install -q -c constraints.txt -e '.[release]'
 	@mkdir -p out
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o out/sbom.cdx.json $(BIN)/python
 
-# torch comes in a CPU and a CUDA build, so that one hash cannot stand for it: it stays in
-# constraints.txt, with what it alone brings. No address of a registry goes into the file.
+# torch comes in a CPU and a CUDA build, so one hash cannot cover both: it stays in
+# constraints.txt, with the packages that only it needs. The file contains no registry's address.
 lock: install ## Write requirements.lock, every package with its hashes, from constraints.txt
 	@test -x $(BIN)/pip-compile || $(BIN)/python -m pip install -q -c constraints.txt -e '.[release]'
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-annotate \
