@@ -1,7 +1,7 @@
 """The format in which an upload is stored: upright sRGB, and separately the opacity of each pixel.
 
 Owns reading and writing it: bare pixels (a PPM, followed by a PGM of the alpha if there is one;
-netpbm files may hold several pictures) or lossless WebP. The bytes are our own, so decoding them is
+netpbm files may hold several pictures), lossless WebP or PNG. The bytes are our own, so decoding them is
 safe anywhere.
 """
 
@@ -18,17 +18,28 @@ LOSSLESS_WEBP: dict[str, Any] = {
     "format": "WEBP", "lossless": True, "method": 0, "quality": 0, "exact": True,
 }  # fmt: skip
 LONGEST_WEBP_SIDE = 16_383
+# Its encoder takes more than 20 bytes a pixel, and for soft transparency a second a megapixel;
+# larger pictures become PNG, which is written row by row.
+MOST_WEBP_PIXELS = 8_000_000
+QUICK_PNG: dict[str, Any] = {"format": "PNG", "compress_level": 1}
 
 
 def write_kept(colours: Image.Image, alpha: Image.Image | None, kept_as: KeptAs) -> bytes:
     """Encodes an RGB picture and its alpha."""
+    if kept_as == "webp":
+        return compressed(_joined(colours, alpha))
     out = io.BytesIO()
-    if kept_as == "webp" and max(colours.size) <= LONGEST_WEBP_SIDE:
-        _joined(colours, alpha).save(out, **LOSSLESS_WEBP)
-        return out.getvalue()
     colours.save(out, "PPM")
     if alpha is not None:
         alpha.save(out, "PPM")
+    return out.getvalue()
+
+
+def compressed(image: Image.Image) -> bytes:
+    """Lossless WebP, or PNG where that would take too much."""
+    fits = max(image.size) <= LONGEST_WEBP_SIDE and image.width * image.height <= MOST_WEBP_PIXELS
+    out = io.BytesIO()
+    image.save(out, **(LOSSLESS_WEBP if fits else QUICK_PNG))
     return out.getvalue()
 
 

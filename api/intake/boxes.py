@@ -58,6 +58,14 @@ def read_still(data: bytes) -> Still:
     return _described(mine)
 
 
+def ends_early(data: bytes) -> bool:
+    """Whether one of the file's own boxes ends behind the file."""
+    try:
+        return not [name for name, _ in _boxes(memoryview(data))]
+    except struct.error:
+        return True
+
+
 def _described(mine: list[Property]) -> Still:
     size, colours, has_profile = None, None, False
     for name, content in mine:

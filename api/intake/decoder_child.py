@@ -9,6 +9,7 @@ import json
 import resource
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CPU_SECONDS_EACH = 20
 CPU_SECONDS_IN_ALL = 3600
 OPEN_FILES = 16
+
+Message = tuple[dict[str, Any], bytes]
 
 
 def main(memory_bytes: int) -> None:
@@ -31,12 +34,20 @@ def main(memory_bytes: int) -> None:
         _send(sys.stdout.buffer, header, body)
 
 
-def _answer(order: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+def _answer(order: dict[str, Any], data: bytes) -> Message:
+    from api.intake.decoding.cut_off import is_cut_off
     from api.intake.decoding.normalise import Order, normalise
 
     del order["size"]
+    header, body = _decoded(lambda: normalise(data, Order(**order)))
+    if header.get("error") == "invalid_image" and is_cut_off(data, order["kind"]):
+        header["error"] = "image_truncated"
+    return header, body
+
+
+def _decoded(decode: Callable[[], Message]) -> Message:
     try:
-        return normalise(data, Order(**order))
+        return decode()
     except (EOFError, struct.error) as error:
         return {"error": "image_truncated", "reason": repr(error)}, b""
     except OSError as error:
@@ -61,7 +72,7 @@ def _allow_cpu_time() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (soft, CPU_SECONDS_IN_ALL))
 
 
-def _receive(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+def _receive(stream: BinaryIO) -> Message | None:
     prefix = stream.read(4)
     if len(prefix) < 4:
         return None

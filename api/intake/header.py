@@ -177,6 +177,8 @@ def _gif_frames(data: bytes, offset: int) -> int:
             offset = _past_blocks(data, offset + 2)
         else:
             break
+    if not frames and offset >= len(data):
+        raise ImageTruncated
     if not frames:
         raise ValueError("contains no picture")
     return frames

@@ -3,21 +3,14 @@
 The bytes are our own (the decoding child made them), so decoding them here is safe.
 """
 
-import io
+from shared.kept import compressed, read_kept_whole
 
-from shared.kept import LONGEST_WEBP_SIDE, LOSSLESS_WEBP, read_kept_whole
+PNG_MAGIC = b"\x89PNG"
 
 
 def as_shown(kept: bytes) -> tuple[bytes, str]:
-    """The stored picture as lossless WebP, or as PNG if a side is too long for that, and its media
+    """The stored picture as lossless WebP, or as PNG if it is too large for that, and its media
     type.
     """
-    if kept.startswith(b"RIFF"):
-        return kept, "image/webp"
-    out = io.BytesIO()
-    image = read_kept_whole(kept)
-    if max(image.size) > LONGEST_WEBP_SIDE:
-        image.save(out, "PNG", compress_level=1)
-        return out.getvalue(), "image/png"
-    image.save(out, **LOSSLESS_WEBP)
-    return out.getvalue(), "image/webp"
+    shown = kept if kept.startswith((b"RIFF", PNG_MAGIC)) else compressed(read_kept_whole(kept))
+    return shown, "image/png" if shown.startswith(PNG_MAGIC) else "image/webp"

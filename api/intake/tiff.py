@@ -5,6 +5,7 @@ pages, and the kind of samples. Raises ValueError or struct.error for damaged fi
 """
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 MOST_ENTRIES, MOST_PAGES = 4096, 10_000
@@ -15,6 +16,10 @@ COLOUR_FILTER_ARRAY, LINEAR_RAW = 32803, 34892
 UNSIGNED = 1
 # The size of each type and struct's format for it; the other types are not needed here.
 TYPES = {1: (1, "B"), 3: (2, "H"), 4: (4, "I"), 13: (4, "I"), 16: (8, "Q")}
+
+# Where strips or tiles lie, and how long they are.
+PARTS = ((273, 279), (324, 325))
+MOST_PARTS = 1_000_000
 
 Directory = dict[int, int]
 
@@ -50,6 +55,12 @@ def read_page(data: bytes) -> Page:
     )
 
 
+def speaks_beyond(data: bytes) -> bool:
+    """Whether the first page speaks of bytes behind the file's end."""
+    reader = _Reader(data)
+    return any(end > len(data) for end in reader.ends(reader.first))
+
+
 def _is_raw(first: Directory) -> bool:
     """Whether this is a camera's raw file: its first page is a small copy, the picture is
     elsewhere.
@@ -59,37 +70,79 @@ def _is_raw(first: Directory) -> bool:
     return DNG_VERSION in first or sensor or (is_small and SUB_IFDS in first)
 
 
+@dataclass(frozen=True)
+class Values:
+    """Where an entry's values stand in the file, and how each is read."""
+
+    start: int
+    count: int
+    size: int
+    form: str
+
+    @property
+    def end(self) -> int:
+        return self.start + self.count * self.size
+
+
 class _Reader:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._order = "<" if data[:2] == b"II" else ">"
         self._is_big = self._unpack("H", 2) == 43
-        self.first = self._unpack("Q", 8) if self._is_big else self._unpack("I", 4)
+        self._long = "Q" if self._is_big else "I"
+        self.first = self._unpack(self._long, 8 if self._is_big else 4)
 
     def directory(self, offset: int) -> tuple[Directory, int]:
         """The first value of each tag, and the position of the next directory."""
-        count, head, size = (
-            (self._unpack("Q", offset), 8, 20)
-            if self._is_big
-            else (self._unpack("H", offset), 2, 12)
-        )
+        tags: Directory = {}
+        for at in self._entries(offset):
+            self._read_entry(at, tags)
+        count, head, size = self._shape(offset)
+        return tags, self._unpack(self._long, offset + head + count * size)
+
+    def ends(self, offset: int) -> Iterator[int]:
+        """Where the values of a directory end, and the parts of its picture."""
+        parts: dict[int, Values] = {}
+        for at in self._entries(offset):
+            tag, values = self._unpack("H", at), self._values(at)
+            if values is not None:
+                yield values.end
+                parts[tag] = values
+        for offsets, lengths in PARTS:
+            if offsets in parts and lengths in parts:
+                pairs = zip(self._all(parts[offsets]), self._all(parts[lengths]), strict=False)
+                yield from (start + length for start, length in pairs)
+
+    def _entries(self, offset: int) -> Iterator[int]:
+        count, head, size = self._shape(offset)
+        return (offset + head + number * size for number in range(count))
+
+    def _shape(self, offset: int) -> tuple[int, int, int]:
+        """How many entries a directory has, where they begin in it, and the bytes of each."""
+        is_big = self._is_big
+        count = self._unpack("Q" if is_big else "H", offset)
         if count > MOST_ENTRIES:
             raise ValueError("too many entries")
-        tags: Directory = {}
-        for number in range(count):
-            self._read_entry(offset + head + number * size, tags)
-        return tags, self._unpack("Q" if self._is_big else "I", offset + head + count * size)
+        return (count, 8, 20) if is_big else (count, 2, 12)
 
     def _read_entry(self, at: int, tags: Directory) -> None:
-        tag, kind = self._unpack("H", at), self._unpack("H", at + 2)
-        count = self._unpack("Q" if self._is_big else "I", at + 4)
+        values = self._values(at)
+        if values is not None:
+            tags.setdefault(self._unpack("H", at), self._unpack(values.form, values.start))
+
+    def _values(self, at: int) -> "Values | None":
+        """Where the values of an entry stand; None where they are of no kind that is asked for."""
+        kind, count = self._unpack("H", at + 2), self._unpack(self._long, at + 4)
         if kind not in TYPES:
-            return
+            return None
         size, form = TYPES[kind]
         inline, room = (at + 12, 8) if self._is_big else (at + 8, 4)
-        is_far = count * size > room
-        where = self._unpack("Q" if self._is_big else "I", inline) if is_far else inline
-        tags.setdefault(tag, self._unpack(form, where))
+        start = self._unpack(self._long, inline) if count * size > room else inline
+        return Values(start, count, size, form)
+
+    def _all(self, values: "Values") -> tuple[int, ...]:
+        count = min(values.count, MOST_PARTS)
+        return struct.unpack_from(f"{self._order}{count}{values.form}", self._data, values.start)
 
     def _unpack(self, form: str, offset: int) -> int:
         return int(struct.unpack_from(self._order + form, self._data, offset)[0])

@@ -1,22 +1,31 @@
-"""Whole pictures and many ways to corrupt them: chunk by chunk, marker by marker, byte by byte.
+"""Whole pictures and every way to break them: chunk by chunk, marker by marker, byte by byte.
 
-Generated from a seed, so that a failing picture can be made again by its number.
+Drawn from a seed, so that what breaks something can be made again by its number.
 """
 
 import random
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from PIL import Image
 
+from tests.support.containers import (
+    box_pieces,
+    heif_originals,
+    hidden_box,
+    hidden_entry,
+    tiff_originals,
+    tiff_pieces,
+)
 from tests.support.hostile_pictures import PNG_MAGIC, saved, talkative
 
 Pieces = list[bytes]
+Way = Callable[[Pieces, random.Random], Pieces]
 
 
 def originals() -> dict[str, list[bytes]]:
-    """Pictures with every part that their format commonly has."""
+    """Pictures with every part that their format has in common use."""
     noise = Image.effect_noise((48, 40), 90)
     rgb, grey = Image.merge("RGB", [noise, noise.rotate(90), noise.rotate(180)]), noise
     alpha = Image.merge("RGBA", [*rgb.split(), noise])
@@ -44,19 +53,24 @@ def originals() -> dict[str, list[bytes]]:
             saved(alpha, "WEBP"),
             saved(alpha, "WEBP", lossless=True),
         ],
+        "heic": heif_originals("HEIF", rgb, alpha),
+        "avif": heif_originals("AVIF", rgb, alpha),
+        "tiff": tiff_originals(rgb, alpha),
     }
 
 
-def mutated(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
-    """This many corrupted pictures, of each kind in turn."""
+def mutated(
+    count: int, seed: int = 0, kinds: Sequence[str] | None = None
+) -> Iterator[tuple[str, bytes]]:
+    """So many broken pictures, of each kind in turn; of all kinds where none are named."""
     whole = originals()
-    kinds = sorted(whole)
+    kinds = sorted(kinds or whole)
     for number in range(count):
         draw = random.Random(f"{seed}-{number}")
         kind = kinds[number % len(kinds)]
         pieces = SPLIT[kind](draw.choice(whole[kind]))
         for _ in range(draw.choice((1, 1, 2, 4))):
-            pieces = draw.choice(WAYS)(pieces, draw) or pieces
+            pieces = draw.choice(WAYS_OF.get(kind, WAYS))(pieces, draw) or pieces
         yield kind, JOIN[kind](pieces, draw)
 
 
@@ -70,7 +84,7 @@ def _png_pieces(data: bytes) -> Pieces:
 
 
 def _png(pieces: Pieces, draw: random.Random) -> bytes:
-    """Mostly with correct checksums, so that the contents are examined."""
+    """Mostly with right checksums, so that what is inside is looked at."""
     if draw.random() < 0.25:
         return b"".join(pieces)
     return b"".join(PNG_MAGIC if piece == PNG_MAGIC else _checked(piece) for piece in pieces)
@@ -124,7 +138,7 @@ def _flip(pieces: Pieces, draw: random.Random) -> Pieces:
 
 
 def _lie(pieces: Pieces, draw: random.Random) -> Pieces:
-    """Makes a number at the start of a piece extreme; lengths and sizes are stored there."""
+    """A number at the start of a piece, where lengths and sizes stand, is made extreme."""
     place = draw.randrange(len(pieces))
     piece = bytearray(pieces[place])
     at = draw.randrange(min(len(piece), 24)) if piece else 0
@@ -162,16 +176,39 @@ def _grow(pieces: Pieces, draw: random.Random) -> Pieces:
     return [*pieces[:place], draw.randbytes(draw.choice((1, 12, 300))), *pieces[place:]]
 
 
-WAYS: tuple[Callable[[Pieces, random.Random], Pieces], ...] = (
+def _hide(change: Callable[[bytes, random.Random], bytes]) -> Way:
+    """A piece is changed in its place, so that what is found by its offset still is."""
+
+    def hide(pieces: Pieces, draw: random.Random) -> Pieces:
+        place = draw.randrange(len(pieces))
+        return [*pieces[:place], change(pieces[place], draw), *pieces[place + 1 :]]
+
+    return hide
+
+
+WAYS: tuple[Way, ...] = (
     _flip, _flip, _flip, _lie, _lie, _drop, _repeat, _swap, _cut, _grow,
 )  # fmt: skip
+# Mostly what moves nothing: the rest is soon refused by what ends behind the file.
+_IN_PLACE = (*[_flip] * 6, *[_lie] * 4)
+WAYS_OF: dict[str, tuple[Way, ...]] = {
+    "heic": (*WAYS, *_IN_PLACE, *[_hide(hidden_box)] * 3),
+    "avif": (*WAYS, *_IN_PLACE, *[_hide(hidden_box)] * 3),
+    "tiff": (*WAYS, *_IN_PLACE, *[_hide(hidden_entry)] * 3),
+}
 SPLIT: dict[str, Callable[[bytes], Pieces]] = {
     "png": _png_pieces,
     "jpeg": _jpeg_pieces,
     "webp": _webp_pieces,
+    "heic": box_pieces,
+    "avif": box_pieces,
+    "tiff": tiff_pieces,
 }
 JOIN: dict[str, Callable[[Pieces, random.Random], bytes]] = {
     "png": _png,
     "jpeg": _plain,
     "webp": _webp,
+    "heic": _plain,
+    "avif": _plain,
+    "tiff": _plain,
 }

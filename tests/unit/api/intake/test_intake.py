@@ -24,6 +24,7 @@ from shared.errors import (
     RetouchError,
     UnsupportedMediaType,
 )
+from shared.kept import KeptAs, read_kept, read_kept_alpha
 from tests.support.pictures import PIECES, colours, is_like, photo
 
 ORIENTATION = 0x0112
@@ -160,6 +161,27 @@ def test_both_forms_of_a_kept_upload_have_the_same_pixels() -> None:
             with Image.open(io.BytesIO(version)) as image:
                 pixels.append(image.convert("RGB").tobytes())
     assert len(set(pixels)) == 1
+
+
+@pytest.mark.parametrize("size", [(2500, 4000), (17_000, 16)])
+@pytest.mark.parametrize("form", ["ppm", "webp"])
+def test_what_is_too_large_for_webp_is_kept_and_shown_as_png_with_its_transparency(
+    form: KeptAs, size: tuple[int, int]
+) -> None:
+    # Given a soft edge, at which the encoder of WebP spends its time
+    soft = Image.linear_gradient("L").resize(size)
+    data = saved(Image.merge("RGBA", [soft, soft, soft, soft]), "PNG", compress_level=1)
+
+    with closing(Decoders(max_pixels=10_000_000, kept_as=form)) as decoders:
+        normal = normalised(decoders, data)
+    shown, media_type = as_shown(normal.data)
+
+    assert normal.data[:2] == (b"P6" if form == "ppm" else b"\x89P")
+    assert media_type == "image/png"
+    alpha = read_kept_alpha(shown)
+    assert alpha is not None
+    assert alpha.tobytes() == soft.tobytes()
+    assert read_kept(shown).size == size
 
 
 def test_sixteen_bit_grey_keeps_its_brightness(decoders: Decoders) -> None:

@@ -1,8 +1,9 @@
 """Broken pictures by the thousand: each is taken or refused in words, and nothing grows."""
 
 import gc
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -50,8 +51,10 @@ def memory() -> int:
     return int(sum(one.memory_info().rss for one in (me, *me.children())))
 
 
-def run(images: Images, count: int, seed: int = 0) -> Counter[tuple[str, str]]:
-    return Counter((kind, outcome(images, data)) for kind, data in mutated(count, seed))
+def run(
+    images: Images, count: int, seed: int = 0, kinds: Sequence[str] | None = None
+) -> Counter[tuple[str, str]]:
+    return Counter((kind, outcome(images, data)) for kind, data in mutated(count, seed, kinds))
 
 
 def test_whole_pictures_of_the_fuzz_are_taken(images: Images) -> None:
@@ -60,13 +63,29 @@ def test_whole_pictures_of_the_fuzz_are_taken(images: Images) -> None:
 
 
 def test_broken_pictures_are_taken_or_refused_in_words(images: Images) -> None:
-    seen = run(images, 450)
+    seen = run(images, 600)
 
     assert {code for _, code in seen} <= REFUSALS | {"taken"}
     # And the mutations go deep: of each kind some are taken, and some refused by a decoder
-    for kind in ("png", "jpeg", "webp"):
+    for kind in originals():
         assert seen[kind, "taken"] > 5
         assert seen[kind, "invalid_image"] + seen[kind, "image_truncated"] > 5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", ["heic", "avif", "tiff"])
+def test_five_thousand_broken_pictures_of_each_newer_kind(images: Images, kind: str) -> None:
+    run(images, 500, seed=5, kinds=[kind])
+    before, started = memory(), time.monotonic()
+
+    seen = run(images, 5000, seed=6, kinds=[kind])
+
+    after, seconds = memory(), time.monotonic() - started
+    print("\n", dict(sorted(seen.items())), f"\n {seconds:.0f} s, {before} -> {after} bytes")
+    assert seen.total() == 5000
+    assert {code for _, code in seen} <= REFUSALS | {"taken"}
+    assert after - before < SLACK_BYTES
 
 
 @pytest.mark.slow
