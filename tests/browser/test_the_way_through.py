@@ -5,6 +5,7 @@ import json
 import re
 import zipfile
 
+import pillow_heif
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, Request, Route, expect
@@ -117,6 +118,42 @@ def test_a_large_photo_is_turned_upright_and_keeps_its_size(page: Page) -> None:
     assert size == [1500, 3000]
     expect(page.locator("#facts")).to_contain_text("1500 × 3000 in, 1500 × 3000 out")
     assert len(sent) == 1
+
+
+def test_a_photo_that_only_the_service_can_open_is_sent_as_it_is_and_shown(page: Page) -> None:
+    # Given a HEIC, which Chromium does not open
+    pillow_heif.register_heif_opener()
+    out = io.BytesIO()
+    Image.open(io.BytesIO(photo(320, 240))).save(out, "HEIF")
+    # When
+    choose(page, {"name": "IMG_0001.HEIC", "mimeType": "image/heic", "buffer": out.getvalue()})
+    wait_for(page, "succeeded")
+    # Then both pictures are seen, and what comes back is what opens everywhere
+    for side in ("before", "after"):
+        shown = page.locator(f"compare-view .{side} img").last
+        expect(shown).to_be_visible()
+        assert shown.evaluate("image => image.naturalWidth / image.naturalHeight") == 4 / 3
+    expect(page.locator("#facts")).to_contain_text("320 × 240 in, 1280 × 960 out")
+    name, data = download(page)
+    assert name == "IMG_0001-retouched.jpeg"
+    assert Image.open(io.BytesIO(data)).format == "JPEG"
+    assert page.locator("#rows img").count() == 1
+
+
+def test_the_file_dialog_offers_every_kind_that_is_taken(page: Page) -> None:
+    accept = page.get_attribute("#file", "accept") or ""
+    wanted = {"image/*", ".heic", ".heif", ".avif", ".tif", ".tiff", ".bmp"}
+    assert wanted <= set(accept.split(","))
+
+
+def test_a_name_of_two_hundred_and_fifty_five_bytes_in_any_script_is_kept_as_far_as_it_fits(
+    page: Page,
+) -> None:
+    choose(page, a_photo(name="照片" * 41 + ".jpg"))
+    wait_for(page, "succeeded")
+    name, data = download(page)
+    assert name == ("照片" * 33) + "-retouched.jpeg"
+    assert data
 
 
 def test_another_strength_is_previewed_and_then_made_in_full(page: Page) -> None:

@@ -8,6 +8,7 @@
  * @property {string} batch which drop it came with
  * @property {string} name
  * @property {Blob} blob what was sent
+ * @property {Blob | null} [seen] what the service made of it, where this browser cannot open it
  * @property {Blob | null} thumb
  * @property {number} width
  * @property {number} height

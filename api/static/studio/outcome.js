@@ -10,9 +10,15 @@ import { apart, zipped } from "./zip.js";
 
 /** @typedef {import("./shot.js").Shot} Shot */
 
+// Disks take 255 bytes, and a browser or a zip may put a number behind a name.
+const LONGEST = 200;
+
 /** @param {Shot} shot */
-export const fileName = ({ kept }) =>
-  `${kept.name.replace(/\.\w+$/, "").replace(/[\\/:*?"<>|]/g, "_") || "photo"}-retouched.${kept.job.result.format}`;
+export function fileName({ kept }) {
+  const stem = [...kept.name.replace(/\.\w+$/, "").replace(/[\\/:*?"<>|]/g, "_")];
+  while (new TextEncoder().encode(stem.join("")).length > LONGEST) stem.pop();
+  return `${stem.join("") || "photo"}-retouched.${kept.job.result.format}`;
+}
 
 /** @param {Blob} blob @param {string} name */
 function download(blob, name) {

@@ -2,7 +2,8 @@
 
 /** What the service takes. @typedef {{max_pixels: number, max_side: number, max_upload_bytes: number}} Limits */
 
-const SENT_AS_IS = ["image/png", "image/jpeg", "image/webp"];
+// Browsers that open TIFF and HEIC would keep less of them than the service does.
+const SENT_AS_IS = ["png", "jpeg", "webp", "heic", "heif", "avif", "tiff"].map((kind) => `image/${kind}`);
 
 /** Upright, or null where this browser cannot open the file. @param {Blob} file @returns {Promise<ImageBitmap | null>} */
 export const open = (file) => createImageBitmap(file).catch(() => null);

@@ -26,7 +26,7 @@ export function write(recipe) {
   strengthStrip().value = recipe.strength;
   for (const name of TEXT_FIELDS) {
     const value = String(recipe.fields[name] ?? "");
-    control(name).value = name === "format" && value === "png" ? "" : value;
+    control(name).value = name === "format" && value === "auto" ? "" : value;
   }
   for (const name of FLAG_FIELDS) control(name).checked = recipe.fields[name] === true;
   const { length } = TEXT_FIELDS.filter((name) => control(name).value);

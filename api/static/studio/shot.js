@@ -22,6 +22,8 @@ export class Shot extends EventTarget {
     /** @type {import("./sharpen.js").Look | null} */
     this.look = null;
     this.isRead = false;
+    /** Whether only the service can open it, which shows it then. */
+    this.isSealed = false;
     this.isForgotten = false;
     /** @type {Blob | null} */
     this.preview = null;
@@ -48,7 +50,7 @@ export class Shot extends EventTarget {
    */
   static ofFile(file, name, batch, recipe) {
     return new Shot({
-      id: newId(), key: newId(), created: Date.now(), batch, name, blob: file, thumb: null, width: 0, height: 0,
+      id: newId(), key: newId(), created: Date.now(), batch, name, blob: file, seen: null, thumb: null, width: 0, height: 0,
       recipe, phase: "reading", imageId: null, jobId: null, result: null, job: null, problem: null, timings: {},
     });
   }
@@ -77,6 +79,7 @@ export class Shot extends EventTarget {
     if (this.isRead || this.isAtRest) return;
     const bitmap = await open(this.kept.blob);
     this.isRead = true;
+    this.isSealed = !bitmap;
     // A file that cannot be scaled down here is sent unchanged, and the service says what is wrong.
     if (bitmap) await this.fit(bitmap, limits).catch(() => undefined);
     this.note({});
@@ -102,6 +105,7 @@ export class Shot extends EventTarget {
     try {
       if (!this.kept.imageId || !(await this.isStillThere())) await this.send();
       if (!this.kept.jobId) await this.submit();
+      if (this.isSealed && !this.kept.seen) this.unseal();
       this.follow();
     } catch (error) {
       if (this.stopper.signal.aborted) return;
@@ -128,7 +132,20 @@ export class Shot extends EventTarget {
   /** @param {(percent: number) => void} onPercent */
   async upload(onPercent = () => undefined) {
     const image = await upload(this.kept.blob, this.kept.name, onPercent, this.stopper.signal);
-    this.note({ imageId: image.id });
+    const size = this.isSealed ? { width: image.width, height: image.height } : {};
+    this.note({ imageId: image.id, ...size });
+  }
+
+  /** What the service has opened is shown here, too. */
+  async unseal() {
+    const asked = ask(`/v1/jobs/${this.kept.jobId}/source`).then((answer) => answer.blob());
+    const seen = await asked.catch(() => null); // the result comes anyway
+    const bitmap = seen && await open(seen);
+    if (!seen || !bitmap) return;
+    this.kept.seen = seen;
+    this.note({ thumb: await thumbnail(bitmap).catch(() => null) });
+    bitmap.close();
+    this.tell("fitted");
   }
 
   async submit() {
@@ -259,9 +276,9 @@ export class Shot extends EventTarget {
 
   /** The same photo once more, as a job of its own. @param {import("./recipe.js").Recipe} recipe */
   anew(recipe) {
-    const { blob, name, batch, thumb, width, height, imageId } = this.kept;
+    const { blob, seen, name, batch, thumb, width, height, imageId } = this.kept;
     const shot = Shot.ofFile(blob, name, batch, recipe);
-    Object.assign(shot.kept, { thumb, width, height, imageId });
+    Object.assign(shot.kept, { seen, thumb, width, height, imageId });
     return shot;
   }
 }

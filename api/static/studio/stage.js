@@ -46,7 +46,7 @@ export class Stage {
 
   /** @param {Shot} shot */
   fill(shot) {
-    if (shot.kept.width && shot.isRead) compareView().showBefore(shot.kept.blob);
+    if (shot.kept.width && shot.isRead) showBefore(shot);
     if (shot.kept.result) this.reveal(shot, shot.kept.result, "");
     else if (shot.preview) this.reveal(shot, shot.preview, "note_preview");
     else if (shot.look) this.look(shot);
@@ -55,7 +55,12 @@ export class Stage {
 
   /** What is sent is there. @param {Shot} shot */
   fitted(shot) {
-    compareView().showBefore(shot.kept.blob);
+    if (shot.isSealed) {
+      compareView().reset(shot.kept.width, shot.kept.height);
+      this.fill(shot);
+      return;
+    }
+    showBefore(shot);
     this.enlarge(shot);
   }
 
@@ -63,7 +68,7 @@ export class Stage {
   async enlarge(shot) {
     const isWaiting = () => shot && this.shot === shot && shot.look && !shot.preview && !shot.kept.result;
     if (!shot || !isWaiting()) return;
-    const made = await this.upscaler.enlarge(shot.kept.blob);
+    const made = await this.upscaler.enlarge(shot.kept.seen ?? shot.kept.blob);
     if (!made || !isWaiting()) return;
     const canvas = Object.assign(document.createElement("canvas"), { width: made.picture.width, height: made.picture.height });
     canvas.getContext("bitmaprenderer")?.transferFromImageBitmap(made.picture);
@@ -152,6 +157,11 @@ export class Stage {
     if (text !== this.said) announce(text);
     this.said = text;
   }
+}
+
+/** A photo that this browser cannot open is shown once the service has. @param {Shot} shot */
+function showBefore({ kept, isSealed }) {
+  if (kept.seen || !isSealed) compareView().showBefore(kept.seen ?? kept.blob);
 }
 
 /** @param {string} text */

@@ -59,6 +59,7 @@ const WORDS = {
   upscale: ["Enlarge", "放大"],
   upscale_auto: ["as the photo needs", "按照片需要"],
   format: ["File", "文件格式"],
+  format_auto: ["as the photo came", "与照片相同"],
   fidelity: ["Fidelity", "忠实度"],
   fidelity_default: ["as the base suggests", "由模型决定"],
   fidelity_none: ["free", "自由"],
