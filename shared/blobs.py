@@ -6,6 +6,7 @@ Owns atomic writing and expiry. Knows nothing of jobs: a blob is a name and byte
 import os
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -18,8 +19,9 @@ from shared.kept import KeptAs
 from shared.ledger.redis_client import MAX_CONNECTIONS, translated_errors
 from shared.settings import Settings
 
-# Redis blobs are for small fleets: larger pictures belong on a disk.
-REDIS_BLOB_LIMIT = 16 * 2**20
+# One command's share of a large blob: a store that serves others is never held up for long, and
+# holds no second copy of the whole as an answer.
+REDIS_PART_BYTES = 4 * 2**20
 
 # Writing takes seconds at most, so an older temporary file was left by a process that died.
 TEMPORARY_SECONDS = 600.0
@@ -129,17 +131,51 @@ class RedisBlobs:
         self._ttl = ttl_seconds
 
     def put(self, name: str, data: bytes) -> None:
-        if len(data) > REDIS_BLOB_LIMIT:
-            raise StorageFull("the picture is too large to be stored in Redis")
+        growing, key = f"blob:{name}:{uuid4().hex}", f"blob:{name}"
         with translated_errors():
-            self._redis.set(f"blob:{name}", data, ex=self._ttl)
+            if len(data) <= REDIS_PART_BYTES:
+                self._redis.set(key, data, ex=self._ttl)
+                return
+            try:
+                for start in range(0, len(data), REDIS_PART_BYTES):
+                    self._write(growing, start, data[start : start + REDIS_PART_BYTES])
+                self._finish(growing, key, len(data))
+            except BaseException:
+                with suppress(redis.RedisError):
+                    self._redis.delete(growing)
+                raise
+
+    def _write(self, growing: str, start: int, part: bytes) -> None:
+        # By its place and not appended: a command whose answer was lost is sent again.
+        with self._redis.pipeline() as pipe:
+            pipe.setrange(growing, start, part)
+            pipe.expire(growing, int(TEMPORARY_SECONDS))
+            pipe.execute()
+
+    def _finish(self, growing: str, key: str, size: int) -> None:
+        """From one moment to the next the blob is there, and whole."""
+        try:
+            with self._redis.pipeline() as pipe:
+                pipe.expire(growing, self._ttl)
+                pipe.rename(growing, key)
+                pipe.execute()
+        except redis.ResponseError:
+            if self._redis.strlen(key) != size:
+                raise  # else it was renamed by a command whose answer was lost
 
     def get(self, name: str) -> bytes:
+        key = f"blob:{name}"
         with translated_errors():
-            data = self._redis.get(f"blob:{name}")
-        if data is None:
+            with self._redis.pipeline() as pipe:
+                pipe.strlen(key)
+                pipe.getrange(key, 0, REDIS_PART_BYTES - 1)
+                size, first = pipe.execute()
+            parts = [first]
+            for start in range(REDIS_PART_BYTES, size, REDIS_PART_BYTES):
+                parts.append(self._redis.getrange(key, start, start + REDIS_PART_BYTES - 1))
+        data = b"".join(parts)
+        if not data or len(data) != size:
             raise ImageNotFound("the picture is gone")
-        assert isinstance(data, bytes)
         return data
 
     def touch(self, name: str) -> bool:

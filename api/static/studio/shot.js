@@ -138,7 +138,7 @@ export class Shot extends EventTarget {
 
   /** What the service has opened is shown here, too. */
   async unseal() {
-    const asked = ask(`/v1/jobs/${this.kept.jobId}/source`).then((answer) => answer.blob());
+    const asked = ask(`v1/jobs/${this.kept.jobId}/source`).then((answer) => answer.blob());
     const seen = await asked.catch(() => null); // the result comes anyway
     const bitmap = seen && await open(seen);
     if (!seen || !bitmap) return;

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from shared.blobs import REDIS_BLOB_LIMIT, BlobStore, FolderBlobs, RedisBlobs, open_blobs
+from shared.blobs import REDIS_PART_BYTES, BlobStore, FolderBlobs, RedisBlobs, open_blobs
 from shared.errors import ImageNotFound, StorageFull
 from shared.settings import Settings
 
@@ -63,6 +64,79 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     assert list(tmp_path.iterdir()) == []
 
 
-def test_redis_refuses_what_is_too_large_for_it(redis_client: redis.Redis) -> None:
+def test_a_large_picture_is_kept_whole(blobs: BlobStore) -> None:
+    large = random.Random(0).randbytes(5 * REDIS_PART_BYTES + 17)  # more than 16 MiB
+    for data in (large, large[: 2 * REDIS_PART_BYTES], large[::-1]):
+        blobs.put("large", data)
+        assert blobs.get("large") == data
+    assert blobs.touch("large")
+    blobs.delete("large")
+    with pytest.raises(ImageNotFound):
+        blobs.get("large")
+
+
+def in_redis(redis_client: redis.Redis) -> RedisBlobs:
+    """Blobs in the store, over a client that does not take bytes for text."""
+    port = redis_client.get_connection_kwargs()["port"]
+    return RedisBlobs(redis.Redis(port=port), ttl_seconds=100)
+
+
+def test_nobody_sees_half_of_a_picture_that_redis_is_being_given(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a store that runs full in the middle
+    blobs, small = in_redis(redis_client), b"as it was"
+    blobs.put("picture", small)
+    write, written = RedisBlobs._write, []
+
+    def full(self: RedisBlobs, growing: str, start: int, part: bytes) -> None:
+        written.append(start)
+        if len(written) == 3:
+            raise redis.exceptions.OutOfMemoryError("command not allowed")
+        write(self, growing, start, part)
+        assert blobs.get("picture") == small
+
+    monkeypatch.setattr(RedisBlobs, "_write", full)
+
+    # When
     with pytest.raises(StorageFull):
-        RedisBlobs(redis_client, 10).put("big", bytes(REDIS_BLOB_LIMIT + 1))
+        blobs.put("picture", bytes(4 * REDIS_PART_BYTES))
+
+    # Then the old one is there, and nothing else
+    assert blobs.get("picture") == small
+    assert redis_client.keys("*") == ["blob:picture"]
+
+
+def test_a_large_picture_is_whole_though_every_command_s_answer_was_lost_once(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs, data = in_redis(redis_client), random.Random(1).randbytes(2 * REDIS_PART_BYTES + 5)
+    for name in ("_write", "_finish"):
+        once = getattr(RedisBlobs, name)
+
+        def twice(*arguments: object, once: Callable[..., None] = once) -> None:
+            once(*arguments)
+            once(*arguments)
+
+        monkeypatch.setattr(RedisBlobs, name, twice)
+
+    blobs.put("picture", data)
+
+    assert blobs.get("picture") == data
+
+
+def test_a_large_picture_that_vanishes_while_it_is_read_is_gone(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = in_redis(redis_client)
+    blobs.put("picture", bytes(3 * REDIS_PART_BYTES))
+    read = redis.Redis.getrange
+
+    def getrange(self: redis.Redis, *arguments: object) -> object:
+        blobs.delete("picture")
+        return read(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(blobs._redis, "getrange", getrange.__get__(blobs._redis))
+
+    with pytest.raises(ImageNotFound):
+        blobs.get("picture")
