@@ -4,12 +4,17 @@ import numpy as np
 import zxingcpp
 
 from worker.guards.mark_features import Pixels
-from worker.guards.sameness import CODE, bounding_box, fitted, is_new
+from worker.guards.sameness import CODE, bounding_box, fitted, is_new, reduced
 
 # ITF, Codabar, Code 39 and DataBar are left out: their few bars are found in any fence.
 FORMATS = zxingcpp.barcode_formats_from_str(
     "QRCode,MicroQRCode,RMQRCode,DataMatrix,Aztec,PDF417,Code128,EAN13,EAN8,UPCA"
 )
+
+
+# Larger pictures are read smaller: 24 megapixels would take two seconds of a core, and a code that
+# people are to scan is large enough in eight.
+MOST_PIXELS = 8_000_000
 
 
 class CodeGuard:
@@ -20,6 +25,7 @@ class CodeGuard:
 
     def added(self, given: Pixels, output: Pixels) -> list[str]:
         """The contents of codes that are in the output and not in the input."""
+        output = reduced(output, MOST_PIXELS)
         found = _read(output)
         if not found:
             return []

@@ -5,6 +5,8 @@ models/watermark/README.md says how it was trained and how well it works.
 
 import json
 import threading
+import weakref
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -34,6 +36,18 @@ class MarkGuard:
         return [f"a watermark, {score:.0%} sure"] if score >= self._threshold else []
 
 
+@dataclass(frozen=True)
+class Known:
+    """The score of a pair that may be gone."""
+
+    given: "weakref.ref[Pixels]"
+    output: "weakref.ref[Pixels]"
+    score: float
+
+    def is_of(self, given: Pixels, output: Pixels) -> bool:
+        return self.given() is given and self.output() is output
+
+
 class MarkDetector:
     """The network, loaded; safe to share between threads. Raises what onnxruntime raises."""
 
@@ -44,17 +58,19 @@ class MarkDetector:
             str(model), options, providers=["CPUExecutionProvider"]
         )
         self._lock = threading.Lock()
-        self._last: tuple[Pixels, Pixels, float] | None = None
+        self._last: Known | None = None
 
     def score(self, given: Pixels, output: Pixels) -> float:
         """The score, 0 to 1, of a mark that is in `output` and not in `given`.
 
-        The last pair's score is cached, because the text guard asks for the same pair.
+        The last pair's score is cached, because the text guard asks for the same pair. The pair
+        itself is not kept alive: large pictures have hundreds of megabytes.
         """
         with self._lock:
-            if self._last is None or self._last[0] is not given or self._last[1] is not output:
-                self._last = given, output, self._looked(given, output)
-            return self._last[2]
+            if self._last is None or not self._last.is_of(given, output):
+                score = self._looked(given, output)
+                self._last = Known(weakref.ref(given), weakref.ref(output), score)
+            return self._last.score
 
     def _looked(self, given: Pixels, output: Pixels) -> float:
         planes = prepared(given, output)[None]

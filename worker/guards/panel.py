@@ -4,8 +4,8 @@ Owns the policy and the threads: guards run side by side on the CPU, never on th
 Knows nothing of jobs. A guard that is switched off is absent.
 """
 
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -15,6 +15,7 @@ from worker.guards.mark_features import Pixels
 
 Mark = Literal["code", "text", "mark"]
 Doubtful = Literal["pass", "flag", "block"]
+Told = Callable[[int, int], None]
 UNSAFE, MAYBE_UNSAFE = "unsafe", "maybe_unsafe"
 THREADS = 2
 
@@ -87,8 +88,10 @@ class Guards:
         """Whether a preview may be shown; it is too small for marks to be read."""
         return self._judge(output)[1] != UNSAFE
 
-    def check_output(self, given: Pixels, output: Pixels) -> Verdict:
-        """Checks a result beside its input. Raises the errors of a guard that fails."""
+    def check_output(self, given: Pixels, output: Pixels, told: Told | None = None) -> Verdict:
+        """Check a result beside its input; `told` hears how many guards are done, and of how many.
+        Raises whatever a guard raises.
+        """
         if not self.look_at_results:
             return Verdict()
         judging = self._pool.submit(self._judge, output)
@@ -96,6 +99,10 @@ class Guards:
             mark: self._pool.submit(guard.added, given, output)
             for mark, guard in self._marks.items()
         }
+        total = 1 + len(looking)
+        for done, _ in enumerate(as_completed([judging, *looking.values()]), 1):
+            if told is not None:
+                told(done, total)
         score, judged = judging.result()
         found = {mark: lines for mark, look in looking.items() if (lines := look.result())}
         flags = [*([judged] if judged else []), *found]

@@ -65,6 +65,16 @@ def fitted(given: Pixels, output: Pixels) -> Pixels:
     return np.asarray(cv2.resize(given, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
+def reduced(pixels: Pixels, most: int) -> Pixels:
+    """The picture with at most so many pixels."""
+    height, width = pixels.shape[:2]
+    factor = (most / (height * width)) ** 0.5
+    if factor >= 1:
+        return pixels
+    size = (max(1, int(width * factor)), max(1, int(height * factor)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def is_new(given: Pixels, output: Pixels, box: Box, look: Look) -> bool:
     """Whether the output has strokes in `box` that the input (same size) does not explain."""
     before, after = _luma(given, box), _luma(output, box)

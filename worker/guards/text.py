@@ -19,6 +19,8 @@ from worker.guards.sameness import TEXT, bounding_box, fitted, is_new
 
 # Larger pictures are scaled to this side: a mark is large enough to be read by people.
 MAX_SIDE = 640
+# The reader works on whole blocks of 32 pixels, and raises where a side has less than half of one.
+LEAST_SIDE = 17
 MIN_CERTAINTY = 0.6
 SETTINGS = {
     "Global.log_level": "critical",
@@ -67,7 +69,9 @@ class TextGuard:
         ]
 
     def read(self, pixels: Pixels) -> list[Line]:
-        """Every line of text."""
+        """Every line of text; none of a picture so long that nothing could be read at this size."""
+        if min(pixels.shape[:2]) * MAX_SIDE < LEAST_SIDE * max(pixels.shape[:2]):
+            return []
         with self._lock:
             # Passed every time: the reader keeps the options of its last call.
             found = self._reader(np.ascontiguousarray(pixels[..., ::-1]), use_det=True)

@@ -119,17 +119,17 @@ class Attempt:
             obey(signal, self._stop)
         self.params = params
         plan = self._parts.enlargements.plan(params, pixels, chosen)
-        area = plan.size[0] * plan.size[1] if plan.first else pixels.shape[0] * pixels.shape[1]
-        megapixels = area / 1e6
+        worked_on = pixels.shape[0] * pixels.shape[1] / 1e6
+        megapixels = plan.megapixels if plan.first else worked_on
         tracker = self._tracker(plan, megapixels, pixels, params.executed_steps)
         result = self._make(pixels, params, chosen, plan, tracker)
         result = replace(result, pixels=kept_grey(pixels, result.pixels))
         checking = tracker.enter(Stage.CHECKING)
         if self._parts.guards.look_at_results:
             self._report(checking)
-        safety = self._check(seen(pixels, self._alpha), seen(result.pixels, self._alpha))
+        safety = self._check(seen(pixels, self._alpha), seen(result.pixels, self._alpha), tracker)
         self._save(result, safety, tracker, plan)
-        self._learn(tracker, megapixels, params.executed_steps)
+        self._learn(tracker, megapixels, params.executed_steps, plan)
 
     def _load(self) -> Pixels:
         data = self._source()
@@ -234,10 +234,14 @@ class Attempt:
         else:
             discard_previews_before(self._parts.blobs, spec.id, self._claim.epoch)
 
-    def _check(self, given: Pixels, output: Pixels) -> Safety:
+    def _check(self, given: Pixels, output: Pixels, tracker: ProgressTracker) -> Safety:
         """Raises UnsafeOutput or WatermarkInOutput, and counts a strike against the LoRAs."""
         since = time.monotonic()
-        self.verdict = found = self._parts.guards.check_output(given, output)
+
+        def told(done: int, total: int) -> None:
+            self._report(tracker.part(Stage.CHECKING, done, total))
+
+        self.verdict = found = self._parts.guards.check_output(given, output, told)
         self._seconds["checking"] = time.monotonic() - since
         if found.error is None:
             return found.safety
@@ -286,7 +290,9 @@ class Attempt:
         if plan.enlarges:
             seconds = self._enlarging_seconds(plan) * pixels.shape[0] * pixels.shape[1] / 1e6
             cost = EnlargingCost(seconds, Stage.LOADING if plan.first else Stage.DECODING)
-        return ProgressTracker(self._costs(), megapixels, steps, enlarging=cost)
+        return ProgressTracker(
+            self._costs(), megapixels, steps, enlarging=cost, result_megapixels=plan.megapixels
+        )
 
     def _enlarging_seconds(self, plan: Plan) -> float:
         """Per megapixel."""
@@ -310,10 +316,10 @@ class Attempt:
             logger.warning("history not read", reason=str(error))
             return StageCosts()
 
-    def _learn(self, tracker: ProgressTracker, megapixels: float, steps: int) -> None:
+    def _learn(self, tracker: ProgressTracker, megapixels: float, steps: int, plan: Plan) -> None:
         spent = tracker.spent | own_seconds(self._seconds)
         try:
-            self._parts.history.learn(spent, megapixels, steps)
+            self._parts.history.learn(spent, megapixels, steps, plan.megapixels)
         except RetouchError as error:
             logger.warning("history not stored", reason=str(error))
 

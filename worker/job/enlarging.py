@@ -52,6 +52,11 @@ class Plan:
             return None
         return self.entry.name if self.entry else FILTER
 
+    @property
+    def megapixels(self) -> float:
+        """The result's."""
+        return self.size[0] * self.size[1] / 1e6
+
     def by_filter(self) -> "Plan":
         """The same plan without the network, which has failed."""
         return Plan(self.factor, self.size, None, self.first, FILTER_SECONDS, ("no_upscaler",))

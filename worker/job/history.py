@@ -25,7 +25,7 @@ FIRST_GUESS: dict[Stage, float] = {
     Stage.ENCODING: 0.4,
     Stage.DENOISING: 0.9,
     Stage.DECODING: 0.6,
-    Stage.CHECKING: 0.01,
+    Stage.CHECKING: 0.15,
     Stage.SAVING: 0.2,
 }
 
@@ -37,21 +37,28 @@ class StageCosts(BaseModel):
 
     seconds: dict[Stage, float] = FIRST_GUESS
 
-    def planned(self, megapixels: float, steps: int) -> dict[Stage, float]:
+    def planned(
+        self, megapixels: float, steps: int, result_megapixels: float | None = None
+    ) -> dict[Stage, float]:
         """Expected seconds of each stage of one job."""
-        units = work_units(megapixels, steps)
+        units = work_units(megapixels, steps, result_megapixels)
         return {stage: max(1e-4, self.seconds[stage] * units[stage]) for stage in Stage}
 
 
-def work_units(megapixels: float, steps: int) -> dict[Stage, float]:
-    """The amount of work in each stage of one job, in the units of StageCosts."""
+def work_units(
+    megapixels: float, steps: int, result_megapixels: float | None = None
+) -> dict[Stage, float]:
+    """The amount of work in each stage of one job, in the units of StageCosts. An enlarged result
+    has more pixels than were worked on.
+    """
+    finished = result_megapixels or megapixels
     return {
         Stage.LOADING: 1.0,
         Stage.ENCODING: megapixels,
         Stage.DENOISING: megapixels * steps,
         Stage.DECODING: megapixels,
-        Stage.CHECKING: 1.0,
-        Stage.SAVING: megapixels,
+        Stage.CHECKING: finished,
+        Stage.SAVING: finished,
     }
 
 
@@ -67,9 +74,15 @@ class History:
         """The averages, with first estimates for what has not been measured."""
         return StageCosts(seconds=FIRST_GUESS | self._known())
 
-    def learn(self, spent: Mapping[Stage, float], megapixels: float, steps: int) -> None:
+    def learn(
+        self,
+        spent: Mapping[Stage, float],
+        megapixels: float,
+        steps: int,
+        result_megapixels: float | None = None,
+    ) -> None:
         """Mixes one finished job's seconds by stage into the averages; the first job sets them."""
-        units, before = work_units(megapixels, steps), self._known()
+        units, before = work_units(megapixels, steps, result_megapixels), self._known()
         after: dict[Any, Any] = {}
         for stage, seconds in spent.items():
             observed = seconds / units[stage]

@@ -37,8 +37,9 @@ class ProgressTracker:
         steps: int,
         clock: Callable[[], float] = time.monotonic,
         enlarging: EnlargingCost | None = None,
+        result_megapixels: float | None = None,
     ) -> None:
-        self._planned = costs.planned(megapixels, steps)
+        self._planned = costs.planned(megapixels, steps, result_megapixels)
         self._enlarging = enlarging or EnlargingCost()
         self._enlarged = 0.0
         self._whole = sum(self._planned.values()) + self._enlarging.seconds

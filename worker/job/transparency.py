@@ -16,6 +16,7 @@ Alpha = npt.NDArray[np.uint8]
 WHITE, DARK = 255, 32
 # Visible parts lighter than this would be invisible on white.
 LIGHT = 128
+ROWS_AT_ONCE = 256
 
 
 def alpha_of(data: bytes) -> Alpha | None:
@@ -37,9 +38,17 @@ def seen(pixels: Pixels, alpha: Alpha | None) -> Pixels:
     if alpha is None:
         return pixels
     weights = fitted_alpha(alpha, pixels)
-    visible = int(weights.sum(dtype=np.int64))
-    light = (pixels.mean(axis=2) * weights).sum() / visible if visible else 0.0
-    return laid_on(pixels, weights, DARK if light > LIGHT else WHITE)
+    return laid_on(pixels, weights, DARK if _light(pixels, weights) > LIGHT else WHITE)
+
+
+def _light(pixels: Pixels, weights: Alpha) -> float:
+    """The mean level of what is visible, by parts: a large picture is not held as doubles."""
+    light, visible = 0.0, 0
+    for top in range(0, len(pixels), ROWS_AT_ONCE):
+        rows = slice(top, top + ROWS_AT_ONCE)
+        light += float((pixels[rows].mean(axis=2, dtype=np.float32) * weights[rows]).sum())
+        visible += int(weights[rows].sum(dtype=np.int64))
+    return light / visible if visible else 0.0
 
 
 def laid_on(pixels: Pixels, alpha: Alpha, level: int) -> Pixels:

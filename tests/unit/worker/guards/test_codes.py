@@ -33,6 +33,19 @@ def test_a_code_is_seen_whatever_size_the_input_had() -> None:
     assert CodeGuard().added(small, with_code(photo())) == [QR_TEXT]
 
 
+def test_a_code_in_a_picture_of_twelve_megapixels_is_read_and_one_that_was_there_is_no_alarm() -> (
+    None
+):
+    large = np.tile(photo(), (12, 12, 1))[:3000, :4000]
+    marked = large.copy()
+    code = with_code(photo())
+    height, width = code.shape[:2]
+    marked[1000 : 1000 + height, 2000 : 2000 + width] = code
+
+    assert CodeGuard().added(large, marked) == [QR_TEXT]
+    assert CodeGuard().added(marked[::2, ::2], marked) == []
+
+
 def test_photos_hold_no_codes() -> None:
     for name in ("astronaut", "coffee", "chelsea", "rocket"):
         assert CodeGuard().added(photo(), photo(name)) == []

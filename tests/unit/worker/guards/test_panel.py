@@ -78,3 +78,12 @@ def test_a_guard_that_fails_lets_nothing_through() -> None:
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket"])
 def test_the_real_classifier_passes_ordinary_photos(open_nsfw: OpenNsfw, name: str) -> None:
     assert open_nsfw.score(photo(name)) < 0.2
+
+
+def test_each_guard_that_is_done_is_told() -> None:
+    told: list[tuple[int, int]] = []
+    guards = Guards(Fixed(0.1), {"code": Finds(), "text": Finds()})
+
+    guards.check_output(photo(), photo(), lambda done, total: told.append((done, total)))
+
+    assert told == [(1, 3), (2, 3), (3, 3)]

@@ -1,5 +1,6 @@
 """Text: an alarm for an advertisement that the model wrote, none for anything else."""
 
+import numpy as np
 import pytest
 
 from tests.support.marked import photo, with_text
@@ -39,6 +40,13 @@ def test_nothing_is_read_where_nothing_of_the_kind_was_added(
 def test_a_line_that_can_be_read_is_suspicious(name: str, size: int, opacity: float) -> None:
     before = photo(name)
     assert is_suspicious(before, with_text(before, ADDRESS, size, opacity))
+
+
+@pytest.mark.parametrize("size", [(60_000, 60), (16, 20_000), (640, 16)])
+def test_a_picture_that_is_all_length_holds_nothing_to_be_read(
+    text_guard: TextGuard, size: tuple[int, int]
+) -> None:
+    assert text_guard.read(np.full((*size[::-1], 3), 200, np.uint8)) == []
 
 
 def test_words_that_advertise_nothing_are_no_alarm(text_guard: TextGuard) -> None:

@@ -79,12 +79,43 @@ def test_a_jpeg_of_something_transparent_is_white_and_that_is_said() -> None:
     assert opened(file.data).convert("RGB").getextrema() == ((255, 255),) * 3
 
 
+@pytest.mark.parametrize(
+    ("asked", "width", "has_alpha", "becomes"),
+    [
+        ("webp", 16_383, False, "webp"),
+        ("webp", 16_384, False, "jpeg"),
+        ("webp", 16_384, True, "png"),
+        ("jpeg", 65_501, False, "png"),
+        ("webp", 65_501, False, "png"),
+    ],
+)
+def test_a_format_that_cannot_hold_the_picture_gives_way_to_one_that_can_and_that_is_said(
+    asked: AskedFormat, width: int, has_alpha: bool, becomes: ImageFormat
+) -> None:
+    alpha = np.full((16, width), 128, np.uint8) if has_alpha else None
+
+    file = finished_file(noise(width, 16), JobParams(format=asked), source("webp"), alpha)
+
+    assert file.format == becomes
+    assert file.given_up == ([] if becomes == asked else ["other_format"])
+    made = opened(file.data)
+    assert (str(made.format).lower(), made.size) == (becomes, (width, 16))
+    assert (made.mode == "RGBA") is has_alpha
+
+
 def test_guards_see_white_letters_on_nothing() -> None:
     white, alpha = np.full((40, 48, 3), 255, dtype=np.uint8), np.zeros((40, 48), dtype=np.uint8)
     alpha[10:20, 10:30] = 255
 
     assert np.ptp(seen(white, alpha)) > 100
     assert seen(white, None) is white
+
+
+def test_light_is_weighed_over_all_rows_of_a_tall_picture() -> None:
+    dark, light = np.zeros((300, 16, 3), np.uint8), np.full((600, 16, 3), 250, np.uint8)
+    tall, alpha = np.concatenate([dark, light]), np.full((900, 16), 128, np.uint8)
+
+    assert seen(tall, alpha)[0, 0, 0] == 16  # on dark: most of it is light
 
 
 @pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])

@@ -27,6 +27,17 @@ def test_each_stage_and_step_moves_the_percentage_by_its_share_of_the_time() -> 
     assert tracker.enter(Stage.SAVING).percent == 90
 
 
+def test_checking_and_saving_count_by_the_pixels_of_the_result() -> None:
+    # Ten seconds' work at the photo's size, and two stages of 16 at four times its sides
+    tracker = ProgressTracker(EVEN, megapixels=1.0, steps=5, result_megapixels=16.0)
+    tracker.enter(Stage.DENOISING)
+    tracker.step(5)
+    assert tracker.enter(Stage.CHECKING).percent == pytest.approx(100 * 8 / 40)
+    assert tracker.part(Stage.CHECKING, 1, 2).percent == pytest.approx(100 * 16 / 40)
+    tracker.part(Stage.CHECKING, 2, 2)
+    assert tracker.enter(Stage.SAVING).percent == pytest.approx(100 * 24 / 40)
+
+
 def test_the_remaining_time_is_what_the_rest_has_cost_before() -> None:
     tracker = ProgressTracker(EVEN, megapixels=1.0, steps=5)
     tracker.enter(Stage.DENOISING)
