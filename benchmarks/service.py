@@ -16,7 +16,8 @@ from skimage import data
 
 from retouch.stack.ports import free_port
 
-START_SECONDS = 200.0
+# A base that loads while others use the machine takes minutes.
+START_SECONDS = 600.0
 
 
 @contextmanager

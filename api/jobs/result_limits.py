@@ -1,6 +1,7 @@
 """Refuses a result beyond this deployment's limits before any work is done.
 
-Owns the error message, which names the limit and the largest size that is accepted.
+Owns the error message, which names the limit and the largest size that is accepted. A format that
+cannot hold a side is no reason: the worker takes another one and says so.
 """
 
 from api.wire.sentence import Sentence
@@ -9,14 +10,11 @@ from shared.params import JobParams
 from shared.settings import Settings
 from shared.sizes import Size, fitting, megapixels, result_size
 
-# The longest sides that the file formats allow.
-LONGEST_SIDE = {"webp": 16383, "jpeg": 65535}
-
 
 def check_result_size(params: JobParams, size: Size, settings: Settings) -> None:
     """Raises ImageTooLarge if the result of a photo of this width and height exceeds a limit."""
     wanted, most = result_size(size, params), settings.max_result_pixels
-    side = min(settings.max_side, LONGEST_SIDE.get(params.format, settings.max_side))
+    side = settings.max_side
     if wanted[0] * wanted[1] <= most and max(wanted) <= side:
         return
     passing = fitting(wanted, most, side)
@@ -24,10 +22,10 @@ def check_result_size(params: JobParams, size: Size, settings: Settings) -> None
     raise ImageTooLarge(
         Sentence(
             f"the result would be {wanted[0]}x{wanted[1]}, {megapixels(wanted):.1f} megapixels; at "
-            f"most {most / 1e6:g}, and {side} pixels a side as {params.format}, are made here: "
+            f"most {most / 1e6:g}, and {side} pixels a side, are made here: "
             f"max_side={longest} gives {passing_text}",
             f"结果将为 {wanted[0]}x{wanted[1]}（{megapixels(wanted):.1f} 百万像素）；这里最多生成 "
-            f"{most / 1e6:g} 百万像素，{params.format} 格式边长最多 {side} 像素："
+            f"{most / 1e6:g} 百万像素，边长最多 {side} 像素："
             f"设 max_side={longest} 可得 {passing_text}",
         )
     )
