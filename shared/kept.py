@@ -1,8 +1,8 @@
 """The format in which an upload is stored: upright sRGB, and separately the opacity of each pixel.
 
 Owns reading and writing it: bare pixels (a PPM, followed by a PGM of the alpha if there is one;
-netpbm files may hold several pictures), lossless WebP or PNG. The bytes are our own, so decoding them is
-safe anywhere.
+netpbm files may hold several pictures), lossless WebP or PNG. The bytes are our own, so decoding
+them is safe anywhere.
 """
 
 import io
