@@ -24,7 +24,8 @@ from shared.jobs import About
 from shared.kept import KeptAs
 
 CHILD = Path(__file__).with_name("decoder_child.py")
-TIMEOUT_SECONDS = 25.0
+# Fifty megapixels with transparency take ten seconds of a core, which others may be using.
+TIMEOUT_SECONDS = 60.0
 USES_EACH = 200
 # A process that was killed while idle is noticed at the next picture.
 TRIES = 2
