@@ -42,9 +42,9 @@ _WORDS = {
     "upscale": "Factor of enlargement; `auto`: 1 for a photo whose long side is 1,024 or more, "
     "otherwise 2 or 4, the smallest that reaches 1,024.",
     "upscaler": "Name of an enlarger from GET /v1/upscalers, `lanczos` for a plain filter, `auto`.",
-    "format": "auto: as it came. JPEG and HEIC come back as JPEG, PNG and what has transparency as "
-    "PNG, the rest as WebP. A format that cannot hold the longer side (WebP 16,383 pixels, "
-    "JPEG 65,500) is replaced by one that can, which `degraded` tells.",
+    "format": "auto: by the photo's format. JPEG and HEIC give JPEG, PNG and pictures with "
+    "transparency give PNG, others WebP. If a format cannot hold the longer side (WebP 16,383 "
+    "pixels, JPEG 65,500), the result has another one, and `degraded` says so.",
     "quality": "For jpeg and webp.",
     "metadata": "keep: the photo's date, author, copyright and resolution are copied to the "
     "result; its place and device never are.",

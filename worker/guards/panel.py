@@ -89,8 +89,8 @@ class Guards:
         return self._judge(output)[1] != UNSAFE
 
     def check_output(self, given: Pixels, output: Pixels, told: Told | None = None) -> Verdict:
-        """Check a result beside its input; `told` hears how many guards are done, and of how many.
-        Raises whatever a guard raises.
+        """Checks a result beside its input. `told` is called with how many guards are done, and of
+        how many. Raises the errors of a guard that fails.
         """
         if not self.look_at_results:
             return Verdict()

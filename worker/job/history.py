@@ -2,7 +2,7 @@
 true.
 
 Owns `history:{base}:{device}`: moving averages of seconds per unit of work. A unit is one megapixel
-for stages that process pixels (per step while denoising), and one job for loading and checking.
+for stages that process pixels (per step while denoising), and one job for loading.
 Also owns `history:enlarging:{device}`, by enlarger, per megapixel of input.
 """
 
