@@ -62,7 +62,7 @@ ROWS: list[Row] = [
     ),
     (
         "g2",
-        "engine process killed: until another worker has the job",
+        "engine process killed: time until another worker has the job",
         "p99 <= 2 s, max <= 5 s",
         lambda f: seconds(f["seconds"]),
         lambda f: f["kills"],
@@ -70,7 +70,7 @@ ROWS: list[Row] = [
     ),
     (
         "g3",
-        "the worker's whole process tree killed: the same",
+        "the worker's whole process tree killed: time until another worker has the job",
         "max <= 12 s",
         lambda f: seconds(f["seconds"]),
         lambda f: f["kills"],
@@ -78,7 +78,7 @@ ROWS: list[Row] = [
     ),
     (
         "g4",
-        "idle workers frozen, jobs published, workers killed: until done",
+        "idle workers frozen, jobs published, workers killed: time until the jobs are done",
         "all complete, <= 15 s",
         lambda f: f"{f['complete']} of {f['probes']}; {seconds(f['seconds'])}",
         lambda f: f["probes"],
@@ -95,7 +95,7 @@ ROWS: list[Row] = [
     *(
         (
             f"g6.{kind}",
-            f"store killed and restarted under load ({kind}): until work goes on",
+            f"store killed and restarted under load ({kind}): time until work continues",
             "0 lost, <= 5 s",
             lost,
             lambda f: f["kills"],
@@ -106,7 +106,7 @@ ROWS: list[Row] = [
     *(
         (
             f"g7.{kind}",
-            f"living connections black-holed ({kind}): until every worker works again",
+            f"open connections black-holed ({kind}): time until every worker works again",
             "0 lost, <= 15 s",
             lost,
             lambda f: f["cuts"],
@@ -117,7 +117,7 @@ ROWS: list[Row] = [
     *(
         (
             f"g8.{kind}",
-            f"store without memory for 10 s ({kind}): until every worker works again",
+            f"store without memory for 10 s ({kind}): time until every worker works again",
             "0 lost, refused in <= 0.25 s, <= 5 s",
             lambda f: f"{lost(f)}; refused in p99 {f['refusal_seconds']['p99']:.3f} s",
             lambda f: f["times"],
@@ -127,9 +127,9 @@ ROWS: list[Row] = [
     ),
     (
         "g9",
-        "jobs that kill their worker, among good ones",
-        "each runs exactly 3 times, every good one is done",
-        lambda f: f"runs of each: {f['runs_of_each']}; {f['good_done']} of {f['good']} good",
+        "jobs that kill their worker, among healthy ones",
+        "each runs exactly 3 times, every healthy one is done",
+        lambda f: f"runs of each: {f['runs_of_each']}; {f['good_done']} of {f['good']} healthy",
         lambda f: f["poison"],
         50,
     ),
@@ -162,7 +162,7 @@ ROWS: list[Row] = [
     ),
     (
         "g13",
-        "event clients, half of them cut at random",
+        "event clients, half of them disconnected at random",
         "none missing, none twice",
         lambda f: (
             f"{f['missing']} missing, {f['twice']} twice of {f['events']} events ({f['cuts']} cuts)"
@@ -172,8 +172,8 @@ ROWS: list[Row] = [
     ),
     (
         "g13_after_the_end",
-        "event clients that come back after the job's end",
-        "told within 1 s",
+        "event clients that reconnect after the job's end",
+        "informed within 1 s",
         lambda f: seconds(f["last_event_seconds"]),
         lambda f: f["clients"],
         200,
@@ -183,7 +183,7 @@ ROWS: list[Row] = [
 
 def own_table() -> list[str]:
     lines = [
-        "| | fault | asked | measured | how often, of full size |",
+        "| | fault | target | measured | number, of that at full size |",
         "| --- | --- | --- | --- | --- |",
     ]
     for name, fault, asked, measured, count, full in ROWS:
@@ -207,14 +207,14 @@ BESIDE: list[tuple[str, str, Callable[[Figures], str], str, Callable[[Figures], 
     ),
     (
         "g2",
-        "process of the job killed: until it runs again",
+        "process of the job killed: time until it runs again",
         lambda f: seconds(f["seconds"]),
         "g2",
         lambda f: again(f["pool_process"]),
     ),
     (
         "g3",
-        "whole worker killed: until it runs again",
+        "whole worker killed: time until it runs again",
         lambda f: seconds(f["seconds"]),
         "g2",
         lambda f: again(f["whole_worker"]),
@@ -229,9 +229,9 @@ BESIDE: list[tuple[str, str, Callable[[Figures], str], str, Callable[[Figures], 
     (
         "g9",
         "runs of one job that kills its worker",
-        lambda f: f"{max(f['runs_of_each'])}, then it has failed",
+        lambda f: f"{max(f['runs_of_each'])}, then it fails",
         "g9",
-        lambda f: f"{f['most_runs_of_one']} in {f['watched_seconds']:.0f} s, and on",
+        lambda f: f"{f['most_runs_of_one']} in {f['watched_seconds']:.0f} s, and continuing",
     ),
     (
         "g10",

@@ -186,7 +186,7 @@ def _evidence(
     others = [finding.en for finding in findings if finding is not verdict]
     released = [] if note is None else [f"released in {LOCK_NAME}: {clean(note, 100)}"]
     quick = [] if few is None else [f"a LoRA for few steps ({few.label}): {few.needs}"]
-    # What its owner can mend is never among what is cut.
+    # Findings that the owner can fix are never cut off.
     mendable = [*quick, *sidecar.complaints][:_MAX_EVIDENCE]
     found = [*seen.evidence, *others, *released]
     return [*found[: _MAX_EVIDENCE - len(mendable)], *mendable]
