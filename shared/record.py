@@ -50,6 +50,11 @@ class Record(BaseModel):
         """The text that `read` reads."""
         return self.model_dump_json(warnings=False)
 
+    def of_this_version(self) -> Self:
+        """The record, and those inside it, without what a later version has written into them."""
+        fields = self.model_dump(warnings=False)
+        return type(self).model_validate(fields, extra="ignore", context=_STORED)
+
     @property
     def strange(self) -> list[str]:
         """Fields of this version with values unknown to it."""

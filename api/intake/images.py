@@ -23,7 +23,8 @@ from shared.settings import Settings
 from shared.sizes import fitting, megapixels
 
 ID_LENGTH = 64
-# Properties that may differ between two callers' files with the same pixels.
+# Properties of the pixels, and those that may differ between two callers' files with the same ones.
+AS_KEPT = {"blob", "width", "height", "size_bytes"}
 AS_SENT = {"format", "has_alpha", "warnings", "about"}
 
 
@@ -95,7 +96,7 @@ class Images:
     def _record(self, source: Source, quality: Quality, client: str) -> bool:
         """Records the picture; returns whether it is new to the client."""
         key = _key(source.image_id)
-        mapping: Any = source.model_dump(exclude={"image_id", *AS_SENT})
+        mapping: Any = source.model_dump(include=AS_KEPT)
         mapping["quality"] = quality.model_dump_json()
         with translated_errors(), self._redis.pipeline() as pipe:
             pipe.hset(key, mapping=mapping)

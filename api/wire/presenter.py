@@ -69,7 +69,7 @@ def job_view(job: Job, language: Language) -> JobView:
         ],
         source=source_view(job.spec.source, language),
         result=result_view(job.result) if job.result else None,
-        timings=job.timings,
+        timings=job.timings.of_this_version(),
         error=error_view(job.failure, language) if job.failure else None,
         webhook=webhook_view(job.webhook, language) if job.webhook else None,
         created_at=job.created_at,
@@ -111,7 +111,7 @@ def progress_view(progress: Progress, state: JobState, language: Language) -> Pr
 def params_view(params: JobParams, language: Language) -> ParamsView:
     """The parameters, the number of executed steps, and why LoRA, sampler and factor were used."""
     hidden = {"lora_reason_zh", "sampler_reason_zh", "upscale_reason_zh", "upscaler_sha256"}
-    fields = params.model_dump(exclude=hidden, warnings=False)
+    fields = params.of_this_version().model_dump(exclude=hidden, warnings=False)
     if language == "zh":
         fields["lora_reason"] = params.lora_reason_zh or params.lora_reason
         fields["sampler_reason"] = params.sampler_reason_zh or params.sampler_reason
@@ -133,7 +133,8 @@ def source_view(source: Source, language: Language) -> SourceView:
 
 def result_view(result: Result) -> ResultView:
     """A result without its storage location."""
-    return ResultView(**result.model_dump(exclude={"blob"}, warnings=False))
+    shown = result.of_this_version().model_dump(exclude={"blob"}, warnings=False)
+    return ResultView(**shown)
 
 
 def error_view(failure: Failure, language: Language) -> ErrorView:

@@ -96,9 +96,9 @@ class Rig:
             "restart_seconds": 0.2,
             "restart_max_seconds": 0.5,
             "max_crashes": 100,
-            "_env_file": None,
         }
-        self.settings = Settings(**(defaults | settings))  # type: ignore[arg-type]
+        self._given = defaults | settings
+        self.settings = Settings(_env_file=None, **self._given)  # type: ignore[arg-type]
         self.client = server.client()
         direct = self.settings.model_copy(update={"redis_url": server.url})
         self.store = JobStore(self.client, direct)
@@ -107,7 +107,7 @@ class Rig:
         self.blobs = FolderBlobs(self.blob_folder, 86_400)
         self.hints = Hints(make_celery(direct, BASE), BASE)
         self.workers: list[Worker] = []
-        self.gateway: subprocess.Popen[bytes] | None = None
+        self.gateways: list[subprocess.Popen[bytes]] = []
         self._sources = [picture(16, 12, seed) for seed in range(4)]
         self._seed = 0
         self.random = random.Random(20_26)
@@ -116,16 +116,17 @@ class Rig:
 
     def environment(self, **overrides: object) -> dict[str, str]:
         """The settings as a process gets them."""
-        chosen = {name: getattr(self.settings, name) for name in self.settings.model_fields_set}
-        values = {f"RETOUCH_{name.upper()}": str(value) for name, value in chosen.items()}
+        values = {f"RETOUCH_{name.upper()}": str(value) for name, value in self._given.items()}
         ours = {f"RETOUCH_{name.upper()}": str(value) for name, value in overrides.items()}
         return {**os.environ, **values, **ours}
 
-    def start_worker(self, wait: bool = True, **overrides: object) -> Worker:
+    def start_worker(
+        self, wait: bool = True, program: Sequence[str] = ("worker",), **overrides: object
+    ) -> Worker:
         """One more worker; returns when it has announced itself."""
         with (self.folder / "workers.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "worker"],
+                [sys.executable, "-m", *program],
                 cwd=REPOSITORY,
                 env=self.environment(**overrides),
                 stdout=log,
@@ -138,17 +139,20 @@ class Rig:
             self.wait_ready(worker)
         return worker
 
-    def start_gateway(self, wait: bool = True, **overrides: object) -> str:
+    def start_gateway(
+        self, wait: bool = True, program: Sequence[str] = ("api",), **overrides: object
+    ) -> str:
         """The real gateway on a port of its own; its address."""
         port = free_port()
         with (self.folder / "gateway.log").open("ab") as log:
-            self.gateway = subprocess.Popen(
-                [sys.executable, "-m", "api"],
+            gateway = subprocess.Popen(
+                [sys.executable, "-m", *program],
                 cwd=REPOSITORY,
                 env=self.environment(port=port, **overrides),
                 stdout=log,
                 stderr=log,
             )
+        self.gateways.append(gateway)
         address = f"http://127.0.0.1:{port}"
         if wait:
             wait_until(lambda: answers(f"{address}/healthz"), description="the gateway", seconds=60)
@@ -184,9 +188,9 @@ class Rig:
 
     def close(self) -> None:
         """End all processes, at once and for good."""
-        if self.gateway is not None:
-            self.gateway.kill()
-            self.gateway.wait()
+        for gateway in self.gateways:
+            gateway.kill()
+            gateway.wait()
         for worker in self.workers:
             if worker.process.poll() is None:
                 worker.kill_tree()
@@ -217,7 +221,12 @@ class Rig:
         **params: object,
     ) -> JobSpec:
         """Put a job before the fleet; acknowledged, and in the history, once this returns."""
-        spec = self.make_job(client, **params)
+        return self.submit_spec(self.make_job(client, **params), hint, idempotency)
+
+    def submit_spec(
+        self, spec: JobSpec, hint: bool = True, idempotency: Idempotency | None = None
+    ) -> JobSpec:
+        """The same with a job that is made already."""
         try:
             self.store.submit(spec, idempotency)
         except RetouchError as error:

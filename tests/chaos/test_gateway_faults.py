@@ -19,6 +19,8 @@ from tests.support.wait import wait_until
 from tests.support.workers import picture
 
 FIELDS = {"lora": "none", "steps": "4", "strength": "1", "force": "true"}
+# In the size and without the losses that the check of the fake engine's pictures expects.
+FIELDS |= {"upscale": "1", "format": "png"}
 
 
 def stream_ids(rig: Rig, job_id: str) -> list[str]:
