@@ -2,7 +2,11 @@
 # On a machine with an NVIDIA card the worker's torch is the CUDA build that PyPI serves. For a small
 # CPU-only image, build with:
 #   --build-arg PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
-FROM python:3.11-slim-bookworm AS common
+# For a build that always begins with the same bytes, name the base by its digest, which
+# `docker buildx imagetools inspect python:3.11-slim-bookworm` tells, and renew it with each release:
+#   --build-arg PYTHON=python:3.11-slim-bookworm@sha256:...
+ARG PYTHON=python:3.11-slim-bookworm
+FROM ${PYTHON} AS common
 ARG PIP_EXTRA_INDEX_URL=
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PATH=/opt/venv/bin:$PATH HOME=/tmp
 RUN python3 -m venv /opt/venv \
@@ -10,6 +14,7 @@ RUN python3 -m venv /opt/venv \
  && mkdir /data && chown retouch:retouch /data
 WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
+COPY requirements requirements
 
 # Super-resolution for the page. If npm or its registry is unavailable, the page works without it.
 FROM common AS extras
@@ -23,8 +28,7 @@ RUN mkdir -p api/static/extra \
  && python3 -m api.extras; } || echo "the page goes without super-resolution"
 
 FROM common AS api
-RUN python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > /tmp/wants \
- && pip install --no-cache-dir -q -c constraints.txt -r /tmp/wants
+RUN pip install --no-cache-dir -q --no-deps --require-hashes -r requirements/api.lock
 COPY shared shared
 COPY client client
 COPY api api
@@ -35,8 +39,9 @@ USER retouch
 CMD ["python3", "-m", "api"]
 
 FROM common AS worker
-RUN python3 -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['worker'], sep='\n')" > /tmp/wants \
- && pip install --no-cache-dir -q -c constraints.txt -r /tmp/wants
+# torch and what it alone brings have no hashes of ours: which build it is, is decided above.
+RUN pip install --no-cache-dir -q -c constraints.txt torch \
+ && pip install --no-cache-dir -q --no-deps --require-hashes -r requirements/worker.lock
 COPY shared shared
 COPY client client
 COPY worker worker
@@ -47,6 +52,6 @@ CMD ["python3", "-m", "worker"]
 
 FROM api AS monitor
 USER root
-RUN pip install --no-cache-dir -q -c constraints.txt "flower>=2.2.0"
+RUN pip install --no-cache-dir -q --no-deps --require-hashes -r requirements/monitor.lock
 USER retouch
 CMD ["python3", "-m", "shared.monitor"]

@@ -94,12 +94,17 @@ sbom: install ## Write the list of installed packages with licences to out/sbom.
 	@test -x $(BIN)/cyclonedx-py || $(BIN)/python -m pip install -q -c constraints.txt -e '.[release]'
 	@mkdir -p out
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o out/sbom.cdx.json $(BIN)/python
+	@$(BIN)/python -m tests.sbom out/sbom.cdx.json
 
 # torch comes in a CPU and a CUDA build, so one hash cannot cover both: it stays in
-# constraints.txt, with the packages that only it needs. The file contains no registry's address.
-lock: install ## Write requirements.lock, every package with its hashes, from constraints.txt
-	@test -x $(BIN)/pip-compile || $(BIN)/python -m pip install -q -c constraints.txt -e '.[release]'
-	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-annotate \
-		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --unsafe-package torch \
-		--constraint constraints.txt --extra worker --extra monitor --extra dev \
-		--output-file requirements.lock pyproject.toml
+# constraints.txt, with the packages that only it needs. The files contain no registry's address.
+COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --custom-compile-command "make lock" --constraint constraints.txt --override out/no-torch.txt --no-emit-package torch
+
+lock: install ## Write requirements/*.lock, every package with its hashes, from constraints.txt
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install -q -c constraints.txt -e '.[release]'
+	@mkdir -p out && echo "torch ; sys_platform == 'none'" > out/no-torch.txt
+	$(COMPILE) pyproject.toml -o requirements/api.lock
+	$(COMPILE) pyproject.toml --extra monitor -o requirements/monitor.lock
+	$(COMPILE) pyproject.toml --extra worker -o requirements/worker.lock
+	$(COMPILE) pyproject.toml --extra worker --extra monitor --extra dev -o requirements/dev.lock
