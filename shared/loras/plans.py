@@ -1,22 +1,20 @@
 """The parameters of a base's networks, by name and shape, from their configuration alone.
 
-A checkpoint's folder has `unet/config.json` and `text_encoder*/config.json`; the published
-families' values are listed here for bases known only by a hub id. Follows the structure of
+A checkpoint's folder has `unet/config.json` and `text_encoder*/config.json`; for bases known only
+by a hub id, their families' published ones are used. Follows the structure of
 diffusers' UNet2DConditionModel and of transformers' CLIPTextModel. Reads no weights.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from shared.bases import SD15, SD21, SDXL, identify_base
+from shared.bases import identify_base
 from shared.checkpoints.facts import BadCheckpoint
 from shared.checkpoints.folder import read_config
 from shared.checkpoints.places import find_checkpoint
+from shared.checkpoints.published import FAMILIES, Config, published_configs
 from shared.loras.dialects import TEXT_ENCODER, TEXT_ENCODER_2, UNET
 from shared.loras.modules import Modules, Shape, Shapes
-
-Config = dict[str, Any]
 
 _DOWN = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
 _UP = ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
@@ -35,33 +33,7 @@ _UNET_DEFAULTS: Config = {
 # Values that diffusers writes into every UNet's configuration, and that hand-made ones may lack.
 _SAID = frozenset({"block_out_channels", "down_block_types", "up_block_types", "layers_per_block"})
 _KNOWN_BLOCKS = {"CrossAttnDownBlock2D", "DownBlock2D", "UpBlock2D", "CrossAttnUpBlock2D"}
-_CLIP_L: Config = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}
-_CLIP_H: Config = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23}
-_CLIP_G: Config = {
-    "hidden_size": 1280,
-    "intermediate_size": 5120,
-    "num_hidden_layers": 32,
-    "projection_dim": 1280,
-    "architectures": ["CLIPTextModelWithProjection"],
-}
-_SDXL_UNET: Config = {
-    "block_out_channels": (320, 640, 1280),
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "transformer_layers_per_block": (1, 2, 10),
-    "cross_attention_dim": 2048,
-    "use_linear_projection": True,
-    "addition_embed_type": "text_time",
-    "projection_class_embeddings_input_dim": 2816,
-}
-_PUBLISHED: dict[str, dict[str, Config]] = {
-    SD15.id: {UNET: {"cross_attention_dim": 768}, TEXT_ENCODER: _CLIP_L},
-    SD21.id: {
-        UNET: {"cross_attention_dim": 1024, "use_linear_projection": True},
-        TEXT_ENCODER: _CLIP_H,
-    },
-    SDXL.id: {UNET: _SDXL_UNET, TEXT_ENCODER: _CLIP_L, TEXT_ENCODER_2: _CLIP_G},
-}
+_PARTS = (UNET, TEXT_ENCODER, TEXT_ENCODER_2)
 
 
 def modules_of(base_model: str) -> Modules | None:
@@ -88,7 +60,10 @@ def _own_modules(configs: dict[str, Config]) -> Modules | None:
 
 def published_modules(base: str) -> Modules | None:
     """The modules of a family's published checkpoint."""
-    return _modules(_PUBLISHED[base]) if base in _PUBLISHED else None
+    if base not in FAMILIES:
+        return None
+    configs = published_configs(base)
+    return _modules({part: configs[part] for part in _PARTS if part in configs})
 
 
 def _modules(configs: dict[str, Config]) -> Modules | None:
@@ -100,8 +75,7 @@ def _modules(configs: dict[str, Config]) -> Modules | None:
 
 
 def _read_configs(folder: Path) -> dict[str, Config]:
-    parts = (UNET, TEXT_ENCODER, TEXT_ENCODER_2)
-    found = {part: read_config(folder / part / "config.json") for part in parts}
+    found = {part: read_config(folder / part / "config.json") for part in _PARTS}
     return {part: dict(config) for part, config in found.items() if config}
 
 

@@ -40,8 +40,8 @@ def _load(name: str, load: Callable[[], Guard]) -> Guard:
     except Exception as error:
         raise GuardUnavailable(
             f"the guard '{name}' cannot be loaded ({type(error).__name__}: {error}). No picture "
-            "leaves without it: install the worker's dependencies anew (pip install "
-            f"'retouch[worker]'), or take '{name}' out of RETOUCH_GUARDS."
+            "leaves without it: install the worker's dependencies anew (`make install` in a "
+            f"checkout of retouch), or take '{name}' out of RETOUCH_GUARDS."
         ) from error
 
 

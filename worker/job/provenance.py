@@ -1,6 +1,6 @@
 """Content Credentials: a signed statement in the file of who made it, and that a model took part.
 
-Owns C2PA signing, an extra (`pip install retouch[c2pa]`) that is active if a certificate and its
+Owns C2PA signing, an extra (`pip install '.[c2pa]'`) that is active if a certificate and its
 key are set. It contains nothing of the upload, and contacts no other host. Source: C2PA
 specification 2.2, actions and digital source types.
 """
@@ -51,7 +51,7 @@ def make_seal(settings: Settings) -> Seal:
     except ImportError as error:
         raise BadSettings(
             "RETOUCH_C2PA_CERTIFICATE is set and c2pa-python is missing; "
-            "install it with: pip install 'retouch[c2pa]'"
+            "install it in a checkout of retouch: pip install '.[c2pa]'"
         ) from error
     except (OSError, ValueError) as error:
         raise BadSettings(f"RETOUCH_C2PA_CERTIFICATE, RETOUCH_C2PA_KEY: {error}") from error

@@ -6,7 +6,7 @@ python -m worker.process.engine_child WORKER_ID PARENT_PID
 import signal
 import sys
 
-from worker.process.parent import die_with
+from shared.die_with_parent import die_with
 
 
 def main(worker_id: str, parent: int) -> int:

@@ -5,19 +5,17 @@ same settings.
 """
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from shared.bases import identify_base
+from shared.params import is_lora_name
 from worker.training.damage import RANGES, Kind
 from worker.training.loop import Schedule
 
 Task = Literal["restore", "style"]
 Objective = Literal["rollout", "path"]
-
-# A dot would end an adapter's name, and a slash its folder.
-NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}"
 
 
 @dataclass(frozen=True)
@@ -89,8 +87,9 @@ class Recipe:
             return "treats is empty; name at least one kind of damage"
         if self.crop % 16:
             return f"crop is {self.crop}; it must be a multiple of 16"
-        if not re.fullmatch(NAME, self.name):
-            return f"name is {self.name!r}; it may hold letters, digits, _ and -"
+        stem = f"{self.name}_{identify_base(self.base).id}"
+        if "/" in self.name or not (is_lora_name(self.name) and is_lora_name(stem)):
+            return f"name is {self.name!r}; no LoRA can be called so, or it is too long"
         small = {key for key in _POSITIVE if getattr(self, key) < 1}
         if small:
             return f"{', '.join(sorted(small))} must be 1 or more"

@@ -84,6 +84,11 @@ class SingleExtras(Extras):
     def pictures(self) -> list[str]:
         return [self.image]
 
+    @staticmethod
+    def answer(images: list[str]) -> dict[str, object]:
+        """The field that the enlarged picture stands in; none was made of a job that was ended."""
+        return {"image": images[0] if images else ""}
+
 
 class NamedPicture(BaseModel):
     """A picture of a batch; only the client uses its name."""
@@ -100,6 +105,11 @@ class BatchExtras(Extras):
     @property
     def pictures(self) -> list[str]:
         return [item.data for item in self.imageList]
+
+    @staticmethod
+    def answer(images: list[str]) -> dict[str, object]:
+        """The field that the enlarged pictures stand in."""
+        return {"images": images}
 
 
 def _side(source: int, factor: float) -> int:

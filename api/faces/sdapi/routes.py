@@ -29,6 +29,7 @@ from api.intake.upload import received_json
 from api.jobs.waiting import awaited, caller_present, ended_jobs
 from api.services import Services
 from shared.jobs import Job
+from shared.messages import Language
 
 TAG = {
     "name": "sdapi",
@@ -95,12 +96,7 @@ async def img2img(
 async def extra_single_image(
     request: Request, services: ServicesDep, caller: Submitter, language: LanguageDep
 ) -> Response:
-    order = await extras_order(request, services, caller, language, SingleExtras)
-    images = await _extras(request, services, caller, order)
-    if isinstance(images, Response):
-        return images
-    image = images[0] if images else ""
-    return _fresh({"html_info": _said(order), "image": image})
+    return await _enlarged(request, services, caller, language, SingleExtras)
 
 
 @router.post(
@@ -114,11 +110,7 @@ async def extra_single_image(
 async def extra_batch_images(
     request: Request, services: ServicesDep, caller: Submitter, language: LanguageDep
 ) -> Response:
-    order = await extras_order(request, services, caller, language, BatchExtras)
-    images = await _extras(request, services, caller, order)
-    if isinstance(images, Response):
-        return images
-    return _fresh({"html_info": _said(order), "images": images})
+    return await _enlarged(request, services, caller, language, BatchExtras)
 
 
 @router.post(
@@ -261,18 +253,24 @@ async def _ended(
         return await ended_jobs(services, caller, order.job_ids)
 
 
-async def _extras(
-    request: Request, services: Services, caller: Caller, order: Order
-) -> list[str] | Response:
+async def _enlarged(
+    request: Request,
+    services: Services,
+    caller: Caller,
+    language: Language,
+    model: type[SingleExtras] | type[BatchExtras],
+) -> Response:
+    order = await extras_order(request, services, caller, language, model)
     jobs = await _ended(request, services, caller, order)
     failed = _first_failure(request, jobs)
     if failed is not None:
         return failed
 
-    def images() -> list[str]:
-        return [encoded(one.data) for one in made(services, jobs, order.wanted)]
+    def answer() -> Response:
+        images = [encoded(one.data) for one in made(services, jobs, order.wanted)]
+        return _fresh({"html_info": _said(order), **model.answer(images)})
 
-    return await run_in_threadpool(images)
+    return await run_in_threadpool(answer)
 
 
 def _first_failure(request: Request, jobs: list[Job]) -> Response | None:

@@ -15,7 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LAUNCHER = Path(__file__).with_name("die_with_parent.py")
+from shared import die_with_parent
+
+LAUNCHER = Path(die_with_parent.__file__)
 TAIL_LINES = 15
 TAIL_BYTES = 16_384
 LARGEST_LOG_BYTES = 20 * 2**20

@@ -57,3 +57,15 @@ def test_the_end_tells_what_was_skipped_gained_and_written() -> None:
 def test_a_stopped_run_tells_how_to_go_on() -> None:
     told = words(Outcome(False, 7, None, None, None, {}), Recipe(name="mine", base="tiny"))
     assert told == "stopped at step 7 of 2000; the same command continues"
+
+
+@pytest.mark.parametrize("name", ["restore", "portrait v2", "人像", "soft.light"])
+def test_a_lora_may_be_called_what_the_catalogue_takes(name: str) -> None:
+    recipe, _ = parse(["photos", "--name", name])
+    assert recipe.problem() is None
+
+
+@pytest.mark.parametrize("name", ["", " ", ".hidden", "a:b", "folder/name", "a" * 125, "a\nb"])
+def test_a_name_that_the_catalogue_would_not_take_is_refused(name: str) -> None:
+    recipe, _ = parse(["photos", "--name", name])
+    assert "name is" in str(recipe.problem())

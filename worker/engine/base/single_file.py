@@ -21,9 +21,10 @@ from safetensors import safe_open
 from shared.bases import SD21, Base, family_of
 from shared.checkpoints.facts import BadCheckpoint
 from shared.checkpoints.judgement import complaint_about
+from shared.checkpoints.published import Config
 from shared.checkpoints.single_file import UNET, facts_of
 from worker.engine.base.clip_tokenizer import VOCABULARY, write_tokenizer
-from worker.engine.base.single_file_layout import Config, Shapes, configurations, text_prefixes
+from worker.engine.base.single_file_layout import Shapes, configurations, text_prefixes
 
 FAMILIES = ("sd15", "sd21", "sdxl")
 # Empty tensors by which trainers mark the kind of prediction (kohya-ss/sd-scripts, ComfyUI).

@@ -5,17 +5,14 @@ Widths, depths and channels are derived from the tensors, so that finetunes with
 too. Numbers of attention heads, which no shape tells, follow the family's rule. Reads no weights.
 """
 
-import json
 import re
 from collections.abc import Mapping
-from importlib.resources import files
 from math import gcd
-from typing import Any
 
+from shared.checkpoints.published import Config, published_configs
 from shared.checkpoints.single_file import UNET
 
 Shapes = Mapping[str, tuple[int, ...]]
-Config = dict[str, Any]
 
 # SD 2.x and SDXL have heads of 64 channels, SD 1.x has eight heads; text encoders have heads of 64.
 HEAD_CHANNELS = 64
@@ -25,8 +22,7 @@ _VAE = "first_stage_model."
 
 def configurations(family: str, shapes: Shapes) -> dict[str, Config]:
     """Each part's configuration by its folder's name; `model_index` is the pipeline's."""
-    text = files("worker.engine.base").joinpath("published", f"{family}.json").read_text("utf-8")
-    published: dict[str, Config] = json.loads(text)
+    published = published_configs(family)
     published["unet"] |= _unet(family, shapes)
     published["vae"] |= _autoencoder(shapes)
     for part, prefix in text_prefixes(family, shapes).items():

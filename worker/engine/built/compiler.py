@@ -49,8 +49,8 @@ def tensorrt() -> Compiler:
         library: Any = import_module("torch_tensorrt")
     except ImportError as error:
         raise CannotBuild(
-            "torch-tensorrt is not installed: pip install 'retouch[tensorrt]', in the version that "
-            f"belongs to torch {torch.__version__} ({error})."
+            "torch-tensorrt is not installed: in a checkout of retouch, pip install '.[tensorrt]', "
+            f"in the version that belongs to torch {torch.__version__} ({error})."
         ) from error
 
     def build(module: torch.nn.Module, inputs: Sequence[torch.Tensor], path: Path) -> None:

@@ -1,7 +1,5 @@
 """Checkpoints in one file: their configuration from shapes, their weights, and what is refused."""
 
-import json
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +9,16 @@ from diffusers import AutoencoderKL, StableDiffusionImg2ImgPipeline, UNet2DCondi
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from shared.checkpoints.facts import BadCheckpoint
+from shared.checkpoints.published import published_configs
 from tests.support.single_files import names_and_shapes, sd15_file, small_unet
 from worker.engine.base.clip_tokenizer import VOCABULARY, write_tokenizer
 from worker.engine.base.single_file import load_single_file
 from worker.engine.base.single_file_layout import configurations
 
 
-def published(family: str) -> dict[str, Any]:
-    text = files("worker.engine.base").joinpath("published", f"{family}.json").read_text("utf-8")
-    loaded: dict[str, Any] = json.loads(text)
-    return loaded
-
-
 def on_meta(family: str) -> dict[str, torch.nn.Module]:
     """The family's networks in their real size, without memory."""
-    config = published(family)
+    config = published_configs(family)
     with torch.device("meta"):
         parts: dict[str, torch.nn.Module] = {
             "unet": UNet2DConditionModel.from_config(config["unet"]),
@@ -42,7 +35,7 @@ def test_the_shapes_of_a_real_checkpoint_give_the_configuration_that_its_family_
     family: str,
 ) -> None:
     shapes = names_and_shapes(on_meta(family), family)
-    found, expected = configurations(family, shapes), published(family)
+    found, expected = configurations(family, shapes), published_configs(family)
     for part, config in expected.items():
         for key, value in config.items():
             if key in ("projection_dim",) and family == "sd21":

@@ -288,7 +288,7 @@ def test_without_torch_tensorrt_the_command_names_what_to_install(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setitem(__import__("sys").modules, "torch_tensorrt", None)
-    with pytest.raises(CannotBuild, match=r"pip install 'retouch\[tensorrt\]'"):
+    with pytest.raises(CannotBuild, match=r"pip install '\.\[tensorrt\]'"):
         tensorrt()
 
 
