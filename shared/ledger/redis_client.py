@@ -4,7 +4,7 @@ Owns time-outs and error translation. Knows nothing of jobs.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import redis
@@ -37,15 +37,25 @@ def connect(url: str, answer_seconds: float = ANSWER_SECONDS) -> redis.Redis:
     )
 
 
-# A server's error, by its first word.
-FULL = frozenset({"OOM", "MISCONF"})
-AWAY = frozenset(
-    {
-        *("LOADING", "BUSY", "MASTERDOWN", "READONLY", "NOREPLICAS", "NOSCRIPT"),
-        *("TRYAGAIN", "UNBLOCKED", "CLUSTERDOWN"),
-    }
-)
-REFUSED = frozenset({"NOPERM", "NOAUTH", "WRONGPASS", "MOVED", "ASK", "CROSSSLOT"})
+_CLUSTER = "it is a cluster, and retouch needs a single server"
+# What a server says, by the first word of its error, and what that means to whoever runs it.
+FULL = {
+    "OOM": "its memory is full (maxmemory)",
+    "MISCONF": "it cannot save to its disk",
+}
+REFUSED = {
+    **dict.fromkeys(("NOAUTH", "WRONGPASS"), "the URL has no password for it, or a wrong one"),
+    "NOPERM": "its user may not do what retouch needs",
+    **dict.fromkeys(("MOVED", "ASK", "CROSSSLOT"), _CLUSTER),
+}
+AWAY = {
+    "LOADING": "it is reading its data",
+    "BUSY": "it is busy with a script",
+    "MASTERDOWN": "its primary does not answer",
+    "READONLY": "it is a replica and takes no writes",
+    "NOREPLICAS": "it has too few replicas to take writes",
+    **dict.fromkeys(("NOSCRIPT", "TRYAGAIN", "UNBLOCKED", "CLUSTERDOWN"), "a later try may do"),
+}
 _WORD = re.compile(r"\b[A-Z]{3,}\b")
 _PIPELINE = " of pipeline caused error: "
 # redis-py turns some first words into classes and removes the word from the message.
@@ -85,15 +95,28 @@ def translated_errors() -> Iterator[None]:
 def translated(error: RedisError | OSError) -> RetouchError | None:
     """The meaning of a store's error for us; None for a bug of ours."""
     words = _words_of(error)
-    if words & FULL:
-        return StorageFull("the store has no space left")
-    if words & REFUSED:
-        return StoreRefuses(f"the store refuses the request ({', '.join(sorted(words & REFUSED))})")
-    if words & AWAY:
-        return StoreUnavailable(f"the store is not ready ({', '.join(sorted(words & AWAY))})")
+    if words & FULL.keys():
+        return StorageFull(f"the store has no space left: {_meaning(words, FULL)}")
+    if words & REFUSED.keys():
+        return StoreRefuses(f"the store refuses the request: {_meaning(words, REFUSED)}")
+    if words & AWAY.keys():
+        return StoreUnavailable(f"the store is not ready: {_meaning(words, AWAY)}")
     if isinstance(error, ResponseError | DataError | LockError):
         return None
     return StoreUnavailable(f"the store does not answer ({type(error).__name__})")
+
+
+def _meaning(words: set[str], known: Mapping[str, str]) -> str:
+    word = min(words & known.keys())
+    return f"{known[word]} ({word})"
+
+
+def try_writing(client: redis.Redis) -> None:
+    """What a process asks at its start. Raises StoreRefuses where no later try will do better,
+    StoreUnavailable or StorageFull where one may.
+    """
+    with translated_errors():
+        client.set("started", 1, px=1000)
 
 
 def _words_of(error: Exception) -> set[str]:

@@ -9,8 +9,8 @@ import redis
 import structlog
 
 from shared.checkpoints.facts import BadCheckpoint
-from shared.errors import RetouchError
-from shared.ledger.redis_client import connect, translated_errors
+from shared.errors import RetouchError, StoreRefuses
+from shared.ledger.redis_client import connect, try_writing
 from shared.settings import Settings
 from worker.guards.guard_loading import GuardUnavailable
 from worker.process import exits
@@ -20,6 +20,7 @@ from worker.process.devices import HeldDevice, devices_of
 logger = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
+CORRECT_URL = "correct RETOUCH_REDIS_URL"
 # Time between two log lines about the same wait.
 SAY_SECONDS = 15.0
 
@@ -27,7 +28,11 @@ SAY_SECONDS = 15.0
 def start_worker(settings: Settings, worker_id: str) -> int:
     """Works until told to stop; returns the exit code."""
     client = connect(settings.redis_url)
-    wait_for_store(client)
+    try:
+        wait_for_store(client)
+    except StoreRefuses as error:
+        logger.critical("the worker does not start", reason=str(error), next_step=CORRECT_URL)
+        return exits.CANNOT_START
     held = take_device(client, settings, worker_id.rpartition("-")[0])
     from worker.process.engine_process import WorkerProcess
 
@@ -48,12 +53,13 @@ def start_worker(settings: Settings, worker_id: str) -> int:
 
 
 def wait_for_store(client: redis.Redis) -> None:
-    """Returns once the store accepts writes; logs what prevents it."""
+    """Returns once the store accepts writes; logs what prevents it. Raises StoreRefuses."""
     patience = _Patience()
     while True:
         try:
-            with translated_errors():
-                client.set("started", 1, px=1000)
+            try_writing(client)
+        except StoreRefuses:
+            raise
         except RetouchError as error:
             patience.wait("waiting for the store", str(error))
         else:
