@@ -130,7 +130,7 @@ def compared(engine: StepEngine, pixels: Pixels, tiles: TileSize, strength: floa
         started = time.perf_counter()
         made.append(run_all(engine, [job])[0].pixels)
         seconds.append(time.perf_counter() - started)
-    grid = plan_tiles(*pixels.shape[:2], tiles)
+    grid = plan_tiles(pixels.shape[0], pixels.shape[1], tiles)
     return (
         f"{len(grid.rows.starts)}x{len(grid.columns.starts)} tiles of {grid.rows.side * 16}x"
         f"{grid.columns.side * 16}: {psnr(*made):.1f} dB, seam ratio {seam_ratio(*made):.2f}, "

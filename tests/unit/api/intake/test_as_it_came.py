@@ -62,7 +62,7 @@ def of_srgb(curve_values: Levels) -> Levels:
 def expected(primaries: object, white: tuple[float, float], curve: Curve) -> Levels:
     """The patches in sRGB by the plain formulas, in double precision."""
     light = curve(PATCHES / 255.0)
-    to_d50 = np.array(profiles._to_d50(primaries, white))  # type: ignore[arg-type]
+    to_d50: Levels = np.array(profiles._to_d50(primaries, white))
     from_d50 = np.linalg.inv(np.array(profiles._to_d50(profiles.SRGB, profiles.D65)))
     linear = np.clip(light @ (from_d50 @ to_d50).T, 0, 1)
     coded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)

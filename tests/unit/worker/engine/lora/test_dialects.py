@@ -104,7 +104,7 @@ def layers_of(base: Any) -> Iterator[tuple[str, str, torch.Size]]:
 def write(base: Any, dialect: Dialect, drawn: dict[tuple[str, str], Any]) -> dict[str, Any]:
     """The drawn factors in a dialect's names."""
     blocks = _Blocks([name for part, name, _ in layers_of(base) if part == "unet"])
-    found = {}
+    found: dict[str, Any] = {}
     for (part, module), (down, up, alpha) in drawn.items():
         path = blocks.original(module) if dialect.is_original and part == "unet" else module
         assert path is not None

@@ -17,6 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from shared.errors import LoraCorrupt
 from shared.loras.check import check_file
 from shared.loras.entry import LoraState
+from worker.engine.lora.changes import Change, LowRank
 from worker.engine.lora.lora_file import AdapterWeights, read_adapter
 
 RANK, ALPHA = 4, 2.0
@@ -42,6 +43,11 @@ class Writer(NamedTuple):
 KOHYA = Writer("lora_unet_", "_", ".lora_down.weight", ".lora_up.weight", ".alpha")
 KOHYA_TEXT = KOHYA._replace(prefix="lora_te_text_model_")
 PEFT = (".lora_A.weight", ".lora_B.weight")
+
+
+def low_rank(change: Change) -> LowRank:
+    assert isinstance(change, LowRank)
+    return change
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +128,7 @@ def test_a_unets_layer_arrives_from_every_spelling(
 
     assert list(found.parts) == ["unet"]
     assert list(found.parts["unet"]) == [UNET_LAYER]
-    pair = found.parts["unet"][UNET_LAYER]
+    pair = low_rank(found.parts["unet"][UNET_LAYER])
     down, up, *_ = written.values()
     assert torch.equal(pair.down, down)
     assert torch.equal(pair.up, up)
@@ -151,8 +157,9 @@ def test_convolutions_arrive_as_convolutions(sd15: Any, tmp_path: Path) -> None:
 
     found = read(sd15, written, tmp_path).parts["unet"]
 
-    assert found[CONV_LAYER].down.shape == (RANK, 320, 3, 3)
-    assert not found[CONV_LAYER].is_linear
+    pair = low_rank(found[CONV_LAYER])
+    assert pair.down.shape == (RANK, 320, 3, 3)
+    assert not pair.is_linear
 
 
 def test_every_layer_of_a_text_encoder_keeps_its_alpha(sd15: Any, tmp_path: Path) -> None:
@@ -162,7 +169,9 @@ def test_every_layer_of_a_text_encoder_keeps_its_alpha(sd15: Any, tmp_path: Path
 
     found = read(sd15, written, tmp_path).parts["text_encoder"]
 
-    assert {layer: pair.scale for layer, pair in found.items()} == dict.fromkeys(TEXT_LAYERS, SCALE)
+    assert {layer: low_rank(pair).scale for layer, pair in found.items()} == dict.fromkeys(
+        TEXT_LAYERS, SCALE
+    )
 
 
 def test_both_text_encoders_of_sdxl_find_their_layers(sdxl: Any, tmp_path: Path) -> None:
@@ -179,7 +188,9 @@ def test_both_text_encoders_of_sdxl_find_their_layers(sdxl: Any, tmp_path: Path)
     assert sorted(found["text_encoder"]) == sorted(TEXT_LAYERS)
     assert sorted(found["text_encoder_2"]) == sorted(f"text_model.{x}" for x in TEXT_LAYERS)
     scales = {
-        pair.scale for part in ("text_encoder", "text_encoder_2") for pair in found[part].values()
+        low_rank(pair).scale
+        for part in ("text_encoder", "text_encoder_2")
+        for pair in found[part].values()
     }
     assert scales == {SCALE}
 
