@@ -16,6 +16,8 @@ from fastapi import FastAPI
 from api.access.guard import is_loopback
 from api.app import create_app
 from api.server.connection import BoundedHttp
+from shared.errors import RetouchError, StoreRefuses
+from shared.ledger.redis_client import connect, try_writing
 from shared.log import configure_logging
 from shared.settings import BadSettings, Settings, load_settings
 
@@ -49,6 +51,7 @@ def main() -> None:
     settings = load_settings()
     configure_logging(settings)
     refuse_open_door(settings)
+    refuse_refusing_store(settings)
     allow_open_files()
     make_server(create_app(settings), settings).run()
 
@@ -75,12 +78,27 @@ def make_server(app: FastAPI, settings: Settings) -> Server:
 
 def refuse_open_door(settings: Settings) -> None:
     """Raises BadSettings if the address is reachable for others and no key is required."""
-    if settings.api_keys.strip() or settings.allow_anonymous or is_loopback(settings.host):
+    if settings.api_keys or settings.allow_anonymous or is_loopback(settings.host):
         return
     raise BadSettings(
         f"RETOUCH_HOST: {settings.host} can be reached from other machines, and no keys are set. "
         "Set RETOUCH_API_KEYS, or RETOUCH_ALLOW_ANONYMOUS=1 to serve anyone who can connect."
     )
+
+
+def refuse_refusing_store(settings: Settings) -> None:
+    """Raises BadSettings for a store that will never take what the gateway writes. One that is
+    away, full or a replica for now is waited for: until then, callers are told so.
+    """
+    client = connect(settings.redis_url)
+    try:
+        try_writing(client)
+    except StoreRefuses as error:
+        raise BadSettings(f"RETOUCH_REDIS_URL: {error}") from error
+    except RetouchError as error:
+        logger.warning("waiting for the store", reason=str(error))
+    finally:
+        client.close()
 
 
 def allow_open_files() -> None:

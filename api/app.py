@@ -99,7 +99,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.router.routes.append(Route(PATH, door, include_in_schema=False))
     app.mount("/static", PageFiles(directory=STATIC), name="static")
     install_error_handlers(app)
-    install_openapi(app, settings.public_urls)
+    install_openapi(app, settings.public_url)
     _add_middleware(app, settings)
     return app
 
@@ -108,7 +108,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """The middleware added last sees a request first."""
     app.add_middleware(
         CORSMiddleware,
-        allow_origins=settings.origins,
+        allow_origins=settings.cors_origins,
         allow_methods=["GET", "HEAD", "POST", "DELETE"],
         # Clients send many headers of their own; none of them decides anything that a key does not.
         allow_headers=["*"],
@@ -116,4 +116,4 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     )
     app.add_middleware(Public, settings=settings)
     app.add_middleware(Finish, metrics=app.state.metrics)
-    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.proxies)
+    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))

@@ -96,7 +96,7 @@ async def running_services(
     hints = Hints(make_celery(settings, base.id), base.id)
     strikes, failures = Strikes(client, settings), LoraFailures(client, base.id)
     catalog = Catalog(
-        settings.loras_dirs,
+        settings.loras_dir,
         base.id,
         modules=modules_of(settings.base_model),
         digests=settings.data_dir / "gateway-lora-digests.json",

@@ -19,13 +19,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.bases import TINY, identify_base
 from shared.params import LARGEST_SCALE, MOST_LORAS
+from shared.setting_lists import Entries, Folders, Words
 
 PREFIX = "RETOUCH_"
 REPOSITORY = Path(__file__).resolve().parent.parent
-GATES = frozenset({"small", "dark", "blank", "blurry"})
-AUTO_GUARDS = "auto"
-GUARDS = frozenset({"unsafe", "codes", "text", "marks"})
+GATES = ("small", "dark", "blank", "blurry")
+GUARDS = ("unsafe", "codes", "text", "marks")
 FACES = ("openai", "sdapi", "mcp")
+# Words that stand alone in these lists, and mean none or the default choice.
+OFF, AUTO = "off", "auto"
+_CHOICES = {"gate": (GATES, (OFF,)), "guards": (GUARDS, (AUTO, OFF)), "faces": (FACES, (OFF,))}
 _ORIGIN = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?/?", re.ASCII)
 _ADDRESS = re.compile(_ORIGIN.pattern.removesuffix("/?") + r"(/[\w.~/-]*)?", re.ASCII)
 
@@ -49,10 +52,9 @@ class Settings(BaseSettings):
     base_model: str = Field(
         str(REPOSITORY / "models" / "tiny"), description="Folder or hub id of the base checkpoint."
     )
-    loras_dir: Path = Field(
-        REPOSITORY / "loras",
-        description="Folder of LoRA files, including subfolders; separate several folders by : "
-        "or ,",
+    loras_dir: Folders = Field(
+        (REPOSITORY / "loras",),
+        description="Folders of LoRA files, including subfolders; the first counts for a name.",
     )
     max_loras: int = Field(
         8, ge=1, le=MOST_LORAS, description="Largest number of LoRAs in one job."
@@ -69,14 +71,14 @@ class Settings(BaseSettings):
     # --- gateway
     host: str = Field("127.0.0.1", description="Address that the gateway binds.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port of the gateway.")
-    public_url: str = Field(
-        "",
-        description="Address behind a proxy, path included, such as https://example.org/retouch/; "
-        "several with , between; empty: none.",
+    public_url: Words = Field(
+        (),
+        description="Addresses behind a proxy, path included, such as "
+        "https://example.org/retouch/; empty: none.",
     )
-    trusted_proxies: str = Field(
-        "",
-        description="Comma-separated addresses or networks of proxies whose X-Forwarded-For and "
+    trusted_proxies: Words = Field(
+        (),
+        description="Addresses or networks of proxies whose X-Forwarded-For and "
         "X-Forwarded-Proto are trusted; empty: none.",
     )
     keep_alive_seconds: int = Field(
@@ -84,22 +86,21 @@ class Settings(BaseSettings):
         ge=1,
         description="Seconds after which an idle connection is closed; longer than the proxy's.",
     )
-    api_keys: str = Field(
-        "",
-        description="Comma-separated keys, each [NAME=]KEY[:WORD+WORD]; words are submit, read, "
-        "admin, rate=60/minute and jobs=4; empty: no keys.",
+    api_keys: Entries = Field(
+        (),
+        description="Keys, each [NAME=]KEY[:WORD+WORD]; words are submit, read, admin, "
+        "rate=60/minute and jobs=4; empty: no keys.",
     )
     allow_anonymous: bool = Field(
         False, description="Serve callers without a key even when bound to other addresses."
     )
     rate_limit: str = Field("off", description="Requests per caller, such as 60/minute, or off.")
-    cors_origins: str = Field(
-        "",
-        description="Comma-separated origins whose pages may call the service (CORS), or * for "
-        "all; empty: none.",
+    cors_origins: Words = Field(
+        (),
+        description="Origins whose pages may call the service (CORS), or * for all; empty: none.",
     )
-    faces: str = Field(
-        "openai sdapi mcp",
+    faces: Words = Field(
+        FACES,
         description="APIs of other programs to offer: some of openai, sdapi, mcp; or off.",
     )
     max_upload_bytes: int = Field(50 * 2**20, ge=1024, description="Largest upload, in bytes.")
@@ -112,9 +113,8 @@ class Settings(BaseSettings):
     small_side: int = Field(
         32, ge=1, description="Smallest side that is accepted without force=true, in pixels."
     )
-    gate: str = Field(
-        "small,dark,blank,blurry",
-        description="Comma-separated reasons to refuse a picture without force=true; or off.",
+    gate: Words = Field(
+        GATES, description="Reasons to refuse a picture without force=true; or off."
     )
     queue_limit: int = Field(1000, ge=1, description="Waiting jobs before 503 queue_full.")
     jobs_per_key: int = Field(
@@ -137,15 +137,15 @@ class Settings(BaseSettings):
     followers_per_key: int = Field(
         256, ge=1, description="Event streams and sockets of one key before 429."
     )
-    webhook_secret: str = Field(
-        "",
-        description="Secrets that sign webhooks, whsec_ and base64, space-separated; empty: one is "
-        "generated and stored under data_dir.",
+    webhook_secret: Words = Field(
+        (),
+        description="Secrets that sign webhooks, whsec_ and base64; empty: one is generated and "
+        "stored under data_dir.",
     )
-    webhook_hosts: str = Field(
-        "",
-        description="Comma-separated HOST or HOST:PORT to which webhooks may go by http or inside "
-        "the network; empty: none.",
+    webhook_hosts: Words = Field(
+        (),
+        description="Each HOST or HOST:PORT to which webhooks may go by http or inside the "
+        "network; empty: none.",
     )
     min_free_bytes: int = Field(
         512 * 2**20,
@@ -166,8 +166,8 @@ class Settings(BaseSettings):
 
     # --- worker
     device: str = Field("auto", description="Device of a worker: auto, cpu, cuda, cuda:N or mps.")
-    devices: str = Field(
-        "", description="Comma-separated devices that a worker may use; empty: all of this host."
+    devices: Words = Field(
+        (), description="Devices that a worker may use; empty: all of this host."
     )
     share_devices: bool = Field(
         False, description="Share a device when all are in use, instead of waiting for one."
@@ -221,10 +221,10 @@ class Settings(BaseSettings):
     threads: int = Field(
         0, ge=0, le=256, description="CPU threads of one worker; 0: torch decides."
     )
-    guards: str = Field(
-        AUTO_GUARDS,
+    guards: Words = Field(
+        (AUTO,),
         description="Guards on results: auto (all; marks with the embedded base only), off, or "
-        "some of unsafe, codes, text, marks, comma-separated.",
+        "some of unsafe, codes, text, marks.",
     )
     unsafe_low: float = Field(
         0.2, ge=0, le=1, description="Score of unsafe content below which a picture passes."
@@ -308,49 +308,39 @@ class Settings(BaseSettings):
 
     @field_validator("public_url")
     @classmethod
-    def _are_addresses(cls, value: str) -> str:
-        for url in _in_order(value):
-            if not _ADDRESS.fullmatch(url):
-                raise ValueError(
-                    "must begin with https:// or http:// and a name, without ? and #, "
-                    "such as https://example.org/retouch/"
-                )
-        return value
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Each without a slash at its end."""
+        if not all(map(_ADDRESS.fullmatch, value)):
+            raise ValueError(
+                "must begin with https:// or http:// and a name, without ? and #, "
+                "such as https://example.org/retouch/"
+            )
+        return tuple(url.rstrip("/") for url in value)
 
     @field_validator("cors_origins")
     @classmethod
-    def _are_origins(cls, value: str) -> str:
-        for origin in _in_order(value):
-            if origin != "*" and not _ORIGIN.fullmatch(origin):
-                raise ValueError("must be *, or origins such as https://example.org")
-        return value
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """As browsers write them: in lower case, without a slash at the end."""
+        if not all(origin == "*" or _ORIGIN.fullmatch(origin) for origin in value):
+            raise ValueError("must be *, or origins such as https://example.org")
+        return tuple(origin.lower().rstrip("/") for origin in value)
 
     @field_validator("trusted_proxies")
     @classmethod
-    def _are_networks(cls, value: str) -> str:
-        for text in _in_order(value):
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
             try:
                 ipaddress.ip_network(text)
             except ValueError as error:
                 raise ValueError("must be addresses or networks such as 10.0.0.0/8") from error
         return value
 
-    @field_validator("gate", "guards")
+    @field_validator("gate", "guards", "faces")
     @classmethod
-    def _are_known(cls, value: str, info: ValidationInfo) -> str:
-        known, words = GATES if info.field_name == "gate" else GUARDS, _listed(value)
-        whole = {"off"} if info.field_name == "gate" else {"off", AUTO_GUARDS}
-        if not (len(words) == 1 and words <= whole) and not words <= known:
-            either = ", ".join(sorted(whole))
-            raise ValueError(f"must be {either}, or some of {', '.join(sorted(known))}")
-        return value
-
-    @field_validator("faces")
-    @classmethod
-    def _are_faces(cls, value: str) -> str:
-        words = value.replace(",", " ").split()
-        if words != ["off"] and not set(words) <= set(FACES):
-            raise ValueError(f"must be off, or some of {' '.join(FACES)}")
+    def _are_known(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        known, alone = _CHOICES[str(info.field_name)]
+        if not (len(value) == 1 and value[0] in alone) and not set(value) <= set(known):
+            raise ValueError(f"must be {' or '.join(alone)}, or some of {', '.join(known)}")
         return value
 
     @field_validator("blob_url")
@@ -383,53 +373,22 @@ class Settings(BaseSettings):
         return self.blob_url or f"file://{self.data_dir.resolve() / 'blobs'}"
 
     @property
-    def public_urls(self) -> list[str]:
-        """The addresses of trusted proxies, each without a trailing slash."""
-        return [url.rstrip("/") for url in _in_order(self.public_url)]
-
-    @property
-    def origins(self) -> list[str]:
-        """The origins whose pages may call the service; `*` stands for every one."""
-        return [origin.rstrip("/") for origin in _in_order(self.cors_origins)]
-
-    @property
-    def proxies(self) -> list[str]:
-        """Addresses and networks whose forwarded headers are trusted."""
-        return _in_order(self.trusted_proxies)
-
-    @property
     def face_names(self) -> list[str]:
         """The active faces, in a fixed order."""
-        words = self.faces.replace(",", " ").split()
-        return [name for name in FACES if name in words]
+        return [name for name in FACES if name in self.faces]
 
     @property
     def gate_names(self) -> frozenset[str]:
         """The reasons for which a picture is refused."""
-        return _listed(self.gate) - {"off"}
+        return frozenset(self.gate) - {OFF}
 
     @property
     def guard_names(self) -> frozenset[str]:
         """The active guards. The accuracy of `marks` is known only for the embedded base."""
-        if self.guards.strip() == AUTO_GUARDS:
-            return GUARDS if identify_base(self.base_model) == TINY else GUARDS - {"marks"}
-        return _listed(self.guards) - {"off"}
-
-    @property
-    def loras_dirs(self) -> tuple[Path, ...]:
-        """The LoRA folders, in order of precedence."""
-        if self.loras_dir.exists():
-            return (self.loras_dir,)
-        texts = re.split(f"[,{os.pathsep}]", str(self.loras_dir))
-        return tuple(Path(text.strip()).expanduser() for text in texts if text.strip())
-
-
-def _listed(text: str) -> frozenset[str]:
-    return frozenset(_in_order(text))
-
-
-def _in_order(text: str) -> list[str]:
-    return [word for part in text.split(",") if (word := part.strip())]
+        if self.guards == (AUTO,):
+            every = frozenset(GUARDS)
+            return every if identify_base(self.base_model) == TINY else every - {"marks"}
+        return frozenset(self.guards) - {OFF}
 
 
 def _next_database(redis_url: str) -> str:

@@ -47,9 +47,9 @@ def check_origin(connection: HTTPConnection, services: Services) -> None:
     """Refuses pages of another origin unless it is on the list. Raises Forbidden."""
     origin = connection.headers.get("origin")
     settings = services.settings
-    if origin is None or {origin, "*"} & set(settings.origins):
+    if origin is None or {origin, "*"} & set(settings.cors_origins):
         return
-    own = {connection.headers.get("host", "").lower(), *map(netloc_of, settings.public_urls)}
+    own = {connection.headers.get("host", "").lower(), *map(netloc_of, settings.public_url)}
     if _place_of(origin) not in own:
         raise Forbidden(
             Sentence(

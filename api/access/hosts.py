@@ -21,10 +21,10 @@ class HostNames:
     """The names of one deployment."""
 
     def __init__(self, settings: Settings) -> None:
-        is_open = not settings.api_keys.strip() or settings.allow_anonymous
-        urls = [*settings.public_urls, *settings.origins]
+        is_open = not settings.api_keys or settings.allow_anonymous
+        urls = [*settings.public_url, *settings.cors_origins]
         self._known = {name_of(url) for url in urls} | {settings.host.lower()}
-        self._any = not is_open or "*" in settings.origins
+        self._any = not is_open or "*" in settings.cors_origins
 
     def check(self, host: str) -> None:
         """Checks `host` from the request's header. Raises Forbidden."""

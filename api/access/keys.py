@@ -7,6 +7,7 @@ timing reveals a key.
 
 import hmac
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -55,9 +56,8 @@ class _Key:
 class Keyring:
     """The keys of this gateway, as digests."""
 
-    def __init__(self, text: str) -> None:
-        """Raises BadSettings if the text cannot be parsed; the message never contains a key."""
-        items = [item.strip() for item in text.split(",") if item.strip()]
+    def __init__(self, items: Sequence[str]) -> None:
+        """Raises BadSettings if an item cannot be parsed; the message never contains a key."""
         self._keys = [_parse(item, place) for place, item in enumerate(items, start=1)]
 
     def __bool__(self) -> bool:

@@ -29,8 +29,8 @@ class Public:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._names = HostNames(settings)
-        self._urls = {netloc_of(url): url for url in reversed(settings.public_urls)}
-        self._first = next(iter(settings.public_urls), "")
+        self._urls = {netloc_of(url): url for url in reversed(settings.public_url)}
+        self._first = next(iter(settings.public_url), "")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

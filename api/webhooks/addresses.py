@@ -8,6 +8,7 @@ RFC 4380 (Teredo), RFC 4291 (mapped and compatible addresses), large clouds' met
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -54,8 +55,8 @@ class AddressRefused(Exception):
 class Allowed:
     """RETOUCH_WEBHOOK_HOSTS: hosts that webhooks may reach by http and inside this network."""
 
-    def __init__(self, text: str) -> None:
-        self._entries = {item.strip().lower() for item in text.split(",") if item.strip()}
+    def __init__(self, items: Iterable[str]) -> None:
+        self._entries = {item.lower() for item in items}
 
     def has(self, host: str, port: int) -> bool:
         return host in self._entries or f"{host}:{port}" in self._entries

@@ -40,10 +40,9 @@ class Signer:
 
 def make_signer(settings: Settings) -> Signer:
     """The signer with the configured secrets, or else the stored one. Raises BadSettings."""
-    texts = settings.webhook_secret.split()
-    for place, text in enumerate(texts, start=1):
+    for place, text in enumerate(settings.webhook_secret, start=1):
         _check(text, place)
-    return Signer(texts or [_kept(settings.data_dir / FILE)])
+    return Signer(settings.webhook_secret or [_kept(settings.data_dir / FILE)])
 
 
 def _check(text: str, place: int) -> None:

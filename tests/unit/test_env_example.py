@@ -29,6 +29,8 @@ def spelled(default: object) -> str:
     """A default as one writes it in a file: folders of the project relative to it."""
     if isinstance(default, bool):
         return str(default).lower()
+    if isinstance(default, tuple):
+        return ",".join(map(spelled, default))
     return str(default).removeprefix(f"{REPOSITORY}/")
 
 
@@ -65,6 +67,7 @@ def test_the_example_with_every_line_in_force_gives_the_defaults(
 def resolved(settings: Settings) -> dict[str, object]:
     """The values with folders as absolute ones."""
     values = settings.model_dump()
-    for name in ("base_model", "loras_dir", "upscalers_dir", "data_dir"):
+    for name in ("base_model", "upscalers_dir", "data_dir"):
         values[name] = Path(values[name]).resolve()
+    values["loras_dir"] = [folder.resolve() for folder in values["loras_dir"]]
     return values

@@ -22,7 +22,7 @@ def devices_of(settings: Settings) -> dict[str, str]:
 
     A CPU can be shared, so `cpu` needs none.
     """
-    listed = [name.strip() for name in settings.devices.split(",") if name.strip()]
+    listed = list(settings.devices)
     if settings.engine == "fake":
         return {name: name for name in listed}
     if settings.device not in ("auto", "cuda") and not settings.device.startswith("cuda:"):

@@ -76,7 +76,7 @@ class WorkerProcess:
         self._leases = _lease_keeper(settings)
         self._device = DeviceKeeper(held, lambda: os.kill(os.getpid(), signal.SIGTERM))
         self._catalog = Catalog(
-            settings.loras_dirs,
+            settings.loras_dir,
             self._engine.base,
             modules=modules_of(settings.base_model),
             digests=settings.data_dir / f"lora-digests-{socket.gethostname()}.json",

@@ -21,8 +21,8 @@ def base(settings: Settings) -> Finding:
 
 
 def loras(settings: Settings) -> Finding:
-    found = [c for c in list_folders(settings.loras_dirs) if not c.is_foreign]
-    count, folder = len(found), ", ".join(map(str, settings.loras_dirs))
+    found = [c for c in list_folders(settings.loras_dir) if not c.is_foreign]
+    count, folder = len(found), ", ".join(map(str, settings.loras_dir))
     if count:
         return Finding("LoRAs", "ok", f"{count} {'file' if count == 1 else 'files'} in {folder}")
     mend = "The base alone will be used; loras/README.md says how to add one."

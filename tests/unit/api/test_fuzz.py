@@ -80,7 +80,7 @@ def test_any_idempotency_key_is_taken_whole_or_refused(text: str) -> None:
 @given(st.text(max_size=100), st.binary(max_size=50))
 def test_any_list_of_keys_is_read_or_refused_by_name(text: str, key: bytes) -> None:
     try:
-        keyring = Keyring(text)
+        keyring = Keyring(Settings(api_keys=text, _env_file=None).api_keys)
     except BadSettings as refused:
         complaint = str(refused)
     else:

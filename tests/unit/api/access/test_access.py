@@ -48,12 +48,12 @@ def guarded(gateway: Gateway) -> TestClient:
     ],
 )
 def test_keys_are_read(text: str, key: str, name: str | None, scopes: set[str]) -> None:
-    caller = Keyring(f" other , {text} ,").find(key.encode())
+    caller = Keyring(["other", text]).find(key.encode())
 
     assert caller is not None
     assert caller.scopes == {Scope(scope) for scope in scopes}
     assert name is None or caller.name == name
-    assert Keyring(text).find(b"wrong") is None
+    assert Keyring([text]).find(b"wrong") is None
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_keys_are_read(text: str, key: str, name: str | None, scopes: set[str]) 
 )
 def test_unreadable_keys_stop_the_start_without_being_shown(text: str) -> None:
     with pytest.raises(BadSettings, match="RETOUCH_API_KEYS: key number 2") as raised:
-        Keyring(f"good-one,{text}")
+        Keyring(["good-one", text])
 
     assert "secret" not in str(raised.value)
 

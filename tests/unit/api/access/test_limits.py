@@ -52,7 +52,7 @@ def check(response: Response, status: int, code: str) -> None:
 def test_a_key_carries_its_own_limits(
     words: str, scopes: set[str], jobs: int | None, amount: int | None
 ) -> None:
-    caller = Keyring(f"a=secret:{words}").find(b"secret")
+    caller = Keyring([f"a=secret:{words}"]).find(b"secret")
 
     assert caller is not None
     assert caller.scopes == scopes
@@ -64,7 +64,7 @@ def test_a_key_carries_its_own_limits(
 @pytest.mark.parametrize("words", ["jobs=", "jobs=-1", "jobs=x", "rate=often", "size=4", "jobs=²"])
 def test_limits_that_cannot_be_read_stop_the_start(words: str) -> None:
     with pytest.raises(BadSettings, match="RETOUCH_API_KEYS: key number 1") as raised:
-        Keyring(f"a=secret:{words}")
+        Keyring([f"a=secret:{words}"])
 
     assert "secret" not in str(raised.value)
 

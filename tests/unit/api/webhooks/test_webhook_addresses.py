@@ -11,7 +11,7 @@ from api.webhooks.addresses import AddressRefused, Allowed, is_outside, parse_ta
 from tests.unit.api.conftest import Gateway
 from tests.unit.api.sending import submit
 
-NOBODY = Allowed("")
+NOBODY = Allowed(())
 
 INSIDE = [
     "127.0.0.1",

@@ -39,7 +39,7 @@ from tests.support.receivers import (
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 HOOK = "http://hooks.example/x?token=t"
-LIST = Allowed("hooks.example")  # by http; the rules of addresses are bent where a test says so
+LIST = Allowed(["hooks.example"])  # by http; the rules of addresses are bent where a test says so
 SOON = (0.05,) * 8
 
 
@@ -330,7 +330,7 @@ def test_a_name_that_leads_inside_is_not_dialled(run: Run, store: JobStore) -> N
             spec,
             says(OK),
             resolve=Resolver(answer),
-            allowed=Allowed(""),
+            allowed=Allowed(()),
             until=lambda seen: seen.reason is not None,
         )
         assert delivery.reason == "address_refused"
@@ -348,7 +348,7 @@ def test_a_resolver_that_changes_its_mind_is_asked_once_and_held_to_it(
         ended(store, "https://rebind.evil/"),
         says(OK),
         resolve=resolver,
-        allowed=Allowed(""),
+        allowed=Allowed(()),
         until=lambda seen: seen.reason == "address_refused",
     )
 
@@ -369,7 +369,7 @@ def test_a_name_without_an_address_is_tried_again(run: Run, store: JobStore) -> 
 def test_an_address_that_was_allowed_once_is_refused_when_the_list_has_changed(
     run: Run, store: JobStore
 ) -> None:
-    _, tap, delivery = run(ended(store, "http://127.0.0.1:9/"), says(OK), allowed=Allowed(""))
+    _, tap, delivery = run(ended(store, "http://127.0.0.1:9/"), says(OK), allowed=Allowed(()))
 
     assert (delivery.state, delivery.reason) == (DeliveryState.GIVEN_UP, "address_refused")
     assert tap.dialled == []
@@ -399,7 +399,7 @@ def test_tls_verifies_the_name_though_the_address_is_dialled(
             says(OK),
             tls=server,
             trust=trust,
-            allowed=Allowed(""),
+            allowed=Allowed(()),
             until=lambda seen: seen.attempts > 0 and (seen.reason or seen.state == "delivered"),
             patience=(60.0,),
         )
