@@ -61,7 +61,9 @@ def test_neither_gateway_nor_worker_starts_with_a_store_that_will_always_refuse(
     said: str,
 ) -> None:
     settings = make_settings(redis_url=refusing(own_store))
-    with pytest.raises(BadSettings, match=f"RETOUCH_REDIS_URL: the store refuses the request.*{said}"):
+    with pytest.raises(
+        BadSettings, match=f"RETOUCH_REDIS_URL: the store refuses the request.*{said}"
+    ):
         refuse_refusing_store(settings)
     assert start_worker(settings, "here-1-1") == exits.CANNOT_START
     told = capsys.readouterr().out
