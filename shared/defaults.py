@@ -4,7 +4,7 @@ needs, then the base's.
 Used by the gateway for named LoRAs, and by the worker once it has chosen LoRAs itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from shared.bases import Base
 from shared.loras.entry import LoraEntry
@@ -18,7 +18,7 @@ from shared.params import (
     Fidelity,
     JobParams,
 )
-from shared.sampler_reason import explain_sampler
+from shared.sampler_reason import explain_no_choice, explain_sampler
 
 # The settings that published one-step models use: the whole change, in the photo's colours.
 _ONCE: dict[str, object] = {
@@ -31,7 +31,29 @@ _ONCE: dict[str, object] = {
 
 def with_defaults(params: JobParams, entries: Sequence[LoraEntry], base: Base) -> JobParams:
     """Returns the parameters with every missing value filled in except the seed."""
-    usual: dict[str, object] = {
+    filled = params.model_copy(update=_missing(params, entries, base))
+    filled = filled.model_copy(update=_explained(filled, entries, base))
+    if not params.trigger_words:
+        return filled
+    return filled.model_copy(update={"prompt": _triggered(filled.prompt or "", entries)})
+
+
+def _missing(params: JobParams, entries: Sequence[LoraEntry], base: Base) -> dict[str, object]:
+    usual = _usual(entries, base)
+    sampler = params.sampler or _suggested("sampler", entries, usual["sampler"])
+    takes_one_step = sampler == "once" and base.has_unet
+    if takes_one_step:
+        usual |= _ONCE
+    gaps = {
+        name: _suggested(name, entries, value)
+        for name, value in usual.items()
+        if getattr(params, name) is None
+    }
+    return gaps | {"steps": 1} if takes_one_step else gaps
+
+
+def _usual(entries: Sequence[LoraEntry], base: Base) -> dict[str, object]:
+    return {
         "strength": DEFAULT_STRENGTH,
         "steps": DEFAULT_STEPS,
         "guidance_scale": base.guidance_scale,
@@ -40,22 +62,13 @@ def with_defaults(params: JobParams, entries: Sequence[LoraEntry], base: Base) -
         "negative_prompt": "",
         "fidelity": _plain_fidelity(entries),
     }
-    sampler = params.sampler or _suggested("sampler", entries, usual["sampler"])
-    if sampler == "once" and base.has_unet:
-        usual |= _ONCE
-    gaps = {
-        name: _suggested(name, entries, value)
-        for name, value in usual.items()
-        if getattr(params, name) is None
-    }
-    if sampler == "once" and base.has_unet:
-        gaps["steps"] = 1
-    filled = params.model_copy(update=gaps)
-    if filled.sampler_reason is None:
-        filled = filled.model_copy(update=explain_sampler(entries, filled.sampler))
-    if not params.trigger_words:
-        return filled
-    return filled.model_copy(update={"prompt": _triggered(filled.prompt or "", entries)})
+
+
+def _explained(filled: JobParams, entries: Sequence[LoraEntry], base: Base) -> Mapping[str, object]:
+    """Why the sampler is what it is; a base that has its own takes no other."""
+    if not base.has_unet:
+        return {"sampler": None, **explain_no_choice(filled.sampler)}
+    return explain_sampler(entries, filled.sampler) if filled.sampler_reason is None else {}
 
 
 def _triggered(prompt: str, entries: Sequence[LoraEntry]) -> str:

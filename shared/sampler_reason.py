@@ -17,6 +17,10 @@ _WORDS = {
         "'{lora}' is a LoRA for few steps ({label}), made for {sampler}, {steps} steps{guidance}.",
         "“{lora}”是少步数 LoRA（{label}），适用于 {sampler}、{steps} 步{guidance}。",
     ),
+    "no_choice": (
+        "This base has a sampler of its own; {sampler} has no effect.",
+        "该基础模型使用自己的采样器，{sampler} 不起作用。",
+    ),
     "other": ("The job runs with {sampler}.", "本任务使用 {sampler}。"),
 }
 _GUIDANCE = (", guidance {:g}", "、引导强度 {:g}")
@@ -33,6 +37,14 @@ def explain_sampler(entries: Sequence[LoraEntry], sampler: Sampler | None) -> di
         said.append(_filled("other", {"sampler": sampler}))
     english, chinese = zip(*said, strict=True)
     return {"sampler_reason": " ".join(english), "sampler_reason_zh": "".join(chinese)}
+
+
+def explain_no_choice(sampler: Sampler | None) -> dict[str, str | None]:
+    """The same for a base whose sampler cannot be chosen, where one was wanted."""
+    if sampler is None:
+        return {}
+    english, chinese = _filled("no_choice", {"sampler": sampler})
+    return {"sampler_reason": english, "sampler_reason_zh": chinese}
 
 
 def wish_of(entry: LoraEntry) -> Sampler | None:

@@ -15,7 +15,6 @@ import torch
 
 from shared.errors import OutOfMemory
 from shared.jobs import Stage
-from shared.params import DEFAULT_SAMPLER
 from worker.engine.base.device_errors import translated
 from worker.engine.base.device_lost import DeviceLost
 from worker.engine.base.loaded_base import STEP_FAMILIES, LoadedBase
@@ -125,15 +124,9 @@ class _Run:
 
     @property
     def _degraded(self) -> tuple[str, ...]:
-        """What the pipeline could not do: apply a strength or a sampler, or make the picture at its
-        size.
-        """
-        could_not = {
-            "strength_ignored": "strength" not in self._known,
-            "sampler_ignored": not self._has_latents and self._job.sampler != DEFAULT_SAMPLER,
-            "smaller_side": self._job.pixels.shape[:2] != self._wanted,
-        }
-        return tuple(code for code, is_so in could_not.items() if is_so)
+        """What the pipeline could not do: apply a strength, or make the picture at its size."""
+        ignored = () if "strength" in self._known else ("strength_ignored",)
+        return ignored if self._job.pixels.shape[:2] == self._wanted else (*ignored, "smaller_side")
 
     @property
     def _executed_steps(self) -> int:

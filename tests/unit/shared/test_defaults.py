@@ -9,7 +9,7 @@ from shared.defaults import with_defaults
 from shared.loras.check import check_file
 from shared.loras.entry import LoraEntry
 from shared.loras.few_steps import FewSteps
-from shared.params import DEFAULT_PROMPT, DEFAULT_STEPS, DEFAULT_STRENGTH, JobParams
+from shared.params import DEFAULT_PROMPT, DEFAULT_STEPS, DEFAULT_STRENGTH, JobParams, Sampler
 from tests.unit.loras.lora_files import tiny_specs, write_lora
 
 
@@ -96,6 +96,20 @@ def test_loras_that_want_different_samplers_are_told_which_one_it_is(silent: Lor
     assert reason.endswith("The job runs with euler.")
     asked = with_defaults(JobParams(sampler="dpmpp_2m"), [few], SD15)
     assert (asked.sampler_reason or "").endswith("The job runs with dpmpp_2m.")
+
+
+@pytest.mark.parametrize("sampler", ["lcm", "once"])
+def test_a_sampler_on_a_base_with_its_own_is_said_to_have_no_effect(
+    silent: LoraEntry, sampler: Sampler
+) -> None:
+    own = silent.model_copy(update={"sampler": sampler})
+    for asked, entries in ((JobParams(sampler=sampler), [silent]), (JobParams(), [own])):
+        params = with_defaults(asked, entries, FLUX)
+        assert (params.sampler, params.steps, params.executed_steps) == (None, DEFAULT_STEPS, 4)
+        assert params.sampler_reason == (
+            f"This base has a sampler of its own; {sampler} has no effect."
+        )
+        assert with_defaults(params, entries, FLUX).sampler_reason is not None
 
 
 def test_a_second_look_keeps_what_the_first_one_said(silent: LoraEntry) -> None:
