@@ -14,7 +14,7 @@ EXTRAS := $(VENV)/.extras
 
 .DEFAULT_GOAL := help
 .PHONY: help install extras demo up test check bench browser chaos chaos-full reliability compose-test quality \
-  docs lock sbom
+  docs lock sbom coverage
 export IMAGE
 
 help: ## Show the targets
@@ -52,6 +52,11 @@ test: export OMP_WAIT_POLICY ?= PASSIVE
 test: install ## Run the tests that need no GPU, no Docker and no running service; COVERAGE=1 measures branches
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m "not gpu and not slow and not chaos and not compose and not browser" \
 		$(if $(COVERAGE),--cov --cov-report=term:skip-covered)
+
+# The other tests start gateways and workers of their own, whose lines are not counted.
+coverage: export OMP_WAIT_POLICY ?= PASSIVE
+coverage: install ## Measure the branch coverage of the unit tests
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m "not gpu and not slow" --cov --cov-report=term:skip-covered tests/unit
 
 browser: install ## Test the page in Debian's Chromium
 	$(BIN)/pytest -m browser tests/browser

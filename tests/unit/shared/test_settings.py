@@ -40,7 +40,7 @@ def test_a_bad_value_names_its_variable(
         ("redis://host:1/0", "redis://host:1/1"),
         ("redis://host:1", "redis://host:1/1"),
         ("redis://:secret@host/15", "redis://:secret@host/0"),
-        ("unihttp:///run/redis.sock", "unihttp:///run/redis.sock"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock"),
     ],
 )
 def test_the_broker_is_the_stores_next_database(store: str, broker: str) -> None:
