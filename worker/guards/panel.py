@@ -7,7 +7,7 @@ Knows nothing of jobs. A guard that is switched off is absent.
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from shared.errors import RetouchError, UnsafeInput, UnsafeOutput, WatermarkInOutput
 from shared.jobs import Safety
@@ -99,10 +99,10 @@ class Guards:
             mark: self._pool.submit(guard.added, given, output)
             for mark, guard in self._marks.items()
         }
-        total = 1 + len(looking)
-        for done, _ in enumerate(as_completed([judging, *looking.values()]), 1):
+        checks: list[Future[Any]] = [judging, *looking.values()]
+        for done, _ in enumerate(as_completed(checks), 1):
             if told is not None:
-                told(done, total)
+                told(done, len(checks))
         score, judged = judging.result()
         found = {mark: lines for mark, look in looking.items() if (lines := look.result())}
         flags = [*([judged] if judged else []), *found]
