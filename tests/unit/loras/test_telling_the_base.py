@@ -306,7 +306,7 @@ CASES = {
         LoraKind.UNKNOWN,
         None,
         INCOMPATIBLE,
-        "It holds tensors that belong to no LoRA",
+        "It contains tensors that belong to no LoRA",
     ),
     "flux in its makers' names": Case(
         lambda: pair("diffusion_model.double_blocks.0.img_attn.qkv", 3072, 9216), "flux"
