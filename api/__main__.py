@@ -13,11 +13,12 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from api.access.guard import is_loopback
+from api.access.keys import is_loopback
 from api.app import create_app
 from api.server.connection import BoundedHttp
 from shared.errors import RetouchError, StoreRefuses
-from shared.ledger.redis_client import connect, try_writing
+from shared.ledger.redis_client import connect
+from shared.ledger.store_check import examine_store
 from shared.log import configure_logging
 from shared.settings import BadSettings, Settings, load_settings
 
@@ -87,18 +88,17 @@ def refuse_open_door(settings: Settings) -> None:
 
 
 def refuse_refusing_store(settings: Settings) -> None:
-    """Raises BadSettings for a store that will never take what the gateway writes. One that is
-    away, full or a replica for now is waited for: until then, callers are told so.
+    """Raises BadSettings for a store that will never do what the gateway needs. One that is away,
+    full or a replica for now is waited for: until then, callers are told so.
     """
-    client = connect(settings.redis_url)
-    try:
-        try_writing(client)
-    except StoreRefuses as error:
-        raise BadSettings(f"RETOUCH_REDIS_URL: {error}") from error
-    except RetouchError as error:
-        logger.warning("waiting for the store", reason=str(error))
-    finally:
-        client.close()
+    with connect(settings.redis_url) as client:
+        try:
+            for warning in examine_store(client):
+                logger.warning(warning)
+        except StoreRefuses as error:
+            raise BadSettings(f"RETOUCH_REDIS_URL: {error}") from error
+        except RetouchError as error:
+            logger.warning("waiting for the store", reason=str(error))
 
 
 def allow_open_files() -> None:

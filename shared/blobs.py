@@ -16,7 +16,7 @@ import redis
 
 from shared.errors import ImageNotFound, StorageFull
 from shared.kept import KeptAs
-from shared.ledger.redis_client import MAX_CONNECTIONS, translated_errors
+from shared.ledger.redis_client import MAX_CONNECTIONS, client_for, translated_errors
 from shared.settings import Settings
 
 # One command's share of a large blob: a store that serves others is never held up for long, and
@@ -198,8 +198,8 @@ def open_blobs(settings: Settings) -> BlobStore:
     parts = urlsplit(settings.blobs)
     if parts.scheme == "file":
         return FolderBlobs(Path(parts.path), settings.result_ttl_seconds)
-    client = redis.Redis.from_url(
-        settings.blobs if parts.hostname else settings.redis_url,
+    client = client_for(
+        settings.blobs if parts.netloc or parts.path else settings.redis_url,
         socket_timeout=5,
         max_connections=MAX_CONNECTIONS,
     )

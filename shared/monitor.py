@@ -4,6 +4,7 @@ import os
 import sys
 
 from shared.settings import BadSettings, Settings, load_settings
+from shared.store_url import kombu_url
 
 
 def flower_command(settings: Settings) -> list[str]:
@@ -22,7 +23,10 @@ def flower_command(settings: Settings) -> list[str]:
 
 def flower_environment(settings: Settings) -> dict[str, str]:
     """The environment variables for the command."""
-    return {"FLOWER_BASIC_AUTH": settings.flower_auth, "CELERY_BROKER_URL": settings.broker}
+    return {
+        "FLOWER_BASIC_AUTH": settings.flower_auth,
+        "CELERY_BROKER_URL": kombu_url(settings.broker),
+    }
 
 
 def main() -> None:

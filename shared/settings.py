@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import urlsplit, urlunsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -20,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.bases import TINY, identify_base
 from shared.params import LARGEST_SCALE, MOST_LORAS
 from shared.setting_lists import Entries, Folders, Words
+from shared.store_url import SCHEMES, next_database, sentinel_group, verified
 
 PREFIX = "RETOUCH_"
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -29,6 +29,7 @@ FACES = ("openai", "sdapi", "mcp")
 # Words that stand alone in these lists, and mean none or the default choice.
 OFF, AUTO = "off", "auto"
 _CHOICES = {"gate": (GATES, (OFF,)), "guards": (GUARDS, (AUTO, OFF)), "faces": (FACES, (OFF,))}
+_PASSWORD = re.compile(r"//[^/]*@")
 _ORIGIN = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?/?", re.ASCII)
 _ADDRESS = re.compile(_ORIGIN.pattern.removesuffix("/?") + r"(/[\w.~/-]*)?", re.ASCII)
 
@@ -45,7 +46,16 @@ class Settings(BaseSettings):
     )
 
     # --- locations
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Store of the job ledger.")
+    store_ca: str = Field(
+        "",
+        description="PEM file of the authorities that may sign the certificate of a rediss:// "
+        "store; empty: the system's.",
+    )
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Store of the job ledger: redis://, rediss:// (TLS), unix:// or "
+        "sentinel://HOST,HOST/NAME.",
+    )
     broker_url: str = Field(
         "", description="Celery's broker; empty: the store's server, next database number."
     )
@@ -286,6 +296,13 @@ class Settings(BaseSettings):
     restart_max_seconds: float = Field(
         30.0, gt=0, description="Longest wait before an engine process is restarted, seconds."
     )
+    store_replicas: int = Field(
+        0,
+        ge=0,
+        le=10,
+        description="Replicas of the store that must have a submission or a result before it is "
+        "acknowledged.",
+    )
     job_ttl_seconds: int = Field(
         7 * 86400, ge=1, description="Lifetime of a job's record, seconds."
     )
@@ -301,10 +318,11 @@ class Settings(BaseSettings):
 
     @field_validator("redis_url", "broker_url")
     @classmethod
-    def _is_a_redis_url(cls, value: str) -> str:
-        if value and not value.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must start with redis://, rediss:// or unix://")
-        return value
+    def _is_a_redis_url(cls, value: str, info: ValidationInfo) -> str:
+        if value and not value.startswith(SCHEMES):
+            raise ValueError("must start with redis://, rediss://, unix:// or sentinel://")
+        sentinel_group(value)
+        return verified(value, str(info.data.get("store_ca", "")))
 
     @field_validator("public_url")
     @classmethod
@@ -345,10 +363,13 @@ class Settings(BaseSettings):
 
     @field_validator("blob_url")
     @classmethod
-    def _is_a_blob_url(cls, value: str) -> str:
-        if value and not value.startswith(("file:///", "redis://")):
-            raise ValueError("must start with file:/// or redis://")
-        return value
+    def _is_a_blob_url(cls, value: str, info: ValidationInfo) -> str:
+        if value and not value.startswith(("file:///", *SCHEMES)):
+            raise ValueError(
+                "must start with file:///, redis://, rediss://, unix:// or sentinel://"
+            )
+        sentinel_group(value)
+        return verified(value, str(info.data.get("store_ca", "")))
 
     @model_validator(mode="after")
     def _renewal_fits_the_lease(self) -> Self:
@@ -365,7 +386,7 @@ class Settings(BaseSettings):
     @property
     def broker(self) -> str:
         """The broker's URL: a separate database, since Celery's keys have no time to live."""
-        return self.broker_url or _next_database(self.redis_url)
+        return self.broker_url or next_database(self.redis_url)
 
     @property
     def blobs(self) -> str:
@@ -389,14 +410,6 @@ class Settings(BaseSettings):
             every = frozenset(GUARDS)
             return every if identify_base(self.base_model) == TINY else every - {"marks"}
         return frozenset(self.guards) - {OFF}
-
-
-def _next_database(redis_url: str) -> str:
-    parts = urlsplit(redis_url)
-    number = parts.path.lstrip("/")
-    if parts.scheme == "unix" or not (number == "" or number.isdigit()):
-        return redis_url
-    return urlunsplit(parts._replace(path=f"/{(int(number or 0) + 1) % 16}"))
 
 
 class BadSettings(SystemExit):
@@ -438,4 +451,5 @@ def _complaint(item: object) -> str:
     detail = dict(item)  # type: ignore[call-overload]
     where = "_".join(str(part) for part in detail["loc"]).upper()
     name = f"RETOUCH_{where}: " if where else ""
-    return f"{name}{detail['msg']} (got {detail['input']!r})" if where else f"{detail['msg']}"
+    got = _PASSWORD.sub("//...@", repr(detail["input"]))
+    return f"{name}{detail['msg']} (got {got})" if where else f"{detail['msg']}"

@@ -4,7 +4,6 @@ Owns reading credentials from a request, scopes, the rate limit, and the check o
 """
 
 import base64
-import ipaddress
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -34,13 +33,18 @@ def identify(connection: HTTPConnection, services: Services) -> Caller:
     """Identifies the caller. Raises Unauthenticated."""
     key = _key_of(connection)
     if not services.keys:
-        return Caller(ANONYMOUS, ALL_SCOPES, is_known=False)
+        return anonymous(connection, ALL_SCOPES)
     if key is None and services.settings.allow_anonymous:
-        return Caller(ANONYMOUS, DEFAULT_SCOPES, is_known=False)
+        return anonymous(connection, DEFAULT_SCOPES)
     caller = services.keys.find(key) if key else None
     if caller is None:
         raise Unauthenticated()
     return caller
+
+
+def anonymous(connection: HTTPConnection, scopes: frozenset[Scope]) -> Caller:
+    """A caller without a key."""
+    return Caller(ANONYMOUS, scopes, is_known=False, address=_address(connection))
 
 
 def check_origin(connection: HTTPConnection, services: Services) -> None:
@@ -67,16 +71,6 @@ def _place_of(origin: str) -> str:
         return urlsplit(origin).netloc.lower()
     except ValueError:
         return ""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the address can only be reached from this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def require(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:

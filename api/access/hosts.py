@@ -6,14 +6,16 @@ accepted.
 """
 
 import ipaddress
+import socket
 from urllib.parse import urlsplit
 
 from api.wire.sentence import Sentence
 from shared.errors import Forbidden
 from shared.settings import Settings
 
-# Never in the public DNS (RFC 6761, RFC 6762, ICANN's choice for private networks).
-PRIVATE_ENDINGS = (".localhost", ".local", ".internal", ".home.arpa")
+# Never in the public DNS (RFC 6761, RFC 6762, RFC 8375, ICANN's choices); the last two are not
+# reserved, but many routers assign them and nobody can register them.
+PRIVATE_ENDINGS = (".localhost", ".local", ".internal", ".home.arpa", ".lan", ".home")
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -23,7 +25,8 @@ class HostNames:
     def __init__(self, settings: Settings) -> None:
         is_open = not settings.api_keys or settings.allow_anonymous
         urls = [*settings.public_url, *settings.cors_origins]
-        self._known = {name_of(url) for url in urls} | {settings.host.lower()}
+        own = {settings.host.lower(), socket.gethostname().lower()}
+        self._known = own | {name_of(url) for url in urls}
         self._any = not is_open or "*" in settings.cors_origins
 
     def check(self, host: str) -> None:

@@ -6,6 +6,7 @@ timing reveals a key.
 """
 
 import hmac
+import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +38,8 @@ ALL_SCOPES = frozenset(Scope)
 class Caller:
     """The sender of a request. `name` owns the jobs; `is_known` is False without a key.
 
-    `rate` and `jobs` are the key's own limits; None means the deployment's.
+    `rate` and `jobs` are the key's own limits; None means the deployment's. `address` is known of
+    callers without a key.
     """
 
     name: str
@@ -45,6 +47,26 @@ class Caller:
     is_known: bool = True
     rate: Rate | None = None
     jobs: int | None = None
+    address: str = ""
+
+    @property
+    def place(self) -> str:
+        """Whose places it takes: the key's; without one, the address's. This machine's callers, and
+        those that a proxy of it does not tell apart, have the common ones alone.
+        """
+        if self.is_known or not self.address or is_loopback(self.address):
+            return self.name
+        return f"{self.name}@{self.address}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,8 @@ class Places:
         if client != ANONYMOUS and self._taken[client] >= self._each:
             raise RateLimited(
                 Sentence(
-                    f"this key has {self._each} {self._what} already",
-                    f"这个密钥的{self._what.zh}已达 {self._each} 个",
+                    f"this key or address has {self._each} {self._what} already",
+                    f"这个密钥或地址的{self._what.zh}已达 {self._each} 个",
                 )
             )
 

@@ -13,7 +13,12 @@ from limits.storage import RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from shared.errors import RateLimited
-from shared.ledger.redis_client import ANSWER_SECONDS, CONNECT_SECONDS, translated_errors
+from shared.ledger.redis_client import (
+    ANSWER_SECONDS,
+    CONNECT_SECONDS,
+    client_for,
+    translated_errors,
+)
 from shared.settings import BadSettings, Settings
 
 OFF = "off"
@@ -40,11 +45,13 @@ class RateLimit:
     """Counts requests. Called from threads; opens no connection before the first count."""
 
     def __init__(self, default: Rate, settings: Settings) -> None:
-        storage = RedisStorage(
+        client = client_for(
             settings.redis_url,
-            key_prefix="rate",
             socket_timeout=ANSWER_SECONDS,
             socket_connect_timeout=CONNECT_SECONDS,
+        )
+        storage = RedisStorage(
+            "redis://", connection_pool=client.connection_pool, key_prefix="rate"
         )
         self._window = SlidingWindowCounterRateLimiter(storage)
         self.default = default

@@ -39,7 +39,7 @@ async def entering(services: Services, caller: Caller) -> AsyncIterator[None]:
     Raises QueueFull, StorageFull, ShareTaken, Overloaded, RateLimited, StoreUnavailable.
     """
     await run_in_threadpool(_check_capacity, services, caller)
-    with services.uploads.take(caller.name):
+    with services.uploads.take(caller.place):
         yield
 
 

@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import redis.asyncio
 import structlog
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
@@ -22,7 +21,7 @@ from api.jobs.ownership import checked_id, owned
 from shared.errors import JobNotFound, Overloaded, RateLimited, StoreUnavailable
 from shared.jobs import Event, Job
 from shared.ledger.records import read_event
-from shared.ledger.redis_client import CONNECT_SECONDS, MAX_CONNECTIONS
+from shared.ledger.redis_client import CONNECT_SECONDS, MAX_CONNECTIONS, async_client_for
 from shared.ledger.store import JobStore
 
 # Length of one wait on a stream: short, so that a stopping gateway can release its followers.
@@ -58,7 +57,7 @@ class Followers:
     def __init__(
         self, redis_url: str, store: JobStore, stopping: threading.Event, places: Places
     ) -> None:
-        self._redis = redis.asyncio.Redis.from_url(
+        self._redis = async_client_for(
             redis_url,
             decode_responses=True,
             socket_timeout=BLOCK_MS / 1000 + 4,
@@ -73,9 +72,12 @@ class Followers:
     async def close(self) -> None:
         await self._redis.aclose()
 
-    async def start(self, client: str, job_id: str, last_event_id: str | None) -> "Start":
+    async def start(
+        self, client: str, job_id: str, last_event_id: str | None, place: str = ""
+    ) -> "Start":
         """Determines where a follower of this client's job begins, and takes a place for it.
         `follow` gives the place back at its end; a caller who does not follow must give it back.
+        `place` says whose it is, if not the client's.
 
         Raises JobNotFound both for another client's job and for one that never existed,
         ResultExpired, Overloaded, RateLimited, StoreUnavailable.
@@ -86,9 +88,9 @@ class Followers:
         reflected = just_before(newest) if job.state.is_terminal else newest
         if last_event_id and await self._can_resume(job_id, last_event_id, newest):
             is_over = job.state.is_terminal and last_event_id == newest
-            return Start(job, None, last_event_id, is_over, self._places.take(client))
-        snapshot, place = Snapshot(reflected, job), self._places.take(client)
-        return Start(job, snapshot, reflected, is_over=False, place=place)
+            return Start(job, None, last_event_id, is_over, self._places.take(place or client))
+        snapshot, taken = Snapshot(reflected, job), self._places.take(place or client)
+        return Start(job, snapshot, reflected, is_over=False, place=taken)
 
     async def follow(self, start: "Start") -> AsyncIterator[Followed]:
         """Yields the snapshot of `start`, then events up to the last one, with heartbeats."""

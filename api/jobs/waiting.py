@@ -111,7 +111,7 @@ async def ended_job(services: Services, caller: Caller, job_id: str) -> Job:
     """Waits until the job has ended and returns it. Raises Overloaded, RateLimited,
     StoreUnavailable.
     """
-    await services.followers.end_of(caller.name, job_id)
+    await services.followers.end_of(caller.place, job_id)
     job = await run_in_threadpool(services.store.get, job_id)
     if not job.state.is_terminal:
         raise Stopping(Sentence("this gateway is about to stop", "网关即将停止"))

@@ -13,6 +13,7 @@ from shared.jobs import JobState
 from shared.ledger.store import JobStore
 
 # As in shared/ledger/lua/claim.lua.
+JOB_BUCKETS = ("1", "2", "5", "10", "30", "60", "120", "300", "600", "+Inf")
 RECOVERY_BUCKETS = ("1", "2", "5", "10", "15", "30", "60", "+Inf")
 
 # As in worker/process/exits.py.
@@ -50,6 +51,19 @@ class FleetCounts(Collector):
             ),
             _reaped(counts),
             _recovery(counts),
+            _times(
+                counts,
+                "retouch_job_wait_seconds",
+                "From a job's acceptance to its start.",
+                "waited",
+            ),
+            _times(
+                counts,
+                "retouch_job_seconds",
+                "From a job's acceptance to its result.",
+                "took",
+            ),
+            *_store_bytes(store),
             _ended(counts),
             _counter(
                 "retouch_workers_beside_gpu",
@@ -97,6 +111,28 @@ def _ended(counts: Counts) -> Metric:
     for cause in ENDS:
         family.add_metric([cause], counts.get(f"ended:{cause}", 0.0))
     return family
+
+
+def _times(counts: Counts, name: str, text: str, what: str) -> Metric:
+    """A histogram by base and priority, both of them ours; see `observe` in the prelude."""
+    family = HistogramMetricFamily(name, text, labels=["base", "priority"])
+    for field in sorted(counts):
+        kind, _, rest = field.partition(":")
+        base, _, last = rest.rpartition(":")
+        if kind != what or last != "sum":
+            continue
+        base, _, priority = base.rpartition(":")
+        start = f"{what}:{base}:{priority}"
+        buckets = [(bucket, counts.get(f"{start}:{bucket}", 0.0)) for bucket in JOB_BUCKETS]
+        family.add_metric([base, priority], buckets, counts[field])
+    return family
+
+
+def _store_bytes(store: JobStore) -> list[Metric]:
+    used = store.used_bytes()
+    if used is None:
+        return []
+    return [_gauge("retouch_store_bytes", "Memory that the store uses, in bytes.", used)]
 
 
 def _recovery(counts: Counts) -> Metric:

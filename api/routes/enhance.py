@@ -42,7 +42,7 @@ async def enhance(
 ) -> Response:
     submitted = await receive_job(request, services, caller, DEFAULT_LORA, "png")
     wait = LONGEST_WAIT_SECONDS
-    await services.followers.wait_for_end(caller.name, submitted.job_id, wait)
+    await services.followers.wait_for_end(caller.place, submitted.job_id, wait)
     job = await run_in_threadpool(services.store.get, submitted.job_id)
     if job.failure is not None:
         return problem_of_failure(request, job.failure, language)

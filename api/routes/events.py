@@ -17,8 +17,8 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from api.access.guard import LanguageDep, ServicesDep, admit, check_origin
-from api.access.keys import Scope
+from api.access.guard import LanguageDep, ServicesDep, admit, anonymous, check_origin
+from api.access.keys import ANONYMOUS, DEFAULT_SCOPES, Caller, Scope
 from api.jobs.follow import Followed, Heartbeat, Snapshot, Start
 from api.routes.jobs import READ_PROBLEMS
 from api.services import Services
@@ -71,7 +71,7 @@ async def get_events(
     ticket: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
     client = await _client_of(request, services, job_id, ticket)
-    start = await services.followers.start(client, job_id, last_event_id)
+    start = await services.followers.start(client.name, job_id, last_event_id, client.place)
     if start.is_over:
         start.place.leave()
         return Response(status_code=204)  # tells an EventSource not to come back
@@ -89,7 +89,7 @@ async def get_socket(
     try:
         check_origin(websocket, services)
         client = await _client_of(websocket, services, job_id, ticket)
-        start = await services.followers.start(client, job_id, last_event_id)
+        start = await services.followers.start(client.name, job_id, last_event_id, client.place)
     except RetouchError as error:
         await websocket.send_denial_response(refusal(websocket, error))
         return
@@ -183,11 +183,13 @@ async def _until_either_ends(*coroutines: Coroutine[Any, Any, None]) -> None:
 
 async def _client_of(
     connection: Request | WebSocket, services: Services, job_id: str, ticket: str | None
-) -> str:
+) -> Caller:
     """The client, identified by ticket or by key. Raises Unauthenticated, Forbidden."""
     if ticket is None:
-        return (await admit(connection, services, Scope.READ)).name
+        return await admit(connection, services, Scope.READ)
     client = await run_in_threadpool(services.tickets.holder, ticket, job_id)
     if client is None:
         raise Unauthenticated("the ticket has expired or is for another job")
-    return client
+    if client == ANONYMOUS:
+        return anonymous(connection, DEFAULT_SCOPES)
+    return Caller(client, DEFAULT_SCOPES)

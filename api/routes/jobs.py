@@ -98,7 +98,7 @@ async def create_job(
     submitted = await receive_job(request, services, caller)
     wait = wait_seconds(prefer)
     if wait:
-        await services.followers.wait_for_end(caller.name, submitted.job_id, wait)
+        await services.followers.wait_for_end(caller.place, submitted.job_id, wait)
     job = await run_in_threadpool(services.store.get, submitted.job_id)
     answer = job_response(request, job, language, 200 if wait and job.state.is_terminal else 202)
     answer.headers["Location"] = address(f"/v1/jobs/{job.id}")

@@ -14,6 +14,10 @@ from pydantic import BaseModel, ValidationError
 from retouch.problems import Damaged, RetouchProblem, ServerError, UnexpectedAnswer
 
 Record = TypeVar("Record", bound=BaseModel)
+PROXY_LIMIT = (
+    "A proxy before the service takes no files of this size. Send a smaller one, or have its limit "
+    "raised (nginx: client_max_body_size)."
+)
 SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -117,7 +121,7 @@ def _unexplained(response: httpx2.Response) -> RetouchProblem:
     return kind(
         plain.code,
         plain.detail,
-        advice=plain.advice,
+        advice=PROXY_LIMIT if response.status_code == 413 else plain.advice,
         status=response.status_code,
         retryable=response.status_code >= 500 or response.status_code == 429,
         retry_after=response.headers.get("Retry-After"),

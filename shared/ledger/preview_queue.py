@@ -13,7 +13,12 @@ import structlog
 
 from shared.errors import ERRORS, InternalError, NoWorker, RetouchError, Superseded
 from shared.jobs import Source
-from shared.ledger.redis_client import CONNECT_SECONDS, MAX_CONNECTIONS, translated_errors
+from shared.ledger.redis_client import (
+    CONNECT_SECONDS,
+    MAX_CONNECTIONS,
+    client_for,
+    translated_errors,
+)
 from shared.params import JobParams
 from shared.record import Record
 
@@ -132,7 +137,7 @@ def open_line(redis_url: str, base: str) -> PreviewLine:
     """A queue with its own kind of connection: it returns bytes, and its time-out allows blocking
     reads.
     """
-    client = redis.Redis.from_url(
+    client = client_for(
         redis_url,
         socket_timeout=PATIENCE_SECONDS + 2,
         socket_connect_timeout=CONNECT_SECONDS,

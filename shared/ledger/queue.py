@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from shared.errors import StoreUnavailable
 from shared.settings import Settings
+from shared.store_url import kombu_url, sentinel_group
 
 RUN_TASK = "retouch.run"
 
@@ -29,8 +30,11 @@ def queue_name(base: str) -> str:
 
 def make_celery(settings: Settings, base: str) -> Celery:
     """The application for sending and consuming hints."""
-    app = Celery("retouch", broker=settings.broker)
+    app = Celery("retouch", broker=kombu_url(settings.broker))
+    group = sentinel_group(settings.broker)
     app.conf.update(
+        # As the rest of the project spells it.
+        store_url=settings.broker,
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
@@ -63,6 +67,7 @@ def make_celery(settings: Settings, base: str) -> Celery:
             "interval_start": 0.05,
             "interval_step": 0,
             "interval_max": 0.05,
+            **({"master_name": group.name} if group else {}),
         },
     )
     return app

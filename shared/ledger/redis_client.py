@@ -6,14 +6,18 @@ Owns time-outs and error translation. Knows nothing of jobs.
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import redis
+import redis.asyncio
+import redis.sentinel
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import DataError, LockError, RedisError, ResponseError
 from redis.retry import Retry
 
 from shared.errors import RetouchError, StorageFull, StoreRefuses, StoreUnavailable
+from shared.store_url import SentinelGroup, sentinel_group
 
 # A caller gets "store unavailable" within two seconds, including one retry.
 ANSWER_SECONDS = 1.5
@@ -21,11 +25,12 @@ CONNECT_SECONDS = 1.0
 # redis-py's own limit is 100 connections; beyond it, a burst of parallel callers or followers would
 # get "store unavailable" from a healthy store. Redis itself accepts 10,000.
 MAX_CONNECTIONS = 1024
+SENTINEL_OPTIONS = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": CONNECT_SECONDS}
 
 
 def connect(url: str, answer_seconds: float = ANSWER_SECONDS) -> redis.Redis:
     """A client that fails fast. A lost connection is retried once; a time-out is not."""
-    return redis.Redis.from_url(
+    return client_for(
         url,
         decode_responses=True,
         max_connections=MAX_CONNECTIONS,
@@ -35,6 +40,36 @@ def connect(url: str, answer_seconds: float = ANSWER_SECONDS) -> redis.Redis:
         health_check_interval=5,
         retry=Retry(ExponentialBackoff(cap=0.1, base=0.02), 1, (RedisConnectionError,)),
     )
+
+
+def client_for(url: str, **options: Any) -> redis.Redis:
+    """A client of the server at `url`, or of the primary that Sentinels name."""
+    group = sentinel_group(url)
+    if group is None:
+        return redis.Redis.from_url(url, **_fitting(url, options))
+    sentinel: Any = redis.sentinel.Sentinel(group.hosts, sentinel_kwargs=SENTINEL_OPTIONS)
+    client: redis.Redis = sentinel.master_for(group.name, **_login(group), **options)
+    return client
+
+
+def async_client_for(url: str, **options: Any) -> redis.asyncio.Redis:
+    """The same for the event loop."""
+    group = sentinel_group(url)
+    if group is None:
+        return redis.asyncio.Redis.from_url(url, **_fitting(url, options))
+    sentinel: Any = redis.asyncio.Sentinel(group.hosts, sentinel_kwargs=SENTINEL_OPTIONS)
+    client: redis.asyncio.Redis = sentinel.master_for(group.name, **_login(group), **options)
+    return client
+
+
+def _fitting(url: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Without what is known of TCP alone, where the store is a socket file."""
+    tcp = {"socket_keepalive", "socket_connect_timeout"} if url.startswith("unix:") else set()
+    return {name: value for name, value in options.items() if name not in tcp}
+
+
+def _login(group: SentinelGroup) -> dict[str, Any]:
+    return {"db": group.database, "username": group.username, "password": group.password}
 
 
 _CLUSTER = "it is a cluster, and retouch needs a single server"
@@ -109,14 +144,6 @@ def translated(error: RedisError | OSError) -> RetouchError | None:
 def _meaning(words: set[str], known: Mapping[str, str]) -> str:
     word = min(words & known.keys())
     return f"{known[word]} ({word})"
-
-
-def try_writing(client: redis.Redis) -> None:
-    """What a process asks at its start. Raises StoreRefuses where no later try will do better,
-    StoreUnavailable or StorageFull where one may.
-    """
-    with translated_errors():
-        client.set("started", 1, px=1000)
 
 
 def _words_of(error: Exception) -> set[str]:

@@ -5,6 +5,7 @@ all reading and changing of jobs goes through here. Every write by a worker is f
 of its claim. Knows nothing of pictures' bytes, HTTP or pipelines.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -20,6 +21,7 @@ from shared.errors import (
     QueueFull,
     RateLimited,
     RetouchError,
+    StoreRefuses,
 )
 from shared.jobs import (
     Claim,
@@ -78,7 +80,8 @@ class JobStore:
 
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
         self._redis = client
-        self._scripts = Scripts(client)
+        self._since = time.monotonic()
+        self._scripts = Scripts(client, settings.store_replicas)
         self._ttl = settings.job_ttl_seconds
         self._result_ttl = settings.result_ttl_seconds
         self.lease_seconds = settings.lease_seconds
@@ -321,10 +324,23 @@ class JobStore:
         return max(0.0, now - first[0][1] / 1000) if first else 0.0
 
     def uptime_seconds(self) -> int:
-        """How long the store's process has been running."""
-        with translated_errors():
-            info: Mapping[str, Any] = self._redis.info("server")
+        """How long the store's process has been running; as far as this process can know where the
+        store's user may not ask.
+        """
+        try:
+            with translated_errors():
+                info: Mapping[str, Any] = self._redis.info("server")
+        except StoreRefuses:
+            return int(time.monotonic() - self._since)
         return int(info["uptime_in_seconds"])
+
+    def used_bytes(self) -> int | None:
+        """Memory that the store uses; None where the store's user may not ask."""
+        try:
+            with translated_errors():
+                return int(self._redis.info("memory")["used_memory"])
+        except StoreRefuses:
+            return None
 
     def elect(self, role: str, token: str, seconds: float) -> bool:
         """Whether this process holds `role` now; the holder extends it by asking again."""

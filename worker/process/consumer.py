@@ -54,7 +54,7 @@ class PatientConsumer(Consumer):
 
     def ensure_connected(self, conn: Any) -> Any:
         """Waits for the broker, then connects. Returns early when the worker is told to stop."""
-        with connect(self.app.conf.broker_url) as client:
+        with connect(self.app.conf.store_url) as client:
             said = False
             while (reason := _why_not(client)) is not None:
                 if not said:

@@ -10,7 +10,8 @@ import structlog
 
 from shared.checkpoints.facts import BadCheckpoint
 from shared.errors import RetouchError, StoreRefuses
-from shared.ledger.redis_client import connect, try_writing
+from shared.ledger.redis_client import connect
+from shared.ledger.store_check import examine_store
 from shared.settings import Settings
 from worker.guards.guard_loading import GuardUnavailable
 from worker.process import exits
@@ -57,12 +58,14 @@ def wait_for_store(client: redis.Redis) -> None:
     patience = _Patience()
     while True:
         try:
-            try_writing(client)
+            warnings = examine_store(client)
         except StoreRefuses:
             raise
         except RetouchError as error:
             patience.wait("waiting for the store", str(error))
         else:
+            for warning in warnings:
+                logger.warning(warning)
             return
 
 

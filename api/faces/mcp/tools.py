@@ -134,7 +134,7 @@ async def _picture(services: Services, caller: Caller, image: str) -> Accepted:
 
 
 async def _follow(ctx: Context[Any, Any], services: Services, caller: Caller, job_id: str) -> None:
-    start = await services.followers.start(caller.name, job_id, None)
+    start = await services.followers.start(caller.name, job_id, None, caller.place)
     told = -1.0
     async for item in services.followers.follow(start):
         if isinstance(item, Snapshot) or getattr(item, "kind", None) is not EventKind.PROGRESS:

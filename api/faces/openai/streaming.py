@@ -64,7 +64,9 @@ class EventStream(StreamingResponse):
 
     async def _frames_of(self, job_id: str) -> AsyncIterator[bytes]:
         partial = Partials(self._services, self._order)
-        start = await self._services.followers.start(self._caller.name, job_id, None)
+        start = await self._services.followers.start(
+            self._caller.name, job_id, None, self._caller.place
+        )
         async for item in self._services.followers.follow(start):
             for frame in await partial.frames(item):
                 yield frame

@@ -44,7 +44,7 @@ def store(settings: Settings) -> Finding:
         require_store(settings.redis_url)
     except NoStore as error:
         return Finding("store", "missing", "RETOUCH_REDIS_URL does not answer", str(error))
-    return Finding("store", "ok", "the one at RETOUCH_REDIS_URL answers")
+    return _examined(settings.redis_url)
 
 
 def port(settings: Settings) -> Finding:
@@ -57,6 +57,21 @@ def port(settings: Settings) -> Finding:
                 return Finding("port", "ok", f"retouch is running at {url}")
         return Finding("port", "missing", f"{settings.port} is taken", str(error))
     return Finding("port", "ok", f"{settings.port} on {settings.host} is free")
+
+
+def _examined(url: str) -> Finding:
+    from shared.errors import RetouchError
+    from shared.ledger.redis_client import connect
+    from shared.ledger.store_check import examine_store
+
+    try:
+        with connect(url) as client:
+            warnings = examine_store(client)
+    except RetouchError as error:
+        return Finding("store", "missing", str(error), "docs/operations.md says what it needs.")
+    if warnings:
+        return Finding("store", "warning", warnings[0], "Set appendonly yes in the store.")
+    return Finding("store", "ok", "the one at RETOUCH_REDIS_URL answers")
 
 
 def _embedded_store() -> Finding:

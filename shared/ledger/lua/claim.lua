@@ -111,7 +111,10 @@ local id, lease = first.id, tonumber(ARGV[3])
 local epoch = redis.call('HINCRBY', job_key(id), 'epoch', 1)
 local attempt = redis.call('HINCRBY', job_key(id), 'attempts', 1)
 redis.call('HSET', job_key(id), 'state', 'running', 'worker', worker)
-redis.call('HSETNX', job_key(id), 'started_ms', now)
+if redis.call('HSETNX', job_key(id), 'started_ms', now) == 1 then
+  local waited = now - tonumber(redis.call('HGET', job_key(id), 'created_ms'))
+  observe('waited:' .. base .. ':' .. first.priority, waited / 1000)
+end
 redis.call('ZADD', RUNNING, now + lease, id)
 redis.call('SADD', held_key(worker), id)
 keep(RUNNING, ttl); keep(job_key(id), ttl); keep(held_key(worker), ttl)

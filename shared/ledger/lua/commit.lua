@@ -11,6 +11,8 @@ local now = now_ms()
 redis.call('HSET', job_key(id), 'result', ARGV[5], 'progress', ARGV[6], 'percent', 100,
   'timings', ARGV[7], 'degraded', ARGV[8])
 finish(id, 'succeeded', now, ttl)
+local job = redis.call('HMGET', job_key(id), 'base', 'priority', 'created_ms')
+if job[1] and job[2] then observe('took:' .. job[1] .. ':' .. job[2], (now - tonumber(job[3])) / 1000) end
 keep_account(redis.call('HGET', job_key(id), 'client'), cjson.decode(ARGV[5])['size_bytes'],
   tonumber(ARGV[9]))
 local attempt = redis.call('HGET', job_key(id), 'attempts')

@@ -24,6 +24,15 @@ local function count(what, by)
   keep('counts', 2592000)
 end
 
+-- One observation of a histogram of Prometheus; the buckets are in api/metrics/fleet_metrics.py too.
+local SECONDS = { 1, 2, 5, 10, 30, 60, 120, 300, 600 }
+local function observe(what, seconds)
+  for _, bucket in ipairs(SECONDS) do
+    if seconds <= bucket then count(what .. ':' .. bucket) end
+  end
+  count(what .. ':+Inf'); count(what .. ':sum', seconds)
+end
+
 -- `epoch` is the claim that the event belongs to, as its sender knows it.
 local function emit(id, kind, data, epoch, ttl_seconds)
   redis.call('XADD', events_key(id), 'MAXLEN', '~', 256, '*', 'kind', kind, 'data', data,

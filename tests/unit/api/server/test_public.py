@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketDenialResponse
 
 from api.__main__ import make_server
+from api.access.keys import ANONYMOUS, DEFAULT_SCOPES, Caller
 from api.app import create_app
 from shared.log import configure_logging
 from shared.settings import BadSettings, Settings, load_settings
@@ -54,7 +55,12 @@ def test_a_foreign_name_opens_no_socket(client: TestClient) -> None:
             "api:8000",
             "gpu-box",
         ),
-        *("gpu-box.local", "retouch.default.svc.cluster.local", "host.docker.internal:8000"),
+        *(
+            "gpu-box.local",
+            "gpu-box.lan",
+            "retouch.default.svc.cluster.local",
+            "host.docker.internal:8000",
+        ),
     ],
 )
 def test_addresses_and_names_of_private_networks_are_answered(
@@ -241,3 +247,32 @@ def test_log_lines_of_a_job_carry_request_trace_and_sender(
     assert line["job"] == job.json()["id"]
     assert (line["request"], line["trace"]) == ("r-1", trace)
     assert line["client"] == "testclient"
+
+
+# --- places
+
+
+def test_callers_without_a_key_have_places_by_their_address() -> None:
+    def place(address: str) -> str:
+        return Caller(ANONYMOUS, DEFAULT_SCOPES, is_known=False, address=address).place
+
+    assert place("203.0.113.5") == "anonymous@203.0.113.5"
+    # This machine has the common ones, and so has a proxy on it that is not trusted
+    assert {place("127.0.0.1"), place("::1"), place("")} == {ANONYMOUS}
+    assert Caller("ada", DEFAULT_SCOPES, address="203.0.113.5").place == "ada"
+
+
+@pytest.mark.parametrize(
+    ("peer", "statuses"), [("203.0.113.5", [202, 429]), ("127.0.0.1", [202] * 2)]
+)
+@pytest.mark.usefixtures("redis_client")
+def test_an_address_does_not_take_every_place_for_uploads(
+    make_settings: Callable[..., Settings], peer: str, statuses: list[int]
+) -> None:
+    app = create_app(make_settings(uploads_per_key=1))
+    with TestClient(app, base_url="http://127.0.0.1", client=(peer, 5)) as client:
+        found = [submit(client).status_code]
+        app.state.services.uploads.take(f"anonymous@{peer}")
+        found.append(submit(client).status_code)
+
+    assert found == statuses

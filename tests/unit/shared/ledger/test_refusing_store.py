@@ -9,7 +9,8 @@ import redis
 
 from api.__main__ import refuse_refusing_store
 from shared.errors import StorageFull, StoreUnavailable
-from shared.ledger.redis_client import connect, try_writing
+from shared.ledger.redis_client import connect
+from shared.ledger.store_check import examine_store
 from shared.settings import BadSettings, Settings
 from tests.support.embedded_store import running_store
 from tests.support.wait import wait_until
@@ -101,7 +102,7 @@ def test_a_store_that_refuses_for_now_is_waited_for_in_clear_words(
     monkeypatch.setattr(starting, "LOOK_SECONDS", 0.02)
     broken(own_store)
     with pytest.raises(kind, match=said):
-        try_writing(own_store)
+        examine_store(own_store)
     # Then the gateway starts, and the worker waits
     refuse_refusing_store(make_settings(redis_url=url_of(own_store)))
     waiting = threading.Thread(target=wait_for_store, args=(own_store,), daemon=True)
