@@ -47,7 +47,8 @@ def client_for(url: str, **options: Any) -> redis.Redis:
     group = sentinel_group(url)
     if group is None:
         return redis.Redis.from_url(url, **_fitting(url, options))
-    sentinel: Any = redis.sentinel.Sentinel(group.hosts, sentinel_kwargs=SENTINEL_OPTIONS)
+    make: Any = redis.sentinel.Sentinel  # untyped
+    sentinel = make(group.hosts, sentinel_kwargs=SENTINEL_OPTIONS)
     client: redis.Redis = sentinel.master_for(group.name, **_login(group), **options)
     return client
 
@@ -57,7 +58,8 @@ def async_client_for(url: str, **options: Any) -> redis.asyncio.Redis:
     group = sentinel_group(url)
     if group is None:
         return redis.asyncio.Redis.from_url(url, **_fitting(url, options))
-    sentinel: Any = redis.asyncio.Sentinel(group.hosts, sentinel_kwargs=SENTINEL_OPTIONS)
+    make: Any = redis.asyncio.Sentinel  # untyped
+    sentinel = make(group.hosts, sentinel_kwargs=SENTINEL_OPTIONS)
     client: redis.asyncio.Redis = sentinel.master_for(group.name, **_login(group), **options)
     return client
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from api.metrics.metrics import Metrics
+from shared.jobs import Progress, Stage, Timings
 from shared.ledger.fleet import Fleet
 from shared.ledger.store import JobStore
 from shared.settings import REPOSITORY
@@ -29,8 +31,6 @@ def families(store: JobStore, redis_client: object) -> set[str]:
 
 
 def shown(store: JobStore, client: object) -> list[tuple[str, dict[str, str]]]:
-    from shared.jobs import Progress, Stage, Timings
-
     spec = make_spec()
     store.submit(spec)
     done = Progress(stage=Stage.SAVING, percent=100.0, step=4, total_steps=4, eta_seconds=0.0)
@@ -45,10 +45,8 @@ def shown(store: JobStore, client: object) -> list[tuple[str, dict[str, str]]]:
     ]
 
 
-def _declared(name: str, kind: str) -> list[object]:
+def _declared(name: str, kind: str) -> list[Sample]:
     """A family without series yet, by the name that its series will have."""
-    from prometheus_client.samples import Sample
-
     return [Sample(f"{name}_total" if kind == "counter" else name, {}, 0.0)]
 
 
