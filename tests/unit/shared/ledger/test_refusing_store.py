@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from api import __main__ as gateway
 from api.__main__ import refuse_refusing_store
 from shared.errors import StorageFull, StoreUnavailable
 from shared.ledger.redis_client import connect
@@ -25,6 +26,26 @@ def own_store(tmp_path: Path) -> Iterator[redis.Redis]:
     """A store of the test's own, whose settings it may change."""
     with running_store(tmp_path) as url, connect(url) as client:
         yield client
+
+
+class Log:
+    """Takes lines of a log whatever logging is configured to do."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+
+    def warning(self, event: str, **facts: object) -> None:
+        self._lines.append(f"{event} {facts}")
+
+    critical = warning
+
+
+@pytest.fixture
+def said_to_log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    lines: list[str] = []
+    monkeypatch.setattr(starting, "logger", Log(lines))
+    monkeypatch.setattr(gateway, "logger", Log(lines))
+    return lines
 
 
 def url_of(client: redis.Redis, login: str = "") -> str:
@@ -57,7 +78,7 @@ REFUSALS = [
 def test_neither_gateway_nor_worker_starts_with_a_store_that_will_always_refuse(
     own_store: redis.Redis,
     make_settings: Make,
-    capsys: pytest.CaptureFixture[str],
+    said_to_log: list[str],
     refusing: Callable[[redis.Redis], str],
     said: str,
 ) -> None:
@@ -67,7 +88,7 @@ def test_neither_gateway_nor_worker_starts_with_a_store_that_will_always_refuse(
     ):
         refuse_refusing_store(settings)
     assert start_worker(settings, "here-1-1") == exits.CANNOT_START
-    told = capsys.readouterr().out
+    (told,) = said_to_log
     assert said in told
     assert "correct RETOUCH_REDIS_URL" in told
 
@@ -93,7 +114,7 @@ def test_a_store_that_refuses_for_now_is_waited_for_in_clear_words(
     own_store: redis.Redis,
     make_settings: Make,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    said_to_log: list[str],
     broken: Callable[[redis.Redis], None],
     kind: type[Exception],
     said: str,
@@ -107,14 +128,10 @@ def test_a_store_that_refuses_for_now_is_waited_for_in_clear_words(
     refuse_refusing_store(make_settings(redis_url=url_of(own_store)))
     waiting = threading.Thread(target=wait_for_store, args=(own_store,), daemon=True)
     waiting.start()
-    told = ""
-
-    def is_said() -> bool:
-        nonlocal told
-        told += capsys.readouterr().out
-        return told.count(said) >= 2
-
-    wait_until(is_said, description="both to say what they wait for")
+    wait_until(
+        lambda: sum(said in line for line in said_to_log) >= 2,
+        description="both to say what they wait for",
+    )
     assert waiting.is_alive()
     # When it takes writes again
     mended(own_store)
