@@ -16,7 +16,7 @@ from skimage import data
 
 from retouch.stack.ports import free_port
 
-# A base that loads while others use the machine takes minutes.
+# Loading a base on a busy machine takes minutes.
 START_SECONDS = 600.0
 
 

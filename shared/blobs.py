@@ -19,8 +19,8 @@ from shared.kept import KeptAs
 from shared.ledger.redis_client import MAX_CONNECTIONS, client_for, translated_errors
 from shared.settings import Settings
 
-# One command's share of a large blob: a store that serves others is never held up for long, and
-# holds no second copy of the whole as an answer.
+# One command's part of a large blob: a store with other clients is never blocked for long, and does
+# not hold a second copy of the whole as an answer.
 REDIS_PART_BYTES = 4 * 2**20
 
 # Writing takes seconds at most, so an older temporary file was left by a process that died.
@@ -146,14 +146,14 @@ class RedisBlobs:
                 raise
 
     def _write(self, growing: str, start: int, part: bytes) -> None:
-        # By its place and not appended: a command whose answer was lost is sent again.
+        # By position, not appended: a command whose answer was lost is sent again.
         with self._redis.pipeline() as pipe:
             pipe.setrange(growing, start, part)
             pipe.expire(growing, int(TEMPORARY_SECONDS))
             pipe.execute()
 
     def _finish(self, growing: str, key: str, size: int) -> None:
-        """From one moment to the next the blob is there, and whole."""
+        """The blob appears atomically, and complete."""
         try:
             with self._redis.pipeline() as pipe:
                 pipe.expire(growing, self._ttl)
@@ -161,7 +161,7 @@ class RedisBlobs:
                 pipe.execute()
         except redis.ResponseError:
             if self._redis.strlen(key) != size:
-                raise  # else it was renamed by a command whose answer was lost
+                raise  # otherwise a command whose answer was lost has already renamed it
 
     def get(self, name: str) -> bytes:
         key = f"blob:{name}"

@@ -65,7 +65,7 @@ def _usual(entries: Sequence[LoraEntry], base: Base) -> dict[str, object]:
 
 
 def _explained(filled: JobParams, entries: Sequence[LoraEntry], base: Base) -> Mapping[str, object]:
-    """Why the sampler is what it is; a base that has its own takes no other."""
+    """The reason for the sampler; a base with a sampler of its own supports no other."""
     if not base.has_unet:
         return {"sampler": None, **explain_no_choice(filled.sampler)}
     return explain_sampler(entries, filled.sampler) if filled.sampler_reason is None else {}

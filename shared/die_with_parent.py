@@ -1,7 +1,7 @@
-"""Ties a process's life to its parent's, so that nothing goes on that nobody supervises.
+"""Ties a process's lifetime to its parent's, so that no process runs unsupervised.
 
-A process calls `die_with`. A command that is not ours is started by this file as a script, which
-needs no package and becomes the command:
+A process calls `die_with`. A foreign command is started by this file as a script, which needs no
+package and becomes the command:
 
     python -I -S die_with_parent.py PARENT_PID SIGNAL COMMAND...
 """
@@ -18,10 +18,11 @@ LOOK_SECONDS = 1.0
 
 
 def die_with(parent: int, death_signal: int = signal.SIGKILL) -> None:
-    """End when process `parent` has ended, even by SIGKILL; at once where it is gone already.
+    """Ends this process when process `parent` has ended, even by SIGKILL; at once if it is already
+    gone.
 
-    On Linux the kernel sends the signal (prctl(2), PR_SET_PDEATHSIG), also to the command that
-    this process becomes; elsewhere a thread looks every second, for as long as it lives.
+    On Linux the kernel sends the signal (prctl(2), PR_SET_PDEATHSIG), also to the command that this
+    process becomes; on other systems a thread checks every second, for as long as it lives.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, death_signal)

@@ -18,8 +18,8 @@ LOSSLESS_WEBP: dict[str, Any] = {
     "format": "WEBP", "lossless": True, "method": 0, "quality": 0, "exact": True,
 }  # fmt: skip
 LONGEST_WEBP_SIDE = 16_383
-# Its encoder takes more than 20 bytes a pixel, and for soft transparency a second a megapixel;
-# larger pictures become PNG, which is written row by row.
+# The WebP encoder takes more than 20 bytes per pixel, and for soft transparency a second per
+# megapixel; larger pictures become PNG, which is written row by row.
 MOST_WEBP_PIXELS = 8_000_000
 QUICK_PNG: dict[str, Any] = {"format": "PNG", "compress_level": 1}
 
@@ -36,7 +36,7 @@ def write_kept(colours: Image.Image, alpha: Image.Image | None, kept_as: KeptAs)
 
 
 def compressed(image: Image.Image) -> bytes:
-    """Lossless WebP, or PNG where that would take too much."""
+    """Lossless WebP, or PNG if that would take too much memory or time."""
     fits = max(image.size) <= LONGEST_WEBP_SIDE and image.width * image.height <= MOST_WEBP_PIXELS
     out = io.BytesIO()
     image.save(out, **(LOSSLESS_WEBP if fits else QUICK_PNG))

@@ -51,7 +51,7 @@ class Record(BaseModel):
         return self.model_dump_json(warnings=False)
 
     def of_this_version(self) -> Self:
-        """The record, and those inside it, without what a later version has written into them."""
+        """The record, and those inside it, without fields that a later version has added."""
         fields = self.model_dump(warnings=False)
         return type(self).model_validate(fields, extra="ignore", context=_STORED)
 

@@ -40,7 +40,7 @@ def explain_sampler(entries: Sequence[LoraEntry], sampler: Sampler | None) -> di
 
 
 def explain_no_choice(sampler: Sampler | None) -> dict[str, str | None]:
-    """The same for a base whose sampler cannot be chosen, where one was wanted."""
+    """The same for a base whose sampler cannot be chosen, if one was requested."""
     if sampler is None:
         return {}
     english, chinese = _filled("no_choice", {"sampler": sampler})

@@ -1,7 +1,7 @@
-"""Settings that are lists, in one grammar.
+"""Settings that are lists, with one grammar.
 
-A comma or a line break ends an entry, and so does a space where no entry can hold one. Spaces
-around an entry do not count, nor do empty entries.
+A comma or a line break ends an entry, and so does a space if entries cannot contain one. Spaces
+around an entry are ignored, and so are empty entries.
 """
 
 import os
@@ -14,7 +14,7 @@ from pydantic_settings import NoDecode
 
 
 def entries(value: object) -> object:
-    """Entries that may hold spaces. What is no text is left as it is."""
+    """Entries that may contain spaces. Values that are not text are unchanged."""
     return _parts(value, r"[,\r\n]") if isinstance(value, str) else value
 
 
@@ -24,9 +24,7 @@ def words(value: object) -> object:
 
 
 def folders(value: object) -> object:
-    """Folders, also with the separator of PATH between them. One that is there is never split,
-    whatever its name.
-    """
+    """Folders, also separated as in PATH. The name of an existing folder is never split."""
     if isinstance(value, Path):
         return (value,)
     if not isinstance(value, str):

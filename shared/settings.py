@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 GATES = ("small", "dark", "blank", "blurry")
 GUARDS = ("unsafe", "codes", "text", "marks")
 FACES = ("openai", "sdapi", "mcp")
-# Words that stand alone in these lists, and mean none or the default choice.
+# Words that must be alone in these lists, and mean none or the default choice.
 OFF, AUTO = "off", "auto"
 _CHOICES = {"gate": (GATES, (OFF,)), "guards": (GUARDS, (AUTO, OFF)), "faces": (FACES, (OFF,))}
 _PASSWORD = re.compile(r"//[^/]*@")
@@ -327,7 +327,7 @@ class Settings(BaseSettings):
     @field_validator("public_url")
     @classmethod
     def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        """Each without a slash at its end."""
+        """Each without a trailing slash."""
         if not all(map(_ADDRESS.fullmatch, value)):
             raise ValueError(
                 "must begin with https:// or http:// and a name, without ? and #, "
@@ -338,7 +338,7 @@ class Settings(BaseSettings):
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        """As browsers write them: in lower case, without a slash at the end."""
+        """As browsers write them: in lower case, without a trailing slash."""
         if not all(origin == "*" or _ORIGIN.fullmatch(origin) for origin in value):
             raise ValueError("must be *, or origins such as https://example.org")
         return tuple(origin.lower().rstrip("/") for origin in value)

@@ -59,7 +59,7 @@ def read_still(data: bytes) -> Still:
 
 
 def ends_early(data: bytes) -> bool:
-    """Whether one of the file's own boxes ends behind the file."""
+    """Whether one of the file's own boxes ends beyond the file."""
     try:
         return not [name for name, _ in _boxes(memoryview(data))]
     except struct.error:

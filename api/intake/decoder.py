@@ -24,7 +24,7 @@ from shared.jobs import About
 from shared.kept import KeptAs
 
 CHILD = Path(__file__).with_name("decoder_child.py")
-# Fifty megapixels with transparency take ten seconds of a core, which others may be using.
+# Fifty megapixels with transparency take ten seconds on a core, which may have other work.
 TIMEOUT_SECONDS = 60.0
 USES_EACH = 200
 # A process that was killed while idle is noticed at the next picture.

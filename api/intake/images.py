@@ -23,7 +23,8 @@ from shared.settings import Settings
 from shared.sizes import fitting, megapixels
 
 ID_LENGTH = 64
-# Properties of the pixels, and those that may differ between two callers' files with the same ones.
+# Properties of the pixels, and those that may differ between two callers' files with the same
+# pixels.
 AS_KEPT = {"blob", "width", "height", "size_bytes"}
 AS_SENT = {"format", "has_alpha", "warnings", "about"}
 

@@ -17,7 +17,7 @@ UNSIGNED = 1
 # The size of each type and struct's format for it; the other types are not needed here.
 TYPES = {1: (1, "B"), 3: (2, "H"), 4: (4, "I"), 13: (4, "I"), 16: (8, "Q")}
 
-# Where strips or tiles lie, and how long they are.
+# The tags with the positions and lengths of strips or tiles.
 PARTS = ((273, 279), (324, 325))
 MOST_PARTS = 1_000_000
 
@@ -56,7 +56,7 @@ def read_page(data: bytes) -> Page:
 
 
 def speaks_beyond(data: bytes) -> bool:
-    """Whether the first page speaks of bytes behind the file's end."""
+    """Whether the first page refers to bytes beyond the file's end."""
     reader = _Reader(data)
     return any(end > len(data) for end in reader.ends(reader.first))
 
@@ -72,7 +72,7 @@ def _is_raw(first: Directory) -> bool:
 
 @dataclass(frozen=True)
 class Values:
-    """Where an entry's values stand in the file, and how each is read."""
+    """The position of an entry's values in the file, and how each is read."""
 
     start: int
     count: int
@@ -118,7 +118,7 @@ class _Reader:
         return (offset + head + number * size for number in range(count))
 
     def _shape(self, offset: int) -> tuple[int, int, int]:
-        """How many entries a directory has, where they begin in it, and the bytes of each."""
+        """The number of entries of a directory, where they begin in it, and the bytes of each."""
         is_big = self._is_big
         count = self._unpack("Q" if is_big else "H", offset)
         if count > MOST_ENTRIES:
@@ -131,7 +131,7 @@ class _Reader:
             tags.setdefault(self._unpack("H", at), self._unpack(values.form, values.start))
 
     def _values(self, at: int) -> "Values | None":
-        """Where the values of an entry stand; None where they are of no kind that is asked for."""
+        """The position of an entry's values; None if their type is not needed here."""
         kind, count = self._unpack("H", at + 2), self._unpack(self._long, at + 4)
         if kind not in TYPES:
             return None

@@ -1,7 +1,7 @@
 """Refuses a result beyond this deployment's limits before any work is done.
 
 Owns the error message, which names the limit and the largest size that is accepted. A format that
-cannot hold a side is no reason: the worker takes another one and says so.
+does not support a side is no reason for a refusal: the worker uses another one and reports it.
 """
 
 from api.wire.sentence import Sentence

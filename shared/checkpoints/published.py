@@ -1,4 +1,4 @@
-"""What the known families' checkpoints publish as configurations, for bases without their own."""
+"""The published configurations of the known families' checkpoints, for bases without their own."""
 
 import json
 from importlib.resources import files
@@ -9,8 +9,8 @@ FAMILIES = frozenset({"sd15", "sd21", "sdxl"})
 
 
 def published_configs(family: str) -> dict[str, Config]:
-    """Each part's configuration by its folder's name, the caller's own copy; `model_index` is the
-    pipeline's. Raises FileNotFoundError for a family that is not known here.
+    """Each part's configuration by its folder's name, as a copy for the caller; `model_index` is
+    the pipeline's. Raises FileNotFoundError for an unknown family.
     """
     text = files("shared.checkpoints").joinpath("published", f"{family}.json").read_text("utf-8")
     loaded: dict[str, Config] = json.loads(text)

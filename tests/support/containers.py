@@ -1,6 +1,6 @@
-"""Whole HEIC, AVIF and TIFF pictures, taken apart into boxes and directory entries and back.
+"""Whole HEIC, AVIF and TIFF pictures, split into boxes and directory entries and joined again.
 
-Owns what mutations.py needs of these kinds, in which everything is found by its offset.
+Owns what mutations.py needs for these formats, in which everything is found by its offset.
 """
 
 import io
@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.support.hostile_pictures import SECRET, saved
 
-# Boxes that hold boxes, and what stands before these.
+# Boxes that contain boxes, and the bytes before these.
 CONTAINERS = {b"meta": 12, b"iprp": 8, b"ipco": 8, b"iinf": 14, b"iref": 12}
 Size = tuple[int, int] | None
 ENTRY_BYTES, BLOCK_BYTES = 12, 256
@@ -39,7 +39,7 @@ def heif_originals(kind: str, rgb: Image.Image, alpha: Image.Image) -> list[byte
 
 
 def depth_image() -> bytes:
-    """A HEIC with a depth map beside it, as portrait modes write: here the alpha, renamed."""
+    """A HEIC with a depth map beside it, as portrait modes write it: here the alpha, renamed."""
     pillow_heif.register_heif_opener()
     noise = Image.effect_noise((64, 64), 60)
     data = saved(Image.merge("RGBA", [noise, noise, noise, noise.rotate(90)]), "HEIF")
@@ -49,8 +49,8 @@ def depth_image() -> bytes:
 
 
 def grid_of_tiles(rows: int, columns: int, size: tuple[int, int], claimed: Size = None) -> bytes:
-    """A HEIC as telephones write them: the primary picture is made of tiles of 64 x 64 pixels, here
-    always the same one. `claimed` is what its box says where that is to be a lie.
+    """A HEIC as phones write them: the primary picture is made of tiles of 64 x 64 pixels, here
+    always the same one. `claimed` is the size in its box, which may be false.
     """
     pillow_heif.register_heif_opener()
     tile = saved(Image.linear_gradient("L").resize((64, 64)).convert("RGB"), "HEIF")
@@ -93,7 +93,7 @@ def _box(name: bytes, *content: bytes) -> bytes:
 
 
 def tiff_originals(rgb: Image.Image, alpha: Image.Image) -> list[bytes]:
-    """A TIFF of every compression, depth and arrangement that is taken."""
+    """A TIFF of every supported compression, depth and arrangement."""
     grey = rgb.convert("L")
     ways = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")
     return [
@@ -127,7 +127,7 @@ def _array(rgb: Image.Image, is_planar: bool) -> object:
 
 
 def box_pieces(data: bytes) -> list[bytes]:
-    """The boxes of a file, each container as its head and what is in it."""
+    """The boxes of a file, each container as its head and its contents."""
     pieces: list[bytes] = []
     offset = 0
     while offset + 8 <= len(data):
@@ -144,7 +144,7 @@ def box_pieces(data: bytes) -> list[bytes]:
 
 
 def hidden_box(piece: bytes, draw: random.Random) -> bytes:
-    """A box that readers pass over: what was said there is gone, and every offset stays right."""
+    """A box that readers skip: its contents are lost, and every offset stays correct."""
     del draw
     return piece[:4] + b"free" + piece[8:] if len(piece) >= 8 else piece
 
@@ -163,7 +163,7 @@ def tiff_pieces(data: bytes) -> list[bytes]:
 
 
 def hidden_entry(piece: bytes, draw: random.Random) -> bytes:
-    """An entry that becomes another one's: unknown, or one of those that hold sizes and offsets."""
+    """An entry that becomes another one's: unknown, or one of those with sizes and offsets."""
     tag = draw.choice((0, 256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 322, 324, 330, 65_000))
     return struct.pack("<H", tag) + piece[2:] if len(piece) == ENTRY_BYTES else piece
 

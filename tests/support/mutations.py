@@ -1,6 +1,6 @@
-"""Whole pictures and every way to break them: chunk by chunk, marker by marker, byte by byte.
+"""Whole pictures and many ways to corrupt them: chunk by chunk, marker by marker, byte by byte.
 
-Drawn from a seed, so that what breaks something can be made again by its number.
+Generated from a seed, so that a failing picture can be made again by its number.
 """
 
 import random
@@ -25,7 +25,7 @@ Way = Callable[[Pieces, random.Random], Pieces]
 
 
 def originals() -> dict[str, list[bytes]]:
-    """Pictures with every part that their format has in common use."""
+    """Pictures with every part that their format commonly has."""
     noise = Image.effect_noise((48, 40), 90)
     rgb, grey = Image.merge("RGB", [noise, noise.rotate(90), noise.rotate(180)]), noise
     alpha = Image.merge("RGBA", [*rgb.split(), noise])
@@ -62,7 +62,7 @@ def originals() -> dict[str, list[bytes]]:
 def mutated(
     count: int, seed: int = 0, kinds: Sequence[str] | None = None
 ) -> Iterator[tuple[str, bytes]]:
-    """So many broken pictures, of each kind in turn; of all kinds where none are named."""
+    """This many corrupted pictures, of each kind in turn; of all kinds if none are named."""
     whole = originals()
     kinds = sorted(kinds or whole)
     for number in range(count):
@@ -84,7 +84,7 @@ def _png_pieces(data: bytes) -> Pieces:
 
 
 def _png(pieces: Pieces, draw: random.Random) -> bytes:
-    """Mostly with right checksums, so that what is inside is looked at."""
+    """Mostly with correct checksums, so that the contents are examined."""
     if draw.random() < 0.25:
         return b"".join(pieces)
     return b"".join(PNG_MAGIC if piece == PNG_MAGIC else _checked(piece) for piece in pieces)
@@ -138,7 +138,7 @@ def _flip(pieces: Pieces, draw: random.Random) -> Pieces:
 
 
 def _lie(pieces: Pieces, draw: random.Random) -> Pieces:
-    """A number at the start of a piece, where lengths and sizes stand, is made extreme."""
+    """Makes a number at the start of a piece extreme; lengths and sizes are stored there."""
     place = draw.randrange(len(pieces))
     piece = bytearray(pieces[place])
     at = draw.randrange(min(len(piece), 24)) if piece else 0
@@ -177,7 +177,7 @@ def _grow(pieces: Pieces, draw: random.Random) -> Pieces:
 
 
 def _hide(change: Callable[[bytes, random.Random], bytes]) -> Way:
-    """A piece is changed in its place, so that what is found by its offset still is."""
+    """A piece is changed in place, so that everything is still found by its offset."""
 
     def hide(pieces: Pieces, draw: random.Random) -> Pieces:
         place = draw.randrange(len(pieces))
@@ -189,7 +189,7 @@ def _hide(change: Callable[[bytes, random.Random], bytes]) -> Way:
 WAYS: tuple[Way, ...] = (
     _flip, _flip, _flip, _lie, _lie, _drop, _repeat, _swap, _cut, _grow,
 )  # fmt: skip
-# Mostly what moves nothing: the rest is soon refused by what ends behind the file.
+# Mostly changes that move nothing: others are soon refused because something ends beyond the file.
 _IN_PLACE = (*[_flip] * 6, *[_lie] * 4)
 WAYS_OF: dict[str, tuple[Way, ...]] = {
     "heic": (*WAYS, *_IN_PLACE, *[_hide(hidden_box)] * 3),

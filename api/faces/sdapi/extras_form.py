@@ -86,7 +86,7 @@ class SingleExtras(Extras):
 
     @staticmethod
     def answer(images: list[str]) -> dict[str, object]:
-        """The field that the enlarged picture stands in; none was made of a job that was ended."""
+        """The field with the enlarged picture; a canceled job has none."""
         return {"image": images[0] if images else ""}
 
 
@@ -108,7 +108,7 @@ class BatchExtras(Extras):
 
     @staticmethod
     def answer(images: list[str]) -> dict[str, object]:
-        """The field that the enlarged pictures stand in."""
+        """The field with the enlarged pictures."""
         return {"images": images}
 
 

@@ -1,7 +1,7 @@
-"""Whether a file that could not be decoded ends before what it speaks of.
+"""Whether a file that could not be decoded is shorter than its own contents say.
 
-Owns telling a transfer that broke off from a file that is damaged, for the kinds whose decoders do
-not say which it was.
+Owns distinguishing an interrupted transfer from a damaged file, for formats whose decoders do not
+say which it was.
 """
 
 import struct
@@ -14,7 +14,7 @@ START_OF_SCAN, END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
 
 
 def _has_no_end(data: bytes) -> bool:
-    """Of a JPEG: arithmetic decoders call broken what others call truncated."""
+    """For a JPEG: arithmetic decoders call broken what others call truncated."""
     return data.rfind(END_OF_IMAGE) < data.rfind(START_OF_SCAN)
 
 
@@ -27,7 +27,7 @@ CHECKS: dict[str, Callable[[bytes], bool]] = {
 
 
 def is_cut_off(data: bytes, kind: str) -> bool:
-    """False where that cannot be told."""
+    """False if that is unknown."""
     check = CHECKS.get(kind)
     try:
         return check is not None and check(data)
