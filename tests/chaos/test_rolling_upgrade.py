@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 
 from retouch import Client
-from shared.jobs import JobSpec, JobState
+from shared.jobs import RECORDS_VERSION, JobSpec, JobState
 from tests.chaos.conftest import MakeRig
 from tests.chaos.figures import keep, size
 from tests.chaos.rig import Rig, Worker
@@ -143,7 +143,7 @@ def test_what_only_the_next_version_can_do_waits_for_its_worker(make_rig: MakeRi
     rig = make_rig(fake_step_seconds=0.02)
     start_worker(rig, "this")
     made = next_version.grown(json.loads(rig.make_job().stored()))
-    newer = rig.submit_spec(JobSpec.read_fields(made | {"needs": next_version.RECORDS_VERSION}))
+    newer = rig.submit_spec(JobSpec.read_fields(made | {"needs": RECORDS_VERSION + 1}))
     rig.assert_all(rig.wait_for_end([rig.submit() for _ in range(3)], 60))
     waiting = rig.store.get(newer.id)
     assert (waiting.state, waiting.attempt) == (JobState.QUEUED, 0)

@@ -14,7 +14,6 @@ from shared import record
 
 MODULE = "tests.support.next_version"
 ENGINE = "worker.process.engine_child"
-RECORDS_VERSION = 2
 FUTURE = {"of_the_next_version": 2.5}
 
 
@@ -54,7 +53,7 @@ def become_the_next_version() -> None:
     record.Record = NextRecord  # type: ignore[misc]
     from shared import jobs
 
-    jobs.RECORDS_VERSION = RECORDS_VERSION
+    jobs.RECORDS_VERSION += 1
 
 
 def supervise() -> int:
