@@ -6,6 +6,7 @@ continued.
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from shared.loras.catalog import Catalog
+from shared.loras.entry import LoraState
 from shared.params import JobParams, LoraMode, LoraRef
 from worker.engine.base.base_loading import load_base
 from worker.engine.base.profiles import choose_limits
@@ -32,6 +34,7 @@ class Restorer:
         self._engine = StepEngine(loaded, choose_limits(loaded))
         catalog = Catalog(loras, "tiny")
         catalog.scan()
+        self._catalog = catalog
         self._chooser = Chooser(catalog, "tiny")
         self._base = _digest(*(path.read_bytes() for path in sorted(base.rglob("*.safetensors"))))
         self._kept = kept
@@ -45,6 +48,29 @@ class Restorer:
             Image.fromarray(self.make(pixels, params, chosen)).save(path, compress_level=1)
         with Image.open(path) as opened:
             return np.asarray(opened)
+
+    def names(self) -> list[str]:
+        """Short names of the LoRAs that can be used."""
+        return sorted(
+            entry.short_name
+            for entry in self._catalog.entries()
+            if entry.state is LoraState.AVAILABLE
+        )
+
+    def sha256(self, lora: str) -> str:
+        return self._catalog.resolve(lora).sha256
+
+    def all_of(self, pixels: Pixels, tried: Sequence[tuple[str, float]]) -> list[Pixels]:
+        """One picture with each of these LoRAs and strengths, in company, nothing kept."""
+        ways = [self._settled(pixels, lora, strength) for lora, strength in tried]
+        jobs = [engine_job(pixels, params, chosen, StopFlag()) for params, chosen in ways]
+        waiting = [self._engine.submit(job, lambda _event: None) for job in jobs]
+        return [one.result().pixels for one in waiting]
+
+    def reason(self, pixels: Pixels) -> str:
+        """Why `auto` chooses what it chooses, and the strength."""
+        params, _ = self._settled(pixels, "auto", None)
+        return f"{params.lora_reason} ({params.strength:g})"
 
     def make(self, pixels: Pixels, params: JobParams, chosen: Chosen) -> Pixels:
         """One picture, from the store if it was made before."""

@@ -3,6 +3,9 @@
 Owns the interpretation of the measures and its wording. worker/job/damage_measures.py owns how they
 are taken; benchmarks/calibrate_damage.py computed the numbers in damage_calibration.json from
 photos with known damage.
+
+A LoRA whose gains are known (worker/job/treatments.py) is chosen by the gain that it promises; any
+other by the kind of damage that its TOML says it treats.
 """
 
 import json
@@ -17,6 +20,7 @@ from numpy.typing import NDArray
 from shared.loras.entry import Damage, LoraEntry, LoraState
 from worker.engine.interface import Pixels
 from worker.job.damage_measures import measure
+from worker.job.treatments import Treatment, best_treatment
 
 CALIBRATION = Path(__file__).with_name("damage_calibration.json")
 NONE = "none"
@@ -28,6 +32,9 @@ STRENGTH_UNDAMAGED = 0.1
 # pictures made from training photos, 2 of 314 treatments were wrong and 33 known damages were left
 # untreated; at 0.6, 6 of 343 and 8.
 MIN_CERTAINTY = 0.85
+
+# Less than this is not seen, and the estimate errs by as much.
+MIN_GAIN = 0.5
 
 
 @dataclass(frozen=True)
@@ -77,8 +84,12 @@ def _calibration() -> _Calibration:
 
 def diagnose(pixels: Pixels) -> Diagnosis:
     """Diagnoses a photo (uint8 height x width x 3, 16 pixels or more a side)."""
+    return _diagnosed(measure(pixels))
+
+
+def _diagnosed(measured: NDArray[np.float64]) -> Diagnosis:
     known = _calibration()
-    measures = (measure(pixels) - known.mean) / known.deviation
+    measures = (measured - known.mean) / known.deviation
     hidden = np.maximum(measures @ known.weights[0] + known.biases[0], 0)
     scores = hidden @ known.weights[1] + known.biases[1]
     likely = np.exp(scores - scores.max())
@@ -96,13 +107,31 @@ def _level(kind: str, measures: NDArray[np.float64]) -> float:
 
 def choose(pixels: Pixels, entries: Sequence[LoraEntry]) -> Choice:
     """The treatment for this photo (uint8 height x width x 3) among the available LoRAs."""
-    found = diagnose(pixels)
-    if found.kind == NONE or found.certainty < MIN_CERTAINTY:
+    measures = measure(pixels)
+    found = _diagnosed(measures)
+    if (best := best_treatment(measures, entries)) is not None:
+        return _by_gain(found, best)
+    return _by_kind(found, entries)
+
+
+def _by_gain(found: Diagnosis, best: Treatment) -> Choice:
+    if best.gain < MIN_GAIN:
+        return Choice((), STRENGTH_UNDAMAGED, _beyond_help(found))
+    loras = ((best.entry, best.entry.default_scale),)
+    return Choice(loras, best.strength, _treated(found, best.entry))
+
+
+def _by_kind(found: Diagnosis, entries: Sequence[LoraEntry]) -> Choice:
+    if not _is_known(found):
         return Choice((), STRENGTH_UNDAMAGED, _left_alone(found))
     entry = _treating(found.kind, entries)
     if entry is None:
         return Choice((), STRENGTH_UNDAMAGED, _untreatable(found))
     return Choice(((entry, entry.default_scale),), entry.strength, _treated(found, entry))
+
+
+def _is_known(found: Diagnosis) -> bool:
+    return found.kind != NONE and found.certainty >= MIN_CERTAINTY
 
 
 def _treating(kind: str, entries: Sequence[LoraEntry]) -> LoraEntry | None:
@@ -152,7 +181,27 @@ def _untreatable(found: Diagnosis) -> dict[str, str]:
     }
 
 
+def _beyond_help(found: Diagnosis) -> dict[str, str]:
+    if not _is_known(found):
+        return {
+            "en": "No damage was found that a LoRA here would undo, so the photo is left nearly as "
+            "it is.",
+            "zh": "未发现可由现有 LoRA 修复的损伤，照片基本保持原样。",
+        }
+    english, chinese = _named(found)
+    return {
+        "en": f"The photo shows {english}, but no LoRA here would make it better, so it is left "
+        "nearly as it is.",
+        "zh": f"照片有{chinese}，但现有 LoRA 无法改善，照片基本保持原样。",
+    }
+
+
 def _treated(found: Diagnosis, entry: LoraEntry) -> dict[str, str]:
+    if not _is_known(found):
+        return {
+            "en": f"The photo shows damage of several kinds; '{entry.short_name}' treats it.",
+            "zh": f"照片有多种损伤，由“{entry.short_name}”处理。",
+        }
     english, chinese = _named(found)
     return {
         "en": f"The photo shows {english}; '{entry.short_name}' treats it.",

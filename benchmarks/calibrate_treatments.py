@@ -1,0 +1,197 @@
+"""Calibrates `lora=auto`: what each shipped LoRA is expected to do for a photo.
+
+    python -m benchmarks.calibrate_treatments FOLDER_OF_PHOTOS [--pictures 1200]
+
+Damages parts of training photos in every way that worker/training/damage knows, alone and in
+company, runs every LoRA of `loras/` at the strengths of STRENGTHS through the worker's engine, and
+fits a small network from the measures of the damaged part to the gains. Writes
+worker/job/treatment_gains.json, and prints for photos that were left out of the fit what the choice
+is worth. What was measured is kept in var/treatments, by weights, so that a run that was ended goes
+on.
+"""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.neural_network import MLPRegressor
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks.eye import quality
+from benchmarks.pages import ROOT
+from benchmarks.restorer import Restorer
+from worker.job.damage import MIN_GAIN
+from worker.job.damage_measures import measure
+from worker.job.treatments import GAINS
+from worker.training.damage import KINDS, Pixels, sorts_of
+from worker.training.damage.chains import mild_company
+from worker.training.damage.compression import jpeg
+from worker.training.damage.scaling import resized
+from worker.training.photos import Photo, load_photos
+
+SIDE = 224
+UNDAMAGED_SHARE = 0.2
+ALONE_SHARE = 0.5
+STRENGTHS = {"restore": (0.05, 0.3, 0.6, 1.0)}
+OWN = (0.1,)
+NONE = "none"
+# A gain counts no further than that: what is beyond all hope or help must not rule the fit.
+MOST = 8.0
+
+
+@dataclass(frozen=True)
+class Example:
+    """A damaged part of a photo: the photo's number, what was done, and both pictures."""
+
+    photo: int
+    sort: str
+    clean: Pixels
+    damaged: Pixels
+
+
+def main() -> None:
+    options = _options()
+    torch.set_num_threads(options.threads)
+    restorer = Restorer(ROOT / "models" / "tiny", ROOT / "loras", ROOT / "var" / "quality")
+    tried = [(name, strength) for name in restorer.names() for strength in STRENGTHS.get(name, OWN)]
+    photos = load_photos(options.photos, SIDE, 0, 1400).training
+    rows = list(_measured(photos, options, restorer, tried))
+    restorer.close()
+    measures, gains, numbers, sorts = (np.array(column) for column in zip(*rows, strict=True))
+    model = _network(options.seed)
+    expected = cross_val_predict(model, measures, gains, groups=numbers, cv=GroupKFold(5))
+    print(_worth(expected, gains, sorts, tried))
+    model.fit(measures, gains)
+    _write(model, [(restorer.sha256(name), strength) for name, strength in tried])
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--pictures", type=int, default=1200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    return parser.parse_args()
+
+
+def _network(seed: int) -> Pipeline:
+    return make_pipeline(
+        StandardScaler(), MLPRegressor((32,), alpha=3.0, max_iter=600, random_state=seed)
+    )
+
+
+def _measured(
+    photos: list[Photo],
+    options: argparse.Namespace,
+    restorer: Restorer,
+    tried: list[tuple[str, float]],
+) -> Iterator[tuple[np.ndarray, np.ndarray, int, str]]:
+    """Measures, gains, the photo's number and the sort of damage of every example."""
+    kept = ROOT / "var" / "treatments"
+    kept.mkdir(parents=True, exist_ok=True)
+    for index in range(options.pictures):
+        example = draw(photos, index, options.seed)
+        path = kept / f"{_key(example, restorer, tried)}.json"
+        if not path.exists():
+            path.write_text(json.dumps(_gains(example, restorer, tried)), "utf-8")
+        yield measure(example.damaged), np.array(_kept(path)), example.photo, example.sort
+
+
+def _kept(path: Path) -> list[float]:
+    found: list[float] = json.loads(path.read_text("utf-8"))
+    return found
+
+
+def _gains(example: Example, restorer: Restorer, tried: list[tuple[str, float]]) -> list[float]:
+    before = quality(example.damaged, example.clean)
+    results = restorer.all_of(example.damaged, tried)
+    return [
+        float(np.clip(quality(result, example.clean) - before, -MOST, MOST)) for result in results
+    ]
+
+
+def _key(example: Example, restorer: Restorer, tried: list[tuple[str, float]]) -> str:
+    weights = [(restorer.sha256(name), strength) for name, strength in tried]
+    whole = hashlib.sha256(repr(weights).encode())
+    whole.update(example.damaged.tobytes() + example.clean.tobytes())
+    return whole.hexdigest()[:32]
+
+
+def draw(photos: list[Photo], index: int, seed: int) -> Example:
+    """One part of a photo; every photo's turn comes again, with other damage."""
+    random = np.random.default_rng((seed, index))
+    number = index % len(photos)
+    clean = _part(photos[number].pixels, random)
+    if random.random() < UNDAMAGED_SHARE:
+        good = jpeg(clean, random.uniform(90, 97)) if random.random() < 0.5 else clean
+        return Example(number, NONE, clean, good)
+    sorts = [sort for kind in KINDS for sort in sorts_of(kind)]
+    sort = sorts[int(random.integers(len(sorts)))]
+    damaged = sort.make(clean, sort.range.draw(random), random)
+    if random.random() >= ALONE_SHARE:
+        damaged = mild_company(damaged, random)
+    return Example(number, sort.name, clean, damaged)
+
+
+def _part(pixels: Pixels, random: np.random.Generator) -> Pixels:
+    """A square of SIDE, cut at any of the sizes that the photo allows, so that it is sharp."""
+    height, width = pixels.shape[:2]
+    factor = float(random.uniform(max(SIDE / min(height, width), 0.4), 1.0))
+    side = min(int(SIDE / factor), height, width)
+    top, left = (int(random.integers(whole - side + 1)) for whole in (height, width))
+    cut = np.ascontiguousarray(pixels[top : top + side, left : left + side])
+    return cut if side == SIDE else resized(cut, SIDE, SIDE)
+
+
+def _worth(
+    expected: np.ndarray, gains: np.ndarray, sorts: np.ndarray, tried: list[tuple[str, float]]
+) -> str:
+    """What is chosen, and what came of it, for each sort of damage."""
+    best = expected.argmax(1)
+    promised = expected[np.arange(len(best)), best]
+    chosen = np.where(promised >= MIN_GAIN, gains[np.arange(len(best)), best], 0.0)
+    lines = ["sort            pictures  chosen gain  best gain  worst  treated  most often"]
+    for sort in sorted(set(sorts)):
+        own = sorts == sort
+        treated = own & (promised >= MIN_GAIN)
+        names = [f"{tried[i][0]}@{tried[i][1]:g}" for i in best[treated]]
+        most = max(set(names), key=names.count) if names else ""
+        lines.append(
+            f"{sort:16}{own.sum():8} {chosen[own].mean():12.2f} "
+            f"{np.maximum(gains[own].max(1), 0).mean():10.2f} {chosen[own].min():6.2f} "
+            f"{treated.sum() / own.sum():8.0%}  {most}"
+        )
+    worse = (chosen < -0.5).sum()
+    lines.append(f"mean gain {chosen.mean():.2f}, worse by half a decibel or more {worse}")
+    for (name, strength), column in zip(tried, gains.T, strict=True):
+        lines.append(f"always {name} at {strength:g}: {column.mean():+.2f}")
+    return "\n".join(lines)
+
+
+def _write(model: Pipeline, tried: list[tuple[str, float]]) -> None:
+    scaler, network = model[0], model[1]
+    content = {
+        "tried": [{"sha256": sha256, "strength": strength} for sha256, strength in tried],
+        "mean": _plain(scaler.mean_),
+        "deviation": _plain(scaler.scale_),
+        "weights": [_plain(layer) for layer in network.coefs_],
+        "biases": [_plain(layer) for layer in network.intercepts_],
+    }
+    GAINS.write_text(json.dumps(content) + "\n", "utf-8")
+    print(f"wrote {GAINS}")
+
+
+def _plain(value: np.ndarray) -> list[object]:
+    """Numbers with five digits."""
+    return [_plain(item) if item.ndim else float(f"{item:.5g}") for item in np.asarray(value)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Thirteen ordinary photos that no training and no calibration saw, through `lora=auto`.
+
+    python -m benchmarks.ordinary
+
+Each has the damage that such photos come with: cameras, chat applications, night, shaking hands;
+the last is a good photo, which is to be left alone. Writes docs/ordinary.md and docs/ordinary.jpg,
+a contact sheet at 100 %: as it came, `lora=auto`, `restore` at its own strength and at 1, and the
+truth.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from skimage import data
+from sklearn.datasets import load_sample_image
+
+from benchmarks.eye import edge_energy, quality
+from benchmarks.pages import ROOT
+from benchmarks.restorer import Restorer
+from worker.training.damage import SORTS, Pixels
+from worker.training.metrics import gmsd, psnr, ssim
+
+SIDE = 384
+TILE = 224
+LINE = 16
+# Photo, the middle of the part that is looked at (y, x in shares), sort of damage, level.
+ORDINARY: tuple[tuple[str, float, float, str, float], ...] = (
+    ("astronaut", 0.2, 0.45, "chat", 1.0),
+    ("astronaut", 0.2, 0.45, "correlated", 10),
+    ("chelsea", 0.4, 0.5, "camera", 1.3),
+    ("coffee", 0.5, 0.5, "defocus", 1.4),
+    ("rocket", 0.6, 0.5, "night", 16),
+    ("motorcycle_left", 0.5, 0.5, "motion", 7),
+    ("china", 0.5, 0.5, "jpeg_twice", 25),
+    ("flower", 0.5, 0.5, "chat", 1.2),
+    ("camera", 0.35, 0.5, "grain", 12),
+    ("page", 0.3, 0.5, "small_by_any", 2),
+    ("grass", 0.5, 0.5, "signal", 12),
+    ("coins", 0.5, 0.5, "second_order", 0.8),
+    ("china", 0.5, 0.5, "jpeg", 95),
+)
+COLUMNS: tuple[tuple[str, str, float | None], ...] = (
+    ("auto", "auto", None),
+    ("restore", "restore", None),
+    ("restore at 1", "restore", 1.0),
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One photo: its name, clean, damaged, and what each column of COLUMNS made of it."""
+
+    name: str
+    clean: Pixels
+    damaged: Pixels
+    made: list[Pixels]
+    reason: str
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--loras", type=Path, default=ROOT / "loras")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    restorer = Restorer(ROOT / "models" / "tiny", options.loras, ROOT / "var" / "quality" / "made")
+    judged = [_judged(*one, seed, restorer) for seed, one in enumerate(ORDINARY)]
+    restorer.close()
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "ordinary.md").write_text(table(judged), "utf-8")
+    sheet(judged).save(options.out / "ordinary.jpg", quality=90)
+    print(table(judged))
+
+
+def _judged(
+    photo: str, y: float, x: float, sort: str, level: float, seed: int, restorer: Restorer
+) -> Judged:
+    clean = _part(_photo(photo), y, x)
+    damaged = SORTS[sort].make(clean, level, np.random.default_rng(seed))
+    if (clean == clean[..., :1]).all():
+        damaged = np.repeat(damaged[..., 1:2], 3, axis=2)
+    made = [restorer.enhance(damaged, lora, strength) for _, lora, strength in COLUMNS]
+    return Judged(f"{photo}, {sort} {level:g}", clean, damaged, made, restorer.reason(damaged))
+
+
+def _photo(name: str) -> Pixels:
+    """A sample photo of scikit-image or scikit-learn, uint8 [H, W, 3]."""
+    if name in ("china", "flower"):
+        return np.asarray(load_sample_image(f"{name}.jpg"))
+    if name == "motorcycle_left":
+        return np.asarray(data.stereo_motorcycle()[0])
+    picture = np.asarray(getattr(data, name)())
+    return np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else picture[..., :3]
+
+
+def _part(picture: Pixels, y: float, x: float) -> Pixels:
+    high, wide = (min(SIDE, side // 16 * 16) for side in picture.shape[:2])
+    top = int(np.clip(picture.shape[0] * y - high / 2, 0, picture.shape[0] - high))
+    left = int(np.clip(picture.shape[1] * x - wide / 2, 0, picture.shape[1] - wide))
+    return np.ascontiguousarray(picture[top : top + high, left : left + wide])
+
+
+def table(judged: list[Judged]) -> str:
+    """A row for each photo; numbers before and after `auto`, and how much better in sum."""
+    lines = [
+        "# Ordinary photos through `lora=auto`",
+        "",
+        "Made by `python -m benchmarks.ordinary`. *Eye* is the gain of benchmarks/eye.py, in "
+        "decibels; *edges* the energy of edges beside the clean photo's.",
+        "",
+        "| photo | PSNR | SSIM | GMSD | edges | eye | eye, restore | eye, at 1 | chosen |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        *(_row(one) for one in judged),
+    ]
+    better = [_eye(one, 0) for one in judged]
+    lines += [
+        "",
+        f"Better by a decibel or more: {sum(gain >= 1 for gain in better)} of {len(better)}; "
+        f"worse by a quarter or more: {sum(gain <= -0.25 for gain in better)}.",
+        "",
+        "![Contact sheet](ordinary.jpg)",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _row(one: Judged) -> str:
+    auto = one.made[0]
+    pairs = [
+        f"{measure(one.damaged, one.clean):.{digits}f} → {measure(auto, one.clean):.{digits}f}"
+        for measure, digits in ((psnr, 2), (ssim, 3), (gmsd, 4), (_edges, 2))
+    ]
+    eyes = [f"{_eye(one, column):+.2f}" for column in range(len(COLUMNS))]
+    return f"| {one.name} | {' | '.join(pairs)} | {' | '.join(eyes)} | {one.reason} |"
+
+
+def _edges(picture: Pixels, clean: Pixels) -> float:
+    return edge_energy(picture) / edge_energy(clean)
+
+
+def _eye(one: Judged, column: int) -> float:
+    return quality(one.made[column], one.clean) - quality(one.damaged, one.clean)
+
+
+def sheet(judged: list[Judged]) -> Image.Image:
+    """One row for each photo, the middle at 100 %."""
+    titles = ["as it came", *(title for title, _, _ in COLUMNS), "truth"]
+    picture = Image.new("RGB", (len(titles) * TILE, len(judged) * (TILE + LINE)), "white")
+    draw = ImageDraw.Draw(picture)
+    for row, one in enumerate(judged):
+        shown = [one.damaged, *one.made, one.clean]
+        for column, (title, pixels) in enumerate(zip(titles, shown, strict=True)):
+            place = (column * TILE, row * (TILE + LINE))
+            picture.paste(_tile(pixels), place)
+            words = f"{one.name}: {title}" if column == 0 else title
+            draw.text((place[0] + 2, place[1] + TILE + 1), words, fill="black")
+    return picture
+
+
+def _tile(pixels: Pixels) -> Image.Image:
+    top, left = (max(0, side - TILE) // 2 for side in pixels.shape[:2])
+    return Image.fromarray(pixels[top : top + TILE, left : left + TILE])
+
+
+if __name__ == "__main__":
+    main()
