@@ -66,6 +66,8 @@ def best_treatment(measures: NDArray[np.float64], entries: Sequence[LoraEntry]) 
 
 def _offered(measures: NDArray[np.float64], entries: Sequence[LoraEntry]) -> Iterator[Treatment]:
     available = {one.sha256: one for one in entries if one.state is LoraState.AVAILABLE}
+    if available.keys().isdisjoint(calibrated()):
+        return
     for (sha256, strength), gain in zip(_known().tried, _gains(measures), strict=True):
         if (entry := available.get(sha256)) is not None:
             yield Treatment(entry, strength, float(gain))
