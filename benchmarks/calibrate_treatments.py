@@ -3,7 +3,7 @@
     python -m benchmarks.calibrate_treatments FOLDER_OF_PHOTOS [--pictures 1200]
 
 Damages parts of training photos in every way that worker/training/damage knows, alone and in
-company, runs every LoRA of `loras/` at the strengths of STRENGTHS through the worker's engine, and
+company, runs every LoRA of `loras/` in the ways of TRIED through the worker's engine, and
 fits a small network from the measures of the damaged part to the gains. Writes
 worker/job/treatment_gains.json, and prints for photos that were left out of the fit what the choice
 is worth. What was measured is kept in var/treatments, by weights, so that a run that was ended goes
@@ -14,7 +14,7 @@ import argparse
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,19 +29,29 @@ from benchmarks.pages import ROOT
 from benchmarks.restorer import Restorer
 from worker.job.damage import MIN_GAIN
 from worker.job.damage_measures import measure
-from worker.job.treatments import GAINS
+from worker.job.treatments import GAINS, Tried
 from worker.training.damage import KINDS, Pixels, sorts_of
 from worker.training.damage.chains import mild_company
 from worker.training.damage.compression import jpeg
 from worker.training.damage.scaling import resized
 from worker.training.photos import Photo, load_photos
 
-SIDE = 224
+SIDE = 176
 UNDAMAGED_SHARE = 0.2
 ALONE_SHARE = 0.5
-STRENGTHS = {"restore": (0.05, 0.3, 0.6, 1.0)}
-OWN = (0.1,)
+# Strengths and numbers of levels (worker/job/pyramid.py) that each LoRA is tried at.
+TRIED: dict[str, tuple[tuple[float, int], ...]] = {
+    "restore": ((0.05, 1), (0.05, 2), (0.05, 3), (0.4, 1), (0.8, 1)),
+    "denoise": ((0.1, 1), (0.1, 2)),
+    "deblur": ((0.1, 1), (0.1, 2)),
+}
+OWN = ((0.1, 1),)
 NONE = "none"
+KEPT = ROOT / "var" / "treatments"
+# Examples that are made with one LoRA before the next one's turn.
+TOGETHER = 20
+# A LoRA's short name, a strength, a number of levels.
+Way = tuple[str, float, int]
 # A gain counts no further than that: what is beyond all hope or help must not rule the fit.
 MOST = 8.0
 
@@ -60,7 +70,7 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
     restorer = Restorer(ROOT / "models" / "tiny", ROOT / "loras", ROOT / "var" / "quality")
-    tried = [(name, strength) for name in restorer.names() for strength in STRENGTHS.get(name, OWN)]
+    tried = [(name, *way) for name in restorer.names() for way in TRIED.get(name, OWN)]
     photos = load_photos(options.photos, SIDE, 0, 1400).training
     rows = list(_measured(photos, options, restorer, tried))
     restorer.close()
@@ -69,7 +79,7 @@ def main() -> None:
     expected = cross_val_predict(model, measures, gains, groups=numbers, cv=GroupKFold(5))
     print(_worth(expected, gains, sorts, tried))
     model.fit(measures, gains)
-    _write(model, [(restorer.sha256(name), strength) for name, strength in tried])
+    _write(model, [Tried(restorer.sha256(name), *way) for name, *way in tried])
 
 
 def _options() -> argparse.Namespace:
@@ -88,39 +98,35 @@ def _network(seed: int) -> Pipeline:
 
 
 def _measured(
-    photos: list[Photo],
-    options: argparse.Namespace,
-    restorer: Restorer,
-    tried: list[tuple[str, float]],
-) -> Iterator[tuple[np.ndarray, np.ndarray, int, str]]:
+    photos: list[Photo], options: argparse.Namespace, restorer: Restorer, tried: list[Way]
+) -> Iterator[tuple[np.ndarray, list[float], int, str]]:
     """Measures, gains, the photo's number and the sort of damage of every example."""
-    kept = ROOT / "var" / "treatments"
-    kept.mkdir(parents=True, exist_ok=True)
-    for index in range(options.pictures):
-        example = draw(photos, index, options.seed)
-        path = kept / f"{_key(example, restorer, tried)}.json"
+    KEPT.mkdir(parents=True, exist_ok=True)
+    for begin in range(0, options.pictures, TOGETHER):
+        together = range(begin, min(begin + TOGETHER, options.pictures))
+        examples = [draw(photos, index, options.seed) for index in together]
+        path = KEPT / f"{_key(examples, restorer, tried)}.json"
         if not path.exists():
-            path.write_text(json.dumps(_gains(example, restorer, tried)), "utf-8")
-        yield measure(example.damaged), np.array(_kept(path)), example.photo, example.sort
+            path.write_text(json.dumps(_gains(examples, restorer, tried)), "utf-8")
+        for example, gains in zip(examples, json.loads(path.read_text("utf-8")), strict=True):
+            yield measure(example.damaged), gains, example.photo, example.sort
 
 
-def _kept(path: Path) -> list[float]:
-    found: list[float] = json.loads(path.read_text("utf-8"))
-    return found
-
-
-def _gains(example: Example, restorer: Restorer, tried: list[tuple[str, float]]) -> list[float]:
-    before = quality(example.damaged, example.clean)
-    results = restorer.all_of(example.damaged, tried)
-    return [
-        float(np.clip(quality(result, example.clean) - before, -MOST, MOST)) for result in results
+def _gains(examples: list[Example], restorer: Restorer, tried: list[Way]) -> list[list[float]]:
+    """What each way gains, for each example; one way after the other, since LoRAs are merged."""
+    before = [quality(one.damaged, one.clean) for one in examples]
+    after = [
+        [quality(restorer.made_with(one.damaged, *way), one.clean) for one in examples]
+        for way in tried
     ]
+    return np.clip(np.array(after) - before, -MOST, MOST).T.tolist()
 
 
-def _key(example: Example, restorer: Restorer, tried: list[tuple[str, float]]) -> str:
-    weights = [(restorer.sha256(name), strength) for name, strength in tried]
+def _key(examples: list[Example], restorer: Restorer, tried: list[Way]) -> str:
+    weights = [(restorer.sha256(name), way) for name, *way in tried]
     whole = hashlib.sha256(repr(weights).encode())
-    whole.update(example.damaged.tobytes() + example.clean.tobytes())
+    for example in examples:
+        whole.update(example.damaged.tobytes() + example.clean.tobytes())
     return whole.hexdigest()[:32]
 
 
@@ -150,9 +156,7 @@ def _part(pixels: Pixels, random: np.random.Generator) -> Pixels:
     return cut if side == SIDE else resized(cut, SIDE, SIDE)
 
 
-def _worth(
-    expected: np.ndarray, gains: np.ndarray, sorts: np.ndarray, tried: list[tuple[str, float]]
-) -> str:
+def _worth(expected: np.ndarray, gains: np.ndarray, sorts: np.ndarray, tried: list[Way]) -> str:
     """What is chosen, and what came of it, for each sort of damage."""
     best = expected.argmax(1)
     promised = expected[np.arange(len(best)), best]
@@ -161,7 +165,7 @@ def _worth(
     for sort in sorted(set(sorts)):
         own = sorts == sort
         treated = own & (promised >= MIN_GAIN)
-        names = [f"{tried[i][0]}@{tried[i][1]:g}" for i in best[treated]]
+        names = [_named(tried[i]) for i in best[treated]]
         most = max(set(names), key=names.count) if names else ""
         lines.append(
             f"{sort:16}{own.sum():8} {chosen[own].mean():12.2f} "
@@ -170,15 +174,20 @@ def _worth(
         )
     worse = (chosen < -0.5).sum()
     lines.append(f"mean gain {chosen.mean():.2f}, worse by half a decibel or more {worse}")
-    for (name, strength), column in zip(tried, gains.T, strict=True):
-        lines.append(f"always {name} at {strength:g}: {column.mean():+.2f}")
+    for way, column in zip(tried, gains.T, strict=True):
+        lines.append(f"always {_named(way)}: {column.mean():+.2f}")
     return "\n".join(lines)
 
 
-def _write(model: Pipeline, tried: list[tuple[str, float]]) -> None:
+def _named(way: Way) -> str:
+    name, strength, levels = way
+    return f"{name} at {strength:g}, {levels} levels"
+
+
+def _write(model: Pipeline, tried: list[Tried]) -> None:
     scaler, network = model[0], model[1]
     content = {
-        "tried": [{"sha256": sha256, "strength": strength} for sha256, strength in tried],
+        "tried": [asdict(one) for one in tried],
         "mean": _plain(scaler.mean_),
         "deviation": _plain(scaler.scale_),
         "weights": [_plain(layer) for layer in network.coefs_],

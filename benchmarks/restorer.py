@@ -6,7 +6,6 @@ continued.
 """
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,18 @@ from worker.engine.interface import Pixels, StopFlag
 from worker.engine.step.step_engine import StepEngine
 from worker.job.attempt import engine_job
 from worker.job.lora_choice import Chooser, Chosen
+from worker.job.pyramid import prepared
 
-_WAY = {"strength", "steps", "guidance_scale", "prompt", "negative_prompt", "fidelity", "seed"}
+_WAY = {
+    "strength",
+    "steps",
+    "guidance_scale",
+    "prompt",
+    "negative_prompt",
+    "fidelity",
+    "seed",
+    "pyramid",
+}
 
 
 class Restorer:
@@ -40,9 +49,11 @@ class Restorer:
         self._kept = kept
         kept.mkdir(parents=True, exist_ok=True)
 
-    def enhance(self, pixels: Pixels, lora: str, strength: float | None = None) -> Pixels:
+    def enhance(
+        self, pixels: Pixels, lora: str, strength: float | None = None, levels: int | None = None
+    ) -> Pixels:
         """One picture with `lora`: `auto`, `none`, or a LoRA's name."""
-        params, chosen = self._settled(pixels, lora, strength)
+        params, chosen = self._settled(pixels, lora, strength, levels)
         path = self._kept / f"{self._key(pixels, params, chosen)}.png"
         if not path.exists():
             Image.fromarray(self.make(pixels, params, chosen)).save(path, compress_level=1)
@@ -60,34 +71,36 @@ class Restorer:
     def sha256(self, lora: str) -> str:
         return self._catalog.resolve(lora).sha256
 
-    def all_of(self, pixels: Pixels, tried: Sequence[tuple[str, float]]) -> list[Pixels]:
-        """One picture with each of these LoRAs and strengths, in company, nothing kept."""
-        ways = [self._settled(pixels, lora, strength) for lora, strength in tried]
-        jobs = [engine_job(pixels, params, chosen, StopFlag()) for params, chosen in ways]
-        waiting = [self._engine.submit(job, lambda _event: None) for job in jobs]
-        return [one.result().pixels for one in waiting]
+    def made_with(self, pixels: Pixels, lora: str, strength: float, levels: int) -> Pixels:
+        """One picture in this way, kept nowhere."""
+        return self.make(pixels, *self._settled(pixels, lora, strength, levels))
 
     def reason(self, pixels: Pixels) -> str:
         """Why `auto` chooses what it chooses, and the strength."""
-        params, _ = self._settled(pixels, "auto", None)
-        return f"{params.lora_reason} ({params.strength:g})"
+        params, _ = self._settled(pixels, "auto")
+        return f"{params.lora_reason} ({params.strength:g}, {params.pyramid})"
 
     def make(self, pixels: Pixels, params: JobParams, chosen: Chosen) -> Pixels:
         """One picture, from the store if it was made before."""
-        job = engine_job(pixels, params, chosen, StopFlag())
-        return self._engine.submit(job, lambda _event: None).result().pixels
+
+        def treat(level: Pixels) -> Pixels:
+            job = engine_job(level, params, chosen, StopFlag())
+            return self._engine.submit(job, lambda _event: None).result().pixels
+
+        return treat(prepared(pixels, params.pyramid or 1, treat))
 
     def make_anew(self, pixels: Pixels, lora: str) -> Pixels:
-        return self.make(pixels, *self._settled(pixels, lora, None))
+        return self.make(pixels, *self._settled(pixels, lora))
 
     def _settled(
-        self, pixels: Pixels, lora: str, strength: float | None
+        self, pixels: Pixels, lora: str, strength: float | None = None, levels: int | None = None
     ) -> tuple[JobParams, Chosen]:
         modes = {"auto": LoraMode.AUTO, "none": LoraMode.NONE}
         params = JobParams(
             lora_mode=modes.get(lora, LoraMode.NAMED),
             loras=[] if lora in modes else [LoraRef(name=lora)],
             strength=strength,
+            pyramid=levels,
             seed=0,
             preview=False,
         )

@@ -49,7 +49,9 @@ def _missing(params: JobParams, entries: Sequence[LoraEntry], base: Base) -> dic
         for name, value in usual.items()
         if getattr(params, name) is None
     }
-    return gaps | {"steps": 1} if takes_one_step else gaps
+    # A LoRA has no say in it: what a photo needs depends on its damage.
+    sizes = {"pyramid": 1} if params.pyramid is None else {}
+    return gaps | sizes | ({"steps": 1} if takes_one_step else {})
 
 
 def _usual(entries: Sequence[LoraEntry], base: Base) -> dict[str, object]:

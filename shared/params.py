@@ -18,6 +18,7 @@ LORA_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 # Upper bounds for every deployment; its own limits are RETOUCH_MAX_LORAS and
 # RETOUCH_MAX_LORA_SCALE.
 MOST_LORAS = 64
+MOST_LEVELS = 3
 LARGEST_SCALE = 100.0
 MAX_NAME_CHARACTERS = 128
 # Control characters, marks that reorder or hide text, lone surrogates; and the separators of paths
@@ -133,6 +134,8 @@ class JobParams(Record):
     quality: Annotated[int, Field(ge=1, le=100)] = 92
     metadata: Metadata = "none"
     fidelity: Fidelity | None = None
+    # Sizes that the picture is treated at, each half the next.
+    pyramid: Annotated[int, Field(ge=1, le=MOST_LEVELS)] | None = None
     preview: bool = True
     priority: Priority = "interactive"
     webhook_url: Annotated[str, Field(max_length=2000)] | None = None

@@ -51,6 +51,9 @@ _WORDS = {
     "fidelity": "How much of the photo's own detail is kept: none, low (its tones), residual (all "
     "that the autoencoder loses), wavelet (its low frequencies), adain (every colour's mean and "
     "contrast); default: the LoRA's own.",
+    "pyramid": "At how many sizes the photo is treated, each twice the last: 2 and 3 begin at half "
+    "and a quarter, where coarse noise is fine and heavy blur is little; default: as `auto` "
+    "chooses, else 1.",
     "preview": "Send a small result first, as a preview.",
     "priority": "Interactive jobs go before batch ones.",
     "webhook_url": "A public https:// address that gets a message when the job ends, signed as "

@@ -37,6 +37,7 @@ class JobFields(TypedDict, total=False):
     format: AskedFormat | None
     quality: int | None
     fidelity: Literal["none", "low", "residual", "wavelet", "adain"] | None
+    pyramid: int | None
     preview: bool | None
     priority: Literal["interactive", "batch"] | None
     webhook_url: str | None

@@ -4,6 +4,7 @@ Owns the order of steps and reports each of them to the ledger. Ends with the jo
 raises the reason why not; worker/job/runner.py turns that into a state.
 """
 
+import itertools
 import queue
 import time
 from collections.abc import Callable, Mapping
@@ -66,7 +67,14 @@ from worker.job.history import StageCosts
 from worker.job.leases import obey
 from worker.job.lora_choice import Chosen
 from worker.job.outputs import ResultFile, encode_preview, finished_file
-from worker.job.progress import EnlargingCost, ProgressThrottle, ProgressTracker
+from worker.job.progress import (
+    CoarseTracker,
+    EnlargingCost,
+    ProgressThrottle,
+    ProgressTracker,
+    Tracker,
+)
+from worker.job.pyramid import coarser_sizes, prepared
 from worker.job.sources import load_source
 from worker.job.transparency import Alpha, alpha_of, fitted_alpha, seen
 
@@ -121,7 +129,7 @@ class Attempt:
         plan = self._parts.enlargements.plan(params, pixels, chosen)
         worked_on = pixels.shape[0] * pixels.shape[1] / 1e6
         megapixels = plan.megapixels if plan.first else worked_on
-        tracker = self._tracker(plan, megapixels, pixels, params.executed_steps)
+        tracker = self._tracker(plan, megapixels, pixels, params)
         result = self._make(pixels, params, chosen, plan, tracker)
         result = replace(result, pixels=kept_grey(pixels, result.pixels))
         checking = tracker.enter(Stage.CHECKING)
@@ -129,7 +137,9 @@ class Attempt:
             self._report(checking)
         safety = self._check(seen(pixels, self._alpha), seen(result.pixels, self._alpha), tracker)
         self._save(result, safety, tracker, plan)
-        self._learn(tracker, megapixels, params.executed_steps, plan)
+        # A coarse pass is no measure of what a picture of this size costs.
+        spent = tracker.spent | own_seconds(self._seconds | dict(result.seconds))
+        self._learn(spent, megapixels, params.executed_steps, plan)
 
     def _load(self) -> Pixels:
         data = self._source()
@@ -154,12 +164,39 @@ class Attempt:
         if plan.first and plan.enlarges:
             larger = self._enlarged(pixels, plan, tracker)
             before, given = larger.degraded, larger.pixels
+        given, params = self._prepared(given, params, chosen, tracker)
         job = engine_job(given, params, chosen, self._stop)
         made = self._follow(lambda told: self._parts.engine.submit(job, told), tracker)
         if plan.enlarges and not plan.first:
             larger = self._enlarged(made.pixels, plan, tracker)
             made = replace(made, pixels=larger.pixels, degraded=made.degraded + larger.degraded)
         return replace(made, degraded=before + made.degraded)
+
+    def _prepared(
+        self, pixels: Pixels, params: JobParams, chosen: Chosen, tracker: ProgressTracker
+    ) -> tuple[Pixels, JobParams]:
+        """The picture after its coarser levels, and what is left to do; the first one shows the
+        preview.
+        """
+        counted = itertools.count()
+
+        def treat(level: Pixels) -> Pixels:
+            nonlocal params
+            job = engine_job(level, params, chosen, self._stop)
+            params = params.model_copy(update={"preview": False})
+            coarse = self._coarse_tracker(level, params, tracker, next(counted))
+            made = self._follow(lambda told: self._parts.engine.submit(job, told), coarse)
+            coarse.finish()
+            return made.pixels
+
+        return prepared(pixels, params.pyramid or 1, treat), params
+
+    def _coarse_tracker(
+        self, level: Pixels, params: JobParams, whole: ProgressTracker, number: int
+    ) -> CoarseTracker:
+        megapixels = level.shape[0] * level.shape[1] / 1e6
+        own = ProgressTracker(self._costs(), megapixels, params.executed_steps)
+        return CoarseTracker(own, whole, number)
 
     def _enlarged(self, pixels: Pixels, plan: Plan, tracker: ProgressTracker) -> EngineResult:
         """The picture at the plan's size. If a network that the job did not name fails, the filter
@@ -185,7 +222,7 @@ class Attempt:
         return made
 
     def _follow(
-        self, begin: Callable[[OnEvent], "Future[EngineResult]"], tracker: ProgressTracker
+        self, begin: Callable[[OnEvent], "Future[EngineResult]"], tracker: Tracker
     ) -> EngineResult:
         events: queue.SimpleQueue[EngineEvent | None] = queue.SimpleQueue()
         throttle = ProgressThrottle(self._report)
@@ -200,12 +237,11 @@ class Attempt:
             while (event := next_event(events, throttle)) is not None:
                 self._on_event(event, tracker, throttle)
         result = future.result()
-        self._seconds |= result.seconds
+        for part, seconds in result.seconds.items():
+            self._seconds[part] = self._seconds.get(part, 0.0) + seconds
         return result
 
-    def _on_event(
-        self, event: EngineEvent, tracker: ProgressTracker, throttle: ProgressThrottle
-    ) -> None:
+    def _on_event(self, event: EngineEvent, tracker: Tracker, throttle: ProgressThrottle) -> None:
         if isinstance(event, PreviewReady):
             self._show(event.pixels)
         elif isinstance(event, StageStarted):
@@ -284,14 +320,20 @@ class Attempt:
             raise JobCanceled if outcome == "canceled" else LeaseLost
 
     def _tracker(
-        self, plan: Plan, megapixels: float, pixels: Pixels, steps: int
+        self, plan: Plan, megapixels: float, pixels: Pixels, params: JobParams
     ) -> ProgressTracker:
         cost = EnlargingCost()
         if plan.enlarges:
             seconds = self._enlarging_seconds(plan) * pixels.shape[0] * pixels.shape[1] / 1e6
             cost = EnlargingCost(seconds, Stage.LOADING if plan.first else Stage.DECODING)
+        width, height = plan.size if plan.first else (pixels.shape[1], pixels.shape[0])
         return ProgressTracker(
-            self._costs(), megapixels, steps, enlarging=cost, result_megapixels=plan.megapixels
+            self._costs(),
+            megapixels,
+            params.executed_steps,
+            enlarging=cost,
+            result_megapixels=plan.megapixels,
+            coarser=[w * h / 1e6 for w, h in coarser_sizes(width, height, params.pyramid or 1)],
         )
 
     def _enlarging_seconds(self, plan: Plan) -> float:
@@ -316,8 +358,7 @@ class Attempt:
             logger.warning("history not read", reason=str(error))
             return StageCosts()
 
-    def _learn(self, tracker: ProgressTracker, megapixels: float, steps: int, plan: Plan) -> None:
-        spent = tracker.spent | own_seconds(self._seconds)
+    def _learn(self, spent: dict[Stage, float], megapixels: float, steps: int, plan: Plan) -> None:
         try:
             self._parts.history.learn(spent, megapixels, steps, plan.megapixels)
         except RetouchError as error:

@@ -39,11 +39,15 @@ MIN_GAIN = 0.5
 
 @dataclass(frozen=True)
 class Choice:
-    """LoRAs with scales, a suitable strength, and the reason, in English and Chinese."""
+    """LoRAs with scales, a suitable strength, and the reason, in English and Chinese.
+
+    `levels`: at how many sizes the photo is treated.
+    """
 
     loras: tuple[tuple[LoraEntry, float], ...]
     strength: float | None
     reason: dict[str, str]
+    levels: int = 1
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ def _by_gain(found: Diagnosis, best: Treatment) -> Choice:
     if best.gain < MIN_GAIN:
         return Choice((), STRENGTH_UNDAMAGED, _beyond_help(found))
     loras = ((best.entry, best.entry.default_scale),)
-    return Choice(loras, best.strength, _treated(found, best.entry))
+    return Choice(loras, best.strength, _treated(found, best.entry), best.levels)
 
 
 def _by_kind(found: Diagnosis, entries: Sequence[LoraEntry]) -> Choice:

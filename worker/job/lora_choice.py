@@ -53,6 +53,8 @@ class Chooser:
         }
         if params.strength is None and choice.strength is not None:
             update["strength"] = choice.strength
+        if params.pyramid is None:
+            update["pyramid"] = choice.levels
         return params.model_copy(update=update)
 
 

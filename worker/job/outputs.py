@@ -125,7 +125,7 @@ def recipe(params: JobParams) -> dict[str, Any]:
     """The parameters for making another picture like this one."""
     names = (
         "strength", "steps", "guidance_scale", "sampler", "timestep", "prompt", "negative_prompt",
-        "seed", "fidelity",
+        "seed", "fidelity", "pyramid",
     )  # fmt: skip
     chosen: dict[str, Any] = {name: getattr(params, name) for name in names}
     chosen["loras"] = [{"name": lora.name, "scale": lora.scale} for lora in params.loras]

@@ -5,8 +5,9 @@ or shown.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from shared.jobs import Progress, Stage
 from worker.job.history import StageCosts
@@ -38,11 +39,15 @@ class ProgressTracker:
         clock: Callable[[], float] = time.monotonic,
         enlarging: EnlargingCost | None = None,
         result_megapixels: float | None = None,
+        coarser: Sequence[float] = (),
     ) -> None:
         self._planned = costs.planned(megapixels, steps, result_megapixels)
+        # Expected seconds of every pass over a smaller picture that comes before.
+        self._coarser = [self._of_engine(costs, each, steps) for each in coarser]
+        self._passed = 0.0
         self._enlarging = enlarging or EnlargingCost()
         self._enlarged = 0.0
-        self._whole = sum(self._planned.values()) + self._enlarging.seconds
+        self._whole = sum(self._planned.values()) + self._enlarging.seconds + sum(self._coarser)
         self._steps = steps
         self._clock = clock
         self._stage = Stage.LOADING
@@ -73,6 +78,15 @@ class ProgressTracker:
         self._enlarged = max(self._enlarged, tile / total)
         return self._progress()
 
+    def coarser(self, number: int, share: float) -> Progress:
+        """Records how much (0 to 1) of the coarse pass `number` is done.
+
+        The time that it takes counts for no stage.
+        """
+        self._passed = sum(self._coarser[:number]) + share * self._coarser[number]
+        self._since = self._clock()
+        return self._progress()
+
     def finish(self) -> Progress:
         """Records the end of the job; `spent` then holds the durations of its stages."""
         self._close_stage()
@@ -97,7 +111,12 @@ class ProgressTracker:
 
     def _done_seconds(self) -> float:
         done = sum(seconds * self._share(stage) for stage, seconds in self._planned.items())
-        return done + self._enlarging_done()
+        return done + self._enlarging_done() + self._passed
+
+    @staticmethod
+    def _of_engine(costs: StageCosts, megapixels: float, steps: int) -> float:
+        planned = costs.planned(megapixels, steps)
+        return sum(planned[stage] for stage in (Stage.ENCODING, Stage.DENOISING, Stage.DECODING))
 
     def _share(self, stage: Stage) -> float:
         """How much of a stage is done, 0 to 1."""
@@ -118,6 +137,43 @@ class ProgressTracker:
         decoded = self._enlarged > 0 and self._share(Stage.DECODING) == 0
         before = self._planned[Stage.DECODING] if decoded else 0.0
         return before + cost.seconds * self._enlarged
+
+
+class Tracker(Protocol):
+    """What the engine's events are told to."""
+
+    def enter(self, stage: Stage) -> Progress: ...
+    def step(self, step: int) -> Progress: ...
+    def part(self, stage: Stage, done: int, total: int) -> Progress: ...
+    def tile(self, tile: int, total: int) -> Progress: ...
+
+
+class CoarseTracker:
+    """Counts a pass over a smaller picture as a part of the job that it belongs to."""
+
+    def __init__(self, own: ProgressTracker, whole: ProgressTracker, number: int) -> None:
+        self._own = own
+        self._whole = whole
+        self._number = number
+
+    def enter(self, stage: Stage) -> Progress:
+        return self._counted(self._own.enter(stage))
+
+    def step(self, step: int) -> Progress:
+        return self._counted(self._own.step(step))
+
+    def part(self, stage: Stage, done: int, total: int) -> Progress:
+        return self._counted(self._own.part(stage, done, total))
+
+    def tile(self, tile: int, total: int) -> Progress:
+        return self._counted(self._own.tile(tile, total))
+
+    def finish(self) -> Progress:
+        """Records that the pass is done, whatever its last event was."""
+        return self._whole.coarser(self._number, 1.0)
+
+    def _counted(self, own: Progress) -> Progress:
+        return self._whole.coarser(self._number, own.percent / 100)
 
 
 class ProgressThrottle:

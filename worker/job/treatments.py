@@ -21,12 +21,24 @@ GAINS = Path(__file__).with_name("treatment_gains.json")
 
 @dataclass(frozen=True)
 class Treatment:
-    """A LoRA at a strength, and the gain that is expected of it, in decibels as the eye weighs them
-    (`benchmarks/calibrate_treatments.py`)."""
+    """A LoRA at a strength and a number of sizes, and the gain that is expected of it.
+
+    The gain is in decibels as benchmarks/eye.py weighs them.
+    """
 
     entry: LoraEntry
     strength: float
+    levels: int
     gain: float
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What was tried for the calibration: the SHA-256 of a LoRA's file, a strength, levels."""
+
+    sha256: str
+    strength: float
+    levels: int
 
 
 @dataclass(frozen=True)
@@ -35,8 +47,8 @@ class _Known:
     deviation: NDArray[np.float64]
     weights: list[NDArray[np.float64]]
     biases: list[NDArray[np.float64]]
-    # The SHA-256 of the LoRA's file and the strength, one for each gain.
-    tried: list[tuple[str, float]]
+    # One for each gain.
+    tried: list[Tried]
 
 
 @cache
@@ -47,13 +59,13 @@ def _known() -> _Known:
         np.array(stored["deviation"]),
         [np.array(layer) for layer in stored["weights"]],
         [np.array(layer) for layer in stored["biases"]],
-        [(one["sha256"], one["strength"]) for one in stored["tried"]],
+        [Tried(**one) for one in stored["tried"]],
     )
 
 
 def calibrated() -> set[str]:
     """The SHA-256 of every LoRA file whose gains are known."""
-    return {sha256 for sha256, _ in _known().tried}
+    return {one.sha256 for one in _known().tried}
 
 
 def best_treatment(measures: NDArray[np.float64], entries: Sequence[LoraEntry]) -> Treatment | None:
@@ -68,9 +80,9 @@ def _offered(measures: NDArray[np.float64], entries: Sequence[LoraEntry]) -> Ite
     available = {one.sha256: one for one in entries if one.state is LoraState.AVAILABLE}
     if available.keys().isdisjoint(calibrated()):
         return
-    for (sha256, strength), gain in zip(_known().tried, _gains(measures), strict=True):
-        if (entry := available.get(sha256)) is not None:
-            yield Treatment(entry, strength, float(gain))
+    for tried, gain in zip(_known().tried, _gains(measures), strict=True):
+        if (entry := available.get(tried.sha256)) is not None:
+            yield Treatment(entry, tried.strength, tried.levels, float(gain))
 
 
 def _gains(measures: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@
  * @property {Record<string, string | boolean>} fields by their names in the API; "" is the default
  */
 
-export const TEXT_FIELDS = ["prompt", "negative_prompt", "steps", "guidance_scale", "sampler", "seed", "max_side", "upscale", "format", "fidelity"];
+export const TEXT_FIELDS = ["prompt", "negative_prompt", "steps", "guidance_scale", "sampler", "seed", "max_side", "upscale", "format", "fidelity", "pyramid"];
 export const FLAG_FIELDS = ["embed_metadata", "force"];
 const KEPT = "retouch.recipe";
 

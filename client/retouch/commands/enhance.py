@@ -40,6 +40,12 @@ def enhance(
     sampler: Annotated[
         SamplerName | None, typer.Option(help="How steps are taken; default: as the LoRA needs it.")
     ] = None,
+    pyramid: Annotated[
+        int | None,
+        typer.Option(
+            help="Sizes to treat the photo at, 1 to 3; more for coarse noise or heavy blur."
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same picture.")] = None,
     prompt: Annotated[str | None, typer.Option(help="A description of the picture.")] = None,
     max_side: Annotated[
@@ -85,6 +91,7 @@ def enhance(
         "strength": strength,
         "steps": steps,
         "sampler": sampler,
+        "pyramid": pyramid,
         "seed": seed,
         "prompt": prompt,
         "max_side": max_side,

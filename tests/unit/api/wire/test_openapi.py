@@ -109,6 +109,7 @@ def test_the_form_of_a_job_is_documented_with_its_ranges(document: dict[str, Any
         "image", "image_id", "lora", "strength", "steps", "guidance_scale", "sampler", "timestep",
         "prompt", "negative_prompt", "trigger_words", "seed", "max_side", "upscale", "upscaler",
         "format", "quality", "metadata", "fidelity",
+        "pyramid",
         "preview", "priority", "webhook_url", "webhook_events", "embed_metadata", "force",
         "deterministic",
     }  # fmt: skip

@@ -287,3 +287,32 @@ def test_a_disk_that_is_full_between_two_tiles_delays_the_picture_and_loses_noth
     assert (reports.failures, files.failures) == (2, 2)
     assert job.state is JobState.SUCCEEDED
     assert job.progress.percent == 100
+
+
+class Remembering(FakeEngine):
+    """Remembers every job's size and whether it was to show a preview."""
+
+    def __init__(self) -> None:
+        super().__init__("tiny", 0.0)
+        self.seen: list[tuple[tuple[int, ...], bool]] = []
+
+    def submit(self, job: EngineJob, on_event: OnEvent) -> "Future[EngineResult]":
+        self.seen.append((job.pixels.shape, job.preview))
+        return super().submit(job, on_event)
+
+
+def test_a_job_at_several_sizes_goes_from_coarse_to_fine(
+    run: Callable[..., None], store: JobStore, blobs: BlobStore
+) -> None:
+    # Given
+    spec = spec_with_picture(blobs, picture(256, 128), upscale=1, pyramid=2)
+    store.submit(spec)
+    engine = Remembering()
+    # When
+    run(engine=engine)
+    # Then the first pass shows the preview, and the result has the picture's size
+    assert engine.seen == [((64, 128, 3), True), ((128, 256, 3), False)]
+    job = store.get(spec.id)
+    assert job is not None
+    assert job.result is not None
+    assert (job.state, job.result.width, job.result.height) == (JobState.SUCCEEDED, 256, 128)

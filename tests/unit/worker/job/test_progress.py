@@ -12,7 +12,13 @@ from shared.params import executed_steps
 from worker.engine.interface import EngineEvent, StepDone
 from worker.job.attempt import next_event, own_seconds
 from worker.job.history import StageCosts
-from worker.job.progress import GAP_SECONDS, LAST_PERCENT, ProgressThrottle, ProgressTracker
+from worker.job.progress import (
+    GAP_SECONDS,
+    LAST_PERCENT,
+    CoarseTracker,
+    ProgressThrottle,
+    ProgressTracker,
+)
 
 EVEN = StageCosts(seconds=dict.fromkeys(Stage, 1.0))
 
@@ -141,3 +147,22 @@ def test_the_percentage_counts_every_tile_although_their_stages_overlap() -> Non
     # Then each unit of work is as much of the whole
     expected = [100 * (1 + count / 3) / whole for count in range(1, 10)]
     assert percents == [pytest.approx(percent, abs=0.06) for percent in expected]
+
+
+def test_passes_over_smaller_pictures_count_by_their_size_and_for_no_stage() -> None:
+    # Given 6 units of work for the picture, and 3/16 and 3/4 before it
+    times = iter([0.0, *(float(second) for second in range(50))])
+    tracker = ProgressTracker(EVEN, 1.0, 1, lambda: next(times), coarser=[1 / 16, 1 / 4])
+    whole = len(Stage) + 3 / 16 + 3 / 4
+    # When the engine goes twice through its stages
+    percents = []
+    for number in (0, 1):
+        coarse = CoarseTracker(ProgressTracker(EVEN, (1 / 4) ** (2 - number), 1), tracker, number)
+        percents += [coarse.enter(Stage.DENOISING).percent, coarse.step(1).percent]
+        percents.append(coarse.finish().percent)
+    after = tracker.enter(Stage.ENCODING).percent
+    # Then the percentage grows all the while, and the loading took no longer than before
+    assert percents == sorted(percents)
+    assert percents[0] > 0
+    assert after == pytest.approx(100 * (1 + 3 / 16 + 3 / 4) / whole, abs=0.1)
+    assert tracker.spent[Stage.LOADING] <= 2.0

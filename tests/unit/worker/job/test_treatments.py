@@ -1,0 +1,74 @@
+"""What is expected of the shipped LoRAs, and which of them is offered."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shared.loras.catalog import Catalog
+from shared.loras.entry import LoraEntry, LoraState
+from shared.settings import REPOSITORY
+from worker.job import treatments
+from worker.job.treatments import best_treatment, calibrated
+
+ONE = np.ones(1)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> list[LoraEntry]:
+    catalog = Catalog(REPOSITORY / "loras", "tiny")
+    catalog.scan()
+    return catalog.entries()
+
+
+@pytest.fixture
+def linear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shipped: list[LoraEntry]
+) -> Iterator[list[LoraEntry]]:
+    """Two LoRAs, of which the second promises twice the measure and the first the measure."""
+    first, second = shipped[:2]
+    tried = [
+        {"sha256": first.sha256, "strength": 0.1, "levels": 1},
+        {"sha256": second.sha256, "strength": 0.3, "levels": 2},
+    ]
+    content = {
+        "tried": tried,
+        "mean": [0.0],
+        "deviation": [1.0],
+        "weights": [[[1.0, 2.0]]],
+        "biases": [[0.0, 0.0]],
+    }
+    path = tmp_path / "gains.json"
+    path.write_text(json.dumps(content))
+    monkeypatch.setattr(treatments, "GAINS", path)
+    treatments._known.cache_clear()
+    yield [first, second]
+    treatments._known.cache_clear()
+
+
+def test_every_shipped_lora_was_tried_as_it_is_now(shipped: list[LoraEntry]) -> None:
+    # python -m benchmarks.calibrate_treatments is to be run again after a training
+    assert {entry.sha256 for entry in shipped} == calibrated()
+
+
+def test_the_one_that_promises_most_is_offered_with_its_way(linear: list[LoraEntry]) -> None:
+    best = best_treatment(ONE, linear)
+    assert best is not None
+    assert (best.entry, best.strength, best.levels, best.gain) == (linear[1], 0.3, 2, 2.0)
+    worse = best_treatment(-ONE, linear)
+    assert worse is not None
+    assert (worse.entry, worse.gain) == (linear[0], -1.0)
+
+
+def test_one_that_is_held_back_is_not_offered(linear: list[LoraEntry]) -> None:
+    held = linear[1].model_copy(update={"state": LoraState.QUARANTINED})
+    best = best_treatment(ONE, [linear[0], held])
+    assert best is not None
+    assert best.entry == linear[0]
+
+
+def test_of_files_that_were_never_tried_nothing_is_known(linear: list[LoraEntry]) -> None:
+    another = linear[0].model_copy(update={"sha256": "0" * 64})
+    assert best_treatment(ONE, [another]) is None
