@@ -5,42 +5,61 @@ Owns the rule that only the caller who opened a session can use it.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-from mcp.server.auth.provider import AccessToken
-from mcp.server.transport_security import TransportSecuritySettings
+import anyio
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from api.access.guard import admit, check_origin, services_of, who
 from api.access.keys import Scope as KeyScope
-from api.faces.mcp.tools import CALLER, SERVICES, make_server
 from api.wire.errors import refusal
 from shared.errors import RetouchError
 
-MOST_BODY_BYTES = 2**20
-MOST_SESSIONS = 1000
+if TYPE_CHECKING:
+    from api.faces.mcp.sessions import Sessions
+
 PATH = "/mcp"
 
 
 class McpDoor:
-    """An ASGI application for one address. Enter `running` before it serves requests."""
+    """An ASGI application for one address. Enter `running` before it serves requests.
+
+    The protocol is loaded with the first request that may pass.
+    """
 
     def __init__(self) -> None:
-        server = make_server()
-        # Creates the session manager; the application around it is not used.
-        server.streamable_http_app(
-            max_request_body_size=MOST_BODY_BYTES,
-            max_sessions=MOST_SESSIONS,
-            # It accepts no names but localhost's; ours were checked before (api/access/hosts.py).
-            transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
-        )
-        self._sessions = server.session_manager
+        self._wanted = anyio.Event()
+        self._ready = anyio.Event()
+        self._closing = anyio.Event()
+        self._sessions: Sessions | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        async with self._sessions.run():
-            yield
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._serve)
+            try:
+                yield
+            finally:
+                self._closing.set()
+                self._wanted.set()
+
+    async def _serve(self) -> None:
+        """Keeps the sessions in a task of their own: whoever begins them has to end them."""
+        await self._wanted.wait()
+        if self._closing.is_set():
+            return
+        sessions = await anyio.to_thread.run_sync(_load)
+        async with sessions.running():
+            self._sessions = sessions
+            self._ready.set()
+            await self._closing.wait()
+
+    async def _open(self) -> "Sessions":
+        self._wanted.set()
+        await self._ready.wait()
+        assert self._sessions is not None
+        return self._sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -51,7 +70,12 @@ class McpDoor:
         except RetouchError as error:
             await refusal(request, error)(scope, receive, send)
             return
+        sessions = await self._open()
         owner = who(request, caller)
-        token = AccessToken(token="", client_id=owner, scopes=[])
-        known = {"user": AuthenticatedUser(token), CALLER: caller, SERVICES: services}
-        await self._sessions.handle_request({**scope, **known}, receive, send)
+        await sessions.handle(scope, receive, send, owner=owner, caller=caller, services=services)
+
+
+def _load() -> "Sessions":
+    from api.faces.mcp.sessions import Sessions
+
+    return Sessions()
