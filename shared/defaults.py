@@ -49,9 +49,7 @@ def _missing(params: JobParams, entries: Sequence[LoraEntry], base: Base) -> dic
         for name, value in usual.items()
         if getattr(params, name) is None
     }
-    # A LoRA has no say in it: what a photo needs depends on its damage.
-    sizes = {"pyramid": 1} if params.pyramid is None else {}
-    return gaps | sizes | ({"steps": 1} if takes_one_step else {})
+    return gaps | {"steps": 1} if takes_one_step else gaps
 
 
 def _usual(entries: Sequence[LoraEntry], base: Base) -> dict[str, object]:
@@ -63,6 +61,7 @@ def _usual(entries: Sequence[LoraEntry], base: Base) -> dict[str, object]:
         "prompt": DEFAULT_PROMPT,
         "negative_prompt": "",
         "fidelity": _plain_fidelity(entries),
+        "pyramid": 1,
     }
 
 

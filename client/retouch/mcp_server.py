@@ -15,6 +15,7 @@ from mcp_types import CallToolResult, ImageContent, ResourceLink, TextContent
 from pydantic import Field
 
 from retouch.async_client import AsyncClient
+from retouch.files import EXTENSIONS, free_path
 from retouch.problems import RetouchProblem
 from retouch.records import Progress
 
@@ -103,15 +104,18 @@ class Tools:
             raise _in_words(problem) from problem
         return {"state": (await self.get_job(job_id))["state"]}
 
-    def _target(self, source: Path, output: str | None) -> Path:
-        target = source.with_name(f"{source.stem}_enhanced.png")
-        if output is not None:
-            target = self._allowed.path(output)
+    def _target(self, source: Path, output: str | None) -> Path | None:
+        """The file to write; None for one beside the photo, named once its format is known."""
+        if output is None:
+            return None
+        target = self._allowed.path(output)
         if target == source:
             raise ToolError("the result would replace the photo; give another output")
         return target
 
-    async def _enhanced(self, ctx: Ctx, source: Path, target: Path, fields: Any) -> CallToolResult:
+    async def _enhanced(
+        self, ctx: Ctx, source: Path, target: Path | None, fields: Any
+    ) -> CallToolResult:
         job = await self._client.submit(source, **fields)
         try:
             await self._follow(ctx, job.id)
@@ -120,6 +124,9 @@ class Tools:
             # The call was canceled or the host is gone: nobody waits for the job any more.
             await self._give_up(job.id)
             raise
+        if target is None:
+            beside = source.with_name(f"{source.stem}_enhanced")
+            target = free_path(beside, EXTENSIONS[job.picture_format])
         await self._client.save(job, target)
         data = target.read_bytes()
         facts = job.model_dump(mode="json") | {"path": str(target)}

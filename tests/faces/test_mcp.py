@@ -241,8 +241,8 @@ def test_stdio_takes_a_path_and_writes_beside_it(up: RunningUp, tmp_path: Path) 
 
     assert tools == TOOLS
     assert not done.is_error, said(done)
-    with Image.open(tmp_path / "me_enhanced.png") as written:
-        assert written.format == "PNG"
+    with Image.open(tmp_path / "me_enhanced.jpg") as written:
+        assert written.format == "JPEG"
     assert any(item.type == "image" for item in done.content)
     assert told == sorted(told)
     for answer in refused:

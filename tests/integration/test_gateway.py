@@ -22,7 +22,9 @@ from tests.support.pictures import photo
 from tests.support.wait import wait_until
 
 RSS_LIMIT_BYTES = 150 * 2**20
-START_CPU_SECONDS = 2.0
+# The gateway's start beside what its libraries alone take, which no machine's load changes.
+MOST_OF_LIBRARIES = 4.5
+LIBRARIES = "import celery, fastapi, numpy, redis, uvicorn"
 HEAVY = ("torch", "transformers", "diffusers", "peft", "accelerate", "safetensors")
 KEY = "a-key-that-nobody-may-read"
 
@@ -54,7 +56,17 @@ def test_it_never_imports_what_the_workers_need() -> None:
 
 def test_it_starts_soon(tmp_path: Path, base_folder: Path, store_url: str) -> None:
     with running_gateway(tmp_path, redis_url=store_url, base_model=str(base_folder)) as running:
-        assert running.cpu_seconds() < START_CPU_SECONDS
+        assert running.cpu_seconds() < MOST_OF_LIBRARIES * libraries_cpu_seconds()
+
+
+def libraries_cpu_seconds() -> float:
+    """What the libraries cost to import in a process of their own; the middle of three."""
+    code = f"{LIBRARIES}; import time; print(time.process_time())"
+    once = [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+        for _ in range(3)
+    ]
+    return sorted(once)[1]
 
 
 def test_it_stays_small(gateway: Running) -> None:
