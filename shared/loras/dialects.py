@@ -123,7 +123,8 @@ def _module(text: str) -> str:
     return _OLD_END.sub("", text) if text.endswith(("lora", "lora_linear_layer")) else text
 
 
-@lru_cache(maxsize=8192)
+# A file is gone over several times, and may have this many tensors (header.py).
+@lru_cache(maxsize=20_480)
 def place_of(module: str) -> Place:
     """The part and the flat path for a module's spelling."""
     path = _WRAPPERS.sub("", module.replace(".", "_"))
