@@ -111,7 +111,7 @@ export class Retouch {
         for await (const { id, event, data } of this.#events(job, seen, signal)) {
           seen = id;
           const state = data.state;
-          if (event === "progress") onProgress?.(data);
+          if (event === "progress" && data.percent < 100) onProgress?.(data);
           // A snapshot does not say whether there is a preview already; if there is none, the answer is 409.
           const preview = event === "preview" ? data.url : data.links?.preview;
           if (preview && onPreview)

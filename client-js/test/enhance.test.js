@@ -75,7 +75,7 @@ async function cutting() {
       if (losing && incoming.method === "POST") {
         losing = false;
         cuts++;
-        answer.resume().on("end", () => incoming.destroy());
+        answer.resume().on("end", () => incoming.socket.destroy());
         return;
       }
       outgoing.writeHead(answer.statusCode, answer.headers);
@@ -84,13 +84,13 @@ async function cutting() {
         if (cut && incoming.url.endsWith("/events") && piece.includes("event: progress")) {
           cut = false;
           cuts++;
-          setTimeout(() => incoming.destroy(), 20);
+          setTimeout(() => incoming.socket.destroy(), 20);
         }
       });
       answer.on("end", () => outgoing.end());
     });
     incoming.pipe(onward);
-    onward.on("error", () => incoming.destroy());
+    onward.on("error", () => incoming.socket.destroy());
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   return { address: `http://127.0.0.1:${server.address().port}`, close: () => server.close(), cuts: () => cuts };
