@@ -33,8 +33,8 @@ STRENGTH_UNDAMAGED = 0.1
 # untreated; at 0.6, 6 of 343 and 8.
 MIN_CERTAINTY = 0.85
 
-# Less than this is not seen, and the estimate errs by as much.
-MIN_GAIN = 0.5
+# Less than this, in decibels, is hardly seen, and the estimate errs by as much.
+MIN_GAIN = 0.8
 
 
 @dataclass(frozen=True)
