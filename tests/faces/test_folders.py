@@ -158,7 +158,7 @@ def test_the_photos_own_folder_is_refused_as_the_output(up: RunningUp, album: Pa
         said, _ = process.communicate(timeout=60)
 
     assert process.returncode == 2
-    assert "another one" in said
+    assert "another folder" in said
 
 
 @contextmanager

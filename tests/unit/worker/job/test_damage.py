@@ -109,7 +109,7 @@ def test_what_is_known_too_little_is_left_alone_and_told_so(
     monkeypatch.setattr("worker.job.damage._diagnosed", lambda _measures: unsure)
     choice = choose(photo, EVERYTHING)
     assert (choice.loras, choice.strength) == ((), 0.1)
-    assert "too unsure" in choice.reason["en"]
+    assert "uncertain" in choice.reason["en"]
     assert "不够确定" in choice.reason["zh"]
 
 
