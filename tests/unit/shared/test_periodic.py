@@ -110,7 +110,7 @@ async def later():
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == EXIT_CODE
-    assert "cannot go on" in done.stdout + done.stderr
+    assert "cannot continue" in done.stdout + done.stderr
     assert "out of everything" in done.stdout + done.stderr
 
 

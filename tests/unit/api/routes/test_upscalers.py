@@ -51,7 +51,7 @@ def test_auto_is_settled_at_once_and_shown_with_its_reason(client: TestClient) -
     ("fields", "status", "code", "words"),
     [
         ({"upscaler": "gone"}, 404, "upscaler_not_found", "sound"),
-        ({"upscaler": "face"}, 422, "upscaler_unusable", "no enlarger"),
+        ({"upscaler": "face"}, 422, "upscaler_unusable", "not a supported enlarger"),
         ({"upscaler": "../x"}, 422, "validation_error", ""),
         ({"upscale": "5"}, 422, "validation_error", ""),
         ({"upscale": "1.5"}, 422, "validation_error", ""),

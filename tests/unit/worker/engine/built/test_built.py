@@ -203,7 +203,7 @@ def test_a_broken_part_is_given_up_with_a_line_in_the_log_and_costs_no_picture(
         lines.append(len(said))
     running.close()
     # Then each is tried once, and the pictures are those of the usual way
-    assert set(said) == {f"built engine {harm}"}
+    assert set(said) == {f"TensorRT engine {harm}"}
     assert lines[0] == lines[1] >= 4
     expected = run_all(engine, [PLAIN])[0]
     for result in results:
