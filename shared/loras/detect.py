@@ -14,7 +14,7 @@ from shared.loras.clues import Candidates, Clue, clues_from_shapes
 from shared.loras.layers import Layers
 from shared.loras.modules import Modules
 from shared.loras.origin import Claim, claim_of_metadata, claim_of_name
-from shared.loras.placement import place
+from shared.loras.placement import fits_whole
 from shared.loras.plans import published_modules
 from shared.loras.reasons import Finding, Reason
 
@@ -69,7 +69,7 @@ def _narrow_by_modules(
     if len(possible) < 2:
         return possible
     modules = {base: known.get(base) or _published(base) for base in possible}
-    fitting = {base for base, at in modules.items() if at and not place(found, at).unplaced}
+    fitting = {base for base, at in modules.items() if at and fits_whole(found, at)}
     # The modules of transformers are not known here, so nothing speaks against them.
     return frozenset(fitting) | (possible & _TRANSFORMERS) if fitting else possible
 

@@ -70,7 +70,7 @@ def _name_low_rank(found: Layers, is_locon: bool) -> LoraKind:
 
 
 def _has_several_ranks(found: Layers) -> bool:
-    return len({layer.rank for layer in found.by_module.values()}) > 1
+    return len(found.ranks) > 1
 
 
 def _covers_whole_unet(found: Layers) -> bool:
@@ -110,9 +110,9 @@ def _name(found: Layers, kind: LoraKind) -> str:
 
 def _judge_pairs(found: Layers) -> Iterator[Finding]:
     layers = found.by_module.items()
-    broken = [name for name, layer in layers if layer.extents() is None]
-    if broken:
-        yield Finding(Reason.FACTORS_DISAGREE, {"name": clean(broken[0])})
+    broken = next((name for name, layer in layers if layer.extents() is None), None)
+    if broken is not None:
+        yield Finding(Reason.FACTORS_DISAGREE, {"name": clean(broken)})
 
 
 def _judge_rank(found: Layers) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ Knows nothing of base models and makes no judgement.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import isqrt, prod
 from typing import NamedTuple
 
@@ -191,24 +192,30 @@ _FORMS = (
 class Layers:
     """Everything in a file: its layers by module name as spelled, the tensors that belong to no
     layer, and additional tensors such as embeddings.
+
+    What is derived from the layers is computed once, after the last tensor has been added.
     """
 
     by_module: dict[str, Layer]
     foreign: list[Tensor]
     beside: list[str] = field(default_factory=list)
 
-    @property
+    @cached_property
     def parts(self) -> set[str]:
         """Every kind of part in the file."""
         return {part for layer in self.by_module.values() for part in layer.parts}
 
+    @cached_property
+    def ranks(self) -> set[int | None]:
+        """The ranks of the layers; None stands for those without one."""
+        return {layer.rank for layer in self.by_module.values()}
+
     @property
     def rank(self) -> int | None:
         """The largest rank in the file; None if there is none."""
-        ranks = (layer.rank for layer in self.by_module.values())
-        return max((rank for rank in ranks if rank), default=None)
+        return max((rank for rank in self.ranks if rank), default=None)
 
-    @property
+    @cached_property
     def scheme(self) -> str:
         """How the file names its tensors; `mixed` if it uses several dialects."""
         schemes = {scheme_of(module) for module in self.by_module}
@@ -221,10 +228,11 @@ def read_layers(tensors: Iterable[Tensor]) -> Layers:
     """Sorts tensors into layers by their names."""
     found = Layers({}, [])
     for tensor in tensors:
-        ending = None if is_beside(tensor.name) else read_ending(tensor.name)
+        beside = is_beside(tensor.name)
+        ending = None if beside else read_ending(tensor.name)
         if ending is not None:
             _add(found, tensor, *ending)
-        elif is_beside(tensor.name) or _is_note(tensor):
+        elif beside or _is_note(tensor):
             found.beside.append(tensor.name)
         else:
             found.foreign.append(tensor)

@@ -63,6 +63,14 @@ def place(found: Layers, modules: Modules) -> Placement:
     return placement
 
 
+def fits_whole(found: Layers, modules: Modules) -> bool:
+    """Whether every layer has a module in the base; ends at the first that has none."""
+    return all(
+        layer.is_empty or _target(spelled, layer, modules)[0] is not None
+        for spelled, layer in found.by_module.items()
+    )
+
+
 def _target(spelled: str, layer: Layer, modules: Modules) -> tuple[Target | None, Why]:
     why: Why = "module"
     for target in _candidates(spelled, modules):
