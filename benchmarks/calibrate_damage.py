@@ -1,13 +1,12 @@
 """Calibrates worker/job/damage.py: which measures mean which damage, and how much of it.
 
-    python benchmarks/calibrate_damage.py FOLDER_OF_PHOTOS
+    python -m benchmarks.calibrate_damage FOLDER_OF_PHOTOS
 
 Damages training photos in known ways, fits a small classifier and one level estimate per kind, and
 writes worker/job/damage_calibration.json. Prints a confusion table over photos left out in turn.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.fitted import rounded, write_network
 from worker.job.damage_measures import measure
 from worker.training.damage import RANGES, Kind, Range, degrade
 from worker.training.damage.scaling import resized
@@ -83,17 +83,13 @@ def main() -> None:
     print(confusion_matrix(kinds, guessed, labels=names))
     print(trust(kinds, guessed, likely.max(1)))
     model.fit(measures, kinds)
-    scaler, network = model[0], model[1]
-    content = {
-        "mean": scaler.mean_,
-        "deviation": scaler.scale_,
-        "kinds": network.classes_,
-        "weights": network.coefs_,
-        "biases": network.intercepts_,
-        "levels": {kind: level_line(measures, kinds, levels, kind, scaler) for kind in RANGES},
-    }
-    OUTPUT.write_text(json.dumps(plain(content)) + "\n", "utf-8")
-    print(f"wrote {OUTPUT}")
+    lines = {kind: level_line(measures, kinds, levels, kind, model[0]) for kind in RANGES}
+    write_network(
+        OUTPUT,
+        model,
+        kinds=[str(kind) for kind in model[1].classes_],
+        levels={kind: rounded(line) for kind, line in lines.items()},
+    )
 
 
 def trust(kinds: np.ndarray, guessed: np.ndarray, certainty: np.ndarray) -> str:
@@ -120,15 +116,6 @@ def level_line(
     chosen = kinds == kind
     line = Ridge(3.0).fit(scaler.transform(measures[chosen]), np.log(levels[chosen]))
     return [float(line.intercept_), *(float(slope) for slope in line.coef_)]
-
-
-def plain(value: object) -> object:
-    """Numbers rounded to five digits, arrays as lists."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | np.ndarray):
-        return [plain(item) for item in value]
-    return str(value) if isinstance(value, str) else float(f"{float(value):.5g}")
 
 
 if __name__ == "__main__":

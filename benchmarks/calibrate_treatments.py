@@ -25,6 +25,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.eye import quality
+from benchmarks.fitted import write_network
 from benchmarks.pages import ROOT
 from benchmarks.restorer import Restorer
 from worker.job.damage import MIN_GAIN
@@ -84,7 +85,8 @@ def main() -> None:
     expected = cross_val_predict(model, measures, minded, groups=numbers, cv=GroupKFold(5))
     print(_worth(expected, gains, sorts, tried))
     model.fit(measures, minded)
-    _write(model, [Tried(restorer.sha256(name), *way) for name, *way in tried])
+    known = [asdict(Tried(restorer.sha256(name), *way)) for name, *way in tried]
+    write_network(GAINS, model, tried=known)
 
 
 def _options() -> argparse.Namespace:
@@ -194,24 +196,6 @@ def _worth(expected: np.ndarray, gains: np.ndarray, sorts: np.ndarray, tried: li
 def _named(way: Way) -> str:
     name, strength, levels = way
     return f"{name} at {strength:g}, {levels} levels"
-
-
-def _write(model: Pipeline, tried: list[Tried]) -> None:
-    scaler, network = model[0], model[1]
-    content = {
-        "tried": [asdict(one) for one in tried],
-        "mean": _plain(scaler.mean_),
-        "deviation": _plain(scaler.scale_),
-        "weights": [_plain(layer) for layer in network.coefs_],
-        "biases": [_plain(layer) for layer in network.intercepts_],
-    }
-    GAINS.write_text(json.dumps(content) + "\n", "utf-8")
-    print(f"wrote {GAINS}")
-
-
-def _plain(value: np.ndarray) -> list[object]:
-    """Numbers with five digits."""
-    return [_plain(item) if item.ndim else float(f"{item:.5g}") for item in np.asarray(value)]
 
 
 if __name__ == "__main__":

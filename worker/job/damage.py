@@ -8,18 +8,17 @@ A LoRA whose gains are known (worker/job/treatments.py) is chosen by the gain th
 other by the kind of damage that its TOML says it treats.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shared.loras.entry import Damage, LoraEntry, LoraState
 from worker.engine.interface import Pixels
 from worker.job.damage_measures import measure
+from worker.job.small_network import Floats, SmallNetwork, read_network
 from worker.job.treatments import Treatment, best_treatment
 
 CALIBRATION = Path(__file__).with_name("damage_calibration.json")
@@ -63,27 +62,9 @@ class Diagnosis:
     level: float
 
 
-@dataclass(frozen=True)
-class _Calibration:
-    mean: NDArray[np.float64]
-    deviation: NDArray[np.float64]
-    kinds: list[str]
-    weights: list[NDArray[np.float64]]
-    biases: list[NDArray[np.float64]]
-    levels: dict[str, NDArray[np.float64]]
-
-
 @cache
-def _calibration() -> _Calibration:
-    stored = json.loads(CALIBRATION.read_text("utf-8"))
-    return _Calibration(
-        np.array(stored["mean"]),
-        np.array(stored["deviation"]),
-        stored["kinds"],
-        [np.array(layer) for layer in stored["weights"]],
-        [np.array(layer) for layer in stored["biases"]],
-        {kind: np.array(line) for kind, line in stored["levels"].items()},
-    )
+def _calibration() -> SmallNetwork:
+    return read_network(CALIBRATION)
 
 
 def diagnose(pixels: Pixels) -> Diagnosis:
@@ -91,22 +72,21 @@ def diagnose(pixels: Pixels) -> Diagnosis:
     return _diagnosed(measure(pixels))
 
 
-def _diagnosed(measured: NDArray[np.float64]) -> Diagnosis:
+def _diagnosed(measured: Floats) -> Diagnosis:
     known = _calibration()
-    measures = (measured - known.mean) / known.deviation
-    hidden = np.maximum(measures @ known.weights[0] + known.biases[0], 0)
-    scores = hidden @ known.weights[1] + known.biases[1]
+    scores = known.outputs(measured)
     likely = np.exp(scores - scores.max())
     likely /= likely.sum()
     best = int(likely.argmax())
-    return Diagnosis(known.kinds[best], float(likely[best]), _level(known.kinds[best], measures))
+    kind = known.rest["kinds"][best]
+    return Diagnosis(kind, float(likely[best]), _level(kind, known.standardised(measured)))
 
 
-def _level(kind: str, measures: NDArray[np.float64]) -> float:
+def _level(kind: str, measures: Floats) -> float:
     if kind == NONE:
         return 0.0
-    line = _calibration().levels[kind]
-    return float(np.exp(line[0] + measures @ line[1:]))
+    first, *slopes = _calibration().rest["levels"][kind]
+    return float(np.exp(first + measures @ np.array(slopes)))
 
 
 def choose(pixels: Pixels, entries: Sequence[LoraEntry]) -> Choice:

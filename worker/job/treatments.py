@@ -5,16 +5,13 @@ worker/training/damage knows, ran each LoRA at several strengths, and fitted the
 treatment_gains.json to the gains.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from shared.loras.entry import LoraEntry, LoraState
+from worker.job.small_network import Floats, SmallNetwork, read_network
 
 GAINS = Path(__file__).with_name("treatment_gains.json")
 
@@ -41,34 +38,19 @@ class Tried:
     levels: int
 
 
-@dataclass(frozen=True)
-class _Known:
-    mean: NDArray[np.float64]
-    deviation: NDArray[np.float64]
-    weights: list[NDArray[np.float64]]
-    biases: list[NDArray[np.float64]]
-    # One for each gain.
-    tried: list[Tried]
-
-
 @cache
-def _known() -> _Known:
-    stored = json.loads(GAINS.read_text("utf-8"))
-    return _Known(
-        np.array(stored["mean"]),
-        np.array(stored["deviation"]),
-        [np.array(layer) for layer in stored["weights"]],
-        [np.array(layer) for layer in stored["biases"]],
-        [Tried(**one) for one in stored["tried"]],
-    )
+def _known() -> tuple[SmallNetwork, list[Tried]]:
+    network = read_network(GAINS)
+    return network, [Tried(**one) for one in network.rest["tried"]]
 
 
 def calibrated() -> set[str]:
     """The SHA-256 of every LoRA file whose gains are known."""
-    return {one.sha256 for one in _known().tried}
+    _, tried = _known()
+    return {one.sha256 for one in tried}
 
 
-def best_treatment(measures: NDArray[np.float64], entries: Sequence[LoraEntry]) -> Treatment | None:
+def best_treatment(measures: Floats, entries: Sequence[LoraEntry]) -> Treatment | None:
     """The available treatment that promises the largest gain for a photo with these measures.
 
     None where the gains of no available LoRA are known: only the very files that were tried count.
@@ -76,18 +58,11 @@ def best_treatment(measures: NDArray[np.float64], entries: Sequence[LoraEntry]) 
     return max(_offered(measures, entries), key=lambda one: one.gain, default=None)
 
 
-def _offered(measures: NDArray[np.float64], entries: Sequence[LoraEntry]) -> Iterator[Treatment]:
+def _offered(measures: Floats, entries: Sequence[LoraEntry]) -> Iterator[Treatment]:
     available = {one.sha256: one for one in entries if one.state is LoraState.AVAILABLE}
     if available.keys().isdisjoint(calibrated()):
         return
-    for tried, gain in zip(_known().tried, _gains(measures), strict=True):
-        if (entry := available.get(tried.sha256)) is not None:
-            yield Treatment(entry, tried.strength, tried.levels, float(gain))
-
-
-def _gains(measures: NDArray[np.float64]) -> NDArray[np.float64]:
-    known = _known()
-    layer = (measures - known.mean) / known.deviation
-    for weights, biases in zip(known.weights[:-1], known.biases[:-1], strict=True):
-        layer = np.maximum(layer @ weights + biases, 0)
-    return np.asarray(layer @ known.weights[-1] + known.biases[-1])
+    network, tried = _known()
+    for one, gain in zip(tried, network.outputs(measures), strict=True):
+        if (entry := available.get(one.sha256)) is not None:
+            yield Treatment(entry, one.strength, one.levels, float(gain))
