@@ -4,7 +4,6 @@ Owns the order of steps and reports each of them to the ledger. Ends with the jo
 raises the reason why not; worker/job/runner.py turns that into a state.
 """
 
-import itertools
 import queue
 import time
 from collections.abc import Callable, Mapping
@@ -68,7 +67,6 @@ from worker.job.leases import obey
 from worker.job.lora_choice import Chosen
 from worker.job.outputs import ResultFile, encode_preview, finished_file
 from worker.job.progress import (
-    CoarseTracker,
     EnlargingCost,
     ProgressThrottle,
     ProgressTracker,
@@ -138,7 +136,7 @@ class Attempt:
         safety = self._check(seen(pixels, self._alpha), seen(result.pixels, self._alpha), tracker)
         self._save(result, safety, tracker, plan)
         # A coarse pass is no measure of what a picture of this size costs.
-        spent = tracker.spent | own_seconds(self._seconds | dict(result.seconds))
+        spent = tracker.spent | own_seconds({**self._seconds, **result.seconds})
         self._learn(spent, megapixels, params.executed_steps, plan)
 
     def _load(self) -> Pixels:
@@ -178,25 +176,18 @@ class Attempt:
         """The picture after its coarser levels, and what is left to do; the first one shows the
         preview.
         """
-        counted = itertools.count()
+        passes = tracker.coarse_passes()
 
         def treat(level: Pixels) -> Pixels:
             nonlocal params
             job = engine_job(level, params, chosen, self._stop)
             params = params.model_copy(update={"preview": False})
-            coarse = self._coarse_tracker(level, params, tracker, next(counted))
+            coarse = next(passes)
             made = self._follow(lambda told: self._parts.engine.submit(job, told), coarse)
             coarse.finish()
             return made.pixels
 
         return prepared(pixels, params.pyramid or 1, treat), params
-
-    def _coarse_tracker(
-        self, level: Pixels, params: JobParams, whole: ProgressTracker, number: int
-    ) -> CoarseTracker:
-        megapixels = level.shape[0] * level.shape[1] / 1e6
-        own = ProgressTracker(self._costs(), megapixels, params.executed_steps)
-        return CoarseTracker(own, whole, number)
 
     def _enlarged(self, pixels: Pixels, plan: Plan, tracker: ProgressTracker) -> EngineResult:
         """The picture at the plan's size. If a network that the job did not name fails, the filter

@@ -5,7 +5,7 @@ or shown.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,7 +42,9 @@ class ProgressTracker:
         coarser: Sequence[float] = (),
     ) -> None:
         self._planned = costs.planned(megapixels, steps, result_megapixels)
-        # Expected seconds of every pass over a smaller picture that comes before.
+        self._costs = costs
+        # Of every pass over a smaller picture that comes before: megapixels, and expected seconds.
+        self._smaller = tuple(coarser)
         self._coarser = [self._of_engine(costs, each, steps) for each in coarser]
         self._passed = 0.0
         self._enlarging = enlarging or EnlargingCost()
@@ -77,6 +79,12 @@ class ProgressTracker:
         """Records how many of the enlargement's tiles are done."""
         self._enlarged = max(self._enlarged, tile / total)
         return self._progress()
+
+    def coarse_passes(self) -> Iterator["CoarseTracker"]:
+        """A tracker for each pass over a smaller picture, in their order."""
+        for number, megapixels in enumerate(self._smaller):
+            own = ProgressTracker(self._costs, megapixels, self._steps, self._clock)
+            yield CoarseTracker(own, self, number)
 
     def coarser(self, number: int, share: float) -> Progress:
         """Records how much (0 to 1) of the coarse pass `number` is done.

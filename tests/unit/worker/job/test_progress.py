@@ -15,7 +15,6 @@ from worker.job.history import StageCosts
 from worker.job.progress import (
     GAP_SECONDS,
     LAST_PERCENT,
-    CoarseTracker,
     ProgressThrottle,
     ProgressTracker,
 )
@@ -156,8 +155,7 @@ def test_passes_over_smaller_pictures_count_by_their_size_and_for_no_stage() -> 
     whole = len(Stage) + 3 / 16 + 3 / 4
     # When the engine goes twice through its stages
     percents = []
-    for number in (0, 1):
-        coarse = CoarseTracker(ProgressTracker(EVEN, (1 / 4) ** (2 - number), 1), tracker, number)
+    for coarse in tracker.coarse_passes():
         percents += [coarse.enter(Stage.DENOISING).percent, coarse.step(1).percent]
         percents.append(coarse.finish().percent)
     after = tracker.enter(Stage.ENCODING).percent
