@@ -13,6 +13,7 @@ from typing import Literal
 
 from api.intake.boxes import AV1, HEVC, SEQUENCES, brands, read_still
 from api.intake.foreign import RAW, recognise
+from api.intake.jpeg_markers import FRAMES
 from api.intake.tiff import UNSIGNED, read_page
 from api.wire.sentence import Sentence
 from shared.errors import AnimatedImage, ImageTruncated, InvalidImage, UnsupportedMediaType
@@ -20,8 +21,6 @@ from shared.errors import AnimatedImage, ImageTruncated, InvalidImage, Unsupport
 Kind = Literal["png", "jpeg", "webp", "heic", "avif", "tiff", "bmp", "gif"]
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-# Start-of-frame markers; C4, C8 and CC in their range have other meanings.
-SOF_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Markers without a length: TEM, RST0-7, SOI.
 BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
 MAX_SEGMENTS = 4096
@@ -88,7 +87,7 @@ def _jpeg(data: bytes) -> Header:
         if data[offset] != 0xFF:
             raise InvalidImage()
         marker = data[offset + 1]
-        if marker in SOF_MARKERS:
+        if marker in FRAMES:
             height, width = struct.unpack_from("!HH", data, offset + 5)
             return Header("jpeg", width, height)
         offset += 2

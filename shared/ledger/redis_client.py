@@ -44,24 +44,23 @@ def connect(url: str, answer_seconds: float = ANSWER_SECONDS) -> redis.Redis:
 
 def client_for(url: str, **options: Any) -> redis.Redis:
     """A client of the server at `url`, or of the primary that Sentinels name."""
-    group = sentinel_group(url)
-    if group is None:
-        return redis.Redis.from_url(url, **_fitting(url, options))
-    make: Any = redis.sentinel.Sentinel  # untyped
-    sentinel = make(group.hosts, sentinel_kwargs=SENTINEL_OPTIONS)
-    client: redis.Redis = sentinel.master_for(group.name, **_login(group), **options)
+    client: redis.Redis = _client(redis.Redis, redis.sentinel.Sentinel, url, options)
     return client
 
 
 def async_client_for(url: str, **options: Any) -> redis.asyncio.Redis:
     """The same for the event loop."""
+    client: redis.asyncio.Redis = _client(redis.asyncio.Redis, redis.asyncio.Sentinel, url, options)
+    return client
+
+
+def _client(single: Any, sentinels: Any, url: str, options: dict[str, Any]) -> Any:
+    """`sentinels` is untyped in redis-py."""
     group = sentinel_group(url)
     if group is None:
-        return redis.asyncio.Redis.from_url(url, **_fitting(url, options))
-    make: Any = redis.asyncio.Sentinel  # untyped
-    sentinel = make(group.hosts, sentinel_kwargs=SENTINEL_OPTIONS)
-    client: redis.asyncio.Redis = sentinel.master_for(group.name, **_login(group), **options)
-    return client
+        return single.from_url(url, **_fitting(url, options))
+    sentinel = sentinels(group.hosts, sentinel_kwargs=SENTINEL_OPTIONS)
+    return sentinel.master_for(group.name, **_login(group), **options)
 
 
 def _fitting(url: str, options: dict[str, Any]) -> dict[str, Any]:

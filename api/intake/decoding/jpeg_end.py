@@ -11,11 +11,10 @@ import struct
 
 from PIL import Image, ImageChops
 
+from api.intake.jpeg_markers import FRAMES, PROGRESSIVE, SCAN
+
 LEAST_SHARE = 0.99
 END = b"\xff\xd9"
-SCAN = 0xDA
-PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
-FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # The markers that may follow entropy-coded data, which escapes 0xFF with a zero and contains
 # RST0-7.
 MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
