@@ -141,8 +141,13 @@ class _Reader:
         return Values(start, count, size, form)
 
     def _all(self, values: "Values") -> tuple[int, ...]:
-        count = min(values.count, MOST_PARTS)
-        return struct.unpack_from(f"{self._order}{count}{values.form}", self._data, values.start)
+        return self._read(f"{min(values.count, MOST_PARTS)}{values.form}", values.start)
 
     def _unpack(self, form: str, offset: int) -> int:
-        return int(struct.unpack_from(self._order + form, self._data, offset)[0])
+        return int(self._read(form, offset)[0])
+
+    def _read(self, form: str, offset: int) -> tuple[int, ...]:
+        # struct itself raises OverflowError for positions of 2^63 and more, as BigTIFF can state.
+        if offset > len(self._data):
+            raise struct.error("a position beyond the file")
+        return struct.unpack_from(self._order + form, self._data, offset)

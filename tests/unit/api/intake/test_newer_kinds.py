@@ -122,6 +122,17 @@ def test_what_broke_off_on_the_way_is_called_truncated(
         assert outcome(decoders, data[: int(len(data) * share)]) == "image_truncated", number
 
 
+@pytest.mark.parametrize("position", [2**32, 2**63, 2**64 - 1])
+def test_a_bigtiff_whose_directory_lies_far_beyond_it_is_called_truncated(
+    decoders: Decoders, position: int
+) -> None:
+    whole = saved(noise(), "TIFF", big_tiff=True)
+    assert whole[:4] == b"II+\0"
+    assert outcome(decoders, whole[:8] + struct.pack("<Q", position) + whole[16:]) == (
+        "image_truncated"
+    )
+
+
 def test_every_cut_of_every_kind_is_taken_or_refused_in_words(decoders: Decoders) -> None:
     right = {"taken", "invalid_image", "image_truncated", "unsupported_media_type"}
     for pictures in originals().values():
