@@ -7,9 +7,11 @@ import numpy as np
 from skimage import data
 from sklearn.datasets import load_sample_images
 
+from benchmarks.contact_sheet import middle
 from worker.training.damage import RANGES, Kind, Pixels, degrade
 
 MAX_SIDE = 384
+MOTORCYCLE = "motorcycle"
 NAMES = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 
 
@@ -33,22 +35,24 @@ class Case:
 
 def held_out_photos() -> dict[str, Pixels]:
     """Sample photos of scikit-image and scikit-learn, their centres, at most 384 pixels a side."""
-    found = {name: np.asarray(getattr(data, name)()) for name in NAMES}
-    left, _, _ = data.stereo_motorcycle()
-    found["motorcycle"] = np.asarray(left)
+    names = [*NAMES, MOTORCYCLE, *(_stem(path) for path in load_sample_images().filenames)]
+    return {name: middle(sample_photo(name), MAX_SIDE) for name in names}
+
+
+def sample_photo(name: str) -> Pixels:
+    """A sample photo of scikit-image or scikit-learn by its name, in colours and whole."""
+    if name == MOTORCYCLE:
+        return np.asarray(data.stereo_motorcycle()[0])
     samples = load_sample_images()
     for path, picture in zip(samples.filenames, samples.images, strict=True):
-        found[path.rsplit("/", 1)[-1].removesuffix(".jpg")] = np.asarray(picture)
-    return {name: _middle(_coloured(picture)) for name, picture in found.items()}
-
-
-def _coloured(picture: Pixels) -> Pixels:
+        if _stem(path) == name:
+            return np.asarray(picture)
+    picture = np.asarray(getattr(data, name)())
     return np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else picture[..., :3]
 
 
-def _middle(picture: Pixels) -> Pixels:
-    top, left = (max(0, (side - MAX_SIDE) // 2) for side in picture.shape[:2])
-    return np.ascontiguousarray(picture[top : top + MAX_SIDE, left : left + MAX_SIDE])
+def _stem(path: str) -> str:
+    return path.rsplit("/", 1)[-1].removesuffix(".jpg")
 
 
 def cases(photos: list[Pixels], levels: int, kinds: Sequence[Kind]) -> list[Case]:

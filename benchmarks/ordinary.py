@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
-from skimage import data
-from sklearn.datasets import load_sample_image
+from PIL import Image
 
+from benchmarks.contact_sheet import Cell, contact_sheet
 from benchmarks.eye import edge_energy, quality
+from benchmarks.held_out import sample_photo
 from benchmarks.pages import ROOT
 from benchmarks.restorer import Restorer
 from worker.training.damage import SORTS, Pixels
@@ -34,7 +34,7 @@ ORDINARY: tuple[tuple[str, float, float, str, float], ...] = (
     ("chelsea", 0.4, 0.5, "camera", 1.3),
     ("coffee", 0.5, 0.5, "defocus", 1.4),
     ("rocket", 0.6, 0.5, "night", 16),
-    ("motorcycle_left", 0.5, 0.5, "motion", 7),
+    ("motorcycle", 0.5, 0.5, "motion", 7),
     ("china", 0.5, 0.5, "jpeg_twice", 25),
     ("flower", 0.5, 0.5, "chat", 1.2),
     ("camera", 0.35, 0.5, "grain", 12),
@@ -80,22 +80,12 @@ def main() -> None:
 def _judged(
     photo: str, y: float, x: float, sort: str, level: float, seed: int, restorer: Restorer
 ) -> Judged:
-    clean = _part(_photo(photo), y, x)
+    clean = _part(sample_photo(photo), y, x)
     damaged = SORTS[sort].make(clean, level, np.random.default_rng(seed))
     if (clean == clean[..., :1]).all():
         damaged = np.repeat(damaged[..., 1:2], 3, axis=2)
     made = [restorer.enhance(damaged, lora, strength) for _, lora, strength in COLUMNS]
     return Judged(f"{photo}, {sort} {level:g}", clean, damaged, made, restorer.reason(damaged))
-
-
-def _photo(name: str) -> Pixels:
-    """A sample photo of scikit-image or scikit-learn, uint8 [H, W, 3]."""
-    if name in ("china", "flower"):
-        return np.asarray(load_sample_image(f"{name}.jpg"))
-    if name == "motorcycle_left":
-        return np.asarray(data.stereo_motorcycle()[0])
-    picture = np.asarray(getattr(data, name)())
-    return np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else picture[..., :3]
 
 
 def _part(picture: Pixels, y: float, x: float) -> Pixels:
@@ -149,22 +139,13 @@ def _eye(one: Judged, column: int) -> float:
 
 def sheet(judged: list[Judged]) -> Image.Image:
     """One row for each photo, the middle at 100 %."""
-    titles = ["as it came", *(title for title, _, _ in COLUMNS), "truth"]
-    picture = Image.new("RGB", (len(titles) * TILE, len(judged) * (TILE + LINE)), "white")
-    draw = ImageDraw.Draw(picture)
-    for row, one in enumerate(judged):
-        shown = [one.damaged, *one.made, one.clean]
-        for column, (title, pixels) in enumerate(zip(titles, shown, strict=True)):
-            place = (column * TILE, row * (TILE + LINE))
-            picture.paste(_tile(pixels), place)
-            words = f"{one.name}: {title}" if column == 0 else title
-            draw.text((place[0] + 2, place[1] + TILE + 1), words, fill="black")
-    return picture
+    return contact_sheet([_cells(one) for one in judged], TILE, LINE)
 
 
-def _tile(pixels: Pixels) -> Image.Image:
-    top, left = (max(0, side - TILE) // 2 for side in pixels.shape[:2])
-    return Image.fromarray(pixels[top : top + TILE, left : left + TILE])
+def _cells(one: Judged) -> list[Cell]:
+    titles = [title for title, _, _ in COLUMNS]
+    made = zip(one.made, titles, strict=True)
+    return [(one.damaged, f"{one.name}: as it came"), *made, (one.clean, "truth")]
 
 
 if __name__ == "__main__":

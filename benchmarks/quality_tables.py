@@ -3,8 +3,9 @@
 from collections import Counter
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
+from benchmarks.contact_sheet import contact_sheet
 from benchmarks.held_out import Case
 from benchmarks.quality_methods import LORA_OF, STRENGTHS, Column
 from worker.job.damage import diagnose
@@ -113,24 +114,13 @@ def confusion(cases: list[Case]) -> str:
 
 def sheet(made: Made) -> Image.Image:
     """One row per case: input, base, LoRA, auto, the best classical filter, clean."""
-    rows = [value for value in made.values() if value[0].is_middle]
-    picture = Image.new("RGB", (6 * TILE, len(rows) * (TILE + LINE)), "white")
-    draw = ImageDraw.Draw(picture)
-    for row, (case, columns) in enumerate(rows):
-        for place, (pixels, words) in enumerate(_cells(case, columns)):
-            picture.paste(_tile(pixels), (place * TILE, row * (TILE + LINE)))
-            spot = (place * TILE + 2, row * (TILE + LINE) + TILE + 1)
-            draw.text(spot, words[:26], fill="black")
-    return picture
+    rows = [_cells(*value) for value in made.values() if value[0].is_middle]
+    return contact_sheet(rows, TILE, LINE)
 
 
 def _cells(case: Case, columns: list[Column]) -> list[tuple[Pixels, str]]:
     models, filters = columns[:4], columns[4:]
     shown = [*models, max(filters, key=lambda column: column.mean("psnr"))]
     cells = [(c.first, f"{c.method} {c.scores[0].psnr:.1f}") for c in shown]
-    return [*cells, (case.clean[0], f"clean ({case.label})")]
-
-
-def _tile(pixels: Pixels) -> Image.Image:
-    top, left = ((side - TILE) // 2 for side in pixels.shape[:2])
-    return Image.fromarray(pixels[top : top + TILE, left : left + TILE])
+    cells.append((case.clean[0], f"clean ({case.label})"))
+    return [(pixels, words[:26]) for pixels, words in cells]
