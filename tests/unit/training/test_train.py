@@ -323,7 +323,8 @@ def test_a_full_disk_keeps_the_last_whole_checkpoint(
         ({"strength": 1.5}, "strength must be"),
         ({"held_out": -1}, "held out must be"),
         ({"name": "../elsewhere"}, "no LoRA can be called so"),
-        ({"name": "a.dot"}, "no LoRA can be called so"),
+        ({"name": "a/folder"}, "no LoRA can be called so"),
+        ({"name": "n" * 125}, "no LoRA can be called so"),
     ],
 )
 def test_bad_numbers_are_refused_in_words(
@@ -331,6 +332,13 @@ def test_bad_numbers_are_refused_in_words(
 ) -> None:
     with pytest.raises(TrainingError, match=words):
         train(replace(recipe, **change), places, CPU, quiet)  # type: ignore[arg-type]
+
+
+def test_a_name_may_be_any_that_a_lora_may_have(recipe: Recipe, places: Places) -> None:
+    named = replace(recipe, name="修复 v1.5")
+
+    assert named.problem() is None
+    assert lora_path(named, places).name == "修复 v1.5_tiny.safetensors"
 
 
 def test_a_base_that_cannot_be_loaded_is_named(recipe: Recipe, places: Places) -> None:
