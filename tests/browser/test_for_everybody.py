@@ -49,7 +49,7 @@ def test_the_types_of_the_scripts_hold() -> None:
 
 def test_every_module_is_asked_for_at_once() -> None:
     html = (STATIC / "index.html").read_text("utf-8")
-    named = set(re.findall(r'modulepreload" href="/static/studio/([\w-]+\.js)"', html))
+    named = set(re.findall(r'modulepreload" href="static/studio/([\w-]+\.js)"', html))
     assert named == {path.name for path in (STATIC / "studio").glob("*.js")}
 
 
