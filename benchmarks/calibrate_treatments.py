@@ -24,27 +24,30 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.contact_sheet import middle
 from benchmarks.eye import quality
 from benchmarks.fitted import write_network
 from benchmarks.pages import ROOT
 from benchmarks.restorer import Restorer
 from worker.job.damage import MIN_GAIN
-from worker.job.damage_measures import measure
-from worker.job.treatments import GAINS, Tried
+from worker.job.treatments import GAINS, Tried, treatment_measures
 from worker.training.damage import KINDS, Pixels, sorts_of
 from worker.training.damage.chains import mild_company
 from worker.training.damage.compression import jpeg
 from worker.training.damage.scaling import resized
 from worker.training.photos import Photo, load_photos
 
-SIDE = 176
+# The damaged part is measured whole, as a photo is, and its middle is treated.
+SIDE = 352
+TREATED = 160
 UNDAMAGED_SHARE = 0.2
 ALONE_SHARE = 0.5
 # Strengths and numbers of levels (worker/job/pyramid.py) that each LoRA is tried at.
 TRIED: dict[str, tuple[tuple[float, int], ...]] = {
-    "restore": ((0.05, 1), (0.05, 2), (0.05, 3), (0.4, 1), (0.8, 1)),
-    "denoise": ((0.1, 1), (0.1, 2)),
+    "restore": ((0.05, 1), (0.05, 2), (0.05, 3), (0.4, 1), (0.4, 2), (0.8, 1)),
+    "denoise": ((0.1, 1), (0.1, 2), (0.1, 3)),
     "deblur": ((0.1, 1), (0.1, 2)),
+    "dejpeg": ((0.1, 1), (0.1, 2)),
 }
 OWN = ((0.1, 1),)
 NONE = "none"
@@ -115,30 +118,39 @@ def _measured(
     photos: list[Photo], options: argparse.Namespace, restorer: Restorer, tried: list[Way]
 ) -> Iterator[tuple[np.ndarray, list[float], int, str]]:
     """Measures, gains, the photo's number and the sort of damage of every example."""
-    KEPT.mkdir(parents=True, exist_ok=True)
     for begin in range(0, options.pictures, TOGETHER):
         together = range(begin, min(begin + TOGETHER, options.pictures))
         examples = [draw(photos, index, options.seed) for index in together]
-        path = KEPT / f"{_key(examples, restorer, tried)}.json"
-        if not path.exists():
-            path.write_text(json.dumps(_gains(examples, restorer, tried)), "utf-8")
-        for example, gains in zip(examples, json.loads(path.read_text("utf-8")), strict=True):
-            yield measure(example.damaged), gains, example.photo, example.sort
+        # One way after the other, since LoRAs are merged.
+        columns = [_kept_gains(examples, restorer, way) for way in tried]
+        print(f"{together.stop} of {options.pictures}", flush=True)
+        for example, gains in zip(examples, zip(*columns, strict=True), strict=True):
+            measures = treatment_measures(example.damaged)
+            yield measures, list(gains), example.photo, example.sort
 
 
-def _gains(examples: list[Example], restorer: Restorer, tried: list[Way]) -> list[list[float]]:
-    """What each way gains, for each example; one way after the other, since LoRAs are merged."""
-    before = [quality(one.damaged, one.clean) for one in examples]
-    after = [
-        [quality(restorer.made_with(one.damaged, *way), one.clean) for one in examples]
-        for way in tried
-    ]
-    return (np.array(after) - before).T.tolist()
+def _kept_gains(examples: list[Example], restorer: Restorer, way: Way) -> list[float]:
+    """What one way gains, for each example; from the disk if it was tried before."""
+    path = KEPT / f"{_key(examples, restorer, way)}.json"
+    if not path.exists():
+        KEPT.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(_gains(examples, restorer, way)), "utf-8")
+    kept: list[float] = json.loads(path.read_text("utf-8"))
+    return kept
 
 
-def _key(examples: list[Example], restorer: Restorer, tried: list[Way]) -> str:
-    weights = [(restorer.sha256(name), way) for name, *way in tried]
-    whole = hashlib.sha256(repr(weights).encode())
+def _gains(examples: list[Example], restorer: Restorer, way: Way) -> list[float]:
+    gains = []
+    for example in examples:
+        clean, damaged = (middle(part, TREATED) for part in (example.clean, example.damaged))
+        treated = restorer.made_with(damaged, *way)
+        gains.append(quality(treated, clean) - quality(damaged, clean))
+    return gains
+
+
+def _key(examples: list[Example], restorer: Restorer, way: Way) -> str:
+    name, *settings = way
+    whole = hashlib.sha256(f"{restorer.sha256(name)} {settings} {TREATED}".encode())
     for example in examples:
         whole.update(example.damaged.tobytes() + example.clean.tobytes())
     return whole.hexdigest()[:32]

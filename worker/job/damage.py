@@ -19,7 +19,7 @@ from shared.loras.entry import Damage, LoraEntry, LoraState
 from worker.engine.interface import Pixels
 from worker.job.damage_measures import measure
 from worker.job.small_network import Floats, SmallNetwork, read_network
-from worker.job.treatments import Treatment, best_treatment
+from worker.job.treatments import Treatment, best_treatment, treatment_measures
 
 CALIBRATION = Path(__file__).with_name("damage_calibration.json")
 NONE = "none"
@@ -91,9 +91,8 @@ def _level(kind: str, measures: Floats) -> float:
 
 def choose(pixels: Pixels, entries: Sequence[LoraEntry]) -> Choice:
     """The treatment for this photo (uint8 height x width x 3) among the available LoRAs."""
-    measures = measure(pixels)
-    found = _diagnosed(measures)
-    if (best := best_treatment(measures, entries)) is not None:
+    found = diagnose(pixels)
+    if (best := best_treatment(treatment_measures(pixels), entries)) is not None:
         return _by_gain(found, best)
     return _by_kind(found, entries)
 

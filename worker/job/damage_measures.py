@@ -13,6 +13,8 @@ BLOCK = 8
 PATCH = 64
 BANDS = 10
 MAX_SIDE = 768
+LUMA = np.array([0.299, 0.587, 0.114])
+COLOUR_SIZES = 4
 # An eighth of a grey level: anything below it is rounding.
 FLOOR = 0.125
 
@@ -24,6 +26,11 @@ def measure(pixels: NDArray[np.uint8]) -> Plane:
     shrunk photo would not show its damage, and a single window may contain only sky.
     """
     return np.asarray(np.median([_measured(window) for window in windows(pixels)], axis=0))
+
+
+def measure_colours(pixels: NDArray[np.uint8]) -> Plane:
+    """The measures of one photo's noise of colour, which its luma hardly shows."""
+    return np.asarray(np.median([_colours(window) for window in windows(pixels)], axis=0))
 
 
 def windows(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
@@ -46,7 +53,7 @@ def _cut(pixels: NDArray[np.uint8], y: float, x: float) -> NDArray[np.uint8]:
 
 
 def _measured(window: NDArray[np.uint8]) -> Plane:
-    luma = _whole_blocks(window.astype(np.float64) @ np.array([0.299, 0.587, 0.114]))
+    luma = _whole_blocks(window.astype(np.float64) @ LUMA)
     half = _halved(luma)
     return np.concatenate(
         [
@@ -57,6 +64,18 @@ def _measured(window: NDArray[np.uint8]) -> Plane:
             _spectrum(luma),
         ]
     )
+
+
+def _colours(window: NDArray[np.uint8]) -> Plane:
+    """The mean of both differences to the luma, from the photo's own size to an eighth of it."""
+    values = window.astype(np.float64)
+    luma = values @ LUMA
+    planes = [_whole_blocks(values[..., colour] - luma) for colour in (0, 2)]
+    found = []
+    for _ in range(COLOUR_SIZES):
+        found.append(np.mean([_grain(plane, (5, 50)) for plane in planes], axis=0))
+        planes = [_halved(plane) for plane in planes]
+    return np.concatenate(found)
 
 
 def _whole_blocks(plane: Plane) -> Plane:

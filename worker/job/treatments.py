@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from shared.loras.entry import LoraEntry, LoraState
+from worker.engine.interface import Pixels
+from worker.job.damage_measures import measure, measure_colours
 from worker.job.small_network import Floats, SmallNetwork, read_network
 
 GAINS = Path(__file__).with_name("treatment_gains.json")
@@ -48,6 +52,11 @@ def calibrated() -> set[str]:
     """The SHA-256 of every LoRA file whose gains are known."""
     _, tried = _known()
     return {one.sha256 for one in tried}
+
+
+def treatment_measures(pixels: Pixels) -> Floats:
+    """What the gains are estimated from, for a photo (uint8 [H, W, 3])."""
+    return np.concatenate([measure(pixels), measure_colours(pixels)])
 
 
 def best_treatment(measures: Floats, entries: Sequence[LoraEntry]) -> Treatment | None:

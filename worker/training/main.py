@@ -149,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         "strength",
         "whole-share",
         "constant-share",
+        "weight-decay",
         "structure",
         "edges",
     ):

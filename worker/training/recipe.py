@@ -29,7 +29,8 @@ class Recipe:
     `other_settings_share` of the batches use another strength and number of steps that a caller may
     choose. `structure` and `edges` are the weights of 1 - SSIM and GMSD beside the squared error,
     if latents can be unfolded or pictures are decoded. `compare_pixels` computes the loss on
-    decoded pictures instead of on latents. A `graded` LoRA takes one step at any strength: it is
+    decoded pictures instead of on latents. `weight_decay` keeps a long run from growing weights
+    without bound. A `graded` LoRA takes one step at any strength: it is
     faithful at the lowest and vivid at the highest, where a discriminator has the weight
     `adversarial`, and the newest weights are kept. Of any other LoRA, the best weights are kept, by
     the mean over `strength` and `judged_strengths`.
@@ -49,6 +50,7 @@ class Recipe:
     learning_rate: float = 1e-3
     warmup: int = 50
     constant_share: float = 0.5
+    weight_decay: float = 0.0
     horizon: int = 1
     graded: bool = False
     adversarial: float = 0.0
@@ -69,7 +71,14 @@ class Recipe:
 
     @property
     def schedule(self) -> Schedule:
-        return Schedule(self.steps, self.learning_rate, self.warmup, self.constant_share, self.seed)
+        return Schedule(
+            self.steps,
+            self.learning_rate,
+            self.warmup,
+            self.constant_share,
+            self.seed,
+            self.weight_decay,
+        )
 
     @property
     def judged(self) -> tuple[float, ...]:
@@ -98,6 +107,7 @@ class Recipe:
     def _limits(self) -> Iterator[tuple[bool, str]]:
         yield 0 < self.learning_rate < math.inf, "learning rate must be greater than 0"
         yield 0 <= self.constant_share < 1, "constant share must be 0 or more and less than 1"
+        yield 0 <= self.weight_decay < math.inf, "weight decay must be 0 or more"
         strengths = (self.strength, *self.judged_strengths)
         yield all(0 < value <= 1 for value in strengths), "strength must be above 0 and at most 1"
         yield self.held_out >= 0, "held out must be 0 or more"

@@ -320,6 +320,7 @@ def test_a_full_disk_keeps_the_last_whole_checkpoint(
         ({"learning_rate": 0.0}, "learning rate must be"),
         ({"learning_rate": float("nan")}, "learning rate must be"),
         ({"constant_share": 1.0}, "constant share must be"),
+        ({"weight_decay": -0.1}, "weight decay must be"),
         ({"strength": 1.5}, "strength must be"),
         ({"held_out": -1}, "held out must be"),
         ({"name": "../elsewhere"}, "no LoRA can be called so"),

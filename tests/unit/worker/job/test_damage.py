@@ -8,7 +8,7 @@ from skimage import data
 
 from shared.loras.entry import Damage, LoraEntry, LoraKind, LoraState
 from worker.job.damage import MIN_CERTAINTY, Diagnosis, choose, diagnose
-from worker.job.damage_measures import MAX_SIDE, windows
+from worker.job.damage_measures import MAX_SIDE, measure, measure_colours, windows
 from worker.training.damage import RANGES, Kind, Pixels, degrade
 
 
@@ -161,3 +161,15 @@ def test_a_large_photo_is_measured_at_its_own_size_on_a_few_windows(photo: Pixel
     assert found.kind == "noise"
     assert len(windows(large)) == 5
     assert all(max(window.shape) <= MAX_SIDE for window in windows(large))
+
+
+def test_noise_of_colour_alone_is_measured() -> None:
+    clean = np.full((128, 128, 3), 128, np.uint8)
+    random = np.random.default_rng(0)
+    red, blue = random.normal(0, 12, (2, 128, 128))
+    # Green makes up for both, so that the luma stays as it is.
+    noise = np.stack([red, -(0.299 * red + 0.114 * blue) / 0.587, blue], axis=-1)
+    noisy = np.clip(np.rint(clean + noise), 0, 255).astype(np.uint8)
+
+    assert abs(measure(noisy)[0] - measure(clean)[0]) < 2
+    assert (measure_colours(noisy) > measure_colours(clean) + 1.5).all()
