@@ -39,7 +39,7 @@ from worker.training.photos import Photo, load_photos
 
 # The damaged part is measured whole, as a photo is, and its middle is treated.
 SIDE = 352
-TREATED = 160
+TREATED = 128
 UNDAMAGED_SHARE = 0.2
 ALONE_SHARE = 0.5
 # Strengths and numbers of levels (worker/job/pyramid.py) that each LoRA is tried at.

@@ -19,6 +19,7 @@ from PIL import Image
 from benchmarks.contact_sheet import Cell, contact_sheet
 from benchmarks.eye import edge_energy, quality
 from benchmarks.held_out import sample_photo
+from benchmarks.niqe import niqe
 from benchmarks.pages import ROOT
 from benchmarks.restorer import Restorer
 from worker.training.damage import SORTS, Pixels
@@ -101,10 +102,11 @@ def table(judged: list[Judged]) -> str:
         "# Ordinary photos through `lora=auto`",
         "",
         "Made by `python -m benchmarks.ordinary`. *Eye* is the gain of benchmarks/eye.py, in "
-        "decibels; *edges* the energy of edges beside the clean photo's.",
+        "decibels; *edges* the energy of edges beside the clean photo's; *NIQE* that of "
+        "benchmarks/niqe.py, less is better.",
         "",
-        "| photo | PSNR | SSIM | GMSD | edges | eye | eye, restore | eye, at 1 | chosen |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| photo | PSNR | SSIM | GMSD | edges | NIQE | eye | eye, restore | eye, at 1 | chosen |",
+        "|" + " --- |" * 10,
         *(_row(one) for one in judged),
     ]
     better = [_eye(one, 0) for one in judged]
@@ -125,6 +127,7 @@ def _row(one: Judged) -> str:
         f"{measure(one.damaged, one.clean):.{digits}f} → {measure(auto, one.clean):.{digits}f}"
         for measure, digits in ((psnr, 2), (ssim, 3), (gmsd, 4), (_edges, 2))
     ]
+    pairs.append(f"{niqe(one.damaged):.1f} → {niqe(auto):.1f}")
     eyes = [f"{_eye(one, column):+.2f}" for column in range(len(COLUMNS))]
     return f"| {one.name} | {' | '.join(pairs)} | {' | '.join(eyes)} | {one.reason} |"
 
