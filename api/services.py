@@ -18,6 +18,7 @@ from api.access.shares import Shares
 from api.access.tickets import Tickets
 from api.intake.decoder import Decoders
 from api.intake.images import Images
+from api.intake.masks import Masks
 from api.intake.quality_check import QualityGate
 from api.jobs.follow import Followers
 from api.jobs.idempotency import Gate
@@ -66,6 +67,7 @@ class Services:
     upscalers: UpscalerCatalog
     fleet: Fleet
     images: Images
+    masks: Masks
     quality_gate: QualityGate
     decoding: CapacityLimiter
     unpacking: CapacityLimiter
@@ -120,6 +122,7 @@ async def running_services(
         upscalers=upscalers,
         fleet=Fleet(client),
         images=Images(client, blobs, decoders, settings),
+        masks=Masks(blobs, decoders, settings),
         quality_gate=QualityGate(settings),
         decoding=CapacityLimiter(DECODERS),
         unpacking=CapacityLimiter(UNPACKED),

@@ -10,6 +10,8 @@ export interface Progress {
 
 /** Fields of `POST /v1/jobs`; others of that form may stand beside these. */
 export interface JobFields {
+  /** A picture that is white where the result replaces the photo. */
+  mask?: Blob | Uint8Array | ArrayBuffer;
   lora?: string | string[];
   strength?: number;
   steps?: number;

@@ -1,5 +1,6 @@
 // Client of a retouch service: sends one photo, follows its job, and returns the enhanced one.
 
+const blobOf = (file) => (file instanceof Blob ? file : new Blob([file]));
 const LAST = new Set(["result", "error"]);
 const pause = (ms, signal) =>
   new Promise((resolve, reject) => {
@@ -48,10 +49,9 @@ export class Retouch {
 
   async #submit(file, fields, onUpload, signal) {
     const body = new FormData();
-    const photo = file instanceof Blob ? file : new Blob([file]);
-    body.append("image", photo, file.name ?? "photo");
+    body.append("image", blobOf(file), file.name ?? "photo");
     for (const [name, value] of Object.entries(fields))
-      for (const one of [value].flat()) if (one != null) body.append(name, String(one));
+      for (const one of [value].flat()) if (one != null) body.append(name, name === "mask" ? blobOf(one) : String(one));
     // The same key for every attempt, so that a repeated request never makes a second job.
     const headers = { "Idempotency-Key": crypto.randomUUID() };
     const send = onUpload && globalThis.XMLHttpRequest ? this.#sendWatched(onUpload) : undefined;

@@ -13,9 +13,10 @@ from shared.params import ImageFormat, JobParams
 from shared.record import OpenEnum, Record
 
 # Compared with `JobSpec.needs`.
-RECORDS_VERSION = 2
-# Workers of the previous version ignore a job's sampler.
+RECORDS_VERSION = 3
+# Workers of the version before would ignore a job's sampler, or its mask.
 SAMPLERS_SINCE = 2
+MASKS_SINCE = 3
 
 
 class JobState(OpenEnum):
@@ -160,6 +161,15 @@ class Source(Record):
     about: About = About()
 
 
+class Mask(Record):
+    """Where the result replaces the photo: one level per pixel, scaled to the photo's size."""
+
+    blob: str
+    width: int
+    height: int
+    size_bytes: int
+
+
 class DeliveryState(OpenEnum):
     """The states of a webhook."""
 
@@ -193,6 +203,7 @@ class JobSpec(Record):
     params: JobParams
     language: Language = "en"
     needs: int = 1
+    mask: Mask | None = None
 
 
 class Event(Record):

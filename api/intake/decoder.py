@@ -53,6 +53,16 @@ class Normalised:
     about: About
 
 
+@dataclass(frozen=True)
+class NormalMask:
+    """A mask as it is stored, a grey PNG; `is_empty` if it is black everywhere."""
+
+    data: bytes
+    width: int
+    height: int
+    is_empty: bool
+
+
 class Decoders:
     """A pool of decoder processes. They are started when first needed; `close` ends them."""
 
@@ -75,10 +85,7 @@ class Decoders:
         Raises InvalidImage, ImageTruncated, ImageTooLarge, and Overloaded if this machine cannot
         run a decoder, which is not the picture's fault.
         """
-        header, body = self._answer(data, kind)
-        if "error" in header:
-            logger.info("upload refused", code=header["error"], reason=header["reason"][:200])
-            raise ERRORS[header["error"]]()
+        header, body = self._answer({"kind": kind, "as_mask": False}, data)
         return Normalised(
             body,
             header["width"],
@@ -89,11 +96,25 @@ class Decoders:
             About(**header["about"]),
         )
 
-    def _answer(self, data: bytes, kind: Kind) -> tuple[dict[str, Any], bytes]:
+    def mask(self, data: bytes, kind: Kind, *, inverted: bool) -> NormalMask:
+        """Decodes one mask. Raises the errors of `normalise`."""
+        asked = {"kind": kind, "as_mask": True, "inverted": inverted}
+        header, body = self._answer(asked, data)
+        return NormalMask(body, header["width"], header["height"], header["is_empty"])
+
+    def _answer(self, asked: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+        """Raises the errors of `normalise`."""
+        header, body = self._try(asked, data)
+        if "error" in header:
+            logger.info("upload refused", code=header["error"], reason=header["reason"][:200])
+            raise ERRORS[header["error"]]()
+        return header, body
+
+    def _try(self, asked: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         for _ in range(TRIES):
             decoder = self._take()
             try:
-                answer = decoder.ask({**self._order, "kind": kind}, data, self._timeout)
+                answer = decoder.ask({**self._order, **asked}, data, self._timeout)
             except (OSError, EOFError, ValueError) as error:
                 self._bury(decoder, error)
                 continue

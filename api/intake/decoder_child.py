@@ -36,10 +36,12 @@ def main(memory_bytes: int) -> None:
 
 def _answer(order: dict[str, Any], data: bytes) -> Message:
     from api.intake.decoding.cut_off import is_cut_off
+    from api.intake.decoding.mask import read_mask
     from api.intake.decoding.normalise import Order, normalise
 
     del order["size"]
-    header, body = _decoded(lambda: normalise(data, Order(**order)))
+    read = read_mask if order.pop("as_mask") else normalise
+    header, body = _decoded(lambda: read(data, Order(**order)))
     if header.get("error") == "invalid_image" and is_cut_off(data, order["kind"]):
         header["error"] = "image_truncated"
     return header, body

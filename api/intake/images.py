@@ -53,7 +53,8 @@ class Images:
         UnsupportedMediaType, StorageFull, StoreUnavailable.
         """
         header = read_header(data)
-        self._check_size(header)
+        self._check_least(header)
+        check_most(header, self._settings)
         normal = self._decoders.normalise(data, header.kind)
         image_id = sha256(normal.data).hexdigest()
         source = Source(
@@ -105,27 +106,33 @@ class Images:
             pipe.expire(key, self._settings.result_ttl_seconds)
             return bool(pipe.execute()[1])
 
-    def _check_size(self, header: Header) -> None:
-        most, least = self._settings.max_pixels, self._settings.min_side
-        size = header.width, header.height
-        claimed, longest = f"{header.width}x{header.height}", self._settings.max_side
-        if min(size) < least:
+    def _check_least(self, header: Header) -> None:
+        least = self._settings.min_side
+        if min(header.width, header.height) < least:
+            claimed = f"{header.width}x{header.height}"
             raise ImageTooSmall(
                 Sentence(
                     f"{claimed} has a side of less than {least} pixels",
                     f"{claimed} 的短边不足 {least} 像素",
                 )
             )
-        if megapixels(size) * 1e6 > most or max(size) > longest:
-            width, height = fitting(size, most, longest)
-            raise ImageTooLarge(
-                Sentence(
-                    f"{claimed} is {megapixels(size):.1f} megapixels; at most {most / 1e6:g}, and "
-                    f"{longest} pixels a side, are accepted here: {width}x{height} would be",
-                    f"{claimed} 为 {megapixels(size):.1f} 百万像素；这里最多接受 {most / 1e6:g} "
-                    f"百万像素，边长 {longest} 像素：缩小到 {width}x{height} 即可",
-                )
+
+
+def check_most(header: Header, settings: Settings) -> None:
+    """Raises ImageTooLarge for more pixels, or a longer side, than are accepted here."""
+    most, longest = settings.max_pixels, settings.max_side
+    size = header.width, header.height
+    if megapixels(size) * 1e6 > most or max(size) > longest:
+        width, height = fitting(size, most, longest)
+        claimed = f"{header.width}x{header.height}"
+        raise ImageTooLarge(
+            Sentence(
+                f"{claimed} is {megapixels(size):.1f} megapixels; at most {most / 1e6:g}, and "
+                f"{longest} pixels a side, are accepted here: {width}x{height} would be",
+                f"{claimed} 为 {megapixels(size):.1f} 百万像素；这里最多接受 {most / 1e6:g} "
+                f"百万像素，边长 {longest} 像素：缩小到 {width}x{height} 即可",
             )
+        )
 
 
 def _as_sent(text: str) -> dict[str, Any]:

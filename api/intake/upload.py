@@ -32,7 +32,7 @@ from shared.errors import (
     UnsupportedMediaType,
 )
 
-FILE_FIELD = "image"
+FILE_FIELD, MASK_FIELD = "image", "mask"
 RIGHT_WAY = Sentence(
     "the request is not multipart/form-data; send the picture as a file in the field 'image', as "
     "curl -F image=@photo.jpg does, not as a bare body and not as JSON",
@@ -74,26 +74,38 @@ JSON_BOUNDS = Bounds(
 
 @dataclass(frozen=True)
 class Form:
-    """A received form: its text fields in order, and its file if it has one."""
+    """A received form: its text fields in order, its file and its mask if it has them."""
 
     fields: tuple[tuple[str, str], ...]
     file: UploadFile | None
+    mask: UploadFile | None = None
 
     def read_file(self) -> bytes:
         """The file's bytes; call from a thread."""
-        assert self.file is not None
-        self.file.file.seek(0)
-        return self.file.file.read()
+        return _whole(self.file)
 
-    def file_sha256(self) -> str:
-        """The sha256 of the file as it was sent; empty without a file. Call from a thread."""
-        if self.file is None:
-            return ""
-        self.file.file.seek(0)
-        digest = hashlib.sha256()
-        while chunk := self.file.file.read(CHUNK_BYTES):
-            digest.update(chunk)
-        return digest.hexdigest()
+    def read_mask(self) -> bytes:
+        """The mask's bytes; call from a thread."""
+        return _whole(self.mask)
+
+    def files_sha256(self) -> str:
+        """The sha256 of the files as they were sent; empty without a file. Call from a thread."""
+        digests = [_sha256(self.file) if self.file else ""]
+        return ":".join(digests + ([_sha256(self.mask)] if self.mask else []))
+
+
+def _whole(upload: UploadFile | None) -> bytes:
+    assert upload is not None
+    upload.file.seek(0)
+    return upload.file.read()
+
+
+def _sha256(upload: UploadFile) -> str:
+    upload.file.seek(0)
+    digest = hashlib.sha256()
+    while chunk := upload.file.read(CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -105,14 +117,17 @@ class Parts:
 
 
 @asynccontextmanager
-async def received_form(request: Request, max_file_bytes: int) -> AsyncIterator[Form]:
-    """Receives the request's form; its file is deleted afterwards.
+async def received_form(
+    request: Request, max_file_bytes: int, names: tuple[str, ...] = (FILE_FIELD,)
+) -> AsyncIterator[Form]:
+    """Receives the request's form, whose files may have these names and are deleted afterwards.
 
     Raises UnsupportedMediaType, MalformedMultipart, PayloadTooLarge, InvalidFields.
     """
     async with received_parts(request, max_file_bytes) as parts:
-        _refuse_misplaced(parts)
-        yield Form(parts.fields, parts.files[0][1] if parts.files else None)
+        files = {name: file for name, file in parts.files if not _is_unchosen(name, file)}
+        _refuse_misplaced(parts, names)
+        yield Form(parts.fields, files.get(FILE_FIELD), files.get(MASK_FIELD))
 
 
 @asynccontextmanager
@@ -246,19 +261,26 @@ def _checked(
     return Parts(fields, files)
 
 
-def _refuse_misplaced(parts: Parts) -> None:
+def _is_unchosen(name: str, file: UploadFile) -> bool:
+    """Browsers send an empty file for a field in which the user has chosen none."""
+    return name == MASK_FIELD and not file.filename and not file.size
+
+
+def _refuse_misplaced(parts: Parts, names: tuple[str, ...]) -> None:
     problems = [
         FieldProblem(
             pointer=f"/{name[:100]}",
             detail="must not be a file; the picture goes into the field image",
         )
         for name, _ in parts.files
-        if name != FILE_FIELD
+        if name not in names
     ]
-    if any(name == FILE_FIELD for name, _ in parts.fields):
-        problems.append(FieldProblem(pointer=f"/{FILE_FIELD}", detail="must be a file"))
-    if Counter(name for name, _ in parts.files)[FILE_FIELD] > 1:
-        problems.append(FieldProblem(pointer=f"/{FILE_FIELD}", detail="is given more than once"))
+    counted = Counter(name for name, _ in parts.files)
+    for known in names:
+        if any(name == known for name, _ in parts.fields):
+            problems.append(FieldProblem(pointer=f"/{known}", detail="must be a file"))
+        if counted[known] > 1:
+            problems.append(FieldProblem(pointer=f"/{known}", detail="is given more than once"))
     if problems:
         raise InvalidFields(problems)
 

@@ -13,15 +13,28 @@ from starlette.concurrency import run_in_threadpool
 
 from api.access.keys import Caller
 from api.intake.accepted import Accepted
+from api.intake.masks import AcceptedMask
 from api.jobs.job_form import JobForm, read_job_form
 from api.jobs.submission import Submitted
 from api.services import Services
-from shared.errors import RetouchError
+from api.wire.errors import InvalidFields
+from api.wire.problems import FieldProblem
+from api.wire.sentence import spoken
+from shared.errors import (
+    AnimatedImage,
+    ImageTooLarge,
+    ImageTruncated,
+    InvalidImage,
+    RetouchError,
+    UnsupportedMediaType,
+)
 from shared.ledger.records import Idempotency
-from shared.messages import Language
+from shared.messages import Language, title
 from shared.params import JobParams
 
 Fields = tuple[tuple[str, str], ...]
+# What a picture is refused for; a mask is refused as a field, so that its sender knows which file.
+OF_A_FILE = AnimatedImage, ImageTooLarge, ImageTruncated, InvalidImage, UnsupportedMediaType
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,28 @@ async def accept_picture(services: Services, caller: Caller, read: Callable[[], 
     return await to_thread.run_sync(decode, limiter=services.decoding)
 
 
+async def accept_mask(
+    services: Services,
+    caller: Caller,
+    read: Callable[[], bytes],
+    language: Language,
+    *,
+    inverted: bool = False,
+) -> AcceptedMask:
+    """Reads the mask's bytes by `read`, checks and stores them. Raises InvalidFields."""
+
+    def decode() -> AcceptedMask:
+        accepted = services.masks.accept(read(), inverted=inverted)
+        if accepted.is_new:
+            services.shares.keep(caller, accepted.mask.size_bytes)
+        return accepted
+
+    try:
+        return await to_thread.run_sync(decode, limiter=services.decoding)
+    except OF_A_FILE as error:
+        raise InvalidFields([_of_mask(error, language)]) from error
+
+
 async def submit(
     services: Services,
     caller: Caller,
@@ -73,6 +108,7 @@ async def submit(
     picture: Accepted,
     language: Language,
     key: str | None = None,
+    mask: AcceptedMask | None = None,
 ) -> Submitted:
     """Makes the job of this picture, or returns the one that an equal request with the same key has
     made.
@@ -90,6 +126,7 @@ async def submit(
         language,
         idempotency,
         most,
+        mask,
     )
 
 
@@ -103,6 +140,13 @@ async def all_or_none(services: Services) -> AsyncIterator[list[str]]:
         for job_id in made:
             await run_in_threadpool(services.store.cancel, job_id)
         raise
+
+
+def _of_mask(error: RetouchError, language: Language) -> FieldProblem:
+    said = spoken(error.args[0] if error.args else "", language) or title(error.code, language)
+    said = said.rstrip(".。")
+    detail = f"无法使用：{said}" if language == "zh" else f"cannot be used: {said}"
+    return FieldProblem(pointer="/mask", detail=detail)
 
 
 def _check_capacity(services: Services, caller: Caller) -> None:

@@ -23,6 +23,13 @@ _LORA = {
     "/v1/capabilities; `none`: the base alone; `auto`: chosen by the measured damage.",
     "examples": [["face_restore:0.8"]],
 }
+_MASK = {
+    "type": "string",
+    "format": "binary",
+    "description": "A picture of any size, scaled to the photo's: the result replaces the photo "
+    "where it is white, with a feathered edge; where it is black the photo stays as it is. Of a "
+    "mask with transparent parts, the painted parts count as white.",
+}
 _IMAGE_ID = {"type": "string", "description": "Id of an earlier upload, instead of `image`."}
 
 _WORDS = {
@@ -95,7 +102,9 @@ def _said(name: str) -> dict[str, str]:
     return pattern | ({"description": _WORDS[name]} if name in _WORDS else {})
 
 
-JOB_FORM = _form({"image": _FILE, "image_id": _IMAGE_ID, "lora": _LORA, **_params()}, [])
+JOB_FORM = _form(
+    {"image": _FILE, "image_id": _IMAGE_ID, "mask": _MASK, "lora": _LORA, **_params()}, []
+)
 JOB_FORM["content"]["multipart/form-data"]["schema"]["oneOf"] = [
     {"required": ["image"]},
     {"required": ["image_id"]},
@@ -103,5 +112,12 @@ JOB_FORM["content"]["multipart/form-data"]["schema"]["oneOf"] = [
 IMAGE_FORM = _form({"image": _FILE}, ["image"])
 _PNG = {"format": {**_params()["format"], "default": "png"}}
 ENHANCE_FORM = _form(
-    {"image": _FILE, "lora": {**_LORA, "default": ["face_restore"]}, **_params(), **_PNG}, ["image"]
+    {
+        "image": _FILE,
+        "mask": _MASK,
+        "lora": {**_LORA, "default": ["face_restore"]},
+        **_params(),
+        **_PNG,
+    },
+    ["image"],
 )

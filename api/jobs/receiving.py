@@ -13,8 +13,9 @@ from starlette.concurrency import run_in_threadpool
 
 from api.access.keys import Caller
 from api.intake.accepted import Accepted
-from api.intake.upload import FILE_FIELD, Form, received_form
-from api.jobs.entrance import accept_picture, entering
+from api.intake.masks import AcceptedMask
+from api.intake.upload import FILE_FIELD, MASK_FIELD, Form, received_form
+from api.jobs.entrance import accept_mask, accept_picture, entering
 from api.jobs.idempotency import RENEW_SECONDS, checked_key
 from api.jobs.job_form import AUTO, JobForm, read_job_form
 from api.jobs.submission import Submitted
@@ -26,6 +27,8 @@ from shared.messages import Language
 from shared.params import AskedFormat
 from shared.periodic import run_periodically
 
+BOTH = FILE_FIELD, MASK_FIELD
+
 
 async def receive_job(
     request: Request,
@@ -36,7 +39,7 @@ async def receive_job(
 ) -> Submitted:
     """Returns the job for this request. Raises the errors of every step."""
     key, language = checked_key(request.headers.get("idempotency-key")), language_of(request)
-    async with _alone(services, caller, key), _form(request, services, caller) as form:
+    async with _alone(services, caller, key), _form(request, services, caller, BOTH) as form:
         asked = read_job_form(
             form.fields,
             has_file=form.file is not None,
@@ -78,9 +81,16 @@ async def _accept(
     params = services.submissions.settle(asked, language)
     picture = await _picture(services, caller, form, asked)
     services.quality_gate.check(picture, params.force)
-    source, most = picture.source, services.shares.most_jobs(caller)
+    mask = await _mask(services, caller, form, language)
     return await run_in_threadpool(
-        services.submissions.submit, params, source, caller.name, language, idempotency, most
+        services.submissions.submit,
+        params,
+        picture.source,
+        caller.name,
+        language,
+        idempotency,
+        services.shares.most_jobs(caller),
+        mask,
     )
 
 
@@ -90,15 +100,25 @@ async def _picture(services: Services, caller: Caller, form: Form, asked: JobFor
     return await _decoded(services, caller, form)
 
 
+async def _mask(
+    services: Services, caller: Caller, form: Form, language: Language
+) -> AcceptedMask | None:
+    if form.mask is None:
+        return None
+    return await accept_mask(services, caller, form.read_mask, language)
+
+
 async def _decoded(services: Services, caller: Caller, form: Form) -> Accepted:
     return await accept_picture(services, caller, form.read_file)
 
 
 @asynccontextmanager
-async def _form(request: Request, services: Services, caller: Caller) -> AsyncIterator[Form]:
+async def _form(
+    request: Request, services: Services, caller: Caller, names: tuple[str, ...] = (FILE_FIELD,)
+) -> AsyncIterator[Form]:
     async with (
         entering(services, caller),
-        received_form(request, services.settings.max_upload_bytes) as form,
+        received_form(request, services.settings.max_upload_bytes, names) as form,
     ):
         yield form
 
@@ -122,4 +142,4 @@ async def _alone(services: Services, caller: Caller, key: str | None) -> AsyncIt
 
 
 def _idempotency(key: str | None, form: Form, asked: JobForm) -> Idempotency | None:
-    return Idempotency(key, asked.fingerprint(form.file_sha256())) if key else None
+    return Idempotency(key, asked.fingerprint(form.files_sha256())) if key else None

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import structlog
 
+from api.intake.masks import AcceptedMask
 from api.jobs.enlarging import settle_size, settle_upscaler
 from api.jobs.job_form import JobForm, repeated_lora
 from api.jobs.prompt_loras import PromptLoras
@@ -24,7 +25,7 @@ from shared.errors import (
     StoreUnavailable,
 )
 from shared.formats import settled_format
-from shared.jobs import SAMPLERS_SINCE, JobSpec, Source
+from shared.jobs import MASKS_SINCE, SAMPLERS_SINCE, JobSpec, Source
 from shared.ledger.queue import Hints
 from shared.ledger.records import Idempotency
 from shared.ledger.store import JobStore
@@ -99,6 +100,7 @@ class Submissions:
         language: Language,
         idempotency: Idempotency | None,
         most_live: int = 0,
+        mask: AcceptedMask | None = None,
     ) -> Submitted:
         """Records the job and sends a hint to the workers.
 
@@ -111,10 +113,11 @@ class Submissions:
             id=uuid4().hex,
             client=client,
             base=self._base.id,
-            source=source,
+            source=_warned(source, mask),
             params=_with_format(params, source),
             language=language,
-            needs=1 if params.sampler in (None, DEFAULT_SAMPLER) else SAMPLERS_SINCE,
+            needs=_needs(params, mask),
+            mask=mask.mask if mask else None,
         )
         job_id = self._store.submit(spec, idempotency, most_live)
         if job_id != spec.id:
@@ -133,6 +136,18 @@ class Submissions:
         except (LoraNotFound, LoraBaseMismatch, LoraQuarantined) as error:
             in_words = Sentence(str(error), self._catalog.explain(name, "zh"))
             raise type(error)(in_words) from error
+
+
+def _needs(params: JobParams, mask: AcceptedMask | None) -> int:
+    if mask is not None:
+        return MASKS_SINCE
+    return 1 if params.sampler in (None, DEFAULT_SAMPLER) else SAMPLERS_SINCE
+
+
+def _warned(source: Source, mask: AcceptedMask | None) -> Source:
+    if mask is None or not mask.is_empty:
+        return source
+    return source.model_copy(update={"warnings": [*source.warnings, "mask_empty"]})
 
 
 def _with_format(params: JobParams, source: Source) -> JobParams:

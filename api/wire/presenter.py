@@ -15,6 +15,7 @@ from api.wire.schemas import (
     LaterView,
     LinksView,
     LoraView,
+    MaskView,
     NoticeView,
     ParamsView,
     ProgressView,
@@ -32,6 +33,7 @@ from shared.jobs import (
     Failure,
     Job,
     JobState,
+    Mask,
     Progress,
     Result,
     Source,
@@ -68,6 +70,7 @@ def job_view(job: Job, language: Language) -> JobView:
             for item in job.degraded
         ],
         source=source_view(job.spec.source, language),
+        mask=mask_view(job.spec.mask) if job.spec.mask else None,
         result=result_view(job.result) if job.result else None,
         timings=job.timings.of_this_version(),
         error=error_view(job.failure, language) if job.failure else None,
@@ -129,6 +132,11 @@ def source_view(source: Source, language: Language) -> SourceView:
         has_alpha=source.has_alpha,
         warnings=warnings_view(source.warnings, language),
     )
+
+
+def mask_view(mask: Mask) -> MaskView:
+    """A mask without its storage location."""
+    return MaskView(width=mask.width, height=mask.height)
 
 
 def result_view(result: Result) -> ResultView:

@@ -120,6 +120,13 @@ class SourceView(_View):
     warnings: list[NoticeView]
 
 
+class MaskView(_View):
+    """The size of the mask that limits where the result replaces the photo, as it was sent."""
+
+    width: int = Field(examples=[1024])
+    height: int = Field(examples=[768])
+
+
 class ResultView(_RecordView):
     """The finished picture. `sha256` is of the bytes that `links.image` serves."""
 
@@ -187,6 +194,7 @@ class JobView(_RecordView):
     params: ParamsView
     degraded: list[NoticeView]
     source: SourceView
+    mask: MaskView | None
     result: ResultView | None
     timings: Timings
     error: ErrorView | None

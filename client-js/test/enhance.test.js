@@ -10,6 +10,10 @@ import { enhance, RetouchError } from "../retouch.js";
 const url = process.env.RETOUCH_URL;
 const key = process.env.RETOUCH_API_KEY;
 const photo = new Blob([await readFile(process.env.PHOTO)]);
+const white = Uint8Array.from(
+  atob("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="),
+  (letter) => letter.charCodeAt(0),
+);
 const options = { url, key, lora: "none" };
 const slow = { ...options, steps: 50, strength: 1 };
 
@@ -38,6 +42,15 @@ test("a refused picture is an error with its code and advice", async () => {
     assert.ok(error.advice);
     return true;
   });
+});
+
+test("a mask is sent as a file, whatever it is given as", async () => {
+  for (const mask of [new Blob([white]), white, white.buffer]) {
+    const before = await ids();
+    await enhance(photo, { ...options, mask });
+    const [made] = (await jobs()).filter(({ id }) => !before.includes(id));
+    assert.deepEqual(made.mask, { width: 1, height: 1 });
+  }
 });
 
 test("a signal cancels the job", async () => {

@@ -75,7 +75,8 @@ class Client:
         """Sends a photo (a path or its bytes) and returns its job at once.
 
         `fields` are those of `POST /v1/jobs`: lora (one `name[:scale]`, or several), strength,
-        steps, seed and so on; `image_id` instead of a photo refers to one that was sent before. The
+        steps, seed and so on; `image_id` instead of a photo refers to one that was sent before;
+        `mask`, a path or bytes, is a picture that is white where the result replaces the photo. The
         request carries an idempotency key, so that a repeated one never makes a second job.
         """
         return _done(self._core.submit(photo, idempotency_key=idempotency_key, **fields))

@@ -15,7 +15,7 @@ from retouch.answers import problem_from_error, read_items, read_json, read_pict
 from retouch.connection import Connection
 from retouch.events import follow
 from retouch.files import write_whole
-from retouch.job_fields import JobFields, Photo, form_fields, named_bytes
+from retouch.job_fields import MASK, JobFields, Photo, form_fields, named_bytes
 from retouch.patience import Deadline
 from retouch.problems import JobCanceled, RetouchProblem, WaitTimeout
 from retouch.records import Event, Job, Lora, Progress, Upscaler, Worker
@@ -47,10 +47,11 @@ class Core:
         **fields: Unpack[JobFields],
     ) -> Job:
         """Sends a photo and returns its job at once."""
-        arguments: dict[str, Any] = {"data": form_fields(fields)}
-        if photo is not None:
-            name, data = await self._connection.transport.offload(partial(named_bytes, photo))
-            arguments["files"] = {"image": (name, data, "application/octet-stream")}
+        arguments: dict[str, Any] = {"data": form_fields(fields), "files": {}}
+        for part, picture in (("image", photo), (MASK, fields.get(MASK))):
+            if picture is not None:
+                name, data = await self._connection.transport.offload(partial(named_bytes, picture))
+                arguments["files"][part] = (name, data, "application/octet-stream")
         headers = {"Idempotency-Key": idempotency_key or uuid4().hex}
         response = await self._connection.request("POST", "/v1/jobs", headers=headers, **arguments)
         return read_record(response, Job)

@@ -173,7 +173,9 @@ class FolderRun:
     def _submit(self, data: bytes, sha256: str, tries: int) -> Job:
         """The photo's job: that of a killed run, unless it has ended without a picture."""
         for again in range(MOST_TRIES):
-            asked = json.dumps([sha256, tries, again, self._fields], sort_keys=True)
+            asked = json.dumps(
+                [sha256, tries, again, self._fields], sort_keys=True, default=_digest
+            )
             key = hashlib.sha256(asked.encode()).hexdigest()
             job = self._client.submit(data, idempotency_key=key, **self._fields)
             if job.state != "canceled" and not (job.error or {}).get("retryable"):
@@ -206,6 +208,10 @@ class FolderRun:
         for job in running:
             with suppress(RetouchProblem):
                 self._client.cancel(job)
+
+
+def _digest(mask: bytes) -> str:
+    return hashlib.sha256(mask).hexdigest()
 
 
 def photos_in(source: Path, output: Path) -> Iterator[Path]:

@@ -7,11 +7,12 @@ chooses the value of a field that is absent or None.
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, TypedDict, get_args
+from typing import Final, Literal, TypedDict, get_args
 
 Photo = bytes | str | os.PathLike[str]
 PictureFormat = Literal["png", "jpeg", "webp"]
 PICTURE_FORMATS: tuple[PictureFormat, ...] = get_args(PictureFormat)
+MASK: Final = "mask"
 AskedFormat = Literal["auto", "png", "jpeg", "webp"]
 SamplerName = Literal["dpmpp_2m", "euler", "lcm", "tcd", "once"]
 WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled"]
@@ -21,6 +22,7 @@ class JobFields(TypedDict, total=False):
     """The fields of one job; a service's `/docs` lists the ranges."""
 
     image_id: str | None
+    mask: Photo | None  # a picture that is white where the result replaces the photo
     lora: str | Iterable[str] | None
     strength: float | None
     steps: int | None
@@ -58,8 +60,9 @@ def named_bytes(photo: Photo) -> tuple[str, bytes]:
 
 
 def form_fields(fields: Mapping[str, object]) -> dict[str, str | list[str]]:
-    """The given fields, as a form encodes them."""
-    return {name: _spelled(value) for name, value in fields.items() if value is not None}
+    """The given fields, as a form encodes them; the mask is a file."""
+    sent = {name: value for name, value in fields.items() if value is not None and name != MASK}
+    return {name: _spelled(value) for name, value in sent.items()}
 
 
 def _spelled(value: object) -> str | list[str]:

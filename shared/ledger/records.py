@@ -81,9 +81,11 @@ def read_claim(
     )
 
 
-def source_blob(spec: str) -> str:
-    """The blob with the upload of a stored JobSpec, whatever else the record contains."""
-    return str(json.loads(spec)["source"]["blob"])
+def sent_blobs(spec: str) -> list[str]:
+    """The blobs with the uploads of a stored JobSpec, whatever else the record contains."""
+    fields = json.loads(spec)
+    uploads = fields["source"], fields.get("mask")
+    return [str(upload["blob"]) for upload in uploads if upload]
 
 
 def read_event(entry_id: str, fields: Mapping[str, str]) -> Event:

@@ -44,7 +44,7 @@ from shared.ledger.records import (
     idempotency_key,
     read_claim,
     read_job,
-    source_blob,
+    sent_blobs,
     webhook_states,
 )
 from shared.ledger.redis_client import translated_errors
@@ -297,7 +297,7 @@ class JobStore:
                 for job_id in ids:
                     pipe.hget(f"job:{job_id!s}", "spec")
                 specs = pipe.execute()
-        return {source_blob(spec) for spec in specs if spec}
+        return {blob for spec in specs if spec for blob in sent_blobs(spec)}
 
     def counts(self) -> dict[str, float]:
         """The fleet's counters, by name; see api/metrics/fleet_metrics.py."""

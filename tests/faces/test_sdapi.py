@@ -106,6 +106,40 @@ def test_the_readmes_upscaling_gives_one_and_a_half_times_the_picture(
     assert client.extra_single_image(image=image()).image.size == (64, 48)
 
 
+def left_half() -> Image.Image:
+    mask = Image.new("L", (64, 48))
+    mask.paste(255, (0, 0, 32, 48))
+    return mask
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_an_inpaint_mask_is_white_where_the_photo_is_replaced_unless_inverted(
+    client: webuiapi.WebUIApi, inverted: bool
+) -> None:
+    answer = client.img2img(
+        images=[image()],
+        mask_image=left_half(),
+        inpainting_mask_invert=int(inverted),
+        width=64,
+        height=48,
+    )
+
+    made, given = answer.image.convert("RGB"), image().convert("RGB")
+    same = [made.getpixel((x, 10)) == given.getpixel((x, 10)) for x in (8, 56)]
+    assert same == ([True, False] if inverted else [False, True])
+    assert answer.parameters["mask"] is None
+
+
+def test_how_a_mask_is_blurred_elsewhere_is_said_to_have_no_effect(plain: httpx2.Client) -> None:
+    buffer = io.BytesIO()
+    left_half().save(buffer, "PNG")
+    body = {"init_images": [b64(photo())], "mask": b64(buffer.getvalue()), "mask_blur": 20}
+
+    info = json.loads(plain.post("/img2img", json=body).json()["info"])
+
+    assert info["ignored"] == ["mask_blur"]
+
+
 def test_progress_is_the_callers_own_and_interrupt_ends_his_request_alone(
     up: RunningUp, client: webuiapi.WebUIApi
 ) -> None:
@@ -327,6 +361,8 @@ def test_a_sampler_is_used_or_named_as_without_effect(
         ({"n_iter": 10**9}, "n_iter"),
         ({"batch_size": 8, "n_iter": 8}, "batch_size"),
         ({"mask": "aGk="}, "mask"),
+        ({"mask": "!"}, "mask"),
+        ({"mask": b64(photo(kind="PNG")), "inpainting_mask_invert": 2}, "inpainting_mask_invert"),
         ({"script_name": "xyz"}, "script_name"),
         ({"override_settings": {"sd_model_checkpoint": "other"}}, "sd_model_checkpoint"),
         ({"init_images": []}, "init_images"),

@@ -65,6 +65,7 @@ from worker.job.grey import kept_grey
 from worker.job.history import StageCosts
 from worker.job.leases import obey
 from worker.job.lora_choice import Chosen
+from worker.job.masking import Masking
 from worker.job.outputs import ResultFile, encode_preview, finished_file
 from worker.job.progress import (
     EnlargingCost,
@@ -98,6 +99,8 @@ class Attempt:
         self.verdict = Verdict()
         self._enlarger: Plan | None = None
         self._alpha: Alpha | None = None
+        self._masking: Masking | None = None
+        self._photo: Pixels | None = None
 
     @property
     def timings(self) -> Timings:
@@ -114,7 +117,7 @@ class Attempt:
         spec = self._claim.spec
         self._parts.probe.reached("started", self._claim)
         discard_results_before(self._parts.blobs, spec.id, self._claim.epoch)
-        pixels = self._load()
+        self._photo = pixels = self._load()
         self._parts.guards.check_input(seen(pixels, self._alpha))
         params, chosen = self._parts.chooser.settle(spec.params, pixels)
         params = settle_factor(params, (spec.source.width, spec.source.height))
@@ -140,12 +143,14 @@ class Attempt:
         self._learn(spent, megapixels, params.executed_steps, plan)
 
     def _load(self) -> Pixels:
-        data = self._source()
+        spec = self._claim.spec
+        data = self._sent(spec.source.blob)
         self._alpha = alpha_of(data)
-        return load_source(data, self._claim.spec.params)
+        if spec.mask is not None:
+            self._masking = Masking(self._sent(spec.mask.blob))
+        return load_source(data, spec.params)
 
-    def _source(self) -> bytes:
-        blob = self._claim.spec.source.blob
+    def _sent(self, blob: str) -> bytes:
         return patiently(lambda: self._parts.blobs.get(blob), self._stop)
 
     def _make(
@@ -162,13 +167,23 @@ class Attempt:
         if plan.first and plan.enlarges:
             larger = self._enlarged(pixels, plan, tracker)
             before, given = larger.degraded, larger.pixels
-        given, params = self._prepared(given, params, chosen, tracker)
-        job = engine_job(given, params, chosen, self._stop)
+        coarse, params = self._prepared(given, params, chosen, tracker)
+        job = engine_job(coarse, params, chosen, self._stop)
         made = self._follow(lambda told: self._parts.engine.submit(job, told), tracker)
+        if plan.factor > 1:  # the parts that the mask leaves are enlarged as the others are
+            made = replace(made, pixels=self._masked(made.pixels, given))
         if plan.enlarges and not plan.first:
             larger = self._enlarged(made.pixels, plan, tracker)
             made = replace(made, pixels=larger.pixels, degraded=made.degraded + larger.degraded)
+        if plan.factor == 1:
+            made = replace(made, pixels=self._masked(made.pixels, pixels))
         return replace(made, degraded=before + made.degraded)
+
+    def _masked(self, made: Pixels, photo: Pixels) -> Pixels:
+        """The result where the job's mask lets it replace the photo, which has any size."""
+        if self._masking is None:
+            return made
+        return self._masking.composed(fitted(photo, (made.shape[1], made.shape[0])), made)
 
     def _prepared(
         self, pixels: Pixels, params: JobParams, chosen: Chosen, tracker: ProgressTracker
@@ -245,6 +260,8 @@ class Attempt:
             throttle.report(tracker.step(event.step))
 
     def _show(self, pixels: Pixels) -> None:
+        if self._photo is not None:
+            pixels = self._masked(pixels, self._photo)
         if not self._parts.guards.is_preview_safe(seen(pixels, self._alpha)):
             return
         spec, (height, width) = self._claim.spec, pixels.shape[:2]

@@ -32,8 +32,10 @@ MOST_TRIES = 8
 FILES = ("image", "image[]")
 REFUSED = {
     "mask": (
-        "is not supported: retouch enhances the whole photo; send it without a mask",
-        "不支持：retouch 会处理整张照片，请不要发送蒙版",
+        "is not supported here: retouch paints nothing new into a hole; to enhance a part of the "
+        "photo only, send it to /v1/jobs with a mask that is white there",
+        "此接口不支持：retouch 不会在空缺处生成新内容；若只想改善照片的一部分，请将照片连同"
+        "该处为白色的蒙版发送到 /v1/jobs",
     ),
     "markup": (
         "is not supported: retouch does not follow drawn marks",

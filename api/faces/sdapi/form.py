@@ -22,13 +22,20 @@ MOST_GUIDANCE = 20.0
 LEAST_STRENGTH = 0.05
 FITS: tuple[Fit, ...] = ("stretch", "crop", "fill", "stretch")
 FORMATS = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
+# How AUTOMATIC1111 uses a mask; here the edge has its own feather and the photo lies under it.
+OF_A_MASK: dict[str, tuple[Any, ...]] = {
+    "mask_blur": (None, 4),
+    "mask_blur_x": (None, 4),
+    "mask_blur_y": (None, 4),
+    "inpainting_fill": (None, 1),
+    "inpaint_full_res": (None, False, 0),
+}
 # Fields that would change the picture in AUTOMATIC1111 with the value sent, but do not here.
 WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "restore_faces": (None, False),
     "tiling": (None, False),
     "subseed_strength": (None, 0, 0.0),
     "styles": (None, []),
-    "inpainting_mask_invert": (None, 0),
     "refiner_checkpoint": (None, ""),
     "save_images": (None, False),
 }
@@ -73,6 +80,7 @@ class Img2Img(BaseModel):
     save_images: Switch = None
     include_init_images: Switch = None
     mask: str | None = None
+    inpainting_mask_invert: Annotated[Literal[0, 1] | None, BeforeValidator(_given)] = None
     script_name: str | None = None
     alwayson_scripts: dict[str, Any] | None = None
     override_settings: dict[str, Any] | None = None
@@ -106,16 +114,14 @@ class Img2Img(BaseModel):
     def without_effect(self) -> list[str]:
         """Fields that were sent to change something, but have no effect here."""
         sent = self.model_dump(include=set(WITHOUT_EFFECT)) | (self.model_extra or {})
-        idle = [
-            name for name, off in WITHOUT_EFFECT.items() if name in sent and sent[name] not in off
-        ]
+        known = WITHOUT_EFFECT | (OF_A_MASK if self.mask else {})
+        idle = [name for name, off in known.items() if name in sent and sent[name] not in off]
         is_usual = self.sampler.lower() in ("", *(label.lower() for label in SAMPLERS.values()))
         return idle if is_usual else [*idle, "sampler_name"]
 
     def refuse_undone(self, language: Language) -> None:
         """Raises InvalidFields for options whose absence would make a different picture."""
         undone = {
-            "mask": (self.mask, "is not supported: the whole photo is enhanced", "不支持蒙版"),
             "script_name": (self.script_name, "names a script, and there are none", "不支持脚本"),
             "alwayson_scripts": (
                 _used(self.alwayson_scripts),

@@ -15,7 +15,8 @@ from api.faces.sdapi.extras_form import BatchExtras, SingleExtras
 from api.faces.sdapi.form import Img2Img, job_fields, seed_fields, sized_fields
 from api.faces.sdapi.options import Options, changed_options, option_fields, options_of
 from api.faces.sdapi.pictures import reader_of
-from api.jobs.entrance import accept_picture, all_or_none, ask, submit
+from api.intake.masks import AcceptedMask
+from api.jobs.entrance import accept_mask, accept_picture, all_or_none, ask, submit
 from api.services import Services
 from shared.messages import Language
 
@@ -44,6 +45,7 @@ async def img2img_order(
         options = changed_options(options, asked.override_settings or {}, services, language)
         shared = (*option_fields(options, services), *job_fields(asked))
         await ask(services, shared, language)
+        mask = await _mask(asked, services, caller, language)
         wanted: list[Wanted | None] = []
         for text in asked.init_images:
             picture = await accept_picture(services, caller, reader_of(text))
@@ -52,7 +54,8 @@ async def img2img_order(
             for _ in range(asked.repeats):
                 fields = (*shared, *sized, *seed_fields(asked, len(job_ids)))
                 form = await ask(services, fields, language)
-                job_ids.append((await submit(services, caller, form, picture, language)).job_id)
+                made = await submit(services, caller, form, picture, language, mask=mask)
+                job_ids.append(made.job_id)
                 wanted.append(asked.wanted)
         without = [*asked.without_effect(), *_ignored(asked)]
         return asked.model_copy(update=_let_go(asked)), Order(job_ids, wanted, without)
@@ -81,9 +84,18 @@ async def extras_order(
         return Order(job_ids, wanted, asked.without_effect())
 
 
+async def _mask(
+    asked: Img2Img, services: Services, caller: Caller, language: Language
+) -> AcceptedMask | None:
+    if not asked.mask:
+        return None
+    inverted = bool(asked.inpainting_mask_invert)
+    return await accept_mask(services, caller, reader_of(asked.mask), language, inverted=inverted)
+
+
 def _let_go(asked: Img2Img) -> dict[str, object]:
     """Drops pictures from memory while their jobs run, except those to be echoed."""
-    return {} if asked.include_init_images else {"init_images": []}
+    return {"mask": None} | ({} if asked.include_init_images else {"init_images": []})
 
 
 def _ignored(asked: Img2Img) -> list[str]:

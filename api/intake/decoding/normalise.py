@@ -23,11 +23,12 @@ TURNED_BY_DECODER = frozenset({"heic"})
 
 @dataclass(frozen=True)
 class Order:
-    """What to do with an upload whose format the header has told."""
+    """What to do with an upload whose format the header has told; `inverted` is for masks."""
 
     kind: str
     max_pixels: int
     kept_as: KeptAs
+    inverted: bool = False
 
 
 def normalise(data: bytes, order: Order) -> tuple[dict[str, Any], bytes]:
@@ -35,7 +36,7 @@ def normalise(data: bytes, order: Order) -> tuple[dict[str, Any], bytes]:
     with opened(data, order.kind) as image:
         if image.width * image.height > order.max_pixels:
             return {"error": "image_too_large", "reason": "more pixels than the header said"}, b""
-        turned, about = _orientation(image, order.kind), read_about(image)
+        turned, about = orientation(image, order.kind), read_about(image)
         stated = stated_colours(image, data, order.kind)
         pixels, said = loaded(image, data, order.kind)
     colours, alpha = split(pixels)
@@ -43,21 +44,23 @@ def normalise(data: bytes, order: Order) -> tuple[dict[str, Any], bytes]:
     colours, told = to_srgb(colours, stated)
     colours = colours.convert("RGB")
     if alpha is not None:
-        colours, alpha = continued(colours, alpha), _upright(alpha, turned)
-    colours = _upright(colours, turned)
+        colours, alpha = continued(colours, alpha), upright(alpha, turned)
+    colours = upright(colours, turned)
     quality = measure(visible(colours, alpha))
     header = {"width": colours.width, "height": colours.height, "quality": quality}
     header |= {"warnings": said + told, "has_alpha": alpha is not None, "about": about}
     return header, write_kept(colours, alpha, order.kept_as)
 
 
-def _orientation(image: Image.Image, kind: str) -> int:
+def orientation(image: Image.Image, kind: str) -> int:
+    """How the picture has to be turned, as EXIF numbers it; 1 if the decoder has done that."""
     return 1 if kind in TURNED_BY_DECODER else int(image.getexif().get(ORIENTATION, 1))
 
 
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
+def upright(image: Image.Image, turned: int) -> Image.Image:
+    """The picture turned upright, without metadata."""
     image.info.clear()
-    image.getexif()[ORIENTATION] = orientation
-    upright = ImageOps.exif_transpose(image)
-    upright.info.clear()
-    return upright
+    image.getexif()[ORIENTATION] = turned
+    turned_image = ImageOps.exif_transpose(image)
+    turned_image.info.clear()
+    return turned_image

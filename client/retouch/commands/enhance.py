@@ -61,6 +61,12 @@ def enhance(
         AskedFormat | None,
         typer.Option("--format", help="By default that of OUT, or else that of the photo."),
     ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Picture that is white where the result replaces the photo."
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option(help="Continue with a blurry, tiny or dark photo.")
     ] = False,
@@ -99,6 +105,7 @@ def enhance(
         "upscaler": upscaler,
         "format": asked,
         "force": force or None,
+        "mask": None if mask is None else _read_mask(mask),
     }
     if recursive or any(photo.is_dir() for photo in photos):
         if len(photos) != 1 or not recursive:
@@ -114,6 +121,14 @@ def enhance(
     interrupted = _run(orders, as_json)
     if interrupted:
         raise typer.Exit(130)
+
+
+def _read_mask(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        said = f"{path} cannot be read: {error.strerror or error}."
+        raise typer.BadParameter(said, param_hint="--mask") from error
 
 
 def _run(orders: list[Order], as_json: bool) -> bool:

@@ -86,6 +86,33 @@ def test_the_options_become_the_jobs_parameters(photos: list[str], run: Any) -> 
         assert f'name="{name}"\r\n\r\n{value}\r\n' in text
 
 
+def test_a_mask_is_sent_as_a_file_beside_the_photo(photos: list[str], run: Any) -> None:
+    Path("m.png").write_bytes(b"white on black")
+    with ScriptedServer(script()).running() as server:
+        result = run(server.url, "enhance", photos[0], "--mask", "m.png", "-o", "new.png")
+        gone = run(server.url, "enhance", photos[0], "--mask", "gone.png", "-o", "new.png")
+    assert result.exit_code == 0, result.stderr
+    (sent,) = server.requests("POST /v1/jobs")
+    assert b'name="image"; filename="a.png"' in sent.body
+    assert b'name="mask"; filename=' in sent.body
+    assert b"\r\n\r\nwhite on black\r\n" in sent.body
+    assert gone.exit_code == 2
+    assert "gone.png cannot be read" in gone.stderr
+
+
+def test_a_folder_s_photos_are_made_again_for_another_mask(photos: list[str], run: Any) -> None:
+    Path("in").mkdir()
+    Path(photos[0]).replace("in/a.png")
+    keys = []
+    for mask in (b"one", b"two"):
+        Path("m.png").write_bytes(mask)
+        with ScriptedServer(script()).running() as server:
+            result = run(server.url, "enhance", "in", "-r", "--mask", "m.png", "-o", mask.decode())
+        assert result.exit_code == 0, result.stderr
+        keys += [sent.headers["idempotency-key"] for sent in server.requests("POST /v1/jobs")]
+    assert len(set(keys)) == 2
+
+
 def test_the_sizes_before_and_after_and_why_are_told(photos: list[str], run: Any) -> None:
     size = {"width": 4000, "height": 3000}
     result = size | {"format": "png", "size_bytes": len(PICTURE), "sha256": "0" * 64}

@@ -1,95 +1,32 @@
 """How a job becomes larger: by what, in which order, with which percentage, and what it says."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import redis
 from PIL import Image
 
-from shared.blobs import BlobStore, open_blobs
 from shared.errors import UpscalerChanged, UpscalerUnusable
-from shared.jobs import Job, JobState, Stage
-from shared.ledger.lora_failures import LoraFailures
-from shared.ledger.store import JobStore
-from shared.ledger.strikes import Strikes
-from shared.loras.catalog import Catalog
+from shared.jobs import JobState, Stage
 from shared.loras.check import check_file
 from shared.params import JobParams
-from shared.settings import Settings
-from shared.upscalers.architecture import Architecture, Rrdb
-from shared.upscalers.catalog import UpscalerCatalog
-from tests.support.workers import picture, spec_with_picture
+from shared.upscalers.architecture import Rrdb
 from tests.unit.loras.lora_files import tiny_specs, write_lora
-from tests.unit.upscalers.upscaler_files import FOLDED, tensors_of, write_plain
+from tests.unit.upscalers.upscaler_files import FOLDED
+from tests.unit.worker.job.conftest import RunJob, catalog_of
 from worker.engine.testing.fake import FakeEngine, fake_enlarged
-from worker.guards.panel import Guards
 from worker.job.enlarging import Enlargements, fitted
 from worker.job.history import History, StageCosts
-from worker.job.leases import LeaseKeeper
-from worker.job.lora_choice import Chooser
-from worker.job.probe import NoProbe
 from worker.job.progress import EnlargingCost, ProgressTracker
-from worker.job.pulse import Pulse
-from worker.job.runner import Runner
 
 SMALL = np.zeros((48, 64, 3), np.uint8)
 ONCE = Rrdb(width=8, growth=4, blocks=1, ups=0, fold=1)
 
 
-def catalog_of(folder: Path, **networks: Architecture) -> UpscalerCatalog:
-    folder.mkdir(exist_ok=True)
-    for name, architecture in networks.items():
-        write_plain(folder / f"{name}.safetensors", tensors_of(architecture))
-    catalog = UpscalerCatalog(folder)
-    catalog.scan()
-    return catalog
-
-
-@pytest.fixture
-def blobs(settings: Settings) -> BlobStore:
-    return open_blobs(settings)
-
-
-@pytest.fixture
-def run(
-    store: JobStore, blobs: BlobStore, redis_client: redis.Redis, settings: Settings
-) -> Callable[..., Job]:
-    """Run a job of 64 x 48 pixels through a worker with this catalogue."""
-
-    def run_one(catalog: UpscalerCatalog, base: str = "tiny", **params: Any) -> Job:
-        engine = FakeEngine(base, 0.0)
-        spec = spec_with_picture(blobs, picture(), lora_mode="none", **params)
-        spec = spec.model_copy(update={"base": base})
-        store.submit(spec)
-        parts: dict[str, Any] = {
-            "worker_id": "w",
-            "engine": engine,
-            "store": store,
-            "blobs": blobs,
-            "history": History(redis_client, base, "fake"),
-            "chooser": Chooser(Catalog(settings.data_dir / "none", base), base),
-            "enlargements": Enlargements(catalog, base, "fake"),
-            "guards": Guards(),
-            "strikes": Strikes(redis_client, settings),
-            "failures": LoraFailures(redis_client, base),
-            "leases": LeaseKeeper(store, 60.0, 60.0),
-            "pulse": Pulse(),
-            "probe": NoProbe(),
-            "on_device_lost": lambda: None,
-        }
-        assert Runner(**parts).run_next()
-        engine.close()
-        return store.get(spec.id)
-
-    return run_one
-
-
 @pytest.mark.parametrize(("base", "factor"), [("tiny", 2), ("sd15", 4)])
 def test_a_result_is_as_large_as_asked_and_says_by_what(
-    run: Callable[..., Job], tmp_path: Path, base: str, factor: int
+    run: RunJob, tmp_path: Path, base: str, factor: int
 ) -> None:
     job = run(catalog_of(tmp_path, retouch=FOLDED), base, upscale=factor)
     assert job.state is JobState.SUCCEEDED
@@ -100,7 +37,7 @@ def test_a_result_is_as_large_as_asked_and_says_by_what(
 
 
 def test_without_any_enlarger_the_filter_does_it_and_that_is_said(
-    run: Callable[..., Job], tmp_path: Path
+    run: RunJob, tmp_path: Path
 ) -> None:
     job = run(catalog_of(tmp_path), upscale=2)
     assert job.result is not None
@@ -112,9 +49,7 @@ def test_without_any_enlarger_the_filter_does_it_and_that_is_said(
     assert asked.degraded == []
 
 
-def test_auto_is_settled_by_the_worker_where_a_gateway_did_not(
-    run: Callable[..., Job], tmp_path: Path
-) -> None:
+def test_auto_is_settled_by_the_worker_where_a_gateway_did_not(run: RunJob, tmp_path: Path) -> None:
     job = run(catalog_of(tmp_path, retouch=FOLDED), upscale="auto")
     assert job.result is not None
     assert job.result.upscale == job.params.upscale == 4
@@ -123,7 +58,7 @@ def test_auto_is_settled_by_the_worker_where_a_gateway_did_not(
 
 
 def test_a_file_that_breaks_after_the_look_costs_auto_its_network_and_a_name_its_job(
-    run: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: RunJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     catalog = catalog_of(tmp_path, retouch=FOLDED)
     monkeypatch.setattr(FakeEngine, "_enlarge", _broken)

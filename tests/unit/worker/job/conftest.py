@@ -1,0 +1,84 @@
+"""One job through one worker with a fake engine; with a catalogue, a guard and a mask."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from shared.blobs import BlobStore, open_blobs
+from shared.jobs import Job, Mask
+from shared.ledger.lora_failures import LoraFailures
+from shared.ledger.store import JobStore
+from shared.ledger.strikes import Strikes
+from shared.loras.catalog import Catalog
+from shared.settings import Settings
+from shared.upscalers.architecture import Architecture
+from shared.upscalers.catalog import UpscalerCatalog
+from tests.support.workers import picture, spec_with_picture
+from tests.unit.upscalers.upscaler_files import tensors_of, write_plain
+from worker.engine.testing.fake import FakeEngine
+from worker.guards.panel import Classifier, Guards
+from worker.job.enlarging import Enlargements
+from worker.job.history import History
+from worker.job.leases import LeaseKeeper
+from worker.job.lora_choice import Chooser
+from worker.job.probe import NoProbe
+from worker.job.pulse import Pulse
+from worker.job.runner import Runner
+
+RunJob = Callable[..., Job]
+
+
+def catalog_of(folder: Path, **networks: Architecture) -> UpscalerCatalog:
+    folder.mkdir(exist_ok=True)
+    for name, architecture in networks.items():
+        write_plain(folder / f"{name}.safetensors", tensors_of(architecture))
+    catalog = UpscalerCatalog(folder)
+    catalog.scan()
+    return catalog
+
+
+@pytest.fixture
+def blobs(settings: Settings) -> BlobStore:
+    return open_blobs(settings)
+
+
+@pytest.fixture
+def run(store: JobStore, blobs: BlobStore, redis_client: redis.Redis, settings: Settings) -> RunJob:
+    """Run a job of 64 x 48 pixels through a worker with this catalogue."""
+
+    def run_one(
+        catalog: UpscalerCatalog,
+        base: str = "tiny",
+        *,
+        mask: Mask | None = None,
+        guard: Classifier | None = None,
+        **params: Any,
+    ) -> Job:
+        engine = FakeEngine(base, 0.0)
+        spec = spec_with_picture(blobs, picture(), lora_mode="none", **params)
+        spec = spec.model_copy(update={"base": base, "mask": mask})
+        store.submit(spec)
+        parts: dict[str, Any] = {
+            "worker_id": "w",
+            "engine": engine,
+            "store": store,
+            "blobs": blobs,
+            "history": History(redis_client, base, "fake"),
+            "chooser": Chooser(Catalog(settings.data_dir / "none", base), base),
+            "enlargements": Enlargements(catalog, base, "fake"),
+            "guards": Guards(guard),
+            "strikes": Strikes(redis_client, settings),
+            "failures": LoraFailures(redis_client, base),
+            "leases": LeaseKeeper(store, 60.0, 60.0),
+            "pulse": Pulse(),
+            "probe": NoProbe(),
+            "on_device_lost": lambda: None,
+        }
+        assert Runner(**parts).run_next()
+        engine.close()
+        return store.get(spec.id)
+
+    return run_one
