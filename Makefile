@@ -14,7 +14,7 @@ EXTRAS := $(VENV)/.extras
 
 .DEFAULT_GOAL := help
 .PHONY: help install extras demo up test check bench browser chaos chaos-full reliability compose-test quality \
-  docs lock sbom coverage
+  docs lock sbom coverage client-types
 export IMAGE
 
 help: ## Show the targets
@@ -54,12 +54,16 @@ test: install ## Run the tests that need no GPU, no Docker and no running servic
 		$(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
 # The other tests start gateways and workers of their own, whose lines are not counted.
+client-types: install ## Make the JavaScript client's types from the OpenAPI document
+	npm ci --prefix client-js --no-audit --no-fund --loglevel=error
+	$(BIN)/python -m tests.support.client_types
+
 coverage: export OMP_WAIT_POLICY ?= PASSIVE
 coverage: install ## Measure the branch coverage of the unit tests
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m "not gpu and not slow" --cov --cov-report=term:skip-covered tests/unit
 
-browser: install ## Test the page in Debian's Chromium
-	$(BIN)/pytest -m browser tests/browser
+browser: install ## Test the page, and the JavaScript client in a page, in Debian's Chromium
+	$(BIN)/pytest -m browser tests/browser tests/faces
 
 check: install ## Check format, style, types, imports and known vulnerabilities of pinned packages; the page's types if npm is present
 	$(BIN)/ruff format --no-cache --check .

@@ -1,3 +1,11 @@
+import type { components, operations } from "./openapi.js";
+
+type Form = operations["createJob"]["requestBody"]["content"]["multipart/form-data"];
+type Bytes = Blob | Uint8Array | ArrayBuffer;
+
+/** A job as the service describes it. */
+export type Job = components["schemas"]["JobView"];
+
 /** How far a job is; `percent` never goes back, and is 100 only when the picture is there. */
 export interface Progress {
   percent: number;
@@ -8,22 +16,11 @@ export interface Progress {
   message?: string;
 }
 
-/** Fields of `POST /v1/jobs`; others of that form may stand beside these. */
-export interface JobFields {
-  /** A picture that is white where the result replaces the photo. */
-  mask?: Blob | Uint8Array | ArrayBuffer;
+/** Fields of `POST /v1/jobs`, except the photo. */
+export interface JobFields extends Omit<Form, "image" | "image_id" | "lora" | "mask"> {
   lora?: string | string[];
-  strength?: number;
-  steps?: number;
-  sampler?: "dpmpp_2m" | "euler" | "lcm" | "tcd" | "once";
-  seed?: number;
-  upscale?: "auto" | 1 | 2 | 3 | 4;
-  prompt?: string;
-  negative_prompt?: string;
-  max_side?: number;
-  format?: string;
-  quality?: number;
-  force?: boolean;
+  /** A picture that is white where the result replaces the photo. */
+  mask?: Bytes;
 }
 
 export interface EnhanceOptions extends JobFields {
@@ -54,10 +51,10 @@ export class RetouchError extends Error {
 export class Retouch {
   constructor(options?: ServiceOptions);
   readonly url: string;
-  enhance(file: Blob | Uint8Array | ArrayBuffer, options?: EnhanceOptions): Promise<Blob>;
+  enhance(file: Bytes, options?: EnhanceOptions): Promise<Blob>;
 }
 
 export function enhance(
-  file: Blob | Uint8Array | ArrayBuffer,
+  file: Bytes,
   options?: EnhanceOptions & ServiceOptions,
 ): Promise<Blob>;

@@ -94,6 +94,7 @@ class ParamsView(_RecordView):
     quality: int
     metadata: Metadata
     fidelity: Fidelity | None
+    pyramid: int | None
     preview: bool
     priority: Priority
     webhook_url: str | None
