@@ -113,7 +113,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version
 lock: install ## Write requirements/*.lock, every package with its hashes, from constraints.txt
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install -q -c constraints.txt -e '.[release]'
 	@mkdir -p out && echo "torch ; sys_platform == 'none'" > out/no-torch.txt
-	$(COMPILE) pyproject.toml -o requirements/api.lock
+	$(COMPILE) pyproject.toml --extra s3 --extra otel -o requirements/api.lock
 	$(COMPILE) pyproject.toml --extra monitor -o requirements/monitor.lock
-	$(COMPILE) pyproject.toml --extra worker -o requirements/worker.lock
+	$(COMPILE) pyproject.toml --extra worker --extra s3 --extra otel -o requirements/worker.lock
 	$(COMPILE) pyproject.toml --extra worker --extra monitor --extra dev -o requirements/dev.lock

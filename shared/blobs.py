@@ -1,4 +1,4 @@
-"""Storage of pictures' bytes: a shared folder, or Redis for fleets without one.
+"""Storage of pictures' bytes: a shared folder, Redis for fleets without one, or an object store.
 
 Owns atomic writing and expiry. Knows nothing of jobs: a blob is a name and bytes.
 """
@@ -17,7 +17,9 @@ import redis
 from shared.errors import ImageNotFound, StorageFull
 from shared.kept import KeptAs
 from shared.ledger.redis_client import MAX_CONNECTIONS, client_for, translated_errors
+from shared.object_blobs import ObjectBlobs
 from shared.settings import Settings
+from shared.store_url import OBJECT_SCHEMES
 
 # One command's part of a large blob: a store with other clients is never blocked for long, and does
 # not hold a second copy of the whole as an answer.
@@ -53,6 +55,9 @@ class BlobStore(Protocol):
 
     def free_bytes(self) -> int | None:
         """The free space in bytes, if known."""
+
+    def link(self, name: str, seconds: int) -> str | None:
+        """An address at which anyone can fetch the blob for so long, if the store has any."""
 
 
 class FolderBlobs:
@@ -110,6 +115,10 @@ class FolderBlobs:
 
     def free_bytes(self) -> int | None:
         return shutil.disk_usage(self._root).free
+
+    def link(self, name: str, seconds: int) -> str | None:
+        del name, seconds
+        return None
 
 
 def _sync_folder(folder: Path) -> None:
@@ -192,14 +201,21 @@ class RedisBlobs:
     def free_bytes(self) -> int | None:
         return None
 
+    def link(self, name: str, seconds: int) -> str | None:
+        del name, seconds
+        return None
+
 
 def open_blobs(settings: Settings) -> BlobStore:
     """The blob store that the settings name."""
     parts = urlsplit(settings.blobs)
     if parts.scheme == "file":
         return FolderBlobs(Path(parts.path), settings.result_ttl_seconds)
+    if settings.blobs.startswith(OBJECT_SCHEMES):
+        return ObjectBlobs(settings.blobs, settings.result_ttl_seconds)
     client = client_for(
         settings.blobs if parts.netloc or parts.path else settings.redis_url,
+        settings.key_prefix,
         socket_timeout=5,
         max_connections=MAX_CONNECTIONS,
     )
