@@ -13,22 +13,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from anyio import CapacityLimiter, to_thread
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
 from api.access.places import Place, Places
 from api.jobs.ownership import checked_id, owned
 from shared.errors import JobNotFound, Overloaded, RateLimited, StoreUnavailable
-from shared.jobs import Event, Job
+from shared.jobs import Event, EventKind, Job
 from shared.ledger.records import read_event
 from shared.ledger.redis_client import CONNECT_SECONDS, MAX_CONNECTIONS, async_client_for
 from shared.ledger.store import JobStore
+from shared.settings import Settings
 
 # Length of one wait on a stream: short, so that a stopping gateway can release its followers.
 BLOCK_MS = 1000
 # Length of silence after which a proxy may close the connection.
 PULSE_SECONDS = 15.0
 OUTAGE_PAUSE_SECONDS = 0.5
+# Followers whose job is read at a time.
+ATTACHING = 8
 FIRST_ID = "0-0"
 LARGEST_SEQUENCE = 2**64 - 1
 EVENT_ID = re.compile(r"(\d{1,18})-(\d{1,20})")
@@ -55,10 +59,11 @@ class Followers:
     """Follows jobs with one pool of asyncio connections. Used on the event loop only."""
 
     def __init__(
-        self, redis_url: str, store: JobStore, stopping: threading.Event, places: Places
+        self, settings: Settings, store: JobStore, stopping: threading.Event, places: Places
     ) -> None:
         self._redis = async_client_for(
-            redis_url,
+            settings.redis_url,
+            settings.key_prefix,
             decode_responses=True,
             socket_timeout=BLOCK_MS / 1000 + 4,
             socket_connect_timeout=CONNECT_SECONDS,
@@ -68,6 +73,7 @@ class Followers:
         self._store = store
         self._stopping = stopping
         self._places = places
+        self._attaching = CapacityLimiter(ATTACHING)
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -82,12 +88,15 @@ class Followers:
         Raises JobNotFound both for another client's job and for one that never existed,
         ResultExpired, Overloaded, RateLimited, StoreUnavailable.
         """
-        job, newest = await run_in_threadpool(self._store.snapshot, checked_id(job_id))
+        # In few threads of their own: hundreds at once do not take those of other requests.
+        job, newest = await to_thread.run_sync(
+            self._store.snapshot, checked_id(job_id), limiter=self._attaching
+        )
         owned(job, client)
         # The last event of a finished job is repeated, since it must arrive in any case.
         reflected = just_before(newest) if job.state.is_terminal else newest
-        if last_event_id and await self._can_resume(job_id, last_event_id, newest):
-            is_over = job.state.is_terminal and last_event_id == newest
+        is_over = job.state.is_terminal and last_event_id == newest
+        if last_event_id and (is_over or await self._can_resume(job_id, last_event_id, newest)):
             return Start(job, None, last_event_id, is_over, self._places.take(place or client))
         snapshot, taken = Snapshot(reflected, job), self._places.take(place or client)
         return Start(job, snapshot, reflected, is_over=False, place=taken)
@@ -101,6 +110,10 @@ class Followers:
     async def _follow(self, start: "Start") -> AsyncIterator[Followed]:
         if start.snapshot is not None:
             yield start.snapshot
+        if start.job.state.is_terminal:
+            for event in await self._without_stream(start.job.id) or ():
+                yield event
+                return
         position, quiet_since = start.position, asyncio.get_running_loop().time()
         while not start.is_over and not self._stopping.is_set():
             events = await self._next(start.job.id, position)
@@ -114,7 +127,10 @@ class Followers:
                 quiet_since = now
             elif now - quiet_since >= PULSE_SECONDS:
                 quiet_since = now
-                if await self._is_gone(start.job.id):
+                end = await self._without_stream(start.job.id)
+                if end is not None:
+                    for event in end:
+                        yield event
                     return
                 yield Heartbeat()
 
@@ -142,7 +158,7 @@ class Followers:
                 return
             if events:
                 position = events[-1].id
-            elif position == FIRST_ID and await self._is_gone(job_id):
+            elif position == FIRST_ID and await self._without_stream(job_id) is not None:
                 return
 
     async def _next(self, job_id: str, position: str) -> list[Event]:
@@ -168,14 +184,19 @@ class Followers:
             raise StoreUnavailable("the store does not answer") from error
         return bool(oldest) and order(just_before(oldest[0][0])) <= order(event_id)
 
-    async def _is_gone(self, job_id: str) -> bool:
+    async def _without_stream(self, job_id: str) -> list[Event] | None:
+        """What ends a job whose stream is gone: its last event, or nothing if the job is gone too.
+        None while its stream is there, or is still to come.
+        """
         try:
-            await run_in_threadpool(self._store.get, job_id)
+            if await run_in_threadpool(self._store.has_events, job_id):
+                return None
+            job, newest = await run_in_threadpool(self._store.snapshot, job_id)
         except JobNotFound:
-            return True
+            return []
         except StoreUnavailable:
-            return False
-        return False
+            return None
+        return [last_event(job, newest)] if job.state.is_terminal else None
 
 
 @dataclass(frozen=True)
@@ -187,6 +208,16 @@ class Start:
     position: str
     is_over: bool
     place: Place
+
+
+def last_event(job: Job, event_id: str) -> Event:
+    """The event with which a finished job's stream ended, made from its record."""
+    if job.result is not None:
+        return Event(id=event_id, kind=EventKind.RESULT, data=job.result.model_dump(mode="json"))
+    if job.failure is not None:
+        return Event(id=event_id, kind=EventKind.ERROR, data=job.failure.model_dump(mode="json"))
+    data = {"state": str(job.state), "attempt": job.attempt}
+    return Event(id=event_id, kind=EventKind.STATE, data=data)
 
 
 def order(event_id: str) -> tuple[int, int]:

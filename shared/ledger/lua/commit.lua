@@ -3,8 +3,9 @@
 -- Repeated because the first answer was lost, it returns 'committed' again and changes nothing.
 -- Returns 'committed' | 'canceled' | 'lost'
 local id, ttl = ARGV[1], tonumber(ARGV[4])
-local done = redis.call('HMGET', job_key(id), 'state', 'epoch', 'result')
-if done[1] == 'succeeded' and done[2] == ARGV[3] and done[3] == ARGV[5] then return 'committed' end
+local done = redis.call('HMGET', job_key(id), 'state', 'epoch', 'result', 'packed')
+local same = done[3] == ARGV[5] or done[4]
+if done[1] == 'succeeded' and done[2] == ARGV[3] and same then return 'committed' end
 if not holds(id, ARGV[2], ARGV[3]) then return 'lost' end
 if redis.call('HGET', job_key(id), 'cancel') == '1' then return 'canceled' end
 local now = now_ms()

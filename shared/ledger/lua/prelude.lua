@@ -1,5 +1,15 @@
 -- Prepended to every script: names of keys, the clock, events, places in the queue.
 -- All times are Redis TIME in milliseconds, so that no two machines' clocks are ever compared.
+
+-- Every command but TIME names one key, its first argument.
+local PREFIX, real_call = '@PREFIX@', redis.call
+local redis = {
+  call = function(command, key, ...)
+    if key == nil then return real_call(command) end
+    return real_call(command, PREFIX .. key, ...)
+  end,
+}
+
 local function now_ms()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
@@ -15,6 +25,7 @@ local function held_key(worker) return 'held:' .. worker end
 local function refused_key(worker) return 'refused:' .. worker end
 local RUNNING = 'running'
 local WEBHOOKS = 'webhooks'
+local FINISHED = 'finished'
 
 local function keep(key, ttl_seconds) redis.call('EXPIRE', key, ttl_seconds) end
 
@@ -108,6 +119,8 @@ local function finish(id, state, now, ttl_seconds)
   count('finished:' .. state)
   let_go(id)
   keep(job_key(id), ttl_seconds)
+  redis.call('ZADD', FINISHED, now, id)
+  keep(FINISHED, ttl_seconds)
   local f = redis.call('HMGET', job_key(id), 'webhook', 'client')
   redis.call('SREM', live_key(f[2]), id)
   local wanted = f[1] or ''
