@@ -16,11 +16,15 @@ from fastapi import FastAPI
 from api.access.keys import is_loopback
 from api.app import create_app
 from api.server.connection import BoundedHttp
+from shared.blobs import open_blobs
 from shared.errors import RetouchError, StoreRefuses
 from shared.ledger.redis_client import connect
 from shared.ledger.store_check import examine_store
 from shared.log import configure_logging
+from shared.object_blobs import examine_objects
+from shared.process_help import take_no_arguments
 from shared.settings import BadSettings, Settings, load_settings
+from shared.tracing import configure_tracing
 
 GRACE_SECONDS = 5
 OPEN_FILES = 16_384
@@ -49,10 +53,13 @@ class Server(uvicorn.Server):
 
 def main() -> None:
     """Runs the server. Exits with a message when the settings do not allow it."""
+    take_no_arguments("retouch api", "Run the gateway until SIGTERM or Ctrl-C.")
     settings = load_settings()
     configure_logging(settings)
+    configure_tracing(settings, "retouch-gateway")
     refuse_open_door(settings)
     refuse_refusing_store(settings)
+    refuse_refusing_blobs(settings)
     allow_open_files()
     make_server(create_app(settings), settings).run()
 
@@ -91,7 +98,7 @@ def refuse_refusing_store(settings: Settings) -> None:
     """Raises BadSettings for a store that will never do what the gateway needs. One that is away,
     full or a replica for now is waited for: until then, callers are told so.
     """
-    with connect(settings.redis_url) as client:
+    with connect(settings.redis_url, prefix=settings.key_prefix) as client:
         try:
             for warning in examine_store(client):
                 logger.warning(warning)
@@ -99,6 +106,16 @@ def refuse_refusing_store(settings: Settings) -> None:
             raise BadSettings(f"RETOUCH_REDIS_URL: {error}") from error
         except RetouchError as error:
             logger.warning("waiting for the store", reason=str(error))
+
+
+def refuse_refusing_blobs(settings: Settings) -> None:
+    """Raises BadSettings for an object store that will never do what the gateway needs."""
+    try:
+        examine_objects(open_blobs(settings))
+    except StoreRefuses as error:
+        raise BadSettings(f"RETOUCH_BLOB_URL: {error}") from error
+    except RetouchError as error:
+        logger.warning("waiting for the object store", reason=str(error))
 
 
 def allow_open_files() -> None:

@@ -86,6 +86,9 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         root_path_in_servers=False,
+        # We have our own (api/server/middleware.py, api/metrics): FastAPI's traces contain queries,
+        # which may hold tickets.
+        telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         lifespan=lifespan,
     )
     app.state.metrics = Metrics()

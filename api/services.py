@@ -93,7 +93,7 @@ async def running_services(
 ) -> AsyncIterator[Services]:
     """Opens all parts, yields them and closes them again. Works without a running store."""
     base = identify_base(settings.base_model)
-    client = connect(settings.redis_url)
+    client = connect(settings.redis_url, prefix=settings.key_prefix)
     store, blobs = JobStore(client, settings), open_blobs(settings)
     hints = Hints(make_celery(settings, base.id), base.id)
     strikes, failures = Strikes(client, settings), LoraFailures(client, base.id)
@@ -109,10 +109,10 @@ async def running_services(
     )
     decoders = Decoders(settings.max_pixels, kept_as=blobs.kept_as)
     reaper = Reaper(store, hints, blobs, base.id, settings)
-    line = open_line(settings.redis_url, base.id)
+    line = open_line(settings, base.id)
     stopping = threading.Event()
     places = Places(settings.followers_limit, settings.followers_per_key, FOLLOWED)
-    followers = Followers(settings.redis_url, store, stopping, places)
+    followers = Followers(settings, store, stopping, places)
     services = Services(
         settings=settings,
         base=base,

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,19 +30,28 @@ def running_service(folder: Path, environment: Mapping[str, str]) -> Iterator[tu
         command, env=os.environ | environment, stdout=subprocess.DEVNULL
     ) as process:
         try:
-            wait_for(f"{url}/readyz")
+            wait_for(f"{url}/readyz", has_worker)
             yield url, process.pid
         finally:
             process.terminate()
             process.wait(timeout=60)
 
 
-def wait_for(url: str, seconds: float = START_SECONDS) -> None:
-    """Waits until the address answers 200. Ends the benchmark if it never does."""
+def has_worker(answer: httpx2.Response) -> bool:
+    return bool(answer.json()["checks"]["worker"] == "ok")
+
+
+def wait_for(
+    url: str,
+    is_right: Callable[[httpx2.Response], bool] = lambda _: True,
+    seconds: float = START_SECONDS,
+) -> None:
+    """Waits until the address answers 200, rightly. Ends the benchmark if it never does."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
-            if httpx2.get(url, timeout=2).status_code == 200:
+            answer = httpx2.get(url, timeout=2)
+            if answer.status_code == 200 and is_right(answer):
                 return
         except httpx2.HTTPError:
             pass

@@ -191,6 +191,8 @@ class Delivery(Record):
 class JobSpec(Record):
     """A job as requested. Never changes after submission. `language` is its sender's.
 
+    `request` and `trace` (a traceparent) say for logs and traces where it came from.
+
     `needs` is the lowest RECORDS_VERSION of a worker that can do the job: a version that adds a
     feature which must not be ignored raises its own version, and writes it into the jobs that use
     the feature.
@@ -204,6 +206,8 @@ class JobSpec(Record):
     language: Language = "en"
     needs: int = 1
     mask: Mask | None = None
+    request: str = ""
+    trace: str = ""
 
 
 class Event(Record):

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -19,7 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.bases import TINY, identify_base
 from shared.params import LARGEST_SCALE, MOST_LORAS
 from shared.setting_lists import Entries, Folders, Words
-from shared.store_url import SCHEMES, next_database, sentinel_group, verified
+from shared.store_url import OBJECT_SCHEMES, SCHEMES, next_database, sentinel_group, verified
 
 PREFIX = "RETOUCH_"
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -59,6 +60,12 @@ class Settings(BaseSettings):
     broker_url: str = Field(
         "", description="Celery's broker; empty: the store's server, next database number."
     )
+    key_prefix: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_.:{}/-]{0,64}$",
+        description="Put before every key and channel in store and broker, such as retouch:; for "
+        "a store that others use too.",
+    )
     base_model: str = Field(
         str(REPOSITORY / "models" / "tiny"), description="Folder or hub id of the base checkpoint."
     )
@@ -75,7 +82,14 @@ class Settings(BaseSettings):
     upscalers_dir: Path = Field(REPOSITORY / "upscalers", description="Folder of enlarger files.")
     data_dir: Path = Field(Path("var/data"), description="Folder for pictures and the store.")
     blob_url: str = Field(
-        "", description="Where pictures are stored: file:///DIR or redis://; empty: under data_dir."
+        "",
+        description="Where pictures are stored: file:///DIR, redis://, or s3://BUCKET/PREFIX (also "
+        "gs:// and az://; extra s3); empty: under data_dir.",
+    )
+    blob_links: bool = Field(
+        False,
+        description="Answer requests for finished pictures with a redirect to the object store, by "
+        "a link that expires.",
     )
 
     # --- gateway
@@ -98,8 +112,8 @@ class Settings(BaseSettings):
     )
     api_keys: Entries = Field(
         (),
-        description="Keys, each [NAME=]KEY[:WORD+WORD]; words are submit, read, admin, "
-        "rate=60/minute and jobs=4; empty: no keys.",
+        description="Keys, each [NAME=]KEY[:WORD+WORD]; words are submit, read, metrics, "
+        "admin, rate=60/minute and jobs=4; empty: no keys.",
     )
     allow_anonymous: bool = Field(
         False, description="Serve callers without a key even when bound to other addresses."
@@ -253,6 +267,12 @@ class Settings(BaseSettings):
         "console", description="Format of log lines: console or json."
     )
 
+    traces_url: str = Field(
+        "",
+        description="OpenTelemetry collector for traces, such as http://collector:4318 (extra "
+        "otel); empty: none.",
+    )
+
     # --- content credentials (needs the extra c2pa)
     c2pa_certificate: str = Field(
         "", description="PEM file of the certificate chain that signs results; empty: unsigned."
@@ -324,6 +344,13 @@ class Settings(BaseSettings):
         sentinel_group(value)
         return verified(value, str(info.data.get("store_ca", "")))
 
+    @field_validator("traces_url")
+    @classmethod
+    def _is_a_collector(cls, value: str) -> str:
+        if value and not _ADDRESS.fullmatch(value):
+            raise ValueError("must be an address such as http://collector:4318")
+        return value
+
     @field_validator("public_url")
     @classmethod
     def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -364,10 +391,13 @@ class Settings(BaseSettings):
     @field_validator("blob_url")
     @classmethod
     def _is_a_blob_url(cls, value: str, info: ValidationInfo) -> str:
-        if value and not value.startswith(("file:///", *SCHEMES)):
+        if value and not value.startswith(("file:///", *SCHEMES, *OBJECT_SCHEMES)):
             raise ValueError(
-                "must start with file:///, redis://, rediss://, unix:// or sentinel://"
+                "must start with file:///, redis://, rediss://, unix://, sentinel://, s3://, gs:// "
+                "or az://"
             )
+        if value.startswith(OBJECT_SCHEMES) and not urlsplit(value).netloc:
+            raise ValueError("must name a bucket, such as s3://bucket/prefix")
         sentinel_group(value)
         return verified(value, str(info.data.get("store_ca", "")))
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit, urlunsplit
 
 SCHEMES = ("redis://", "rediss://", "unix://", "sentinel://")
+# Of pictures alone.
+OBJECT_SCHEMES = ("s3://", "gs://", "az://")
 SENTINEL_PORT = 26379
 DATABASES = 16
 

@@ -27,6 +27,7 @@ class Scope(StrEnum):
 
     SUBMIT = "submit"
     READ = "read"
+    METRICS = "metrics"
     ADMIN = "admin"
 
 

@@ -51,7 +51,9 @@ class RateLimit:
             socket_connect_timeout=CONNECT_SECONDS,
         )
         storage = RedisStorage(
-            "redis://", connection_pool=client.connection_pool, key_prefix="rate"
+            "redis://",
+            connection_pool=client.connection_pool,
+            key_prefix=f"{settings.key_prefix}rate",
         )
         self._window = SlidingWindowCounterRateLimiter(storage)
         self.default = default

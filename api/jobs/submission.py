@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import structlog
+from opentelemetry.trace import SpanKind
+from structlog.contextvars import get_contextvars
 
 from api.intake.masks import AcceptedMask
 from api.jobs.enlarging import settle_size, settle_upscaler
@@ -34,6 +36,7 @@ from shared.loras.entry import LoraEntry
 from shared.messages import Language
 from shared.params import DEFAULT_SAMPLER, JobParams, LoraMode, LoraRef
 from shared.settings import Settings
+from shared.tracing import span, traceparent
 from shared.upscalers.catalog import UpscalerCatalog
 
 logger = structlog.get_logger(__name__)
@@ -118,13 +121,16 @@ class Submissions:
             language=language,
             needs=_needs(params, mask),
             mask=mask.mask if mask else None,
+            request=str(get_contextvars().get("request", "")),
+            trace=traceparent(),
         )
         job_id = self._store.submit(spec, idempotency, most_live)
         if job_id != spec.id:
             return Submitted(job_id, replayed=True)
         logger.info("job accepted", job=job_id)
         try:
-            self._hints.send(job_id)
+            with span("hint", kind=SpanKind.PRODUCER):
+                self._hints.send(job_id, params.priority)
         except StoreUnavailable as error:
             # The job is in the ledger, so the reaper will send another hint.
             logger.warning("hint not sent", job=job_id, reason=str(error))

@@ -3,14 +3,14 @@
 Owns these metrics' names. Every gateway reports the same figures, whichever process caused them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from shared.jobs import JobState
-from shared.ledger.store import JobStore
+from shared.ledger.store import MISS_BUCKETS, JobStore
 
 # As in shared/ledger/lua/claim.lua.
 JOB_BUCKETS = ("1", "2", "5", "10", "30", "60", "120", "300", "600", "+Inf")
@@ -23,6 +23,7 @@ ENDS = (
 )
 
 Counts = Mapping[str, float]
+Buckets = Sequence[str]
 
 
 class FleetCounts(Collector):
@@ -51,17 +52,23 @@ class FleetCounts(Collector):
             ),
             _reaped(counts),
             _recovery(counts),
-            _times(
+            _histogram(
                 counts,
                 "retouch_job_wait_seconds",
                 "From a job's acceptance to its start.",
-                "waited",
+                ("waited", "priority", JOB_BUCKETS),
             ),
-            _times(
+            _histogram(
                 counts,
                 "retouch_job_seconds",
                 "From a job's acceptance to its result.",
-                "took",
+                ("took", "priority", JOB_BUCKETS),
+            ),
+            _histogram(
+                counts,
+                "retouch_progress_error_points",
+                "How wrong the percentage was when a quarter (25, 50, 75) of a job had passed.",
+                ("missed", "quarter", (*map(str, MISS_BUCKETS), "+Inf")),
             ),
             *_store_bytes(store),
             _ended(counts),
@@ -113,26 +120,32 @@ def _ended(counts: Counts) -> Metric:
     return family
 
 
-def _times(counts: Counts, name: str, text: str, what: str) -> Metric:
-    """A histogram by base and priority, both of them ours; see `observe` in the prelude."""
-    family = HistogramMetricFamily(name, text, labels=["base", "priority"])
+def _histogram(counts: Counts, name: str, text: str, form: tuple[str, str, Buckets]) -> Metric:
+    """A histogram by base and a second label, both of them ours; see `observe` in the prelude.
+
+    `form`: the counters' first word, the second label, and the buckets.
+    """
+    what, label, buckets = form
+    family = HistogramMetricFamily(name, text, labels=["base", label])
     for field in sorted(counts):
-        kind, _, rest = field.partition(":")
-        base, _, last = rest.rpartition(":")
-        if kind != what or last != "sum":
+        if not (field.startswith(f"{what}:") and field.endswith(":sum")):
             continue
-        base, _, priority = base.rpartition(":")
-        start = f"{what}:{base}:{priority}"
-        buckets = [(bucket, counts.get(f"{start}:{bucket}", 0.0)) for bucket in JOB_BUCKETS]
-        family.add_metric([base, priority], buckets, counts[field])
+        start = field.removesuffix(":sum")
+        base, _, value = start.removeprefix(f"{what}:").rpartition(":")
+        filled = [(bucket, counts.get(f"{start}:{bucket}", 0.0)) for bucket in buckets]
+        family.add_metric([base, value], filled, counts[field])
     return family
 
 
 def _store_bytes(store: JobStore) -> list[Metric]:
-    used = store.used_bytes()
-    if used is None:
+    known = store.memory()
+    if known is None:
         return []
-    return [_gauge("retouch_store_bytes", "Memory that the store uses, in bytes.", used)]
+    limit = "Memory that the store may use, in bytes; 0: no limit of its own."
+    return [
+        _gauge("retouch_store_bytes", "Memory that the store uses, in bytes.", known[0]),
+        _gauge("retouch_store_limit_bytes", limit, known[1]),
+    ]
 
 
 def _recovery(counts: Counts) -> Metric:

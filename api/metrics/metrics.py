@@ -39,6 +39,12 @@ class Metrics:
         self._queued = Gauge(
             "retouch_queue_size", "Jobs waiting.", ("base",), registry=self._registry
         )
+        self._unfinished = Gauge(
+            "retouch_unfinished_jobs",
+            "Jobs waiting or running, by which autoscalers decide.",
+            ("base",),
+            registry=self._registry,
+        )
         self._workers = Gauge(
             "retouch_workers",
             "Workers with a recent heartbeat.",
@@ -70,6 +76,8 @@ class Metrics:
             bases = [worker.base for worker in workers]
             for name in {base, *bases}:
                 self._workers.labels(name).set(bases.count(name))
+                unfinished = store.queue_size(name) + store.running_of(name)
+                self._unfinished.labels(name).set(unfinished)
             self._loras.read(workers)
             self._loops.read(workers)
             self._fleet.read(store, base)

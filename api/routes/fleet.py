@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from api.access.guard import Admin, LanguageDep, Reader, ServicesDep
+from api.access.guard import LanguageDep, Reader, Scraper, ServicesDep
 from api.routes.loras import CALLER_PROBLEMS
 from api.services import Services
 from api.wire.problems import problem_response, problems
@@ -25,6 +25,8 @@ from shared.bases import BASES, Base
 from shared.errors import NoWorker, RetouchError
 from shared.formats import INPUT_FORMATS, OUTPUT_FORMATS
 
+OK = "ok"
+NOT_DURABLE = "no_append_only_file"
 MAX_STEPS = 50
 MAX_PROMPT_CHARACTERS = 1000
 
@@ -72,21 +74,22 @@ async def healthz() -> Health:
 @router.get(
     "/readyz",
     operation_id="isReady",
-    summary="The store answers, a worker is alive, the disk has space",
+    summary="The gateway accepts jobs: the store answers, the disk has space",
     response_model=Readiness,
-    responses=problems("store_unavailable", "no_worker", "storage_full"),
+    responses=problems("store_unavailable", "storage_full"),
 )
 def readyz(request: Request, services: ServicesDep, language: LanguageDep) -> Response:
-    checks, first = {}, None
-    for name, check in _CHECKS.items():
-        try:
-            check(services)
-            checks[name] = "ok"
-        except RetouchError as error:
-            checks[name] = error.code
-            first = first or error.code
-    if first is not None:
-        return problem_response(request, first, language, checks=checks)
+    """A fleet may have no worker for a while and still accepts jobs: then `checks.worker` is
+    `no_worker`, and the answer is 200.
+    """
+    needed = {name: _outcome(check, services) for name, check in _CHECKS.items()}
+    # A store that does not answer would cost the same wait once more for each detail.
+    away = needed["store"] if needed["store"] != OK else None
+    known = {name: away or _outcome(check, services) for name, check in _DETAILS.items()}
+    checks = needed | known
+    for code in needed.values():
+        if code != OK:
+            return problem_response(request, code, language, checks=checks)
     body = Readiness(ready=True, checks=checks).model_dump_json()
     return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
@@ -98,7 +101,7 @@ def readyz(request: Request, services: ServicesDep, language: LanguageDep) -> Re
     response_class=Response,
     responses=problems("unauthenticated", "forbidden"),
 )
-def get_metrics(request: Request, services: ServicesDep, caller: Admin) -> Response:
+def get_metrics(request: Request, services: ServicesDep, caller: Scraper) -> Response:
     del caller
     text = request.app.state.metrics.render(services.store, services.fleet, services.base.id)
     return Response(text, media_type=CONTENT_TYPE_LATEST)
@@ -109,11 +112,22 @@ def _has_worker(services: Services) -> None:
         raise NoWorker()
 
 
-_CHECKS: dict[str, Callable[[Services], None]] = {
+# Without these the gateway accepts nothing.
+_CHECKS: dict[str, Callable[[Services], str | None]] = {
     "store": lambda services: services.store.ping(),
-    "worker": _has_worker,
     "disk": lambda services: services.images.check_room(),
 }
+_DETAILS: dict[str, Callable[[Services], str | None]] = {
+    "worker": _has_worker,
+    "persistence": lambda services: None if services.store.is_durable() else NOT_DURABLE,
+}
+
+
+def _outcome(check: Callable[[Services], str | None], services: Services) -> str:
+    try:
+        return check(services) or OK
+    except RetouchError as error:
+        return error.code
 
 
 def _base_view(base: Base) -> BaseView:

@@ -24,6 +24,10 @@ PICTURE = {
     "description": "The picture's bytes",
 }
 
+# A link is not cached for as long as it is valid.
+LINK_SECONDS = 600
+LINKED = "private, max-age=300"
+
 router = APIRouter(prefix="/v1/jobs", tags=["pictures"])
 
 
@@ -32,10 +36,19 @@ router = APIRouter(prefix="/v1/jobs", tags=["pictures"])
     operation_id="getImage",
     summary="The finished picture",
     response_class=Response,
-    responses={200: PICTURE, **problems(*READ_PROBLEMS, "not_finished", "image_not_found")},
+    responses={
+        200: PICTURE,
+        302: {"description": "At `Location`, if this deployment sends callers there"},
+        **problems(*READ_PROBLEMS, "not_finished", "image_not_found"),
+    },
 )
 def get_image(job_id: str, request: Request, services: ServicesDep, caller: Reader) -> Response:
-    return image_response(request, services, owned_job(services.store, job_id, caller.name))
+    job = owned_job(services.store, job_id, caller.name)
+    if services.settings.blob_links and job.result is not None:
+        link = services.blobs.link(job.result.blob, LINK_SECONDS)
+        if link is not None:
+            return Response(status_code=302, headers={"Location": link, "Cache-Control": LINKED})
+    return image_response(request, services, job)
 
 
 @router.get(

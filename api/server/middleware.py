@@ -10,6 +10,7 @@ import time
 from uuid import uuid4
 
 import structlog
+from opentelemetry.trace import Span, SpanKind
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,6 +19,7 @@ from structlog.contextvars import bind_contextvars
 from api.metrics.metrics import Metrics
 from api.server.page_files import ISOLATED
 from api.wire.errors import unforeseen
+from shared.tracing import fail, span, trace_id
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -47,6 +49,11 @@ class Finish:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        headers = Headers(scope=scope)
+        with span(scope["method"], _trace_parent(headers), kind=SpanKind.SERVER) as begun:
+            await self._traced(scope, receive, send, begun)
+
+    async def _traced(self, scope: Scope, receive: Receive, send: Send, begun: Span) -> None:
         request_id = _request_id(Headers(scope=scope))
         bind_contextvars(request=request_id, **_known_of(scope))
         # Every file here is small, but ten thousand ranges of it are not: ranges are not served.
@@ -62,6 +69,7 @@ class Finish:
                 secure(headers)
                 headers["X-Request-ID"] = request_id
                 self._note(scope, status, time.perf_counter() - started)
+                _describe(begun, scope, status, request_id)
             await send(message)
 
         try:
@@ -98,8 +106,30 @@ def _known_of(scope: Scope) -> dict[str, str]:
     """The fields of every log line about this request."""
     client = scope.get("client")
     known = {"client": client[0]} if client else {}
-    trace = TRACE_PARENT.fullmatch(Headers(scope=scope).get("traceparent", ""))
-    return known | ({"trace": trace[1]} if trace else {})
+    trace = trace_id()
+    return known | ({"trace": trace} if trace else {})
+
+
+def _trace_parent(headers: Headers) -> str:
+    given = headers.get("traceparent", "")
+    return given if TRACE_PARENT.fullmatch(given) else ""
+
+
+def _describe(begun: Span, scope: Scope, status: int, request_id: str) -> None:
+    """By the names that OpenTelemetry gives to parts of HTTP."""
+    route = getattr(scope.get("route"), "path", "unmatched")
+    begun.update_name(f"{scope['method']} {route}")
+    begun.set_attributes(
+        {
+            "http.request.method": scope["method"],
+            "http.route": route,
+            "http.response.status_code": status,
+            "client.address": scope["client"][0] if scope.get("client") else "",
+            "retouch.request": request_id,
+        }
+    )
+    if status >= 500:
+        fail(begun, str(status))
 
 
 def secure(headers: MutableHeaders) -> None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import redis
 import structlog
+from opentelemetry.trace import SpanKind
 from starlette.concurrency import run_in_threadpool
 
 from api.webhooks.addresses import AddressRefused, Allowed, Target, parse_target
@@ -25,6 +26,7 @@ from shared.ledger.store import JobStore
 from shared.ledger.webhooks import Deliveries, Due
 from shared.periodic import note_failure, run_periodically
 from shared.settings import Settings
+from shared.tracing import fail, span, traceparent
 
 LOOK_SECONDS = 1.0
 AT_ONCE = 32
@@ -95,7 +97,13 @@ class Courier:
             return Outcome("address_refused", is_final=True)
         text = message(job)
         headers = self._signer.headers(message_id(job), text, datetime.now(UTC))
-        outcome = await self._sender.send(target, headers, text.encode())
+        about = {"retouch.job": job.id, "server.address": target.host}
+        with span("webhook", job.spec.trace, about, SpanKind.CLIENT) as begun:
+            if parent := traceparent():
+                headers["traceparent"] = parent
+            outcome = await self._sender.send(target, headers, text.encode())
+            if outcome.reason is not None:
+                fail(begun, outcome.reason)
         _note(due, target, outcome)
         return outcome
 

@@ -382,7 +382,9 @@ class Health(_View):
 
 
 class Readiness(_View):
-    """Whether jobs can be accepted and processed, check by check."""
+    """Whether jobs are accepted, check by check. `worker` and `persistence` are for information."""
 
     ready: bool
-    checks: dict[str, str] = Field(examples=[{"store": "ok", "worker": "ok", "disk": "ok"}])
+    checks: dict[str, str] = Field(
+        examples=[{"store": "ok", "disk": "ok", "worker": "no_worker", "persistence": "ok"}]
+    )

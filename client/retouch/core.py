@@ -17,7 +17,7 @@ from retouch.events import follow
 from retouch.files import write_whole
 from retouch.job_fields import MASK, JobFields, Photo, form_fields, named_bytes
 from retouch.patience import Deadline
-from retouch.problems import JobCanceled, RetouchProblem, WaitTimeout
+from retouch.problems import JobCanceled, NoWorker, RetouchProblem, WaitTimeout
 from retouch.records import Event, Job, Lora, Progress, Upscaler, Worker
 
 PROBE_SECONDS = 3.0
@@ -82,7 +82,9 @@ class Core:
 
     async def image(self, job: Job | str) -> bytes:
         """The finished picture's bytes, verified with the service's checksum."""
-        response = await self._connection.request("GET", f"/v1/jobs/{_id(job)}/image")
+        path = f"/v1/jobs/{_id(job)}/image"
+        # Perhaps to an object store; the key stays with the service.
+        response = await self._connection.request("GET", path, follow_redirects=True)
         return read_picture(response)
 
     async def save(self, job: Job | str, path: Path) -> Path:
@@ -115,9 +117,14 @@ class Core:
     async def readiness(self) -> RetouchProblem | None:
         """None if the service can accept and process a job, otherwise what is missing."""
         try:
-            await self._connection.request("GET", "/readyz", seconds=PROBE_SECONDS)
+            answer = await self._connection.request("GET", "/readyz", seconds=PROBE_SECONDS)
+            checks = read_json(answer)["checks"]
         except RetouchProblem as problem:
             return problem
+        except (LookupError, TypeError):
+            return None
+        if checks.get("worker") == "no_worker":
+            return NoWorker("no_worker", "No worker is running right now.", retryable=True)
         return None
 
     async def _look(self, job_id: str, deadline: Deadline) -> Job:

@@ -21,6 +21,7 @@ from shared.ledger.redis_client import (
 )
 from shared.params import JobParams
 from shared.record import Record
+from shared.settings import Settings
 
 logger = structlog.get_logger(__name__)
 
@@ -133,12 +134,13 @@ class PreviewLine:
         return f"previews:{self.base}"
 
 
-def open_line(redis_url: str, base: str) -> PreviewLine:
+def open_line(settings: Settings, base: str) -> PreviewLine:
     """A queue with its own kind of connection: it returns bytes, and its time-out allows blocking
     reads.
     """
     client = client_for(
-        redis_url,
+        settings.redis_url,
+        settings.key_prefix,
         socket_timeout=PATIENCE_SECONDS + 2,
         socket_connect_timeout=CONNECT_SECONDS,
         socket_keepalive=True,

@@ -35,6 +35,7 @@ def make_celery(settings: Settings, base: str) -> Celery:
     app.conf.update(
         # As the rest of the project spells it.
         store_url=settings.broker,
+        store_prefix=settings.key_prefix,
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
@@ -68,6 +69,7 @@ def make_celery(settings: Settings, base: str) -> Celery:
             "interval_step": 0,
             "interval_max": 0.05,
             **({"master_name": group.name} if group else {}),
+            **({"global_keyprefix": settings.key_prefix} if settings.key_prefix else {}),
         },
     )
     return app
@@ -78,14 +80,26 @@ class Hints:
 
     def __init__(self, app: Celery, base: str) -> None:
         self._app = app
+        self._base = base
         self._queue = queue_name(base)
 
-    def send(self, job_id: str) -> None:
+    def send(self, job_id: str, priority: str = "") -> None:
         """Tells a worker that a job is queued. Raises StoreUnavailable."""
         try:
-            self._app.send_task(RUN_TASK, args=[job_id], queue=self._queue, retry=False)
+            # Whichever job is next runs, so people are shown the queue and not this job's id.
+            self._app.send_task(
+                RUN_TASK,
+                args=[job_id],
+                argsrepr=f"({self._about(priority)})",
+                kwargsrepr="{}",
+                queue=self._queue,
+                retry=False,
+            )
         except (OperationalError, *RECOVERABLE) as error:
             raise StoreUnavailable("the broker does not answer") from error
+
+    def _about(self, priority: str) -> str:
+        return ", ".join(filter(None, (self._base, priority)))
 
     def pending(self) -> int:
         """Hints that no worker has received yet. Raises StoreUnavailable."""

@@ -21,6 +21,9 @@ from shared.settings import Settings
 TICK_SECONDS = 1.0
 SWEEP_SECONDS = 60.0
 HINTS_PER_TICK = 50
+# Followers that lost their connection have so long to read a finished job's events.
+EVENTS_SECONDS = 600.0
+PACKED_PER_TICK = 200
 
 logger = structlog.get_logger(__name__)
 
@@ -54,6 +57,7 @@ class Reaper:
             return
         self._expire_leases()
         self._hint_again()
+        self._store.pack_finished(EVENTS_SECONDS, PACKED_PER_TICK)
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + SWEEP_SECONDS
             self._sweep()

@@ -25,6 +25,7 @@ from shared.jobs import (
     Result,
     Timings,
 )
+from shared.ledger.packing import unpack
 from shared.params import JobParams
 from shared.record import Record
 
@@ -41,6 +42,7 @@ class Idempotency:
 
 def read_job(fields: Mapping[str, str], job_ttl: int, result_ttl: int) -> Job:
     """Builds a Job from the fields of its hash."""
+    fields = unpack(fields)
     created, finished = _time(fields["created_ms"]), _time(fields.get("finished_ms"))
     assert created is not None
     life = result_ttl if finished else job_ttl

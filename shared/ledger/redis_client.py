@@ -17,6 +17,7 @@ from redis.exceptions import DataError, LockError, RedisError, ResponseError
 from redis.retry import Retry
 
 from shared.errors import RetouchError, StorageFull, StoreRefuses, StoreUnavailable
+from shared.ledger.key_prefix import PrefixedAsyncRedis, PrefixedRedis
 from shared.store_url import SentinelGroup, sentinel_group
 
 # A caller gets "store unavailable" within two seconds, including one retry.
@@ -28,10 +29,11 @@ MAX_CONNECTIONS = 1024
 SENTINEL_OPTIONS = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": CONNECT_SECONDS}
 
 
-def connect(url: str, answer_seconds: float = ANSWER_SECONDS) -> redis.Redis:
+def connect(url: str, answer_seconds: float = ANSWER_SECONDS, prefix: str = "") -> redis.Redis:
     """A client that fails fast. A lost connection is retried once; a time-out is not."""
     return client_for(
         url,
+        prefix,
         decode_responses=True,
         max_connections=MAX_CONNECTIONS,
         socket_timeout=answer_seconds,
@@ -42,16 +44,20 @@ def connect(url: str, answer_seconds: float = ANSWER_SECONDS) -> redis.Redis:
     )
 
 
-def client_for(url: str, **options: Any) -> redis.Redis:
-    """A client of the server at `url`, or of the primary that Sentinels name."""
-    client: redis.Redis = _client(redis.Redis, redis.sentinel.Sentinel, url, options)
-    return client
+def client_for(url: str, prefix: str = "", **options: Any) -> redis.Redis:
+    """A client of the server at `url`, or of the primary that Sentinels name. Every key that it
+    names has the prefix.
+    """
+    kind = PrefixedRedis if prefix else redis.Redis
+    client: redis.Redis = _client(kind, redis.sentinel.Sentinel, url, options)
+    return _with_prefix(client, prefix)
 
 
-def async_client_for(url: str, **options: Any) -> redis.asyncio.Redis:
+def async_client_for(url: str, prefix: str = "", **options: Any) -> redis.asyncio.Redis:
     """The same for the event loop."""
-    client: redis.asyncio.Redis = _client(redis.asyncio.Redis, redis.asyncio.Sentinel, url, options)
-    return client
+    kind = PrefixedAsyncRedis if prefix else redis.asyncio.Redis
+    client: redis.asyncio.Redis = _client(kind, redis.asyncio.Sentinel, url, options)
+    return _with_prefix(client, prefix)
 
 
 def _client(single: Any, sentinels: Any, url: str, options: dict[str, Any]) -> Any:
@@ -60,7 +66,17 @@ def _client(single: Any, sentinels: Any, url: str, options: dict[str, Any]) -> A
     if group is None:
         return single.from_url(url, **_fitting(url, options))
     sentinel = sentinels(group.hosts, sentinel_kwargs=SENTINEL_OPTIONS)
-    return sentinel.master_for(group.name, **_login(group), **options)
+    return sentinel.master_for(group.name, redis_class=single, **_login(group), **options)
+
+
+def _with_prefix(client: Any, prefix: str) -> Any:
+    client.key_prefix = prefix
+    return client
+
+
+def prefix_of(client: object) -> str:
+    """What this client puts before every key."""
+    return str(getattr(client, "key_prefix", ""))
 
 
 def _fitting(url: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import redis
 from redis.commands.core import Script
 
 from shared.errors import StoreUnavailable
-from shared.ledger.redis_client import translated_errors
+from shared.ledger.redis_client import prefix_of, translated_errors
 
 # A store without free memory refuses new jobs; accepted jobs are still finished (Redis 7 and
 # later).
@@ -21,14 +21,14 @@ REPLICATION_MS = 1000
 
 
 @cache
-def source(name: str) -> str:
-    """The full text of one script."""
+def source(name: str, prefix: str = "") -> str:
+    """The full text of one script, which puts the prefix before every key."""
     folder = files("shared.ledger").joinpath("lua")
     parts = (
         folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", name)
     )
     header = "" if name in STOPS_WITHOUT_MEMORY else GOES_ON_WITHOUT_MEMORY
-    return header + "\n".join(parts)
+    return header + "\n".join(parts).replace("@PREFIX@", prefix)
 
 
 class Scripts:
@@ -43,7 +43,9 @@ class Scripts:
         """Runs a script. Raises StoreUnavailable or StorageFull."""
         script = self._registered.get(name)
         if script is None:
-            script = self._registered[name] = self._client.register_script(source(name))
+            script = self._registered[name] = self._client.register_script(
+                source(name, prefix_of(self._client))
+            )
         try:
             with translated_errors():
                 if self._replicas and name in ACKNOWLEDGED:

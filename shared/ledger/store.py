@@ -38,6 +38,7 @@ from shared.jobs import (
     StepSignal,
     Timings,
 )
+from shared.ledger.packing import LAST_EVENT, pack
 from shared.ledger.records import (
     Idempotency,
     dump_list,
@@ -55,6 +56,8 @@ from shared.settings import Settings
 
 IDEMPOTENCY_SECONDS = 86_400
 COUNTS_SECONDS = 30 * 86_400
+# Points by which a percentage was wrong; see api/metrics/fleet_metrics.py.
+MISS_BUCKETS = (2, 5, 10, 20, 30, 50)
 
 logger = structlog.get_logger(__name__)
 
@@ -156,7 +159,14 @@ class JobStore:
             fields, newest = pipe.execute()
         if not fields:
             raise JobNotFound(f"no job {job_id}")
-        return self._with_place(self._read(fields)), newest[0][0] if newest else "0-0"
+        last = newest[0][0] if newest else fields.get(LAST_EVENT, "0-0")
+        job = self._read(fields)
+        return job if job.state.is_terminal else self._with_place(job), last
+
+    def has_events(self, job_id: str) -> bool:
+        """Whether the job's stream is there; it is deleted some minutes after the job's end."""
+        with translated_errors():
+            return bool(self._redis.exists(f"job:{job_id}:events"))
 
     def cancel(self, job_id: str) -> JobState:
         """Cancels the job and returns its state afterwards. A running job stops at its next step.
@@ -286,6 +296,25 @@ class JobStore:
         """Queued jobs that need another hint, at most `limit`; they count as hinted now."""
         return list(self._scripts.run("overdue", base, self._hint_ms, limit))
 
+    def pack_finished(self, age_seconds: float, limit: int) -> int:
+        """Packs records of jobs that ended at least so long ago, and deletes their events; returns
+        how many it found.
+        """
+        found = self._scripts.run("finished", int(age_seconds * 1000), limit)
+        for job_id in found:
+            self._pack(job_id)
+        return len(found)
+
+    def _pack(self, job_id: str) -> None:
+        try:
+            packed = pack(self._hash(f"job:{job_id}"))
+        except (LookupError, ValueError, TypeError):
+            # Gone, packed already, or unreadable: it stays as it is.
+            with translated_errors():
+                self._redis.zrem("finished", job_id)
+        else:
+            self._scripts.run("pack", job_id, packed)
+
     def sources_in_use(self, base: str) -> set[str]:
         """Blobs of the uploads that unfinished jobs still need."""
         with translated_errors():
@@ -310,10 +339,33 @@ class JobStore:
             pipe.expire("counts", COUNTS_SECONDS)
             pipe.execute()
 
+    def note_misses(self, base: str, points: Mapping[int, float]) -> None:
+        """Counts by how many points a job's percentage was wrong, at each of these quarters."""
+        if not points:
+            return
+        with translated_errors(), self._redis.pipeline() as pipe:
+            for quarter, missed in points.items():
+                what = f"missed:{base}:{quarter}"
+                for bucket in MISS_BUCKETS:
+                    if missed <= bucket:
+                        pipe.hincrbyfloat("counts", f"{what}:{bucket}", 1)
+                pipe.hincrbyfloat("counts", f"{what}:+Inf", 1)
+                pipe.hincrbyfloat("counts", f"{what}:sum", missed)
+            pipe.execute()
+
     def running(self) -> int:
         """Number of running jobs."""
         with translated_errors():
             return int(self._redis.zcard("running"))
+
+    def running_of(self, base: str) -> int:
+        """Number of running jobs of this base."""
+        with translated_errors():
+            ids = self._redis.zrange("running", 0, -1)
+            with self._redis.pipeline(transaction=False) as pipe:
+                for job_id in ids:
+                    pipe.hget(f"job:{job_id!s}", "base")
+                return pipe.execute().count(base)
 
     def oldest_seconds(self, base: str) -> float:
         """How long the oldest waiting job has waited since it was last queued."""
@@ -334,13 +386,27 @@ class JobStore:
             return int(time.monotonic() - self._since)
         return int(info["uptime_in_seconds"])
 
-    def used_bytes(self) -> int | None:
-        """Memory that the store uses; None where the store's user may not ask."""
+    def is_durable(self) -> bool:
+        """Whether accepted jobs survive the end of the store's process, as far as its user may
+        know.
+        """
         try:
             with translated_errors():
-                return int(self._redis.info("memory")["used_memory"])
+                info: Mapping[str, Any] = self._redis.info("persistence")
+        except StoreRefuses:
+            return True
+        return bool(info.get("aof_enabled", 1))
+
+    def memory(self) -> tuple[int, int] | None:
+        """Bytes that the store uses, and those that it may use (0: no limit); None where the
+        store's user may not ask.
+        """
+        try:
+            with translated_errors():
+                info: Mapping[str, Any] = self._redis.info("memory")
         except StoreRefuses:
             return None
+        return int(info["used_memory"]), int(info.get("maxmemory", 0))
 
     def elect(self, role: str, token: str, seconds: float) -> bool:
         """Whether this process holds `role` now; the holder extends it by asking again."""

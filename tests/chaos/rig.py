@@ -16,11 +16,12 @@ import psutil
 
 from retouch.stack.ports import free_port
 from shared.blobs import FolderBlobs
-from shared.errors import RetouchError
+from shared.errors import JobNotFound, RetouchError
 from shared.jobs import Job, JobSpec, JobState
 from shared.ledger.fleet import Fleet, WorkerInfo
 from shared.ledger.queue import Hints, make_celery
 from shared.ledger.records import Idempotency
+from shared.ledger.redis_client import connect
 from shared.ledger.store import JobStore
 from shared.settings import Settings
 from tests.chaos.checker import Checker
@@ -111,6 +112,27 @@ class Rig:
         self._sources = [picture(16, 12, seed) for seed in range(4)]
         self._seed = 0
         self.random = random.Random(20_26)
+
+    def follow_url(self) -> None:
+        """Reaches the store as workers do, wherever Sentinels say that it is."""
+        self.client.close()
+        self.client = connect(self.settings.redis_url, 5.0)
+        self.store, self.fleet = JobStore(self.client, self.settings), Fleet(self.client)
+        self.hints = Hints(make_celery(self.settings, BASE), BASE)
+
+    def takes_writes(self) -> bool:
+        """Whether the store can be written to, by a client that waits for no replica."""
+        try:
+            self.store.count("written")
+        except RetouchError:
+            return False
+        return True
+
+    def is_known(self, spec: JobSpec) -> bool:
+        try:
+            return self.store.get(spec.id).id == spec.id
+        except JobNotFound:
+            return False
 
     # --- the fleet
 

@@ -1,7 +1,11 @@
 """The store is killed, cut off, full or frozen: what was acknowledged is kept, and work goes on."""
 
 import signal
+import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import redis
@@ -15,8 +19,9 @@ from tests.chaos.conftest import MakeRig
 from tests.chaos.figures import keep, size, spread, within
 from tests.chaos.load import Load
 from tests.chaos.proxy import Proxy
-from tests.chaos.rig import Rig
+from tests.chaos.rig import Rig, answers
 from tests.chaos.servers import KINDS, StoreServer
+from tests.support.sentinels import running_group
 from tests.support.wait import wait_until
 
 
@@ -179,3 +184,109 @@ def test_a_frozen_store_is_said_within_two_seconds(make_rig: MakeRig, server: St
     time.sleep(4)
     server.signal(signal.SIGCONT)
     finish(rig, [rig.submit()])
+
+
+def set_option(name: str, value: str) -> Callable[[redis.Redis], object]:
+    return lambda client: client.config_set(name, value)
+
+
+def command(*words: str) -> Callable[[redis.Redis], object]:
+    return lambda client: client.execute_command(*words)
+
+
+def keep_busy(client: redis.Redis) -> None:
+    """A script that does not end by itself; from then on the store answers BUSY."""
+    client.config_set("busy-reply-threshold", 100)
+    endless = "while true do end"
+    threading.Thread(target=lambda: suppressed(client, endless), daemon=True).start()
+
+
+def suppressed(client: redis.Redis, script: str) -> None:
+    with suppress(redis.RedisError):
+        client.eval(script, 0)
+
+
+# How each trouble begins and ends, and what a submission is told meanwhile.
+TROUBLES = {
+    "NOREPLICAS": (
+        set_option("min-replicas-to-write", "1"),
+        set_option("min-replicas-to-write", "0"),
+        {"store_unavailable"},
+    ),
+    "READONLY": (
+        command("REPLICAOF", "127.0.0.1", "1"),
+        command("REPLICAOF", "NO", "ONE"),
+        {"store_unavailable"},
+    ),
+    "OOM": (set_option("maxmemory", "1"), set_option("maxmemory", "0"), {"storage_full"}),
+    "NOPERM": (
+        command("ACL", "SETUSER", "default", "-eval", "-evalsha"),
+        command("ACL", "SETUSER", "default", "+@all"),
+        {"store_unavailable"},
+    ),
+    "BUSY": (keep_busy, command("SCRIPT", "KILL"), {"store_unavailable"}),
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_store_that_refuses_for_a_while_loses_nothing_and_stops_no_loop(
+    make_rig: MakeRig, trouble: str
+) -> None:
+    begin, end, codes = TROUBLES[trouble]
+    rig = make_rig(fake_step_seconds=0.02)
+    rig.start_workers(2)
+    address = rig.start_gateway()
+    with Load(rig, 0.1) as load:
+        time.sleep(1)
+        begin(rig.client)
+        time.sleep(0.5)
+        began_at = time.monotonic()
+        time.sleep(6)
+        ended_at = time.monotonic()
+        end(rig.client)
+        back = every_worker_has_claimed_after(rig, time.monotonic())
+    finish(rig, load.specs)
+
+    told = {code for at, took, code in load.answers if began_at < at and at + took < ended_at}
+    assert told <= {*codes, None}
+    assert told & codes
+    # Every loop goes on: a worker that is killed now is noticed, and its job is done by the other
+    spec = rig.submit(steps=100)
+    rig.wait_for_step(spec, 2)
+    owner = next(worker for worker in rig.workers if worker.owns(rig.store.get(spec.id).worker))
+    owner.kill_tree()
+    rig.workers.remove(owner)
+    finish(rig, [spec])
+    assert answers(f"{address}/readyz")
+    keep(f"refuses.{trouble}", seconds=round(back, 2), **rig.tally(load.specs))
+    assert back <= within(5)
+
+
+@pytest.mark.parametrize("replicas", [1, 0])
+def test_a_failover_loses_nothing_that_replicas_had_to_confirm(
+    make_rig: MakeRig, tmp_path: Path, replicas: int
+) -> None:
+    with running_group(tmp_path / "group") as group:
+        group.wait_until_replicating()
+        rig = make_rig(url=group.url, fake_step_seconds=0.02, store_replicas=replicas)
+        rig.follow_url()
+        rig.start_workers(2)
+        with Load(rig, 0.05) as load:
+            time.sleep(3)
+            died_at = time.monotonic()
+            group.primary.kill()
+            # The new primary has no replica, so with a promise nothing more is acknowledged
+            wait_until(rig.takes_writes, description="the failover", seconds=60)
+            took = time.monotonic() - died_at
+        known = [spec for spec in load.specs if rig.is_known(spec)]
+        lost = len(load.specs) - len(known)
+        rig.assert_all(rig.wait_for_end(known, 120))
+        keep(
+            f"failover.replicas_{replicas}",
+            jobs=len(load.specs),
+            lost=lost,
+            seconds=round(took, 2),
+        )
+        assert took <= within(10)
+        if replicas:
+            assert lost == 0

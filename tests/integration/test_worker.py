@@ -3,9 +3,11 @@
 import io
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -152,6 +154,48 @@ def test_a_running_job_stops_within_a_step_of_its_cancel(
     assert job.state is JobState.CANCELED
     assert job.progress.step <= step + 2
     assert job.result is None
+
+
+@pytest.fixture
+def told(settings: Settings) -> Iterator[list[dict[str, Any]]]:
+    """What a monitor of Celery hears of hints."""
+    app, events = make_celery(settings, "tiny"), list[dict[str, Any]]()
+    with app.connection() as connection:
+        receiver = app.events.Receiver(connection, handlers={"*": events.append})
+        thread = threading.Thread(target=receiver.capture, kwargs={"limit": None})
+        thread.daemon = True
+        thread.start()
+        yield events
+        receiver.should_stop = True
+        thread.join(10)
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_monitor_is_told_how_jobs_end_and_of_no_job_that_did_not_run(
+    store: JobStore, blobs: BlobStore, hints: Hints, told: list[dict[str, Any]]
+) -> None:
+    # Given a job that succeeds, one that fails and one that is canceled while it runs
+    good, failing = (spec_with_picture(blobs, picture(seed=seed)) for seed in (1, 2))
+    canceled = spec_with_picture(blobs, picture(), steps=50, strength=1.0)
+    blobs.delete(failing.source.blob)
+    for spec in (good, failing, canceled):
+        store.submit(spec)
+        hints.send(spec.id, "interactive")
+    wait_until(lambda: store.get(canceled.id).progress.step, description="the first step")
+    store.cancel(canceled.id)
+
+    # Then
+    def ends() -> set[str]:
+        return {f"{e['type']} {e.get('result')}{e.get('exception')}" for e in told}
+
+    def ended(kind: str, words: str = "") -> bool:
+        return any(end.startswith(f"task-{kind} ") and words in end for end in ends())
+
+    wait_until(lambda: ended("revoked"), description="the canceled job's end", seconds=20)
+    wait_until(lambda: ended("succeeded", good.id), description="the good job's end", seconds=20)
+    wait_until(lambda: ended("failed", f"{failing.id}: image_not_found"), description="an error")
+    assert not ended("succeeded", canceled.id)
+    assert {e["args"] for e in told if e["type"] == "task-received"} == {"(tiny, interactive)"}
 
 
 @pytest.mark.usefixtures("worker")

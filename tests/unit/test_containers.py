@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
+from shared.settings import Settings
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
@@ -43,6 +45,29 @@ def test_loras_are_read_only_and_nothing_of_the_host_is_in_reach(name: str) -> N
             assert mode == ["ro"]
         else:
             assert source in COMPOSE["volumes"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_setting_of_env_reaches_a_container_unless_compose_decides_it(name: str) -> None:
+    settings = {f"RETOUCH_{field.upper()}" for field in Settings.model_fields}
+    # Inside, each listens where the published port leads.
+    inside = {"RETOUCH_HOST", "RETOUCH_PORT", "RETOUCH_FLOWER_HOST", "RETOUCH_FLOWER_PORT"}
+
+    environment = SERVICES[name]["environment"]
+
+    assert settings - set(environment) <= inside
+    assert {key for key in environment if key.startswith("RETOUCH_")} <= settings
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_no_container_fills_the_disk_with_its_log_or_takes_the_hosts_memory(name: str) -> None:
+    assert SERVICES[name]["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
+    assert "mem_limit" in SERVICES[name]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_an_image_is_named_by_its_tag(name: str) -> None:
+    assert SERVICES[name]["image"].endswith(":${IMAGE_TAG:-latest}")
 
 
 def test_flower_runs_when_it_is_asked_for_and_has_a_password_of_its_own() -> None:

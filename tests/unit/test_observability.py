@@ -35,6 +35,7 @@ def shown(store: JobStore, client: object) -> list[tuple[str, dict[str, str]]]:
     store.submit(spec)
     done = Progress(stage=Stage.SAVING, percent=100.0, step=4, total_steps=4, eta_seconds=0.0)
     store.commit(claim(store), make_result(), done, Timings(total_seconds=1.0), [])
+    store.note_misses("tiny", {25: 1.0, 50: 7.5, 75: 80.0})
     metrics = Metrics()
     metrics.count("GET", "/", 200, 0.1)
     text = metrics.render(store, Fleet(client), "tiny").decode()  # type: ignore[arg-type]
@@ -71,6 +72,16 @@ def test_waiting_and_duration_are_told_by_base_and_priority(
         labels = {"base": "tiny", "priority": "interactive"}
         assert (f"{name}_bucket", labels | {"le": "+Inf"}) in samples
         assert (f"{name}_sum", labels) in samples
+
+
+def test_how_wrong_the_percentage_was_is_told_at_every_quarter(
+    store: JobStore, redis_client: object
+) -> None:
+    samples = shown(store, redis_client)
+
+    for quarter in ("25", "50", "75"):
+        labels = {"base": "tiny", "quarter": quarter}
+        assert ("retouch_progress_error_points_bucket", labels | {"le": "10"}) in samples
 
 
 @pytest.mark.parametrize(

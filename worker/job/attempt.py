@@ -41,6 +41,7 @@ from shared.ledger.leftovers import (
     result_blob,
 )
 from shared.params import DEFAULT_SAMPLER, DEFAULT_TIMESTEP, JobParams
+from shared.tracing import note_parts
 from shared.upscalers.choice import AUTO
 from shared.upscalers.entry import FILTER
 from shared.upscalers.factor import settle_factor
@@ -141,6 +142,15 @@ class Attempt:
         # A coarse pass is no measure of what a picture of this size costs.
         spent = tracker.spent | own_seconds({**self._seconds, **result.seconds})
         self._learn(spent, megapixels, params.executed_steps, plan)
+        self._note_misses(tracker)
+        # From this process's clock to that of the world.
+        shift = time.time() - time.monotonic()
+        note_parts(
+            [
+                (str(stage), int((began + shift) * 1e9), int((ended + shift) * 1e9))
+                for stage, began, ended in tracker.stages
+            ]
+        )
 
     def _load(self) -> Pixels:
         spec = self._claim.spec
@@ -371,6 +381,12 @@ class Attempt:
             self._parts.history.learn(spent, megapixels, steps, plan.megapixels)
         except RetouchError as error:
             logger.warning("history not stored", reason=str(error))
+
+    def _note_misses(self, tracker: ProgressTracker) -> None:
+        try:
+            self._parts.store.note_misses(self._claim.spec.base, tracker.misses())
+        except RetouchError as error:
+            logger.warning("accuracy of the percentage not counted", reason=str(error))
 
     def _report(self, progress: Progress) -> None:
         self._tell(lambda: self._parts.store.report_progress(self._claim, progress))

@@ -19,6 +19,10 @@ LAST_PERCENT = 99.0
 # each.
 GAP_SECONDS = 0.03
 
+# When the percentage is compared with the time that had really passed, and for which jobs.
+QUARTERS = (25, 50, 75)
+LEAST_SECONDS = 1.0
+
 
 @dataclass(frozen=True)
 class EnlargingCost:
@@ -53,16 +57,20 @@ class ProgressTracker:
         self._steps = steps
         self._clock = clock
         self._stage = Stage.LOADING
-        self._since = clock()
+        self._since = self._began = clock()
         self._step = 0
         self._percent = 0.0
+        self._ended = 0.0
         self._parts: dict[Stage, float] = {}
+        self._shown: list[tuple[float, float]] = [(self._began, 0.0)]
+        # Every stage with its begin and end by the clock.
+        self.stages: list[tuple[Stage, float, float]] = []
         self.spent: dict[Stage, float] = {}
 
     def enter(self, stage: Stage) -> Progress:
         """Records that the job has entered a stage."""
-        self._close_stage()
-        self._stage, self._since = stage, self._clock()
+        self._since = self._close_stage()
+        self._stage = stage
         return self._progress()
 
     def step(self, step: int) -> Progress:
@@ -97,18 +105,37 @@ class ProgressTracker:
 
     def finish(self) -> Progress:
         """Records the end of the job; `spent` then holds the durations of its stages."""
-        self._close_stage()
+        self._ended = self._close_stage()
         return Progress(
             stage=None, percent=100.0, step=self._steps, total_steps=self._steps, eta_seconds=0.0
         )
 
-    def _close_stage(self) -> None:
-        spent = self._clock() - self._since
-        self.spent[self._stage] = self.spent.get(self._stage, 0.0) + spent
+    def misses(self) -> dict[int, float]:
+        """By how many points the percentage was wrong when a quarter, a half and three quarters of
+        the time had really passed. Empty for jobs of a second or less, and before `finish`.
+        """
+        whole = self._ended - self._began
+        if whole <= LEAST_SECONDS:
+            return {}
+        return {
+            quarter: abs(self._shown_at(self._began + whole * quarter / 100) - quarter)
+            for quarter in QUARTERS
+        }
+
+    def _shown_at(self, moment: float) -> float:
+        return next(percent for at, percent in reversed(self._shown) if at <= moment)
+
+    def _close_stage(self) -> float:
+        """Returns the present time."""
+        now = self._clock()
+        self.stages.append((self._stage, self._since, now))
+        self.spent[self._stage] = self.spent.get(self._stage, 0.0) + now - self._since
+        return now
 
     def _progress(self) -> Progress:
         done = self._done_seconds()
         self._percent = max(self._percent, min(LAST_PERCENT, 100 * done / self._whole))
+        self._shown.append((self._clock(), self._percent))
         return Progress(
             stage=self._stage,
             percent=round(self._percent, 1),

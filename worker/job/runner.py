@@ -5,23 +5,38 @@ Owns the boundary at which all exceptions are handled. Knows nothing of Celery.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import uuid4
 
 import structlog
+from opentelemetry.trace import SpanKind
 
 from shared.errors import InternalError, JobCanceled, LeaseLost, LoraCorrupt, RetouchError
-from shared.jobs import Claim, Failure
+from shared.jobs import Claim, Failure, JobState
+from shared.tracing import fail, span, trace_id
 from worker.engine.base.device_lost import DeviceLost
 from worker.engine.interface import StopFlag
 from worker.job.attempt import Attempt, patiently
 from worker.job.attempt_parts import AttemptParts
 from worker.job.leases import LeaseKeeper
 
+RETURNED = "returned"
+
 logger = structlog.get_logger(__name__)
 
 
 class Draining(BaseException):
     """Raised from the step callback when this worker is stopping and returns its job."""
+
+
+class Ran(NamedTuple):
+    """A job that was run, and how that ended: a state of the job, or `returned`; of a failed one
+    also the code.
+    """
+
+    job_id: str
+    outcome: str
+    code: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,20 +47,27 @@ class Runner(AttemptParts):
     leases: LeaseKeeper
     on_device_lost: Callable[[], None]
 
-    def run_next(self) -> bool:
-        """Claims the next job and runs it to its end; False if nothing waits.
+    def run_next(self) -> Ran | None:
+        """Claims the next job and runs it to its end; None if nothing waits.
 
         Raises StoreUnavailable if the store does not answer, MustRunAlone if the next job has to
         wait until this worker has no other jobs.
         """
         claim = self._claim()
         if claim is None:
-            return False
+            return None
         self.probe.reached("claimed", claim)
-        with self.leases.keeping(claim) as stop:
-            self._run(claim, stop)
+        about = {"retouch.job": claim.spec.id, "retouch.base": claim.spec.base}
+        with (
+            self.leases.keeping(claim) as stop,
+            span("job", claim.spec.trace, about, SpanKind.CONSUMER) as begun,
+        ):
+            outcome, code = self._run(claim, stop)
+            begun.set_attributes({"retouch.attempt": claim.attempt, "retouch.outcome": outcome})
+            if outcome == JobState.FAILED:
+                fail(begun, code)
         self.probe.reached("ended", claim)
-        return True
+        return Ran(claim.spec.id, outcome, code)
 
     def waiting(self) -> int:
         """Waiting jobs that this worker could claim. Raises StoreUnavailable."""
@@ -59,15 +81,17 @@ class Runner(AttemptParts):
             seconds=self.store.lease_seconds,
         )
 
-    def _run(self, claim: Claim, stop: StopFlag) -> None:
+    def _run(self, claim: Claim, stop: StopFlag) -> tuple[str, str]:
         attempt = Attempt(self, claim, stop)
-        log = logger.bind(job=claim.spec.id, attempt=claim.attempt)
+        log = logger.bind(job=claim.spec.id, attempt=claim.attempt, **_origin(claim))
         try:
             attempt.work()
             log.info("job succeeded", seconds=attempt.timings.total_seconds)
+            return JobState.SUCCEEDED, ""
         except JobCanceled:
             self._end(attempt, claim, None)
             log.info("job canceled")
+            return JobState.CANCELED, ""
         except LeaseLost:
             self.probe.reached("lost", claim)
             log.warning("lost to a newer claim; nothing committed")
@@ -83,10 +107,13 @@ class Runner(AttemptParts):
             if isinstance(error, LoraCorrupt):
                 self._note_failure(error)
             self._end(attempt, claim, failure_of(error, attempt))
+            return JobState.FAILED, error.code
         except Exception:
             log.exception("job failed unexpectedly")
             unforeseen = InternalError("something unexpected happened")
             self._end(attempt, claim, failure_of(unforeseen, attempt))
+            return JobState.FAILED, unforeseen.code
+        return RETURNED, ""
 
     def _note_failure(self, error: LoraCorrupt) -> None:
         """Removes an unreadable file from the list; the job fails in any case."""
@@ -97,6 +124,12 @@ class Runner(AttemptParts):
 
     def _end(self, attempt: Attempt, claim: Claim, failure: Failure | None) -> None:
         patiently(lambda: self.store.fail(claim, failure, attempt.timings))
+
+
+def _origin(claim: Claim) -> dict[str, str]:
+    """The ids by which the gateway's log lines about the same job are found."""
+    known = {"request": claim.spec.request, "trace": trace_id(claim.spec.trace or "-")}
+    return {name: value for name, value in known.items() if value}
 
 
 def failure_of(error: RetouchError, attempt: Attempt) -> Failure:

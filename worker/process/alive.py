@@ -15,7 +15,8 @@ from shared.settings import load_settings
 def main() -> int:
     """0 if a worker on this host is alive, otherwise 1 with the reason."""
     try:
-        workers = Fleet(connect(load_settings().redis_url)).workers()
+        settings = load_settings()
+        workers = Fleet(connect(settings.redis_url, prefix=settings.key_prefix)).workers()
     except RetouchError as error:
         print(error, file=sys.stderr)
         return 1

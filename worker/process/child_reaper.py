@@ -67,7 +67,7 @@ class ChildReaper:
     def _settle(self, reaped: Reaped) -> None:
         job = self._store.get(reaped.job_id)
         if reaped.outcome is JobState.QUEUED:
-            self._hints_of(job.spec.base).send(job.id)
+            self._hints_of(job.spec.base).send(job.id, job.params.priority)
         discard_attempt(self._blobs, job, reaped.epoch)
 
     def _hints_of(self, base: str) -> Hints:

@@ -54,7 +54,8 @@ class PatientConsumer(Consumer):
 
     def ensure_connected(self, conn: Any) -> Any:
         """Waits for the broker, then connects. Returns early when the worker is told to stop."""
-        with connect(self.app.conf.store_url) as client:
+        conf = self.app.conf
+        with connect(conf.store_url, prefix=conf.store_prefix) as client:
             said = False
             while (reason := _why_not(client)) is not None:
                 if not said:

@@ -20,10 +20,12 @@ def main(worker_id: str, parent: int) -> int:
     # Slow imports come only now: until here nothing is lost if the parent dies.
     from shared.log import configure_logging
     from shared.settings import load_settings
+    from shared.tracing import configure_tracing
     from worker.process.starting import start_worker
 
     settings = load_settings()
     configure_logging(settings)
+    configure_tracing(settings, "retouch-worker")
     return start_worker(settings, worker_id)
 
 

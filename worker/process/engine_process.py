@@ -65,7 +65,7 @@ class WorkerProcess:
         self._guards = load_guards(settings)
         self._engine = make_engine(settings)
         self.worker_id = worker_id
-        client = connect(settings.redis_url, ANSWER_SECONDS)
+        client = connect(settings.redis_url, ANSWER_SECONDS, settings.key_prefix)
         strikes = Strikes(client, settings)
         failures = LoraFailures(client, self._engine.base)
         self._store = store = JobStore(client, settings)
@@ -87,7 +87,7 @@ class WorkerProcess:
             digests=settings.data_dir / f"upscaler-digests-{socket.gethostname()}.json",
         )
         chooser = Chooser(self._catalog, self._engine.base)
-        line = open_line(settings.redis_url, self._engine.base)
+        line = open_line(settings, self._engine.base)
         self._previews = PreviewServer(line, blobs, chooser, self._engine, self._guards)
         self._heartbeat = Heartbeat(Fleet(client), self._describe)
         hints = Hints(self.app, self._engine.base)
@@ -229,7 +229,7 @@ def admission_window(settings: Settings, engine: Engine) -> int:
 
 def _lease_keeper(settings: Settings) -> LeaseKeeper:
     # Separate connections with shorter time-outs: a renewal that hangs must not cost the lease.
-    client = connect(settings.redis_url, settings.renew_seconds)
+    client = connect(settings.redis_url, settings.renew_seconds, settings.key_prefix)
     store = JobStore(client, settings)
     return LeaseKeeper(store, settings.renew_seconds, settings.lease_seconds)
 

@@ -8,10 +8,12 @@ import time
 import redis
 import structlog
 
+from shared.blobs import open_blobs
 from shared.checkpoints.facts import BadCheckpoint
 from shared.errors import RetouchError, StoreRefuses
 from shared.ledger.redis_client import connect
 from shared.ledger.store_check import examine_store
+from shared.object_blobs import examine_objects
 from shared.settings import Settings
 from worker.guards.guard_loading import GuardUnavailable
 from worker.process import exits
@@ -22,18 +24,26 @@ logger = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
 CORRECT_URL = "correct RETOUCH_REDIS_URL"
+CORRECT_BLOBS = "correct RETOUCH_BLOB_URL"
 # Time between two log lines about the same wait.
 SAY_SECONDS = 15.0
 
 
 def start_worker(settings: Settings, worker_id: str) -> int:
     """Works until told to stop; returns the exit code."""
-    client = connect(settings.redis_url)
+    client = connect(settings.redis_url, prefix=settings.key_prefix)
     try:
         wait_for_store(client)
     except StoreRefuses as error:
         logger.critical("the worker does not start", reason=str(error), next_step=CORRECT_URL)
         return exits.CANNOT_START
+    try:
+        examine_objects(open_blobs(settings))
+    except StoreRefuses as error:
+        logger.critical("the worker does not start", reason=str(error), next_step=CORRECT_BLOBS)
+        return exits.CANNOT_START
+    except RetouchError as error:
+        logger.warning("waiting for the object store", reason=str(error))
     held = take_device(client, settings, worker_id.rpartition("-")[0])
     from worker.process.engine_process import WorkerProcess
 

@@ -44,7 +44,7 @@ def store(settings: Settings) -> Finding:
         require_store(settings.redis_url)
     except NoStore as error:
         return Finding("store", "missing", "RETOUCH_REDIS_URL does not answer", str(error))
-    return _examined(settings.redis_url)
+    return _examined(settings)
 
 
 def port(settings: Settings) -> Finding:
@@ -59,13 +59,13 @@ def port(settings: Settings) -> Finding:
     return Finding("port", "ok", f"{settings.port} on {settings.host} is free")
 
 
-def _examined(url: str) -> Finding:
+def _examined(settings: Settings) -> Finding:
     from shared.errors import RetouchError
     from shared.ledger.redis_client import connect
     from shared.ledger.store_check import examine_store
 
     try:
-        with connect(url) as client:
+        with connect(settings.redis_url, prefix=settings.key_prefix) as client:
             warnings = examine_store(client)
     except RetouchError as error:
         return Finding("store", "missing", str(error), "docs/operations.md says what it needs.")

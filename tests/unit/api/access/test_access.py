@@ -39,7 +39,7 @@ def guarded(gateway: Gateway) -> TestClient:
         ("ada=secret", "secret", "ada", {"submit", "read"}),
         ("ada=secret:read", "secret", "ada", {"read"}),
         ("secret:read+submit", "secret", None, {"submit", "read"}),
-        ("a=se:cret:admin", "se:cret", "a", {"submit", "read", "admin"}),
+        ("a=se:cret:admin", "se:cret", "a", {"submit", "read", "metrics", "admin"}),
         ("c2VjcmV0==", "c2VjcmV0==", None, {"submit", "read"}),
         ("a=c2VjcmV0==", "c2VjcmV0==", "a", {"submit", "read"}),
         (f"a=sha256:{sha256(b'x').hexdigest()}", "x", "a", {"submit", "read"}),

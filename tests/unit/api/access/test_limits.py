@@ -246,7 +246,7 @@ def test_a_follower_that_leaves_early_frees_its_place(settings: Settings, store:
     places = Places(in_all=1, each=1, what=SEATS)
 
     async def come_and_go() -> None:
-        followers = Followers(settings.redis_url, store, threading.Event(), places)
+        followers = Followers(settings, store, threading.Event(), places)
         try:
             for _ in range(3):
                 start = await followers.start("ada", spec.id, None)
@@ -269,7 +269,7 @@ def test_followers_who_come_at_once_get_no_more_places_than_there_are(
     places = Places(in_all=10, each=1, what=SEATS)
 
     async def come_together() -> list[object]:
-        followers = Followers(settings.redis_url, store, threading.Event(), places)
+        followers = Followers(settings, store, threading.Event(), places)
         try:
             coming = [followers.start("ada", spec.id, None) for _ in range(5)]
             return list(await asyncio.gather(*coming, return_exceptions=True))

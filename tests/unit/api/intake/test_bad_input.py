@@ -327,12 +327,12 @@ def test_no_worker_alive_takes_jobs_and_says_so(client: TestClient) -> None:
     # Given a fleet without workers
     response = submit(client, lora="none")
 
-    # Then the job waits, and readiness names what is missing
+    # Then the job waits, and readiness names what is missing without refusing jobs
     assert (response.status_code, response.json()["state"]) == (202, "queued")
     ready = client.get("/readyz")
-    problem = check(ready, 503, "no_worker")
-    assert problem["checks"] == {"store": "ok", "worker": "no_worker", "disk": "ok"}
-    assert ready.headers["retry-after"]
+    assert ready.status_code == 200
+    checks = ready.json()["checks"]
+    assert (checks["store"], checks["disk"], checks["worker"]) == ("ok", "ok", "no_worker")
 
 
 def test_a_full_queue_refuses_with_a_wait_before_it_reads(gateway: Gateway) -> None:

@@ -119,6 +119,53 @@ def test_resuming_anywhere_misses_nothing_and_repeats_nothing(
         assert [event.id for event in follow(client, done, entries[seen])] == entries[seen + 1 :]
 
 
+def test_a_finished_jobs_followers_are_told_its_end_after_its_events_are_gone(
+    client: TestClient, store: JobStore, done: str
+) -> None:
+    before = follow(client, done)
+    store.pack_finished(0, 10)
+
+    after = follow(client, done)
+    resumed = follow(client, done, before[0].id)
+
+    assert [(told.id, told.kind, told.data) for told in after] == [
+        (told.id, told.kind, told.data) for told in before
+    ]
+    assert [told.kind for told in resumed] == ["state", "result"]
+    last = {"Last-Event-ID": before[-1].id}
+    assert client.get(f"/v1/jobs/{done}/events", headers=last).status_code == 204
+
+
+@pytest.mark.parametrize("is_canceled", [True, False])
+def test_an_end_without_a_picture_is_told_after_the_events_are_gone(
+    client: TestClient, store: JobStore, is_canceled: bool
+) -> None:
+    job_id = submit(client).json()["id"]
+    if is_canceled:
+        store.cancel(job_id)
+    else:
+        store.fail(claim(store), Failure(code="internal_error", message="no"), Timings())
+    before = follow(client, job_id)
+
+    store.pack_finished(0, 10)
+
+    assert follow(client, job_id)[-1] == before[-1]
+
+
+def test_waiting_for_a_job_whose_events_are_gone_takes_no_time(
+    client: TestClient, store: JobStore, blobs: BlobStore
+) -> None:
+    headers = {"Idempotency-Key": "a", "Prefer": "wait=50"}
+    job_id = submit(client, headers={"Idempotency-Key": "a"}).json()["id"]
+    finish(store, blobs, claim(store))
+    store.pack_finished(0, 10)
+
+    answer = submit(client, headers=headers)
+
+    assert (answer.status_code, answer.json()["id"]) == (200, job_id)
+    assert answer.elapsed.total_seconds() < 20
+
+
 def test_after_the_last_event_there_is_nothing_more(client: TestClient, done: str) -> None:
     last = follow(client, done)[-1]
 

@@ -28,7 +28,7 @@ def worker(settings: Settings, redis_client: redis.Redis) -> Iterator[list[Previ
         last_heartbeat_at=now(),
     )
     Fleet(redis_client).announce(info)
-    line, asked, stopping = open_line(settings.redis_url, "tiny"), [], threading.Event()
+    line, asked, stopping = open_line(settings, "tiny"), [], threading.Event()
 
     def serve() -> None:
         while not stopping.is_set():

@@ -46,7 +46,7 @@ def blobs(settings: Settings) -> BlobStore:
 @pytest.fixture
 def line(settings: Settings, redis_client: redis.Redis) -> PreviewLine:
     del redis_client  # empties the store before and watches for lasting keys after
-    return open_line(settings.redis_url, "tiny")
+    return open_line(settings, "tiny")
 
 
 @pytest.fixture

@@ -164,3 +164,35 @@ def test_passes_over_smaller_pictures_count_by_their_size_and_for_no_stage() -> 
     assert percents[0] > 0
     assert after == pytest.approx(100 * (1 + 3 / 16 + 3 / 4) / whole, abs=0.1)
     assert tracker.spent[Stage.LOADING] <= 2.0
+
+
+def tracker_of(seconds: list[float], expected: StageCosts = EVEN) -> ProgressTracker:
+    """A job of six stages that took so long each."""
+    now = 0.0
+
+    def clock() -> float:
+        return now
+
+    tracker = ProgressTracker(expected, megapixels=1.0, steps=1, clock=clock)
+    for stage, spent in zip(Stage, seconds, strict=True):
+        tracker.enter(stage)
+        now += spent
+    tracker.finish()
+    return tracker
+
+
+def test_a_percentage_that_was_right_has_missed_by_no_more_than_a_stage() -> None:
+    misses = tracker_of([1.0] * 6).misses()
+
+    assert misses == pytest.approx({25: 8.3, 50: 0, 75: 8.3}, abs=0.1)
+
+
+def test_a_stage_that_took_longer_than_expected_shows_in_every_quarter_after_it() -> None:
+    # Half of the time has gone by in a stage that was thought to be a sixth
+    misses = tracker_of([5.0, 1.0, 1.0, 1.0, 1.0, 1.0]).misses()
+
+    assert misses == pytest.approx({25: 25, 50: 33.3, 75: 25}, abs=0.1)
+
+
+def test_a_job_of_less_than_a_second_is_no_measure_of_a_percentage() -> None:
+    assert tracker_of([0.1] * 6).misses() == {}
