@@ -157,7 +157,7 @@ def test_a_black_mask_is_accepted_and_that_is_said(client: TestClient) -> None:
         (b"%PDF-1.4", "PDF"),
         (WHITE_LEFT[:-30], "incomplete"),
         (b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + b"\xff" * 40, ""),
-        (b"<svg/>", "SVG"),
+        (b"<svg/>", "format"),
     ],
     ids=["empty", "header alone", "PDF", "cut", "no size", "SVG"],
 )
