@@ -166,3 +166,5 @@ def _block_clues(places: list[tuple[str, int]]) -> Iterator[Clue]:
         too_many = single > _LAST_FLUX_BLOCK["single"] or double > _LAST_FLUX_BLOCK["double"]
         if too_many or (double + 1, single + 1) in _FLUX2_BLOCKS:
             yield Clue(f"it has {double + 1} double and {single + 1} single blocks", _NOBODY)
+    elif (last := max((i for _, i in places), default=0)) > _LAST_FLUX_BLOCK["double"]:
+        yield Clue(f"it has {last + 1} blocks of one kind", _only(SD3))

@@ -53,15 +53,13 @@ _PREFIXES = (
     (UNET, r"unet_|(?:model_)?diffusion_model_"),
 )
 _PART = re.compile("|".join(f"(?P<{part}>{prefix})" for part, prefix in _PREFIXES))
+# Diffusion transformers of all kinds are also written with the UNet's prefix; their modules are not
+# these.
 _UNET_ROOT = re.compile(
     r"(?:down_blocks|up_blocks|input_blocks|output_blocks)_\d|mid_block_|middle_block_\d"
     r"|time_embed|label_emb_|add_embedding_|conv_in$|conv_out$|conv_norm_out$|out_[02]$"
 )
 _TEXT_ROOT = re.compile(r"text_model_|encoder_layers_\d|transformer_resblocks_\d|text_projection")
-# Blocks of a diffusion transformer, which their makers and ComfyUI also write with the UNet's
-# prefix.
-_TRANSFORMER_ROOT = re.compile(r"(?:double|single|joint|single_transformer|transformer)_blocks_\d")
-
 _SCHEMES = (
     (re.compile(r"base_model\.model\."), "peft"),
     (re.compile(r"lora_(?:unet|te\d?)\."), "onetrainer"),
@@ -132,7 +130,7 @@ def place_of(module: str) -> Place:
     if match is None:
         return _without_prefix(path)
     rest = _WRAPPERS.sub("", path[match.end() :])
-    if match.lastgroup == UNET and _TRANSFORMER_ROOT.match(rest):
+    if match.lastgroup == UNET and not _UNET_ROOT.match(_tidy(rest)):
         return Place((), rest)
     return Place((str(match.lastgroup),), _tidy(rest))
 

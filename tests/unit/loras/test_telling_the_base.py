@@ -135,6 +135,14 @@ def _qwen_image() -> Specs:
     return merge([pair(stem + "attn.to_q", 3072), pair(stem + "img_mlp.net.0.proj", 3072, 12288)])
 
 
+def _qwen_attention() -> Specs:
+    return merge(pair(f"transformer_blocks.{n}.attn.to_q", 3072) for n in range(60))
+
+
+def _video_model() -> Specs:
+    return merge(pair(f"diffusion_model.blocks.{n}.self_attn.q", 1536) for n in range(30))
+
+
 def _self_attention_only() -> Specs:
     return pair("unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q", 640)
 
@@ -299,6 +307,10 @@ CASES = {
         evidence="the tensors fit no supported base",
     ),
     "a younger model of FLUX' width": Case(_qwen_image, "unknown", state=INCOMPATIBLE),
+    "more blocks than FLUX has, of its width": Case(_qwen_attention, "unknown", state=INCOMPATIBLE),
+    "a video model's, under the UNet's prefix": Case(
+        _video_model, "unknown", state=INCOMPATIBLE, reason="Its base is unknown"
+    ),
     "a language model's": Case(_language_model, "unknown", state=INCOMPATIBLE),
     "a checkpoint, not a LoRA": Case(
         lambda: {"model.diffusion_model.input_blocks.0.0.weight": Spec((320, 4, 3, 3))},
