@@ -20,6 +20,7 @@ from api.intake.decoder import Decoders
 from api.intake.images import Images
 from api.intake.masks import Masks
 from api.intake.quality_check import QualityGate
+from api.jobs.fetching import Fetcher
 from api.jobs.follow import Followers
 from api.jobs.idempotency import Gate
 from api.jobs.notes import Notes
@@ -84,6 +85,7 @@ class Services:
     uploads: Places
     shares: Shares
     courier: Courier
+    fetcher: Fetcher
     stopping: threading.Event = field(default_factory=threading.Event)
 
 
@@ -138,7 +140,8 @@ async def running_services(
         rate=RateLimit(rate, settings),
         shares=Shares(store, settings),
         uploads=Places(settings.uploads_limit, settings.uploads_per_key, UPLOADS),
-        courier=make_courier(settings, client, store),
+        courier=make_courier(settings, client, store, blobs),
+        fetcher=Fetcher(settings),
         stopping=stopping,
     )
     _scan_beside(catalog, upscalers)

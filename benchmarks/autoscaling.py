@@ -168,6 +168,7 @@ def replay(
             wanted = scaler.desired(unfinished, now)
             samples.append(Sample(now / hour_seconds, unfinished, workers.count, wanted))
             workers.scale_to(wanted)
+            samples[-1].running_workers = workers.count
             if not sender.is_alive() and unfinished == 0 and workers.count == 0:
                 break
             time.sleep(POLLING_SECONDS)

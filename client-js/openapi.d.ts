@@ -1,4 +1,4 @@
-// Made by `make client-types` from the service's OpenAPI document, 3664e9b232329793
+// Made by `make client-types` from the service's OpenAPI document, f2a337994f4063f2
 
 export interface paths {
     "/v1/jobs": {
@@ -120,6 +120,7 @@ export interface components {
             prompt: string | null;
             pyramid: number | null;
             quality: number;
+            result_url: string | null;
             sampler: ("dpmpp_2m" | "euler" | "lcm" | "tcd" | "once") | null;
             sampler_reason: string | null;
             seed: number | null;
@@ -272,6 +273,8 @@ export interface operations {
                     image?: string;
                     /** @description Id of an earlier upload, instead of `image`. */
                     image_id?: string;
+                    /** @description A public https:// address at which the picture is fetched, instead of `image`; off unless the deployment allows it. */
+                    image_url?: string;
                     /**
                      * @description `name` or `name:scale`, repeatable, within the limits of GET /v1/capabilities; `none`: the base alone; `auto`: chosen by the measured damage.
                      * @default [
@@ -333,6 +336,11 @@ export interface operations {
                      * @default 92
                      */
                     quality?: number;
+                    /**
+                     * Result Url
+                     * @description A public https:// address, such as a presigned one, to which the finished picture is sent by PUT, repeated like a webhook; `webhook` shows the outcome.
+                     */
+                    result_url?: string;
                     /**
                      * Sampler
                      * @description The sampler; default: the LoRA's own, else dpmpp_2m. once: one prediction without noise, for models made for that; strength is then the share of the change that is applied.

@@ -140,6 +140,7 @@ class JobParams(Record):
     priority: Priority = "interactive"
     webhook_url: Annotated[str, Field(max_length=2000)] | None = None
     webhook_events: WebhookEvents = ALL_EVENTS
+    result_url: Annotated[str, Field(max_length=4000)] | None = None
     embed_metadata: bool = False
     force: bool = False
     deterministic: bool = False

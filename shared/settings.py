@@ -171,6 +171,11 @@ class Settings(BaseSettings):
         description="Each HOST or HOST:PORT to which webhooks may go by http or inside the "
         "network; empty: none.",
     )
+    image_urls: bool = Field(
+        False,
+        description="Let jobs name their picture by an address (image_url), which the gateway then "
+        "fetches; webhook_hosts applies.",
+    )
     min_free_bytes: int = Field(
         512 * 2**20,
         ge=0,

@@ -30,6 +30,12 @@ _MASK = {
     "where it is white, with a feathered edge; where it is black the photo stays as it is. Of a "
     "mask with transparent parts, the painted parts count as white.",
 }
+_IMAGE_URL = {
+    "type": "string",
+    "pattern": "^https://",
+    "description": "A public https:// address at which the picture is fetched, instead of `image`; "
+    "off unless the deployment allows it.",
+}
 _IMAGE_ID = {"type": "string", "description": "Id of an earlier upload, instead of `image`."}
 
 _WORDS = {
@@ -63,6 +69,8 @@ _WORDS = {
     "chooses, else 1.",
     "preview": "Send a small result first, as a preview.",
     "priority": "Interactive jobs go before batch ones.",
+    "result_url": "A public https:// address, such as a presigned one, to which the finished "
+    "picture is sent by PUT, repeated like a webhook; `webhook` shows the outcome.",
     "webhook_url": "A public https:// address that gets a message when the job ends, signed as "
     "Standard Webhooks defines it.",
     "webhook_events": "Which ends it is sent for: repeated, or separated by commas.",
@@ -98,16 +106,25 @@ def _sendable(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _said(name: str) -> dict[str, str]:
-    pattern = {"pattern": "^https://"} if name == "webhook_url" else {}
+    pattern = {"pattern": "^https://"} if name in ("webhook_url", "result_url") else {}
     return pattern | ({"description": _WORDS[name]} if name in _WORDS else {})
 
 
 JOB_FORM = _form(
-    {"image": _FILE, "image_id": _IMAGE_ID, "mask": _MASK, "lora": _LORA, **_params()}, []
+    {
+        "image": _FILE,
+        "image_id": _IMAGE_ID,
+        "image_url": _IMAGE_URL,
+        "mask": _MASK,
+        "lora": _LORA,
+        **_params(),
+    },
+    [],
 )
 JOB_FORM["content"]["multipart/form-data"]["schema"]["oneOf"] = [
     {"required": ["image"]},
     {"required": ["image_id"]},
+    {"required": ["image_url"]},
 ]
 IMAGE_FORM = _form({"image": _FILE}, ["image"])
 _PNG = {"format": {**_params()["format"], "default": "png"}}

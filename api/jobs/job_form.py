@@ -42,11 +42,13 @@ class JobForm:
     params: JobParams
     image_id: str | None
     unscaled: frozenset[str]
+    image_url: str | None = None
 
     def fingerprint(self, file_sha256: str) -> str:
         """A hash that is equal for equal requests, whatever the order of their fields."""
         asked: dict[str, Any] = self.params.model_dump(mode="json")
         asked |= {"image_id": self.image_id, "unscaled": sorted(self.unscaled)}
+        asked |= {"image_url": self.image_url} if self.image_url else {}
         text = json.dumps([asked, file_sha256], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -62,8 +64,9 @@ def read_job_form(
 ) -> JobForm:
     """Parses and checks the form. Raises InvalidFields, which names every invalid field."""
     values, problems = _collect(fields, language)
-    image_id = values.pop("image_id", None)
-    problems += _check_picture(image_id, has_file, language)
+    image_id, image_url = values.pop("image_id", None), values.pop("image_url", None)
+    problems += _check_picture(image_id, image_url, has_file, language)
+    problems += _check_image_url(image_url, settings, language)
     loras = [value for name, value in fields if name == "lora"] or [default_lora]
     mode, refs, unscaled, lora_problems = _read_loras(loras, settings, language)
     problems += lora_problems
@@ -75,7 +78,7 @@ def read_job_form(
     problems += _check_deployment(params, settings, language)
     if problems:
         raise InvalidFields(problems)
-    return JobForm(params, image_id, unscaled)
+    return JobForm(params, image_id, unscaled, image_url)
 
 
 def _collect(
@@ -90,20 +93,51 @@ def _collect(
             values[name] += f",{value}"
         elif name in values:
             wrong.append({"loc": (name,), "type": "given_twice"})
-        elif name in PARAM_FIELDS or name == "image_id":
+        elif name in PARAM_FIELDS or name in ("image_id", "image_url"):
             values[name] = value
         else:
             wrong.append({"loc": (name,), "type": "extra_forbidden"})
     return values, field_problems(wrong, language)
 
 
-def _check_picture(image_id: str | None, has_file: bool, language: Language) -> list[FieldProblem]:
-    if has_file and image_id is not None:
+def _check_picture(
+    image_id: str | None, image_url: str | None, has_file: bool, language: Language
+) -> list[FieldProblem]:
+    given = {"/image_id": image_id is not None, "/image_url": image_url is not None}
+    named = [place for place, is_given in given.items() if is_given]
+    if has_file and named:
         detail = {"en": "must not be given beside image", "zh": "不能与 image 同时给出"}
-        return [FieldProblem(pointer="/image_id", detail=detail[language])]
-    if not has_file and image_id is None:
+        return [FieldProblem(pointer=place, detail=detail[language]) for place in named]
+    if len(named) > 1:
+        detail = {"en": "must not be given beside image_id", "zh": "不能与 image_id 同时给出"}
+        return [FieldProblem(pointer="/image_url", detail=detail[language])]
+    if not has_file and not named:
         detail = {"en": "is missing: send a picture", "zh": "缺少图片"}
         return [FieldProblem(pointer="/image", detail=detail[language])]
+    return []
+
+
+def _check_image_url(url: str | None, settings: Settings, language: Language) -> list[FieldProblem]:
+    if url is None:
+        return []
+    if not settings.image_urls:
+        detail = {
+            "en": "is not offered here (RETOUCH_IMAGE_URLS); send the picture itself",
+            "zh": "此处未开启（RETOUCH_IMAGE_URLS）；请直接发送图片",
+        }
+        return [FieldProblem(pointer="/image_url", detail=detail[language])]
+    return _check_address("image_url", url, settings, language)
+
+
+def _check_address(
+    name: str, url: str, settings: Settings, language: Language
+) -> list[FieldProblem]:
+    try:
+        parse_target(url, Allowed(settings.webhook_hosts))
+    except AddressRefused as error:
+        reason: Sentence = error.args[0]
+        detail = reason.zh if language == "zh" else str(reason)
+        return [FieldProblem(pointer=f"/{name}", detail=detail)]
     return []
 
 
@@ -121,13 +155,9 @@ def _check_deployment(
     if params.sampler == "once" and params.steps not in (None, 1):
         one = {"en": "must be 1, or left out, with sampler=once", "zh": "sampler=once 时只能为 1"}
         problems.append(FieldProblem(pointer="/steps", detail=one[language]))
-    if params.webhook_url is not None:
-        try:
-            parse_target(params.webhook_url, Allowed(settings.webhook_hosts))
-        except AddressRefused as error:
-            reason: Sentence = error.args[0]
-            detail = reason.zh if language == "zh" else str(reason)
-            problems.append(FieldProblem(pointer="/webhook_url", detail=detail))
+    for name, url in (("webhook_url", params.webhook_url), ("result_url", params.result_url)):
+        if url is not None:
+            problems += _check_address(name, url, settings, language)
     return problems
 
 

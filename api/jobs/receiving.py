@@ -79,7 +79,7 @@ async def _accept(
         if earlier is not None:
             return Submitted(earlier, replayed=True)
     params = services.submissions.settle(asked, language)
-    picture = await _picture(services, caller, form, asked)
+    picture = await _picture(services, caller, form, asked, language)
     services.quality_gate.check(picture, params.force)
     mask = await _mask(services, caller, form, language)
     return await run_in_threadpool(
@@ -94,9 +94,14 @@ async def _accept(
     )
 
 
-async def _picture(services: Services, caller: Caller, form: Form, asked: JobForm) -> Accepted:
+async def _picture(
+    services: Services, caller: Caller, form: Form, asked: JobForm, language: Language
+) -> Accepted:
     if asked.image_id is not None:
         return await run_in_threadpool(services.images.find, asked.image_id, caller.name)
+    if asked.image_url is not None:
+        data = await services.fetcher.fetch(asked.image_url, language)
+        return await accept_picture(services, caller, lambda: data)
     return await _decoded(services, caller, form)
 
 

@@ -19,18 +19,21 @@ from starlette.concurrency import run_in_threadpool
 from api.webhooks.addresses import AddressRefused, Allowed, Target, parse_target
 from api.webhooks.message import message, message_id
 from api.webhooks.pinned import PinnedNetwork
-from api.webhooks.sender import SECONDS_EACH, Outcome, Sender
+from api.webhooks.sender import PICTURE_PATIENCE, SECONDS_EACH, TAKEN, Outcome, Sender
 from api.webhooks.signing import Signer, make_signer
-from shared.errors import JobNotFound
+from shared.blobs import BlobStore
+from shared.errors import ImageNotFound, JobNotFound
+from shared.jobs import Job
 from shared.ledger.store import JobStore
 from shared.ledger.webhooks import Deliveries, Due
+from shared.params import MEDIA_TYPES
 from shared.periodic import note_failure, run_periodically
 from shared.settings import Settings
 from shared.tracing import fail, span, traceparent
 
 LOOK_SECONDS = 1.0
 AT_ONCE = 32
-LEASE_SECONDS = SECONDS_EACH * 3
+LEASE_SECONDS = SECONDS_EACH * (PICTURE_PATIENCE + 2)
 MINUTE, HOUR = 60.0, 3600.0
 # Waits between attempts: nine attempts within a day.
 PATIENCE = (5.0, 30.0, 2 * MINUTE, 10 * MINUTE, 30 * MINUTE, 2 * HOUR, 6 * HOUR, 12 * HOUR)
@@ -49,6 +52,7 @@ class Courier:
         sender: Sender,
         signer: Signer,
         allowed: Allowed,
+        blobs: BlobStore,
         patience: Sequence[float] = PATIENCE,
     ) -> None:
         self._store = store
@@ -56,6 +60,7 @@ class Courier:
         self._sender = sender
         self._signer = signer
         self._allowed = allowed
+        self._blobs = blobs
         self._patience = patience
         self._loop: asyncio.Task[None] | None = None
         self._under_way: set[asyncio.Task[None]] = set()
@@ -91,17 +96,41 @@ class Courier:
             job = await run_in_threadpool(self._store.get, due.job_id)
         except JobNotFound:
             return Outcome("job_forgotten", is_final=True)
+        with span("delivery", job.spec.trace, {"retouch.job": job.id}):
+            outcome = await self._put_result(job, due)
+            if outcome.reason is None and wants_message(job):
+                outcome = await self._message(job, due)
+        return outcome
+
+    async def _put_result(self, job: Job, due: Due) -> Outcome:
+        """Before the message, so that its receiver finds the picture there. Repeated as a whole."""
+        if job.params.result_url is None or job.result is None:
+            return TAKEN
         try:
-            target = parse_target(job.params.webhook_url or "", self._allowed)
-        except AddressRefused:
-            return Outcome("address_refused", is_final=True)
+            data = await run_in_threadpool(self._blobs.get, job.result.blob)
+        except ImageNotFound:
+            return Outcome("result_expired", is_final=True)
+        headers = {"Content-Type": MEDIA_TYPES[job.result.format]}
+        return await self._send(job.params.result_url, headers, data, due, "PUT")
+
+    async def _message(self, job: Job, due: Due) -> Outcome:
         text = message(job)
         headers = self._signer.headers(message_id(job), text, datetime.now(UTC))
-        about = {"retouch.job": job.id, "server.address": target.host}
-        with span("webhook", job.spec.trace, about, SpanKind.CLIENT) as begun:
-            if parent := traceparent():
+        return await self._send(job.params.webhook_url or "", headers, text.encode(), due)
+
+    async def _send(
+        self, url: str, headers: dict[str, str], body: bytes, due: Due, method: str = "POST"
+    ) -> Outcome:
+        try:
+            target = parse_target(url, self._allowed)
+        except AddressRefused:
+            return Outcome("address_refused", is_final=True)
+        about = {"server.address": target.host, "http.request.method": method}
+        with span("webhook" if method == "POST" else "result", "", about, SpanKind.CLIENT) as begun:
+            # A presigned address may refuse headers that were not signed.
+            if method == "POST" and (parent := traceparent()):
                 headers["traceparent"] = parent
-            outcome = await self._sender.send(target, headers, text.encode())
+            outcome = await self._sender.send(target, headers, body, method)
             if outcome.reason is not None:
                 fail(begun, outcome.reason)
         _note(due, target, outcome)
@@ -117,6 +146,11 @@ class Courier:
             self._deliveries.put_off(due, outcome.reason, max(wait, outcome.wait_seconds))
 
 
+def wants_message(job: Job) -> bool:
+    """Whether a message was asked for at this end of the job."""
+    return job.params.webhook_url is not None and f"job.{job.state}" in job.params.webhook_events
+
+
 def _note(due: Due, target: Target, outcome: Outcome) -> None:
     # Only the host: path and query of a receiver's address may hold its secrets.
     logger.info(
@@ -128,7 +162,9 @@ def _note(due: Due, target: Target, outcome: Outcome) -> None:
     )
 
 
-def make_courier(settings: Settings, client: redis.Redis, store: JobStore) -> Courier:
+def make_courier(
+    settings: Settings, client: redis.Redis, store: JobStore, blobs: BlobStore
+) -> Courier:
     """The courier of a gateway with these settings. Raises BadSettings."""
     allowed = Allowed(settings.webhook_hosts)
     return Courier(
@@ -137,4 +173,5 @@ def make_courier(settings: Settings, client: redis.Redis, store: JobStore) -> Co
         Sender(PinnedNetwork(allowed)),
         make_signer(settings),
         allowed,
+        blobs,
     )

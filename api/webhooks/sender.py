@@ -1,4 +1,4 @@
-"""One POST to one receiver, with limits on time and on what is read of the answer.
+"""One request to one receiver, with limits on time and on what is read of the answer.
 
 Owns the meaning of an answer: accepted, retry, or give up. Follows no redirect and reads no body:
 only the status matters.
@@ -17,6 +17,7 @@ from api.webhooks.addresses import AddressRefused, Target
 from api.webhooks.pinned import PinnedNetwork
 
 SECONDS_EACH = 15.0
+PICTURE_PATIENCE = 4
 LONGEST_WAIT_SECONDS = 3600.0
 GONE = 410
 
@@ -48,11 +49,15 @@ class Sender:
         self._trust = trust or httpcore2.default_ssl_context()
         self._seconds = seconds
 
-    async def send(self, target: Target, headers: dict[str, str], body: bytes) -> Outcome:
+    async def send(
+        self, target: Target, headers: dict[str, str], body: bytes, method: str = "POST"
+    ) -> Outcome:
         """Sends one message. Never raises because of the receiver."""
+        # A picture has so much longer than a message.
+        patience = self._seconds * (PICTURE_PATIENCE if method == "PUT" else 1)
         try:
-            async with asyncio.timeout(self._seconds):
-                return await self._post(target, headers, body)
+            async with asyncio.timeout(patience):
+                return await self._post(target, headers, body, method)
         except TimeoutError:
             return Outcome("receiver_too_slow")
         except AddressRefused:
@@ -63,16 +68,18 @@ class Sender:
         except (httpcore2.NetworkError, httpcore2.ProtocolError, OSError):
             return Outcome("receiver_broke_off")
 
-    async def _post(self, target: Target, headers: dict[str, str], body: bytes) -> Outcome:
+    async def _post(
+        self, target: Target, headers: dict[str, str], body: bytes, method: str
+    ) -> Outcome:
         url = httpcore2.URL(
             scheme=target.scheme, host=target.host, port=target.port, target=target.path
         )
-        every = {"Content-Type": "application/json", "User-Agent": _name(), **headers}
+        every = {"Content-Type": "application/json", "User-Agent": own_name(), **headers}
         pairs = list(every.items())
         async with (
             self._network.opened() as network,
             httpcore2.AsyncConnectionPool(self._trust, network_backend=network) as pool,
-            pool.stream("POST", url, headers=pairs, content=body) as answer,
+            pool.stream(method, url, headers=pairs, content=body) as answer,
         ):
             return judge(answer.status, dict(answer.headers))
 
@@ -100,5 +107,6 @@ def _seconds_of(retry_after: str) -> float:
     return min(max(0.0, wait), LONGEST_WAIT_SECONDS)
 
 
-def _name() -> str:
+def own_name() -> str:
+    """What receivers see of this service."""
     return f"retouch/{version('retouch')}"

@@ -99,6 +99,7 @@ class ParamsView(_RecordView):
     priority: Priority
     webhook_url: str | None
     webhook_events: list[WebhookEvent]
+    result_url: str | None
     embed_metadata: bool
     force: bool
     deterministic: bool

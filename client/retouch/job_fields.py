@@ -22,6 +22,7 @@ class JobFields(TypedDict, total=False):
     """The fields of one job; a service's `/docs` lists the ranges."""
 
     image_id: str | None
+    image_url: str | None  # fetched by the service, if it allows that
     mask: Photo | None  # a picture that is white where the result replaces the photo
     lora: str | Iterable[str] | None
     strength: float | None
@@ -44,6 +45,7 @@ class JobFields(TypedDict, total=False):
     priority: Literal["interactive", "batch"] | None
     webhook_url: str | None
     webhook_events: Iterable[WebhookEvent] | None
+    result_url: str | None  # where the service sends the finished picture by PUT
     metadata: Literal["none", "keep"] | None
     embed_metadata: bool | None
     force: bool | None

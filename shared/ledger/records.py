@@ -102,9 +102,11 @@ def idempotency_key(client: str, idempotency: Idempotency) -> str:
 
 def webhook_states(params: JobParams) -> str:
     """The states for which a webhook was requested, in the form that the ledger's scripts use."""
-    if params.webhook_url is None:
-        return ""
-    return " ".join(event.removeprefix("job.") for event in params.webhook_events)
+    states = [str(event).removeprefix("job.") for event in params.webhook_events]
+    wanted = states if params.webhook_url is not None else []
+    if params.result_url is not None and "succeeded" not in wanted:
+        wanted = [*wanted, "succeeded"]
+    return " ".join(wanted)
 
 
 def _delivery(fields: Mapping[str, str]) -> Delivery | None:

@@ -40,7 +40,7 @@ class Receiver:
             headers = {name.lower(): value for name, _, value in pairs}
             body = await reader.readexactly(int(headers.get("content-length", 0)))
             place = min(len(self.heard), len(self.reactions) - 1)
-            self.heard.append(Heard(head[0], headers, body.decode()))
+            self.heard.append(Heard(head[0], headers, body.decode(errors="surrogateescape")))
             await self.reactions[place](writer)
         except (OSError, asyncio.IncompleteReadError):
             pass  # the sender has disconnected

@@ -25,7 +25,13 @@ SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 IGNORED = frozenset(
     {"user", "safety_identifier", "input_fidelity", "moderation", "complexity", "style"}
 )
-OWN = frozenset({"lora", *PARAM_FIELDS}) - {"prompt", "format", "quality", "webhook_url"}
+OWN = frozenset({"lora", *PARAM_FIELDS}) - {
+    "prompt",
+    "format",
+    "quality",
+    "webhook_url",
+    "result_url",
+}
 # Requested denoising steps; the number of executed steps depends on the strength, as in every job.
 STEPS = {"low": "5", "high": "20", "hd": "20", "xhigh": "30", "max": "50"}
 

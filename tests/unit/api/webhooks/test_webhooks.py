@@ -16,13 +16,14 @@ from api.webhooks.courier import Courier
 from api.webhooks.pinned import PinnedNetwork
 from api.webhooks.sender import Sender, judge
 from api.webhooks.signing import Signer, make_signer
+from shared.blobs import BlobStore
 from shared.jobs import Delivery, DeliveryState, JobSpec, JobState
 from shared.ledger.store import JobStore
 from shared.ledger.webhooks import Deliveries, Due
 from shared.messages import webhook_message
 from shared.settings import BadSettings, Settings
 from tests.support.certificates import Authority, cert_pem
-from tests.support.fleet import claim
+from tests.support.fleet import claim, finish
 from tests.support.jobs import make_spec
 from tests.support.receivers import (
     OK,
@@ -60,17 +61,18 @@ def courier(
     store: JobStore,
     deliveries: Deliveries,
     network: PinnedNetwork,
+    blobs: BlobStore,
     allowed: Allowed = LIST,
     trust: ssl.SSLContext | None = None,
     patience: tuple[float, ...] = SOON,
 ) -> Courier:
     sender = Sender(network, trust, seconds=0.5)
-    return Courier(store, deliveries, sender, Signer([SECRET]), allowed, patience)
+    return Courier(store, deliveries, sender, Signer([SECRET]), allowed, blobs, patience)
 
 
 @pytest.fixture
 def run(
-    store: JobStore, deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch
+    store: JobStore, deliveries: Deliveries, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[Receiver, Tap, Delivery]]:
     """Let a courier work on one job until `until` says that it is enough."""
     monkeypatch.setattr("api.webhooks.courier.LOOK_SECONDS", 0.02)
@@ -89,7 +91,7 @@ def run(
             async with receiving(*reactions, tls=tls) as receiver:
                 tap = Tap(receiver.port)
                 network = PinnedNetwork(allowed, resolve or Resolver([PUBLIC]), tap)
-                one = courier(store, deliveries, network, allowed, trust, patience)
+                one = courier(store, deliveries, network, blobs, allowed, trust, patience)
                 one.start()
                 try:
                     return receiver, tap, await seen(until)
@@ -444,3 +446,65 @@ def test_a_secret_that_cannot_be_used_stops_the_start_unshown(
 
     assert text not in str(raised.value).replace("whsec_ and", "")
     assert SECRET not in str(raised.value)
+
+
+# --- where a result is sent
+
+BUCKET = "http://hooks.example/bucket/a.png?X-Amz-Signature=s"
+
+
+def done(store: JobStore, blobs: BlobStore, **params: object) -> tuple[JobSpec, bytes]:
+    spec = make_spec(result_url=BUCKET, **params)
+    store.submit(spec)
+    return spec, finish(store, blobs, claim(store))
+
+
+def test_a_result_is_put_where_the_job_says_before_the_message_is_sent(
+    run: Run, store: JobStore, blobs: BlobStore
+) -> None:
+    spec, picture = done(store, blobs, webhook_url=HOOK)
+
+    receiver, _, delivery = run(spec, says(OK))
+
+    put, message = receiver.heard
+    assert put.line == "PUT /bucket/a.png?X-Amz-Signature=s HTTP/1.1"
+    assert put.headers["content-type"] == "image/png"
+    assert put.body.encode(errors="surrogateescape") == picture
+    assert message.line.startswith("POST /x")
+    assert delivery.state is DeliveryState.DELIVERED
+
+
+def test_a_result_alone_needs_no_message_and_is_sent_again_until_it_is_taken(
+    run: Run, store: JobStore, blobs: BlobStore
+) -> None:
+    spec, _ = done(store, blobs)
+
+    receiver, _, delivery = run(
+        spec, says(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"), says(OK)
+    )
+
+    assert [heard.line.split()[0] for heard in receiver.heard] == ["PUT", "PUT"]
+    assert (delivery.state, delivery.attempts) == (DeliveryState.DELIVERED, 2)
+
+
+def test_a_result_goes_to_no_address_inside_the_network(
+    run: Run, store: JobStore, blobs: BlobStore
+) -> None:
+    spec, _ = done(store, blobs)
+
+    receiver, tap, delivery = run(spec, says(OK), allowed=Allowed([]))
+
+    assert (receiver.heard, tap.dialled) == ([], [])
+    assert (delivery.state, delivery.reason) == (DeliveryState.GIVEN_UP, "address_refused")
+
+
+def test_a_result_that_expired_before_it_could_be_sent_is_given_up_in_words(
+    run: Run, store: JobStore, blobs: BlobStore
+) -> None:
+    spec, _ = done(store, blobs)
+    blobs.delete(f"results/{spec.id}")
+
+    receiver, _, delivery = run(spec, says(OK))
+
+    assert (receiver.heard, delivery.reason) == ([], "result_expired")
+    assert webhook_message("result_expired", "zh")

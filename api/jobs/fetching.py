@@ -1,0 +1,81 @@
+"""A job's picture from an address that the caller names, instead of an upload.
+
+Owns limits of time and size. The address follows the rules of webhooks: https, on the public
+internet, checked after resolving, without redirects.
+"""
+
+import asyncio
+import ssl
+
+import httpcore2
+
+from api.webhooks.addresses import AddressRefused, Allowed, Target, parse_target
+from api.webhooks.pinned import PinnedNetwork
+from api.webhooks.sender import own_name
+from api.wire.errors import InvalidFields
+from api.wire.problems import FieldProblem
+from api.wire.sentence import Sentence
+from shared.errors import PayloadTooLarge
+from shared.messages import Language
+from shared.settings import Settings
+
+POINTER = "/image_url"
+SECONDS = 30.0
+OK = 200
+
+
+class Fetcher:
+    """Fetches one file at a time for each caller. Used on the event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        network: PinnedNetwork | None = None,
+        trust: ssl.SSLContext | None = None,
+        seconds: float = SECONDS,
+    ) -> None:
+        self._allowed = Allowed(settings.webhook_hosts)
+        self._network = network or PinnedNetwork(self._allowed)
+        self._trust = trust or httpcore2.default_ssl_context()
+        self._most = settings.max_upload_bytes
+        self._seconds = seconds
+
+    async def fetch(self, url: str, language: Language) -> bytes:
+        """The file's bytes. Raises InvalidFields if they cannot be had, PayloadTooLarge."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await self._get(parse_target(url, self._allowed))
+        except AddressRefused as error:
+            reason: Sentence = error.args[0]
+        except TimeoutError:
+            reason = Sentence("did not send the picture in time", "没有及时发来图片")
+        except httpcore2.ConnectError:
+            reason = Sentence("cannot be reached", "无法连接")
+        except (httpcore2.NetworkError, httpcore2.ProtocolError, OSError):
+            reason = Sentence("broke off", "中途断开")
+        except _Refused as error:
+            reason = Sentence(f"answered {error}", f"返回了 {error}")
+        detail = reason.zh if language == "zh" else str(reason)
+        raise InvalidFields([FieldProblem(pointer=POINTER, detail=detail)])
+
+    async def _get(self, target: Target) -> bytes:
+        url = httpcore2.URL(
+            scheme=target.scheme, host=target.host, port=target.port, target=target.path
+        )
+        async with (
+            self._network.opened() as network,
+            httpcore2.AsyncConnectionPool(self._trust, network_backend=network) as pool,
+            pool.stream("GET", url, headers=[("User-Agent", own_name())]) as answer,
+        ):
+            if answer.status != OK:
+                raise _Refused(answer.status)
+            body = bytearray()
+            async for part in answer.aiter_stream():
+                body += part
+                if len(body) > self._most:
+                    raise PayloadTooLarge(f"the file at image_url has more than {self._most} bytes")
+            return bytes(body)
+
+
+class _Refused(Exception):
+    """Raised if the answer is not the file; its argument is the status."""
