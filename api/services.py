@@ -39,6 +39,7 @@ from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
 from shared.loras.plans import modules_of
+from shared.loras.sync import lora_sync
 from shared.periodic import note_failure
 from shared.settings import Settings
 from shared.upscalers.catalog import UpscalerCatalog
@@ -100,7 +101,7 @@ async def running_services(
     hints = Hints(make_celery(settings, base.id), base.id)
     strikes, failures = Strikes(client, settings), LoraFailures(client, base.id)
     catalog = Catalog(
-        settings.loras_dir,
+        settings.lora_folders,
         base.id,
         modules=modules_of(settings.base_model),
         digests=settings.data_dir / "gateway-lora-digests.json",
@@ -144,6 +145,9 @@ async def running_services(
         fetcher=Fetcher(settings),
         stopping=stopping,
     )
+    sync = lora_sync(settings)
+    if sync is not None:
+        sync.start()
     _scan_beside(catalog, upscalers)
     reaper.start()
     services.courier.start()
@@ -153,6 +157,8 @@ async def running_services(
         stopping.set()
         await services.courier.stop()
         reaper.stop()
+        if sync is not None:
+            sync.stop()
         catalog.close()
         upscalers.close()
         decoders.close()

@@ -73,6 +73,11 @@ class Settings(BaseSettings):
         (REPOSITORY / "loras",),
         description="Folders of LoRA files, including subfolders; the first counts for a name.",
     )
+    loras_url: str = Field(
+        "",
+        description="Bucket with LoRA files, s3://BUCKET/PREFIX (also gs:// and az://; extra s3), "
+        "which every process follows in a folder under data_dir; empty: none.",
+    )
     max_loras: int = Field(
         8, ge=1, le=MOST_LORAS, description="Largest number of LoRAs in one job."
     )
@@ -349,6 +354,13 @@ class Settings(BaseSettings):
         sentinel_group(value)
         return verified(value, str(info.data.get("store_ca", "")))
 
+    @field_validator("loras_url")
+    @classmethod
+    def _is_a_bucket(cls, value: str) -> str:
+        if value and not (value.startswith(OBJECT_SCHEMES) and urlsplit(value).netloc):
+            raise ValueError("must name a bucket, such as s3://bucket/loras")
+        return value
+
     @field_validator("traces_url")
     @classmethod
     def _is_a_collector(cls, value: str) -> str:
@@ -427,6 +439,16 @@ class Settings(BaseSettings):
     def blobs(self) -> str:
         """The blob store's URL."""
         return self.blob_url or f"file://{self.data_dir.resolve() / 'blobs'}"
+
+    @property
+    def synced_loras(self) -> Path:
+        """The folder of LoRA files from loras_url."""
+        return self.data_dir / "synced-loras"
+
+    @property
+    def lora_folders(self) -> tuple[Path, ...]:
+        """All folders of LoRA files; the first counts for a name."""
+        return (*self.loras_dir, *([self.synced_loras] if self.loras_url else []))
 
     @property
     def face_names(self) -> list[str]:

@@ -29,6 +29,7 @@ EVERYTHING = (
     "bases[1].gpus=1",
     "models.existingClaim=models",
     "loras.existingClaim=loras",
+    "loras.url=s3://photos/loras",
     "blobs.url=s3://photos/retouch",
 )
 ELSEWHERE = (OPEN, "store.url=rediss://store:6379/0", "blobs.url=", "blobs.existingClaim=pictures")

@@ -27,6 +27,7 @@ from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
 from shared.loras.plans import modules_of
+from shared.loras.sync import lora_sync
 from shared.periodic import loop_failures
 from shared.settings import Settings
 from shared.upscalers.catalog import UpscalerCatalog
@@ -76,12 +77,13 @@ class WorkerProcess:
         self._leases = _lease_keeper(settings)
         self._device = DeviceKeeper(held, lambda: os.kill(os.getpid(), signal.SIGTERM))
         self._catalog = Catalog(
-            settings.loras_dir,
+            settings.lora_folders,
             self._engine.base,
             modules=modules_of(settings.base_model),
             digests=settings.data_dir / f"lora-digests-{socket.gethostname()}.json",
             suspended=lambda: {**failures.failed(), **strikes.suspended()},
         )
+        self._sync = lora_sync(settings)
         self._upscalers = UpscalerCatalog(
             settings.upscalers_dir,
             digests=settings.data_dir / f"upscaler-digests-{socket.gethostname()}.json",
@@ -125,6 +127,9 @@ class WorkerProcess:
         register(self.app, runner, self._draining.is_set)
 
     def __enter__(self) -> "WorkerProcess":
+        if self._sync is not None:
+            # A job that is claimed needs its files.
+            self._sync.start(wait=True)
         self._catalog.scan()
         self._catalog.watch()
         self._upscalers.scan()
@@ -158,6 +163,8 @@ class WorkerProcess:
         self._guards.close()
         self._leases.stop()
         self._device.stop()
+        if self._sync is not None:
+            self._sync.stop()
         self._catalog.close()
         self._upscalers.close()
 

@@ -50,6 +50,7 @@ capabilities: {drop: [ALL]}
   "RETOUCH_LORAS_DIR" "/loras"
   "RETOUCH_BLOB_URL" $values.blobs.url
   "RETOUCH_BLOB_LINKS" $values.blobs.links -}}
+{{- with $values.loras.url }}{{ $_ := set $given "RETOUCH_LORAS_URL" . }}{{ end }}
 {{- if not $values.blobs.url }}{{ $_ := set $given "RETOUCH_BLOB_URL" "file:///blobs" }}{{ end }}
 {{- $every := mergeOverwrite $given (deepCopy $values.settings) .own -}}
 env:
