@@ -3,6 +3,7 @@
 Owns `worker:{id}`. Knows nothing of the workers' jobs.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,11 +17,12 @@ logger = structlog.get_logger(__name__)
 
 HEARTBEAT_SECONDS = 2.0
 FRESH_SECONDS = 10
+DIGEST_LENGTH = 16
 
 
 class WorkerInfo(Record):
     """A worker's description in each heartbeat. `loop_failures` counts the failed rounds of its
-    background loops, by name.
+    background loops, by name. `loras` are the beginnings of its LoRA files' sha256.
     """
 
     id: str
@@ -32,6 +34,7 @@ class WorkerInfo(Record):
     residency: dict[str, Any] = {}
     in_flight: int = 0
     loop_failures: dict[str, int] = {}
+    loras: list[str] = []
     last_heartbeat_at: datetime
 
 
@@ -67,6 +70,11 @@ class Fleet:
             if stale:
                 self._redis.srem("workers", *stale)
         return [worker for row in rows if row is not None and (worker := _readable(row))]
+
+
+def announced(digests: Iterable[str | None]) -> list[str]:
+    """Digests as heartbeats have them: short, since a worker may have hundreds of files."""
+    return sorted({digest[:DIGEST_LENGTH] for digest in digests if digest})
 
 
 def _readable(row: Any) -> WorkerInfo | None:

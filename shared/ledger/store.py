@@ -277,6 +277,12 @@ class JobStore:
         """
         return bool(self._scripts.run("release", *self._fence(claim), self._ttl) == "released")
 
+    def refuse(self, claim: Claim) -> bool:
+        """Returns the job to the queue for other workers: this one does not get it again. False if
+        the claim is stale.
+        """
+        return bool(self._scripts.run("refuse", *self._fence(claim), self._ttl) == "released")
+
     # --- for the reaper and the supervisor
 
     def reap_expired(self) -> list[Reaped]:

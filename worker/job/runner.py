@@ -5,14 +5,23 @@ Owns the boundary at which all exceptions are handled. Knows nothing of Celery.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 from uuid import uuid4
 
 import structlog
 from opentelemetry.trace import SpanKind
 
-from shared.errors import InternalError, JobCanceled, LeaseLost, LoraCorrupt, RetouchError
+from shared.errors import (
+    InternalError,
+    JobCanceled,
+    LeaseLost,
+    LoraChanged,
+    LoraCorrupt,
+    RetouchError,
+)
 from shared.jobs import Claim, Failure, JobState
+from shared.params import LoraRef
 from shared.tracing import fail, span, trace_id
 from worker.engine.base.device_lost import DeviceLost
 from worker.engine.interface import StopFlag
@@ -27,6 +36,14 @@ logger = structlog.get_logger(__name__)
 
 class Draining(BaseException):
     """Raised from the step callback when this worker is stopping and returns its job."""
+
+
+class Where(StrEnum):
+    """Who has all LoRA files of a job: this worker, another one, or nobody."""
+
+    HERE = "here"
+    ELSEWHERE = "elsewhere"
+    NOWHERE = "nowhere"
 
 
 class Ran(NamedTuple):
@@ -46,6 +63,7 @@ class Runner(AttemptParts):
     worker_id: str
     leases: LeaseKeeper
     on_device_lost: Callable[[], None]
+    whereabouts: Callable[[list[LoraRef], str], Where] = lambda _loras, _base: Where.NOWHERE
 
     def run_next(self) -> Ran | None:
         """Claims the next job and runs it to its end; None if nothing waits.
@@ -81,7 +99,7 @@ class Runner(AttemptParts):
             seconds=self.store.lease_seconds,
         )
 
-    def _run(self, claim: Claim, stop: StopFlag) -> tuple[str, str]:
+    def _run(self, claim: Claim, stop: StopFlag, again: bool = False) -> tuple[str, str]:
         attempt = Attempt(self, claim, stop)
         log = logger.bind(job=claim.spec.id, attempt=claim.attempt, **_origin(claim))
         try:
@@ -103,6 +121,13 @@ class Runner(AttemptParts):
             log.critical("the device no longer answers", exc_info=True)
             self.on_device_lost()
         except RetouchError as error:
+            where = self._where(error, claim)
+            if where is Where.HERE and not again:
+                return self._run(claim, stop, again=True)
+            if where is Where.ELSEWHERE:
+                patiently(lambda: self.store.refuse(claim))
+                log.info("left to a worker that has its LoRAs")
+                return RETURNED, ""
             log.warning("job failed", code=error.code, reason=str(error))
             if isinstance(error, LoraCorrupt):
                 self._note_failure(error)
@@ -114,6 +139,16 @@ class Runner(AttemptParts):
             self._end(attempt, claim, failure_of(unforeseen, attempt))
             return JobState.FAILED, unforeseen.code
         return RETURNED, ""
+
+    def _where(self, error: RetouchError, claim: Claim) -> Where:
+        """Who has the files, if it was for them that the job could not be done here."""
+        if not isinstance(error, LoraChanged):
+            return Where.NOWHERE
+        try:
+            return self.whereabouts(claim.spec.params.loras, claim.spec.base)
+        except RetouchError as away:
+            logger.warning("other workers not asked", reason=str(away))
+            return Where.NOWHERE
 
     def _note_failure(self, error: LoraCorrupt) -> None:
         """Removes an unreadable file from the list; the job fails in any case."""

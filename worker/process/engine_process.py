@@ -46,6 +46,7 @@ from worker.job.runner import Draining, Runner
 from worker.process.consumer import PatientConsumer
 from worker.process.devices import DeviceKeeper, HeldDevice, is_beside_a_gpu
 from worker.process.heartbeat import Heartbeat
+from worker.process.lora_whereabouts import Whereabouts
 from worker.process.poller import Poller
 from worker.process.tasks import register
 from worker.process.watchdog import CPU_PATIENCE, Watchdog, exit_code
@@ -91,7 +92,9 @@ class WorkerProcess:
         chooser = Chooser(self._catalog, self._engine.base)
         line = open_line(settings, self._engine.base)
         self._previews = PreviewServer(line, blobs, chooser, self._engine, self._guards)
-        self._heartbeat = Heartbeat(Fleet(client), self._describe)
+        fleet = Fleet(client)
+        self._whereabouts = Whereabouts(self._catalog, self._sync, fleet, worker_id)
+        self._heartbeat = Heartbeat(fleet, self._describe)
         hints = Hints(self.app, self._engine.base)
         self._reaper = Reaper(store, hints, blobs, self._engine.base, settings)
         self._draining = threading.Event()
@@ -122,6 +125,7 @@ class WorkerProcess:
             probe=make_probe(settings, worker_id),
             seal=make_seal(settings),
             on_device_lost=self._give_up_device,
+            whereabouts=self._whereabouts.of,
         )
         self._poller = Poller(runner, self._is_idle, self._is_consuming, self._reconnect)
         register(self.app, runner, self._draining.is_set)
@@ -222,6 +226,7 @@ class WorkerProcess:
             residency=self._engine.residency(),
             in_flight=self._leases.count(),
             loop_failures=dict(loop_failures()),
+            loras=self._whereabouts.own(),
             last_heartbeat_at=now(),
         )
 

@@ -18,7 +18,7 @@ from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
 from shared.loras.check import check_file
-from shared.params import JobParams, Priority
+from shared.params import JobParams, LoraMode, LoraRef, Priority
 from shared.settings import Settings
 from tests.support.workers import picture, spec_with_picture, without_upscalers
 from tests.unit.loras.lora_files import tiny_specs, write_lora
@@ -39,7 +39,7 @@ from worker.job.leases import LeaseKeeper
 from worker.job.lora_choice import Chooser
 from worker.job.probe import NoProbe
 from worker.job.pulse import Pulse
-from worker.job.runner import Runner
+from worker.job.runner import Runner, Where
 
 
 class Faltering:
@@ -316,3 +316,38 @@ def test_a_job_at_several_sizes_goes_from_coarse_to_fine(
     assert job is not None
     assert job.result is not None
     assert (job.state, job.result.width, job.result.height) == (JobState.SUCCEEDED, 256, 128)
+
+
+# --- files that this worker does not have
+
+
+@pytest.mark.parametrize(
+    ("where", "state"),
+    [
+        (Where.ELSEWHERE, JobState.QUEUED),
+        (Where.NOWHERE, JobState.FAILED),
+        (Where.HERE, JobState.FAILED),
+    ],
+)
+def test_a_job_whose_file_another_worker_has_is_left_to_it_and_fails_otherwise(
+    run: Callable[..., None],
+    store: JobStore,
+    blobs: BlobStore,
+    where: Where,
+    state: JobState,
+) -> None:
+    spec = spec_with_picture(blobs, picture())
+    loras = [LoraRef(name="new", scale=1.0, sha256="a" * 64)]
+    params = spec.params.model_copy(update={"loras": loras, "lora_mode": LoraMode.NAMED})
+    store.submit(spec.model_copy(update={"params": params}))
+
+    run(whereabouts=lambda _loras, _base: where)
+
+    job = store.get(spec.id)
+    assert job.state is state
+    if state is JobState.QUEUED:
+        assert store.claim("tiny", "w") is None
+        assert store.claim("tiny", "other") is not None
+    else:
+        assert job.failure is not None
+        assert job.failure.code == "lora_changed"
