@@ -161,7 +161,7 @@ def replay(
         stack.callback(workers.close)
         sender = threading.Thread(target=_send, args=(url, day, hour_seconds, ids))
         sender.start()
-        scaler, began = Scaler(), time.monotonic()
+        scaler, began, born = Scaler(), time.monotonic(), time.time()
         while True:
             now = time.monotonic() - began
             unfinished = unfinished_jobs(url)
@@ -175,7 +175,12 @@ def replay(
         sender.join()
         with Client(url, "u") as client:
             jobs = [client.job(job_id) for job_id in ids]
-    return _summary(samples, jobs)
+    waits = [
+        ((job.created_at.timestamp() - born) / hour_seconds, job.timings["queued_seconds"])
+        for job in jobs
+        if job.created_at is not None
+    ]
+    return _summary(samples, [str(job.state) for job in jobs], waits)
 
 
 def _send(url: str, day: Sequence[int], hour_seconds: float, ids: list[str]) -> None:
@@ -191,24 +196,22 @@ def _send(url: str, day: Sequence[int], hour_seconds: float, ids: list[str]) -> 
     time.sleep(max(0.0, began + len(day) * hour_seconds - time.monotonic()))
 
 
-def _summary(samples: list[Sample], jobs: list[object]) -> dict[str, object]:
-    waits = sorted(job.timings["queued_seconds"] for job in jobs)  # type: ignore[attr-defined]
-    states = [job.state for job in jobs]  # type: ignore[attr-defined]
+def _summary(
+    samples: list[Sample], states: list[str], waits: list[tuple[float, float]]
+) -> dict[str, object]:
+    waited = sorted(seconds for _, seconds in waits)
     return {
-        "jobs": len(jobs),
+        "jobs": len(states),
         "succeeded": states.count("succeeded"),
         "most_workers": max(sample.running_workers for sample in samples),
         "at_the_end": samples[-1].running_workers,
         "share_at_zero": round(sum(s.running_workers == 0 for s in samples) / len(samples), 3),
         "waited_seconds": {
-            name: round(waits[min(len(waits) - 1, int(len(waits) * share))], 2)
+            name: round(waited[min(len(waited) - 1, int(len(waited) * share))], 2)
             for name, share in (("p50", 0.5), ("p90", 0.9), ("max", 1.0))
         },
         "samples": [vars(sample) for sample in samples],
-        "waits": [
-            (job.created_at.isoformat(), job.timings["queued_seconds"])  # type: ignore[attr-defined]
-            for job in jobs
-        ],
+        "waits": waits,
     }
 
 
@@ -220,17 +223,16 @@ def draw(figures: dict[str, object]) -> None:
     from matplotlib import pyplot as plt
 
     samples: list[dict[str, float]] = figures["samples"]  # type: ignore[assignment]
+    waits: list[tuple[float, float]] = figures["waits"]  # type: ignore[assignment]
     hours = [sample["hour"] for sample in samples]
-    figure, (above, below) = plt.subplots(2, 1, figsize=(9, 5), sharex=True)
-    above.step(
-        hours, [s["unfinished"] for s in samples], color="#2563eb", label="waiting or running"
-    )
-    above.set_ylabel("jobs")
-    above.legend(loc="upper left")
-    below.step(hours, [s["running_workers"] for s in samples], color="#16a34a", label="workers")
-    below.set_ylabel("workers")
-    below.set_xlabel("hour of the day (one takes 12 s)")
-    below.legend(loc="upper left")
+    figure, (queue, workers, waiting) = plt.subplots(3, 1, figsize=(9, 6), sharex=True)
+    queue.step(hours, [s["unfinished"] for s in samples], where="post", color="#2563eb")
+    queue.set_ylabel("unfinished jobs")
+    workers.step(hours, [s["running_workers"] for s in samples], where="post", color="#16a34a")
+    workers.set_ylabel("workers")
+    waiting.scatter([at for at, _ in waits], [wait for _, wait in waits], s=8, color="#b45309")
+    waiting.set_ylabel("seconds waited")
+    waiting.set_xlabel(f"hour of the day (one takes {HOUR_SECONDS:g} s)")
     figure.tight_layout()
     figure.savefig(PLOT, dpi=110)
 

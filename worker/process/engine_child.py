@@ -3,6 +3,7 @@
 python -m worker.process.engine_child WORKER_ID PARENT_PID
 """
 
+import gc
 import signal
 import sys
 
@@ -26,7 +27,10 @@ def main(worker_id: str, parent: int) -> int:
     settings = load_settings()
     configure_logging(settings)
     configure_tracing(settings, "retouch-worker")
-    return start_worker(settings, worker_id)
+    status = start_worker(settings, worker_id)
+    # Everything is closed; the interpreter's last look for garbage would take seconds.
+    gc.freeze()
+    return status
 
 
 if __name__ == "__main__":
