@@ -56,9 +56,9 @@ SEEN = """(() => {
 DROP = """async ([text, name]) => {
   const photo = file(text, name);
   const look = seen(() => last() instanceof HTMLCanvasElement);
-  const longest = () => Math.max(last()?.naturalWidth ?? 0, last()?.naturalHeight ?? 0);
-  const small = look.then(() => seen(() => longest() > 0 && longest() <= 128));
-  const full = look.then(() => seen(() => settled() && longest() > 128));
+  const badge = () => document.querySelector('.badge').textContent;
+  const small = look.then(() => seen(() => /Small result/.test(badge())));
+  const full = look.then(() => seen(() => settled() && last() instanceof HTMLImageElement));
   const began = performance.now();
   drop(photo);
   const times = {};
@@ -71,8 +71,9 @@ LET_GO = """async value => {
   const range = document.getElementById('strength-range');
   range.value = value;
   range.dispatchEvent(new Event('input', { bubbles: true }));
-  const before = last();
-  const shown = seen(() => last() !== before && last()?.naturalWidth);
+  const patch = () => document.querySelector('compare-view .patch');
+  const before = patch();
+  const shown = seen(() => patch() && patch() !== before);
   const began = performance.now();
   range.dispatchEvent(new Event('change', { bubbles: true }));
   return (await shown) - began;
@@ -178,7 +179,7 @@ def super_resolution(browser: Browser, url: str) -> None:
         jpeg = {"name": f"{n}.jpg", "mimeType": "image/jpeg", "buffer": photo(256)}
         page.set_input_files("#file", jpeg)  # type: ignore[arg-type]
         page.wait_for_function(
-            "() => /Super-res/.test(document.querySelector('.badge').textContent)", timeout=120_000
+            "() => /Enlarged/.test(document.querySelector('.badge').textContent)", timeout=120_000
         )
     print(f"super-resolution 256 to 512 px: {page.inner_text('.badge')}")
     page.close()

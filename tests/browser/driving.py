@@ -1,5 +1,6 @@
 """What a person does on the page, and what they see of it."""
 
+import json
 from pathlib import Path
 
 from playwright.sync_api import FilePayload, Page
@@ -37,11 +38,15 @@ def wait_for(page: Page, *phases: str) -> None:
     page.wait_for_function(PHASES, arg=list(phases))
 
 
+def prefer(page: Page, strength: float | None = None, **fields: str | bool) -> None:
+    """Have chosen settings before: they wait for a photo."""
+    recipe = {"mode": "auto", "loras": [], "strength": strength, "fields": fields}
+    page.evaluate("recipe => localStorage.setItem('retouch.recipe', recipe)", json.dumps(recipe))
+
+
 def take_long(page: Page, steps: int = 40) -> None:
     """Ask for many steps at full strength: the middle of the job is met on any machine."""
-    set_strength(page, "1")
-    page.click("#more summary")
-    page.fill("[name=steps]", str(steps))
+    prefer(page, 1, steps=str(steps))
 
 
 def set_strength(page: Page, value: str) -> None:
@@ -54,3 +59,8 @@ def download(page: Page, button: str = "#save") -> tuple[str, bytes]:
     with page.expect_download() as caught:
         page.click(button)
     return caught.value.suggested_filename, Path(caught.value.path()).read_bytes()
+
+
+def beyond(page: Page) -> int:
+    """How far the page is wider than the screen, pixels."""
+    return int(page.evaluate("document.documentElement.scrollWidth - innerWidth"))

@@ -40,7 +40,8 @@ def test_without_its_files_nothing_is_said_of_it(page: Page, stack: RunningUp) -
     )
     with page.expect_response("**/extras.json"):
         page.goto(stack.url)
-    page.wait_for_timeout(200)
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
     expect(page.locator("#superres-row")).to_be_hidden()
 
 
@@ -49,16 +50,16 @@ def test_where_it_is_slow_nothing_is_loaded_until_it_is_asked_for(waiting: Page)
     # Given a device without hardware for it
     loaded: list[str] = []
     waiting.on("request", lambda request: loaded.append(request.url))
-    expect(waiting.locator("#superres-row")).to_be_visible()
-    expect(waiting.locator("#superres")).not_to_be_checked()
     choose(waiting, a_photo())
     wait_for(waiting, "uploading")
+    expect(waiting.locator("#superres-row")).to_be_visible()
+    expect(waiting.locator("#superres")).not_to_be_checked()
     expect(waiting.locator(".badge")).to_contain_text("Sharpened on this device")
     assert [url for url in loaded if "/extra/" in url] == []
     # When
     waiting.check("#superres")
     # Then the best that is there does it, and says which
-    expect(waiting.locator(".badge")).to_contain_text("Super-resolution on this device")
+    expect(waiting.locator(".badge")).to_contain_text("Enlarged on this device")
     expect(waiting.locator(".badge")).to_contain_text("WebAssembly")
     assert waiting.evaluate("crossOriginIsolated")
     expect(waiting.locator("compare-view .after canvas").last).to_have_js_property("width", 320)
@@ -67,9 +68,9 @@ def test_where_it_is_slow_nothing_is_loaded_until_it_is_asked_for(waiting: Page)
 @needs_files
 def test_the_browser_makes_the_package_s_own_picture(waiting: Page) -> None:
     # When
-    waiting.check("#superres")
     choose(waiting, ASSETS / "fixture.png")
-    expect(waiting.locator(".badge")).to_contain_text("Super-resolution on this device")
+    waiting.check("#superres")
+    expect(waiting.locator(".badge")).to_contain_text("Enlarged on this device")
     # Then
     canvas = waiting.locator("compare-view .after canvas").last
     made = Image.open(io.BytesIO(base64.b64decode(canvas.evaluate(PIXELS)))).convert("RGB")
@@ -83,8 +84,8 @@ def test_the_browser_makes_the_package_s_own_picture(waiting: Page) -> None:
 def test_an_engine_that_fails_is_left_for_the_first_look(waiting: Page) -> None:
     root = json.loads(MANIFEST.read_text())["root"]
     waiting.route(f"**{root}*.wasm", lambda route: route.abort())
-    waiting.check("#superres")
     choose(waiting, a_photo())
+    waiting.check("#superres")
     expect(waiting.locator("#superres-note")).to_contain_text("did not work")
     expect(waiting.locator(".badge")).to_contain_text("Sharpened on this device")
     expect(waiting.locator("#superres")).not_to_be_checked()

@@ -15,6 +15,7 @@ from tests.browser.driving import (
     choose,
     download,
     drop,
+    prefer,
     set_strength,
     take_long,
     wait_for,
@@ -34,10 +35,11 @@ def test_a_dropped_photo_becomes_a_downloaded_picture(page: Page, stack: Running
     # Then every stage is seen on the way
     expect(page.locator(".badge")).to_contain_text("Sharpened on this device")
     wait_for(page, "running")
-    expect(page.locator(".badge")).to_contain_text("Small result")
+    expect(page.locator(".badge")).to_contain_text("Small result blended in")
     expect(page.locator("#percent")).to_have_text(re.compile(r"^\d+ %$"))
     expect(page.locator("#remaining")).to_contain_text("left")
     wait_for(page, "succeeded")
+    expect(page.locator("#sizes")).to_contain_text("160 × 120")
     expect(page.locator("#speed")).to_contain_text("first look")
     name, data = download(page)
     assert name == "selfie-retouched.jpeg"
@@ -116,7 +118,8 @@ def test_a_large_photo_is_turned_upright_and_keeps_its_size(page: Page) -> None:
     shown = page.locator("compare-view .before img")
     size = shown.evaluate("image => [image.naturalWidth, image.naturalHeight]")
     assert size == [1500, 3000]
-    expect(page.locator("#facts")).to_contain_text("1500 × 3000 in, 1500 × 3000 out")
+    expect(page.locator("#sizes")).to_contain_text("1,500 × 3,000")
+    assert page.inner_text("#sizes").count("1,500 × 3,000") == 2
     assert len(sent) == 1
 
 
@@ -133,7 +136,8 @@ def test_a_photo_that_only_the_service_can_open_is_sent_as_it_is_and_shown(page:
         shown = page.locator(f"compare-view .{side} img").last
         expect(shown).to_be_visible()
         assert shown.evaluate("image => image.naturalWidth / image.naturalHeight") == 4 / 3
-    expect(page.locator("#facts")).to_contain_text("320 × 240 in, 1280 × 960 out")
+    expect(page.locator("#sizes")).to_contain_text("320 × 240")
+    expect(page.locator("#sizes")).to_contain_text("1,280 × 960")
     name, data = download(page)
     assert name == "IMG_0001-retouched.jpeg"
     assert Image.open(io.BytesIO(data)).format == "JPEG"
@@ -250,11 +254,7 @@ def test_several_photos_have_a_row_each_and_come_as_one_zip(page: Page) -> None:
 
 def test_a_picture_with_its_recipe_restores_every_setting(page: Page) -> None:
     # Given
-    set_strength(page, "0.7")
-    page.click("#more summary")
-    page.fill("[name=prompt]", "a <calm> face & light")
-    page.fill("[name=steps]", "7")
-    page.check("[name=embed_metadata]")
+    prefer(page, 0.7, prompt="a <calm> face & light", steps="7", embed_metadata=True)
     choose(page, a_photo())
     wait_for(page, "succeeded")
     _, data = download(page)
@@ -272,7 +272,7 @@ def test_a_picture_with_its_recipe_restores_every_setting(page: Page) -> None:
 
 def test_make_another_like_this_is_kept_here_and_in_a_link(page: Page, stack: RunningUp) -> None:
     # Given
-    set_strength(page, "0.65")
+    prefer(page, 0.65)
     choose(page, a_photo())
     wait_for(page, "succeeded")
     # When
@@ -297,6 +297,7 @@ def test_make_another_like_this_is_kept_here_and_in_a_link(page: Page, stack: Ru
 def test_the_request_is_shown_as_code(page: Page, stack: RunningUp, kind: str) -> None:
     choose(page, a_photo())
     wait_for(page, "succeeded")
+    page.click("#outcome summary")
     page.click("#code")
     page.click(f"#code-kinds [value={kind}]")
     text = page.inner_text("#code-text")
@@ -312,7 +313,6 @@ def test_history_stays_on_this_device_until_it_is_deleted(page: Page) -> None:
     # When
     page.reload()
     # Then
-    page.click(".opener")
     wait_for(page, "succeeded")
     expect(page.locator("compare-view .after img")).to_be_visible()
     page.click(".remove")

@@ -1,6 +1,7 @@
 """What goes wrong on the way, said in a sentence with one button that does the advice."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,11 +9,12 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from shared.errors import ERRORS
-from shared.messages import Language, advice, title
-from tests.browser.driving import a_photo, choose, download, set_strength, wait_for
+from tests.browser.driving import a_photo, choose, download, prefer, wait_for
 from tests.support.pictures import photo
 from tests.support.stack import RunningUp, running_up
 
+# What the service says of these is about this very file.
+SPECIFIC = {"unsupported_media_type", "image_too_large", "image_too_small"}
 KEY = "a-key-of-the-tests-0123456789"
 
 
@@ -47,7 +49,7 @@ def refusing_once(
     ("code", "button", "then"),
     [
         ("image_too_blurry", "Continue anyway", 'name="force"\r\n\r\ntrue'),
-        ("lora_base_mismatch", "Choose the LoRA automatically", 'name="lora"\r\n\r\nauto'),
+        ("lora_base_mismatch", "Choose automatically", 'name="lora"\r\n\r\nauto'),
         ("image_not_found", "Send it again", 'name="image_id"'),
         ("validation_error", "Reset the settings and try again", 'name="image_id"'),
         ("internal_error", "Try again", 'name="image_id"'),
@@ -61,7 +63,8 @@ def test_a_refusal_says_why_and_its_button_does_the_advice(
     # When
     choose(page, a_photo())
     # Then
-    expect(page.locator("#sentence")).to_have_text(f"Said of {code}. Do this.")
+    expect(page.locator("#sentence")).not_to_be_empty()
+    assert "Said of" not in page.inner_text("#sentence")  # in the page's own words
     expect(page.locator("#mend")).to_have_text(button)
     page.click("#mend")
     wait_for(page, "succeeded")
@@ -69,17 +72,16 @@ def test_a_refusal_says_why_and_its_button_does_the_advice(
 
 
 @pytest.mark.parametrize(("locale", "turn"), [("en-US", 0), ("zh-CN", 1)])
-def test_every_error_has_its_sentence_and_a_button(
+def test_every_error_has_its_sentence_and_a_button_without_a_word_of_the_protocol(
     browser: Browser, stack: RunningUp, locale: str, turn: int
 ) -> None:
     # Given a service that refuses with each code in turn, in its own words
-    language: Language = "zh" if locale == "zh-CN" else "en"
     context = browser.new_context(locale=locale, reduced_motion="reduce")
     page = context.new_page()
     code = ""
 
     def refuse(route: Route) -> None:
-        problem = {"code": code, "detail": title(code, language), "advice": advice(code, language)}
+        problem = {"code": code, "detail": "force=true", "advice": "Authorization: Bearer KEY"}
         kind = "application/problem+json"
         route.fulfill(status=422, content_type=kind, body=json.dumps(problem))
 
@@ -87,18 +89,41 @@ def test_every_error_has_its_sentence_and_a_button(
     page.route("**/v1/images", lambda route: route.fulfill(status=201, json={"id": "0" * 64}))
     page.goto(stack.url)
     for code in sorted(ERRORS)[turn::2]:
+        if code in SPECIFIC:
+            continue
         # When
         choose(page, a_photo(f"{code}.jpg"))
         expect(page.locator("#rows b").first).to_have_text(f"{code}.jpg")
         wait_for(page, "failed")
         # Then
-        expect(page.locator("#sentence")).to_contain_text(title(code, language))
-        expect(page.locator("#sentence")).to_contain_text(advice(code, language))
+        said = page.inner_text("#sentence")
+        assert len(said) > 5, code
+        assert not re.search(r"^e_|=|Bearer|API|GET |POST |\d{3}", said), code
         expect(page.locator("#mend")).to_be_visible()
         assert not page.inner_text("#mend").startswith("do_")
         page.locator(".remove").first.click()
         expect(page.locator("#rows li")).to_have_count(0)
     context.close()
+
+
+def test_every_code_of_the_service_is_known_to_the_page(page: Page) -> None:
+    known = page.evaluate(
+        """async codes => {
+          const { isKnown, sentenceFor } = await import('/static/studio/remedy.js');
+          const words = (await import('/static/words/en.js')).default;
+          return codes.filter(code => !isKnown(code) || !words[sentenceFor(code)]); }""",
+        sorted(ERRORS),
+    )
+    assert known == []
+
+
+def test_the_sentence_of_an_error_changes_with_the_language(page: Page) -> None:
+    refusing_once(page, "**/v1/jobs", 422, "image_blank")
+    choose(page, a_photo())
+    expect(page.locator("#sentence")).to_contain_text("only one colour")
+    page.select_option("#language", "zh")
+    expect(page.locator("#sentence")).to_contain_text("只有一种颜色")
+    expect(page.locator("#mend")).to_have_text("仍然继续")
 
 
 def test_what_passes_is_tried_again_by_itself(page: Page) -> None:
@@ -161,7 +186,7 @@ def test_a_restarted_server_finishes_the_job_that_the_page_follows(
     page = context.new_page()
     with running_up(tmp_path, **slow) as up:
         page.goto(up.url)
-        set_strength(page, "1")
+        prefer(page, 1)
         choose(page, a_photo())
         wait_for(page, "running")
         # When
@@ -184,7 +209,7 @@ def test_a_service_with_keys_asks_for_one_and_events_go_by_ticket(
     with running_up(tmp_path, api_keys=f"me={KEY}") as up:
         page.goto(up.url)
         choose(page, a_photo())
-        expect(page.locator("#sentence")).to_contain_text("API key")
+        expect(page.locator("#sentence")).to_contain_text("needs a key")
         # When
         page.click("#mend")
         page.fill("#key", KEY)

@@ -5,9 +5,13 @@
  * @property {string} id
  * @property {string} key the idempotency key of its job, so that a lost answer makes no second one
  * @property {number} created milliseconds since 1970
+ * @property {number} [finished]
  * @property {string} batch which drop it came with
+ * @property {string} [origin] the first of those that were made of the same photo
  * @property {string} name
  * @property {Blob} blob what was sent
+ * @property {number} [sentBytes] of the file as it came
+ * @property {{width: number, height: number}} [scaledFrom] its size, where the service's limits asked for less
  * @property {Blob | null} [seen] what the service made of it, where this browser cannot open it
  * @property {Blob | null} thumb
  * @property {number} width
@@ -18,12 +22,13 @@
  * @property {string | null} jobId
  * @property {Blob | null} result
  * @property {any} job
- * @property {{code: string, sentence: string} | null} problem
+ * @property {{code: string, sentence: string, language?: string} | null} problem
  * @property {Record<string, number>} timings
  */
 
 const STORE = "shots";
-const MOST = 60; // pictures; older ones make room
+const MOST = 1000; // finished pictures; older ones make room, unfinished ones never do
+const AT_REST = ["succeeded", "failed", "canceled"];
 
 /** @type {Promise<IDBDatabase> | null} */
 let opened = null;
@@ -60,18 +65,11 @@ export async function all() {
   return kept.sort((a, b) => b.created - a.created);
 }
 
-/** @param {Kept} kept */
-export async function put(kept) {
-  // A full or forbidden store must not stop processing; the picture is still on the page.
-  await within("readwrite", (store) => store.put(kept)).catch(() => undefined);
-}
+/** @param {Kept} kept @returns {Promise<boolean>} whether there was room; the picture is on the page in any case */
+export const put = (kept) => within("readwrite", (store) => store.put(kept)).then(() => true, () => false);
 
 /** @param {string} id */
 export const remove = (id) => within("readwrite", (store) => store.delete(id)).catch(() => undefined);
 
-export const clear = () => within("readwrite", (store) => store.clear()).catch(() => undefined);
-
-/** Deletes the oldest entries beyond the limit. */
-export async function trim() {
-  for (const old of (await all()).slice(MOST)) await remove(old.id);
-}
+/** The oldest finished ones beyond the limit. @param {Kept[]} kept newest first @returns {Kept[]} */
+export const surplus = (kept) => kept.filter(({ phase, problem }) => AT_REST.includes(phase) && !problem).slice(MOST);

@@ -9,8 +9,12 @@ import { Shot } from "./shot.js";
 // Assumed limits until the service has sent its own.
 const USUAL_LIMITS = { max_pixels: 50_000_000, max_side: 65_535, max_upload_bytes: 50 * 2 ** 20 };
 const LONGEST_PAUSE_S = 60;
+const LOOK_MS = 2500; // between two looks at the queue
 
-/** Fires `list` when photos are added or removed, `selected` when another one is shown, `finished` when it is done. */
+/**
+ * Fires `list` when photos are added or removed, `selected` when another one is shown, `finished` when it is done,
+ * `trimmed` when old ones made room, `full` when nothing more can be stored, `known` with what the service offers.
+ */
 export class Desk extends EventTarget {
   constructor() {
     super();
@@ -25,35 +29,58 @@ export class Desk extends EventTarget {
     /** @type {Promise<void>} */
     this.sending = Promise.resolve();
     this.tries = 0;
+    setInterval(() => this.lookAtQueue(), LOOK_MS);
+    window.addEventListener("online", () => this.retryHeld());
   }
 
-  /** Loads the service's limits, and resumes what this device was doing when the page was closed. */
-  async resume() {
+  /** @param {string} kind @param {any} [detail] */
+  tell(kind, detail) {
+    this.dispatchEvent(new CustomEvent(kind, { detail }));
+  }
+
+  /** Loads the service's limits, and resumes what this device was doing when the page was closed. @param {string | null} inView */
+  async resume(inView) {
     const limits = ask("v1/capabilities").then((answer) => answer.json(), () => null).then((found) => {
       if (!found) return;
-      this.dispatchEvent(new CustomEvent("bases", { detail: found.bases }));
       const { max_pixels, max_side, max_upload_bytes } = found.limits;
       this.limits = { max_pixels, max_side, max_upload_bytes };
+      this.tell("known", found);
     });
-    for (const kept of await album.all()) this.add(new Shot(kept), "end");
+    for (const kept of await album.all()) {
+      if (!this.shots.some((shot) => shot.kept.id === kept.id)) this.add(new Shot(kept), "end");
+    }
+    this.tell("list");
     await limits;
-    const unfinished = this.shots.filter((shot) => !shot.isAtRest);
-    for (const shot of unfinished.reverse()) this.run(shot);
-    const first = this.shots.find((shot) => !shot.isAtRest);
-    if (first) this.select(first);
+    this.retryHeld();
+    for (const shot of this.unfinished) this.run(shot);
+    const first = this.shots.find((shot) => shot.kept.id === inView) ?? this.shots.find((shot) => !shot.isAtRest);
+    if (first && !this.selected) this.select(first);
+  }
+
+  /** In the order in which they are worked on. */
+  get unfinished() {
+    return this.shots.filter((shot) => !shot.isAtRest).reverse();
   }
 
   /** @param {Iterable<File>} files @param {import("./recipe.js").Recipe} recipe */
   take(files, recipe) {
     const batch = newId();
     const taken = [...files].map((file) => Shot.ofFile(file, file.name || "photo", batch, recipe));
-    for (const shot of taken) this.begin(shot);
-    if (taken.length) this.select(taken[0]);
+    if (!taken.length) return;
+    for (const shot of taken) {
+      this.add(shot, "start");
+      // Stored before anything is done, so that a reload loses none.
+      shot.note({});
+    }
+    this.tell("list");
+    this.select(taken[0]);
+    for (const shot of taken) this.run(shot);
   }
 
   /** @param {Shot} shot */
   begin(shot) {
     this.add(shot, "start");
+    this.tell("list");
     this.run(shot);
   }
 
@@ -62,8 +89,11 @@ export class Desk extends EventTarget {
     if (where === "start") this.shots.unshift(shot);
     else this.shots.push(shot);
     shot.addEventListener("change", () => this.mind(shot));
-    shot.addEventListener("result", () => this.dispatchEvent(new Event("finished")));
-    this.dispatchEvent(new Event("list"));
+    shot.addEventListener("full", () => this.tell("full"));
+    shot.addEventListener("result", () => {
+      this.tell("finished", shot);
+      this.trim();
+    });
   }
 
   /** @param {Shot} shot */
@@ -84,13 +114,38 @@ export class Desk extends EventTarget {
     }, seconds * 1000);
   }
 
+  retryHeld() {
+    for (const shot of this.shots.filter((one) => one.isHeld).reverse()) this.retry(shot);
+  }
+
+  /** Places in the queue: asked for the first that waits and for the one in view; the others stand behind. */
+  async lookAtQueue() {
+    const waiting = this.unfinished.filter((shot) => shot.kept.phase === "queued");
+    const asked = new Set([waiting[0], waiting.find((shot) => shot === this.selected)]);
+    await Promise.all([...asked].map((shot) => shot && look(shot)));
+    const each = this.usualSeconds;
+    for (const [place, shot] of waiting.entries()) {
+      if (!asked.has(shot)) shot.ahead = Math.max(shot.ahead, waiting[0].ahead + place);
+      shot.wait = each * shot.ahead;
+      shot.isNext = shot.ahead === 0;
+      shot.tell("change");
+    }
+  }
+
+  /** How long one photo has taken lately, seconds; 0 when that is unknown. */
+  get usualSeconds() {
+    const took = this.shots.slice(0, 20).map(({ kept }) => kept.job?.timings)
+      .filter((timings) => timings?.total_seconds).map((timings) => timings.total_seconds - timings.queued_seconds);
+    return took.length ? took.reduce((sum, one) => sum + one, 0) / took.length : 0;
+  }
+
   /** @param {Shot} shot */
   retry(shot) {
     if (!this.shots.includes(shot)) return;
     shot.rearm();
     shot.tell("change");
     this.run(shot);
-    if (shot === this.selected) this.dispatchEvent(new Event("selected"));
+    if (shot === this.selected) this.select(shot);
   }
 
   /** Do what the advice says. @param {Shot} shot @param {import("./remedy.js").Remedy} remedy */
@@ -121,28 +176,60 @@ export class Desk extends EventTarget {
 
   /** @param {Shot | null} shot */
   select(shot) {
+    if (this.selected !== shot) this.selected?.view(false);
     this.selected = shot;
-    this.dispatchEvent(new Event("selected"));
+    shot?.view(true);
+    this.tell("selected");
   }
 
-  /** @param {Shot} shot */
-  async remove(shot) {
-    if (!shot.isAtRest) await shot.cancel();
-    this.shots = this.shots.filter((other) => other !== shot);
-    shot.isForgotten = true;
-    await album.remove(shot.kept.id);
-    if (this.selected === shot) this.select(null);
-    this.dispatchEvent(new Event("list"));
+  /** Takes photos away; gives what brings them back. @param {Shot[]} shots @returns {() => void} */
+  remove(shots) {
+    const places = shots.map((shot) => ({ shot, place: this.shots.indexOf(shot), wasRunning: !shot.isAtRest }));
+    for (const { shot, wasRunning } of places) {
+      if (wasRunning) shot.cancel();
+      shot.isForgotten = true;
+      album.remove(shot.kept.id);
+    }
+    this.shots = this.shots.filter((shot) => !shots.includes(shot));
+    const next = this.shots[Math.min(places[0]?.place ?? 0, this.shots.length - 1)] ?? null;
+    if (this.selected && shots.includes(this.selected)) this.select(next?.isAtRest ? next : null);
+    this.tell("list");
+    return () => this.restore(places);
   }
 
-  async clear() {
-    for (const shot of [...this.shots]) await this.remove(shot);
-    await album.clear();
+  /** @param {{shot: Shot, place: number, wasRunning: boolean}[]} places */
+  restore(places) {
+    for (const { shot, place, wasRunning } of places) {
+      this.shots.splice(place, 0, shot);
+      shot.isForgotten = false;
+      if (wasRunning) {
+        shot.rearm();
+        this.run(shot);
+      }
+      shot.note({});
+    }
+    this.tell("list");
+    if (places[0]) this.select(places[0].shot);
   }
 
-  /** The finished photos that were added together with the one shown. */
-  get batch() {
-    const { batch } = (this.selected ?? this.shots[0])?.kept ?? {};
-    return this.shots.filter(({ kept }) => kept.batch === batch && kept.result);
+  /** Old finished ones make room, which is said. */
+  trim() {
+    const gone = new Set(album.surplus(this.shots.map(({ kept }) => kept)));
+    if (!gone.size) return;
+    for (const kept of gone) album.remove(kept.id);
+    this.shots = this.shots.filter(({ kept }) => !gone.has(kept));
+    this.tell("trimmed", gone.size);
+    this.tell("list");
   }
+
+  /** The finished photos, newest first. */
+  get finished() {
+    return this.shots.filter(({ kept }) => kept.result);
+  }
+}
+
+/** @param {Shot} shot */
+async function look(shot) {
+  const job = await ask(`v1/jobs/${shot.kept.jobId}`).then((answer) => answer.json(), () => null);
+  if (job && shot.kept.phase === "queued") shot.hearState(job);
 }

@@ -1,5 +1,7 @@
 // How photos are added: dropped anywhere, pasted, chosen, or taken with the camera.
+import { toast } from "./announce.js";
 import { byId } from "./dom.js";
+import { say } from "./words.js";
 
 /** @param {(files: File[]) => void} take */
 export function receive(take) {
@@ -17,7 +19,31 @@ export function receive(take) {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length) take(files);
   });
+  byId("camera", HTMLElement).hidden = !opensCamera();
+  const paste = byId("paste", HTMLButtonElement);
+  paste.hidden = !navigator.clipboard?.read;
+  paste.addEventListener("click", async () => {
+    const files = await pasted().catch(() => []);
+    if (files.length) take(files);
+    else toast(say("not_pasted"));
+  });
   receiveDrops(take);
+}
+
+/** Elsewhere `capture` opens the same dialog as "Choose photos". */
+function opensCamera() {
+  const { userAgentData } = /** @type {any} */ (navigator);
+  return userAgentData?.mobile ?? /Android|iPhone|iPad/.test(navigator.userAgent);
+}
+
+/** Pictures of the clipboard, without the keyboard. */
+async function pasted() {
+  const found = await navigator.clipboard.read();
+  const pictures = found.flatMap((item) => item.types.filter((type) => type.startsWith("image/")).slice(0, 1).map((type) => ({ item, type })));
+  return Promise.all(pictures.map(async ({ item, type }) => {
+    const name = `${say("paste")}.${type.slice("image/".length)}`;
+    return new File([await item.getType(type)], name, { type });
+  }));
 }
 
 /** @param {(files: File[]) => void} take */

@@ -1,4 +1,5 @@
-// The live preview: the newest settings apply, and a service without the route is not asked again.
+// Previews of the part that people look at: the newest settings apply, and a service without the route is not asked again.
+import { partOf, sent } from "./crop.js";
 import { newId } from "./new-id.js";
 import { formFields } from "./recipe.js";
 import { isPassing } from "./remedy.js";
@@ -9,16 +10,20 @@ const TRIES = 3; // where the service is only busy
 const NOT_OFFERED = ["not_found", "method_not_allowed"];
 
 /** @typedef {import("./shot.js").Shot} Shot */
-/** @typedef {{image_id: string, lora: string[], strength: number, session: string, prompt?: string, seed?: number}} Wish */
+/** @typedef {{lora: string[], strength?: number, session?: string, prompt?: string, seed?: number}} Wish */
+
+/** Whether this service makes previews; one refusal settles it. */
+let isOffered = true;
 
 /** Requests previews for one page; fires `wait`, `shown`, and `quiet` when none comes. */
 export class LivePreview extends EventTarget {
   constructor() {
     super();
     this.session = newId();
-    this.isOffered = true;
     /** @type {Blob | null} */
     this.picture = null;
+    /** @type {import("./crop.js").Rect | undefined} */
+    this.rect = undefined;
     this.askedAt = 0;
     this.wish = "";
     this.isPending = false;
@@ -26,19 +31,23 @@ export class LivePreview extends EventTarget {
     this.timer = 0;
   }
 
-  /** @param {Shot} shot @param {import("./recipe.js").Recipe} recipe @param {number} strength @param {boolean} isLetGo */
-  ask(shot, recipe, strength, isLetGo) {
-    if (!this.isOffered) return;
-    const wish = wished(shot, recipe, strength, this.session);
-    const text = JSON.stringify(wish);
+  get isOffered() {
+    return isOffered;
+  }
+
+  /** @param {Shot} shot @param {import("./recipe.js").Recipe} recipe @param {{x: number, y: number}} spot @param {boolean} isLetGo */
+  ask(shot, recipe, spot, isLetGo) {
+    if (!isOffered) return;
+    const wish = { ...wished(shot, recipe), session: this.session };
+    const text = JSON.stringify([wish, spot, shot.kept.id]);
     // Already requested, unless it was still waiting for the slider to rest.
     if (text === this.wish && !(isLetGo && this.isPending)) return;
     this.stop();
     this.wish = text;
     this.isPending = true;
     this.askedAt = performance.now();
-    if (isLetGo) this.fetch(shot, wish);
-    else this.timer = window.setTimeout(() => this.fetch(shot, wish), PAUSE_MS);
+    if (isLetGo) this.fetch(shot, wish, spot);
+    else this.timer = window.setTimeout(() => this.fetch(shot, wish, spot), PAUSE_MS);
   }
 
   stop() {
@@ -49,19 +58,19 @@ export class LivePreview extends EventTarget {
     this.stopper = new AbortController();
   }
 
-  /** @param {Shot} shot @param {Wish} wish */
-  async fetch(shot, wish) {
+  /** @param {Shot} shot @param {Wish} wish @param {{x: number, y: number}} spot */
+  async fetch(shot, wish, spot) {
     const { signal } = this.stopper;
     this.isPending = false;
     this.dispatchEvent(new Event("wait"));
     try {
-      const picture = await patiently(() => pictureOf(shot, wish, signal), signal);
+      const { picture, rect } = await preview(shot, wish, spot, signal);
       if (signal.aborted) return;
       this.picture = picture;
+      this.rect = rect;
       this.dispatchEvent(new Event("shown"));
-    } catch (error) {
-      // Not offered here: never requested again. Any other error will show with the full picture.
-      if (error instanceof Problem && NOT_OFFERED.includes(error.code)) this.isOffered = false;
+    } catch {
+      // Any lasting error will show with the full picture.
       if (!signal.aborted) {
         this.wish = "";
         this.dispatchEvent(new Event("quiet"));
@@ -71,30 +80,44 @@ export class LivePreview extends EventTarget {
 }
 
 /**
+ * The same seed and, where the service chose, the same treatment as the full picture had.
  * @param {Shot} shot
  * @param {import("./recipe.js").Recipe} recipe
- * @param {number} strength
- * @param {string} session
  * @returns {Wish}
  */
-function wished({ kept }, recipe, strength, session) {
-  const lora = formFields(recipe).filter(([name]) => name === "lora").map(([, value]) => value);
-  const { prompt } = recipe.fields;
-  const seed = kept.job?.params.seed ?? null;
+export function wished({ kept }, recipe) {
+  const { params } = kept.job ?? {};
+  const isChosen = recipe.mode === "auto" && params?.lora_mode === "auto" && params.strength !== null;
+  const chosen = isChosen ? params.loras.map((/** @type {any} */ lora) => `${lora.name}:${lora.scale}`) : null;
+  const lora = chosen ? (chosen.length ? chosen : ["none"]) : formFields(recipe).filter(([name]) => name === "lora").map(([, value]) => value);
+  const strength = recipe.strength ?? (isChosen ? params.strength : null);
+  const { prompt, seed } = recipe.fields;
+  const number = seed ? Number(seed) : params?.seed ?? null;
   return {
-    image_id: kept.imageId ?? "", lora, strength, session,
-    ...(prompt ? { prompt: String(prompt) } : {}), ...(seed === null ? {} : { seed }),
+    lora, ...(strength === null ? {} : { strength }),
+    ...(prompt ? { prompt: String(prompt) } : {}), ...(number === null ? {} : { seed: number }),
   };
 }
 
-/** A photo that the service has let go of is sent once more. @param {Shot} shot @param {Wish} wish @param {AbortSignal} signal */
-async function pictureOf(shot, wish, signal) {
+/**
+ * A part of the photo as these settings would make it. A part that the service has let go of is sent once more.
+ * @param {Shot} shot
+ * @param {Wish} wish
+ * @param {{x: number, y: number}} spot
+ * @param {AbortSignal} signal
+ */
+export async function preview(shot, wish, spot, signal) {
+  if (!isOffered) throw new Problem("not_found", "");
+  const part = await partOf(shot, spot);
+  const render = async () => rendered({ ...wish, image_id: await sent(part, signal) }, signal);
   try {
-    return await rendered(wish, signal);
+    return { picture: await patiently(render, signal), rect: part.rect };
   } catch (error) {
-    if (!(error instanceof Problem) || error.code !== "image_not_found") throw error;
-    await shot.upload();
-    return rendered({ ...wish, image_id: shot.kept.imageId ?? "" }, signal);
+    if (!(error instanceof Problem)) throw error;
+    if (NOT_OFFERED.includes(error.code)) isOffered = false;
+    if (error.code !== "image_not_found") throw error;
+    part.imageId = null;
+    return { picture: await render(), rect: part.rect };
   }
 }
 
@@ -110,7 +133,7 @@ async function patiently(act, signal) {
   }
 }
 
-/** @param {Wish} wish @param {AbortSignal} signal */
+/** @param {object} wish @param {AbortSignal} signal */
 async function rendered(wish, signal) {
   const init = { method: "POST", body: JSON.stringify(wish), headers: { "Content-Type": "application/json" }, signal };
   return (await ask("v1/previews", init)).blob();

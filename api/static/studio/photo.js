@@ -40,11 +40,24 @@ async function encoded(bitmap, factor) {
 /** A small picture for a row. @param {ImageBitmap} bitmap @returns {Promise<Blob>} */
 export const thumbnail = (bitmap) => encoded(bitmap, Math.min(1, 160 / Math.max(bitmap.width, bitmap.height)));
 
-/** The same picture as PNG, which is what clipboards take. @param {Blob} blob */
-export async function asPng(blob) {
-  if (blob.type === "image/png") return blob;
-  const bitmap = await createImageBitmap(blob);
+/**
+ * The same picture in another format; JPEG has white where it was transparent.
+ * @param {Blob | HTMLCanvasElement} picture
+ * @param {string} format png, jpeg or webp
+ * @param {number} [quality] 0 to 1
+ */
+export async function encodedAs(picture, format, quality) {
+  const type = `image/${format}`;
+  if (picture instanceof Blob && picture.type === type && quality === undefined) return picture;
+  const bitmap = await createImageBitmap(picture);
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-  canvas.getContext("2d")?.drawImage(bitmap, 0, 0);
-  return canvas.convertToBlob({ type: "image/png" });
+  const context = canvas.getContext("2d");
+  if (!context) throw new Error("no 2D canvas");
+  if (format === "jpeg") {
+    context.fillStyle = "#fff";
+    context.fillRect(0, 0, bitmap.width, bitmap.height);
+  }
+  context.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return canvas.convertToBlob({ type, quality });
 }

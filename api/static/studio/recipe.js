@@ -8,7 +8,7 @@
  * @property {Record<string, string | boolean>} fields by their names in the API; "" is the default
  */
 
-export const TEXT_FIELDS = ["prompt", "negative_prompt", "steps", "guidance_scale", "sampler", "seed", "max_side", "upscale", "format", "fidelity", "pyramid"];
+export const TEXT_FIELDS = ["prompt", "negative_prompt", "steps", "guidance_scale", "sampler", "seed", "max_side", "upscale", "format", "quality", "metadata", "fidelity", "pyramid"];
 export const FLAG_FIELDS = ["embed_metadata", "force"];
 const KEPT = "retouch.recipe";
 
@@ -31,10 +31,19 @@ export function formFields(recipe) {
 /** What a finished job ran with, so that it can be had again. @param {any} params @returns {Recipe} */
 export function ofJob(params) {
   const recipe = of(params);
-  for (const name of ["max_side", "upscale", "format"]) recipe.fields[name] = String(params[name] ?? "");
+  for (const name of ["max_side", "upscale", "format", "quality", "metadata"]) recipe.fields[name] = changed(name, params[name]);
   recipe.fields.embed_metadata = Boolean(params.embed_metadata);
   return recipe;
 }
+
+/** Empty for what is the default anyway. @param {string} name @param {unknown} value */
+function changed(name, value) {
+  const usual = /** @type {Record<string, unknown>} */ ({ upscale: "auto", format: "auto", quality: 92, metadata: "none" });
+  return value === undefined || value === null || value === usual[name] ? "" : String(value);
+}
+
+/** Whether two recipes ask for the same. @param {Recipe} one @param {Recipe} other */
+export const isSame = (one, other) => JSON.stringify(formFields(one).sort()) === JSON.stringify(formFields(other).sort());
 
 /** Anything that came from outside, reduced to what a recipe may hold. @param {any} raw @returns {Recipe} */
 export function of(raw) {

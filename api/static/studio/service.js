@@ -1,15 +1,15 @@
 // Requests to the service: headers, errors as Problems, uploads with their true percentage.
-import { language, say } from "./words.js";
+import { say, served } from "./words.js";
 
-/** An error of the service or an outage, with a message for people. */
+/** An error of the service or an outage. */
 export class Problem extends Error {
   /**
    * @param {string} code
-   * @param {string} sentence
+   * @param {string} detail what happened, in the service's words
    * @param {number} retryAfter seconds, 0 when the service named none
    */
-  constructor(code, sentence, retryAfter = 0) {
-    super(sentence);
+  constructor(code, detail, retryAfter = 0) {
+    super(detail);
     this.code = code;
     this.retryAfter = retryAfter;
   }
@@ -18,13 +18,13 @@ export class Problem extends Error {
 /** @returns {Record<string, string>} */
 export function headers() {
   const key = localStorage.getItem("retouch.key");
-  return { "Accept-Language": language(), ...(key ? { Authorization: `Bearer ${key}` } : {}) };
+  return { "Accept-Language": served(), ...(key ? { Authorization: `Bearer ${key}` } : {}) };
 }
 
 export const hasKey = () => Boolean(localStorage.getItem("retouch.key"));
 
 /** The message when the service does not answer. */
-export const unreachable = () => new Problem("unreachable", say("unreachable"), 3);
+export const unreachable = () => new Problem("unreachable", say("e_unreachable"), 3);
 
 /**
  * @param {string} url
@@ -81,11 +81,8 @@ export function upload(picture, name, onPercent, signal) {
 function inWords(status, text, retryAfter) {
   try {
     const body = JSON.parse(text);
-    return new Problem(body.code, both(body.detail ?? body.title, body.advice), retryAfter || 0);
+    return new Problem(body.code, body.detail ?? body.title ?? "", retryAfter || 0);
   } catch {
-    return status >= 500 ? unreachable() : new Problem("internal_error", say("unreachable"));
+    return status >= 500 ? unreachable() : new Problem("internal_error", say("e_internal_error"));
   }
 }
-
-/** What happened and what to do, as one text. @param {string} said @param {string} [advice] */
-export const both = (said, advice) => [said, advice].filter(Boolean).join(language() === "zh" ? "" : " ");

@@ -1,34 +1,59 @@
-// The settings panel: converts its fields to and from a recipe.
+// The settings: converts the controls of the panel, and those beside Download, to and from a recipe.
 import { byId } from "./dom.js";
-import { loraCards } from "./lora-cards.js";
 import { FLAG_FIELDS, TEXT_FIELDS } from "./recipe.js";
 import { strengthStrip } from "./strength-strip.js";
+import { treatments } from "./treatments.js";
 
 /** @typedef {import("./recipe.js").Recipe} Recipe */
 
-const form = () => byId("panel", HTMLFormElement);
+const USUAL_QUALITY = "92";
+const HIDDEN = ["format", "quality", "metadata", "upscale"]; // not below "More settings"
 
-/** @param {string} name @returns {HTMLInputElement} */
-const control = (name) => /** @type {HTMLInputElement} */ (form().elements.namedItem(name));
+/** @param {string} name @returns {HTMLInputElement} of radio buttons all together, which have a value as well */
+const control = (name) => /** @type {HTMLInputElement} */ (byId("panel", HTMLFormElement).elements.namedItem(name));
 
-/** @returns {Recipe} what the panel says now */
+const format = () => byId("save-format", HTMLSelectElement);
+const quality = () => byId("save-quality", HTMLInputElement);
+const metadata = () => byId("save-metadata", HTMLInputElement);
+
+/** @param {string} name @returns {string} */
+function valueOf(name) {
+  if (name === "format") return format().value;
+  if (name === "metadata") return metadata().checked ? "keep" : "";
+  if (name === "quality") return quality().value === USUAL_QUALITY ? "" : quality().value;
+  return control(name).value;
+}
+
+/** @param {string} name @param {string} value */
+function put(name, value) {
+  if (name === "format") format().value = value === "auto" ? "" : value;
+  else if (name === "metadata") metadata().checked = value === "keep";
+  else if (name === "quality") quality().value = value || USUAL_QUALITY;
+  else control(name).value = value;
+}
+
+/** @returns {Recipe} what the controls say now */
 export function read() {
   /** @type {Recipe["fields"]} */
   const fields = {};
-  for (const name of TEXT_FIELDS) if (control(name).value) fields[name] = control(name).value;
+  for (const name of TEXT_FIELDS) if (valueOf(name)) fields[name] = valueOf(name);
   for (const name of FLAG_FIELDS) if (control(name).checked) fields[name] = true;
-  return { ...loraCards().value, strength: strengthStrip().value, fields };
+  return { ...treatments().value, strength: strengthStrip().value, fields };
 }
 
 /** @param {Recipe} recipe */
 export function write(recipe) {
-  loraCards().value = recipe;
+  treatments().value = recipe;
   strengthStrip().value = recipe.strength;
-  for (const name of TEXT_FIELDS) {
-    const value = String(recipe.fields[name] ?? "");
-    control(name).value = name === "format" && value === "auto" ? "" : value;
-  }
+  byId("thrice", HTMLElement).hidden = recipe.fields.upscale !== "3"; // only for those who ask for it elsewhere
+  for (const name of TEXT_FIELDS) put(name, String(recipe.fields[name] ?? ""));
   for (const name of FLAG_FIELDS) control(name).checked = recipe.fields[name] === true;
-  const { length } = TEXT_FIELDS.filter((name) => control(name).value);
-  if (length) byId("more", HTMLDetailsElement).open = true;
+  showQuality();
+  const isOpen = TEXT_FIELDS.some((name) => !HIDDEN.includes(name) && valueOf(name));
+  if (isOpen) byId("more", HTMLDetailsElement).open = true;
+}
+
+/** A quality is for formats that have one. */
+export function showQuality() {
+  byId("quality-row", HTMLElement).hidden = !["jpeg", "webp"].includes(format().value);
 }

@@ -1,43 +1,84 @@
 // The contact sheet: a row for every photo stored on this device, running or done.
 import { make } from "./dom.js";
-import { say } from "./words.js";
+import { sentenceOf } from "./shot.js";
+import { say, size, span } from "./words.js";
 
 /** @typedef {import("./shot.js").Shot} Shot */
+/** @typedef {{open: (shot: Shot) => void, remove: (shot: Shot) => void, tick: () => void, drag: (shot: Shot, event: DragEvent) => void}} Acts */
+
+// Pictures of rows that are far away are let go: a thousand rows stay light.
+const sight = new IntersectionObserver((seen) => {
+  for (const { target, isIntersecting } of seen) rowOf.get(target)?.appear(isIntersecting);
+}, { rootMargin: "600px" });
+/** @type {WeakMap<Element, Row>} */
+const rowOf = new WeakMap();
 
 /** One row; it redraws itself when its photo changes. */
 export class Row {
-  /** @param {Shot} shot @param {{open: (shot: Shot) => void, remove: (shot: Shot) => void}} acts */
+  /** @param {Shot} shot @param {Acts} acts */
   constructor(shot, acts) {
     this.shot = shot;
+    this.isSeen = false;
+    /** @type {Blob | null} */
+    this.shown = null;
     this.picture = make("span", { className: "thumb" });
     this.name = make("b");
     this.name.textContent = shot.kept.name; // as text: names come from anywhere
     this.state = make("small");
     this.bar = make("progress", { max: 100 });
+    this.box = make("input", { type: "checkbox", onchange: () => acts.tick() });
     this.opener = make("button", { type: "button", className: "opener", onclick: () => acts.open(shot) }, this.picture,
       make("span", { className: "words" }, this.name, this.state, this.bar));
+    this.opener.addEventListener("dragstart", (event) => acts.drag(shot, event));
     this.remover = make("button", { type: "button", className: "plain remove", textContent: "×", onclick: () => acts.remove(shot) });
-    this.node = make("li", {}, this.opener, this.remover);
-    shot.addEventListener("change", () => this.draw());
+    this.node = make("li", {}, make("label", { className: "tick" }, this.box), this.opener, this.remover);
+    this.hearing = new AbortController();
+    shot.addEventListener("change", () => this.draw(), { signal: this.hearing.signal });
+    rowOf.set(this.node, this);
+    sight.observe(this.node);
+    this.draw();
+  }
+
+  get isTicked() {
+    return this.box.checked && Boolean(this.shot.kept.result);
+  }
+
+  /** The row is gone for good. */
+  leave() {
+    this.hearing.abort();
+    sight.unobserve(this.node);
+    this.fill(null);
+    this.node.remove();
+  }
+
+  /** @param {boolean} isSeen */
+  appear(isSeen) {
+    this.isSeen = isSeen;
     this.draw();
   }
 
   draw() {
     const { kept, percent, isAtRest } = this.shot;
     this.node.dataset.phase = kept.phase;
-    this.state.textContent = isAtRest ? atRest(this.shot) : `${stageText(this.shot)} ${Math.floor(percent)} %`;
+    this.fill(this.isSeen ? kept.thumb ?? kept.result : null);
+    if (!this.isSeen && this.state.textContent) return;
+    const isMoving = ["uploading", "running"].includes(kept.phase) && percent > 0;
+    this.state.textContent = isAtRest ? atRest(this.shot) : `${stageText(this.shot)}${isMoving ? ` ${Math.floor(percent)} %` : ""}`;
     this.bar.hidden = isAtRest;
     this.bar.value = percent;
-    this.bar.setAttribute("aria-label", kept.name);
-    this.remover.setAttribute("aria-label", say("remove", { name: kept.name }));
-    const shown = kept.result ?? kept.thumb;
-    if (shown && this.shown !== shown) this.fill(shown);
+    this.bar.ariaLabel = kept.name;
+    this.box.disabled = !kept.result;
+    this.box.ariaLabel = say("tick", { name: kept.name });
+    this.opener.draggable = Boolean(kept.result);
+    this.remover.ariaLabel = say("remove", { name: kept.name });
   }
 
-  /** @param {Blob} shown */
+  /** @param {Blob | null} shown */
   fill(shown) {
+    if (this.shown === shown) return;
     this.shown = shown;
-    this.picture.replaceChildren(make("img", { src: URL.createObjectURL(shown), alt: "", loading: "lazy" }));
+    URL.revokeObjectURL(this.picture.querySelector("img")?.src ?? "");
+    this.picture.replaceChildren(...(shown ? [make("img", { src: URL.createObjectURL(shown), alt: "" })] : []));
   }
 
   /** @param {boolean} isSelected */
@@ -48,9 +89,12 @@ export class Row {
 }
 
 /** @param {Shot} shot */
-function atRest({ kept }) {
-  if (kept.phase === "failed") return `${say("failed")}: ${kept.problem?.sentence ?? ""}`;
-  return `${say(kept.phase)} · ${when(kept.created)}`;
+function atRest(shot) {
+  const { kept } = shot;
+  if (shot.isHeld) return say("held");
+  if (kept.phase === "failed") return `${say("failed")}: ${sentenceOf(kept.problem)}`;
+  const made = kept.job?.result ? size(kept.job.result) : say(kept.phase);
+  return `${made} · ${when(kept.created)}`;
 }
 
 /** The hour today, the day before that. @param {number} created milliseconds since 1970 */
@@ -61,7 +105,9 @@ function when(created) {
 }
 
 /** What is being done to a photo, in the page's language. @param {Shot} shot */
-export function stageText({ kept, stage, ahead }) {
-  if (kept.phase === "queued" && ahead > 0) return `${say("queued")}, ${say("ahead", { n: ahead })}`;
-  return say(kept.phase === "running" && stage ? stage : kept.phase);
+export function stageText({ kept, stage, ahead, wait, isNext, isWaiting }) {
+  if (kept.phase === "reading" && isWaiting) return say("waiting");
+  if (kept.phase !== "queued") return say(kept.phase === "running" && stage ? stage : kept.phase);
+  if (ahead > 0) return wait ? say("ahead_time", { n: ahead, time: span(wait) }) : say("ahead", { n: ahead });
+  return isNext ? say("next") : say("queued");
 }

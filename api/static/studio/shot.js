@@ -4,8 +4,10 @@ import { Follower } from "./follow.js";
 import { newId } from "./new-id.js";
 import { fitted, open, thumbnail } from "./photo.js";
 import { formFields } from "./recipe.js";
-import { ask, both, Problem, upload } from "./service.js";
+import { isPassing, sentenceFor } from "./remedy.js";
+import { ask, Problem, upload } from "./service.js";
 import { firstLook } from "./sharpen.js";
+import { say, served } from "./words.js";
 
 /** @typedef {import("./album.js").Kept} Kept */
 
@@ -13,7 +15,10 @@ export const AT_REST = ["succeeded", "failed", "canceled"];
 
 /** @typedef {import("./photo.js").Limits} Limits */
 
-/** Fires `change` on every update; `look`, `fitted`, `preview` and `result` when there is a new picture. */
+// What the service says of these is about this very file, in words for people.
+const SPECIFIC = ["unsupported_media_type", "image_too_large", "image_too_small"];
+
+/** Fires `change` on every update; `look`, `fitted`, `preview` and `result` when there is a new picture; `full` when it cannot be stored. */
 export class Shot extends EventTarget {
   /** @param {Kept} kept */
   constructor(kept) {
@@ -25,6 +30,10 @@ export class Shot extends EventTarget {
     /** Whether only the service can open it, which shows it then. */
     this.isSealed = false;
     this.isForgotten = false;
+    /** Whether it is in view: only then a first look is made, which takes memory. */
+    this.isInView = false;
+    /** Whether it waits for other photos of this page. */
+    this.isWaiting = false;
     /** @type {Blob | null} */
     this.preview = null;
     this.isPreviewAsked = false;
@@ -33,6 +42,8 @@ export class Shot extends EventTarget {
     this.eta = null;
     this.stage = "";
     this.ahead = 0;
+    this.wait = 0; // seconds until its turn, roughly; 0 when unknown
+    this.isNext = false;
     this.retryAfter = 0;
     this.retryAt = 0;
     this.isConnected = true;
@@ -49,14 +60,20 @@ export class Shot extends EventTarget {
    * @param {import("./recipe.js").Recipe} recipe
    */
   static ofFile(file, name, batch, recipe) {
+    const id = newId();
     return new Shot({
-      id: newId(), key: newId(), created: Date.now(), batch, name, blob: file, seen: null, thumb: null, width: 0, height: 0,
-      recipe, phase: "reading", imageId: null, jobId: null, result: null, job: null, problem: null, timings: {},
+      id, key: newId(), created: Date.now(), batch, origin: id, name, blob: file, sentBytes: file.size, seen: null, thumb: null,
+      width: 0, height: 0, recipe, phase: "reading", imageId: null, jobId: null, result: null, job: null, problem: null, timings: {},
     });
   }
 
   get isAtRest() {
     return AT_REST.includes(this.kept.phase);
+  }
+
+  /** Whether it only waits for the service to be back. */
+  get isHeld() {
+    return this.kept.phase === "failed" && isPassing(this.kept.problem?.code ?? "");
   }
 
   /** @param {string} kind */
@@ -68,7 +85,7 @@ export class Shot extends EventTarget {
   async note(news) {
     Object.assign(this.kept, news);
     this.tell("change");
-    if (!this.isForgotten) await album.put(this.kept);
+    if (!this.isForgotten && !(await album.put(this.kept))) this.tell("full");
   }
 
   /**
@@ -77,7 +94,10 @@ export class Shot extends EventTarget {
    */
   async read(limits) {
     if (this.isRead || this.isAtRest) return;
+    this.isWaiting = false;
+    this.tell("change");
     const bitmap = await open(this.kept.blob);
+    this.isWaiting = true;
     this.isRead = true;
     this.isSealed = !bitmap;
     // A file that cannot be scaled down here is sent unchanged, and the service says what is wrong.
@@ -87,19 +107,41 @@ export class Shot extends EventTarget {
 
   /** @param {ImageBitmap} bitmap @param {Limits} limits */
   async fit(bitmap, limits) {
-    Object.assign(this.kept, { width: bitmap.width, height: bitmap.height });
-    this.look = firstLook(bitmap);
-    this.tell("look");
-    await nextFrame(); // it is to be seen before anything else is done
+    const { width, height } = bitmap;
+    Object.assign(this.kept, { width, height });
+    if (this.isInView) {
+      this.look = firstLook(bitmap);
+      this.tell("look");
+      await nextFrame(); // it is to be seen before anything else is done
+    }
     Object.assign(this.kept, await fitted(this.kept.blob, bitmap, limits));
+    if (this.kept.width < width) this.kept.scaledFrom = { width, height };
     this.tell("fitted");
     if (!this.kept.thumb) thumbnail(bitmap).then((thumb) => this.note({ thumb })).finally(() => bitmap.close());
     else bitmap.close();
   }
 
+  /** The first look of a photo that comes into view later. */
+  async lookAgain() {
+    if (this.look || !this.isRead || this.isSealed || this.kept.result) return;
+    const bitmap = await open(this.kept.blob);
+    if (!bitmap || !this.isInView || this.kept.result) return;
+    this.look = firstLook(bitmap);
+    bitmap.close();
+    this.tell("look");
+  }
+
+  /** What is only for the eye while it is in view. @param {boolean} isInView */
+  view(isInView) {
+    this.isInView = isInView;
+    if (isInView) this.lookAgain();
+    else this.look = null;
+  }
+
   /** From there to a job that is followed. Steps that are already done are skipped. */
   async go() {
     if (this.isAtRest) return;
+    this.isWaiting = false;
     this.stopper = new AbortController();
     this.retryAt = 0;
     try {
@@ -156,6 +198,7 @@ export class Shot extends EventTarget {
     const asked = { method: "POST", body, headers: { "Idempotency-Key": this.kept.key }, signal: this.stopper.signal };
     const job = await (await ask("v1/jobs", asked)).json();
     this.percent = 0;
+    this.ahead = job.queue?.position ?? 0;
     await this.note({ jobId: job.id, phase: "queued", job });
   }
 
@@ -212,10 +255,10 @@ export class Shot extends EventTarget {
   /** The stream speaks the browser's language, the job itself the page's. @param {any} said */
   async hearFailure(said) {
     this.follower?.stop();
-    if (said.sentence) return this.fail(new Problem(said.code, said.sentence));
+    if (said.sentence !== undefined) return this.fail(new Problem(said.code, said.sentence));
     const job = await ask(`v1/jobs/${this.kept.jobId}`).then((answer) => answer.json(), () => null);
     const error = job?.error ?? said;
-    return this.fail(new Problem(error.code, both(error.message, error.advice)));
+    return this.fail(new Problem(error.code, error.message ?? ""));
   }
 
   async finish() {
@@ -228,10 +271,11 @@ export class Shot extends EventTarget {
       this.kept.timings.full ??= (performance.now() - this.began) / 1000;
       this.percent = 100;
       this.kept.result = result;
-      const kept = this.note({ phase: "succeeded", job });
+      const kept = this.note({ phase: "succeeded", job, finished: Date.now() });
       this.tell("result");
+      this.look = null;
+      this.preview = null;
       await kept;
-      await album.trim();
     } catch (error) {
       if (error instanceof Problem && error.code === "unreachable") this.follow();
       else if (error instanceof Problem) this.fail(error);
@@ -241,7 +285,7 @@ export class Shot extends EventTarget {
   /** @param {Problem} problem */
   fail(problem) {
     this.retryAfter = problem.retryAfter;
-    this.kept.problem = { code: problem.code, sentence: problem.message };
+    this.kept.problem = { code: problem.code, sentence: problem.message, language: served() };
     return this.end("failed");
   }
 
@@ -249,6 +293,12 @@ export class Shot extends EventTarget {
   async end(phase) {
     this.follower?.stop();
     await this.note({ phase });
+  }
+
+  /** The job's sentences in the page's language, after that has changed. */
+  async retell() {
+    const job = this.kept.result && await ask(`v1/jobs/${this.kept.jobId}`).then((answer) => answer.json(), () => null);
+    if (job) this.note({ job });
   }
 
   /** Stops it on the page and in the service, so that the device is free for others. */
@@ -276,11 +326,18 @@ export class Shot extends EventTarget {
 
   /** The same photo once more, as a job of its own. @param {import("./recipe.js").Recipe} recipe */
   anew(recipe) {
-    const { blob, seen, name, batch, thumb, width, height, imageId } = this.kept;
+    const { blob, sentBytes, scaledFrom, seen, name, batch, origin, thumb, width, height, imageId } = this.kept;
     const shot = Shot.ofFile(blob, name, batch, recipe);
-    Object.assign(shot.kept, { seen, thumb, width, height, imageId });
+    Object.assign(shot.kept, { sentBytes, scaledFrom, seen, origin, thumb, width, height, imageId });
     return shot;
   }
+}
+
+/** What a problem means, in the page's words. @param {import("./album.js").Kept["problem"]} problem */
+export function sentenceOf(problem) {
+  if (!problem) return "";
+  const isItsOwn = SPECIFIC.includes(problem.code) && problem.language === served() && problem.sentence;
+  return isItsOwn ? problem.sentence : say(sentenceFor(problem.code));
 }
 
 /** After the next paint, or soon if nothing is painted, as in a hidden tab. */

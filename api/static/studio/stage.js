@@ -1,24 +1,31 @@
-// The stage: shows the selected photo, its progress, its result, or its problem.
+// The stage and the column beside it: the selected photo, its progress, its result, or its problem.
 import { announce } from "./announce.js";
 import { compareView } from "./compare-view.js";
 import { byId } from "./dom.js";
 import { remedyFor } from "./remedy.js";
 import { stageText } from "./sheet.js";
-import { say } from "./words.js";
+import { sentenceOf } from "./shot.js";
+import { drawVerdict } from "./verdict.js";
+import { say, span } from "./words.js";
 
 /** @typedef {import("./shot.js").Shot} Shot */
 
 const ENGINES = { webnn: "WebNN", webgpu: "WebGPU", wasm: "WebAssembly" };
 const part = (/** @type {string} */ id) => byId(id, HTMLElement);
 
-export class Stage {
+/** Fires `settled` when the shot in view has come to rest. */
+export class Stage extends EventTarget {
   /** @param {import("./desk.js").Desk} desk @param {import("./upscaler.js").Upscaler} upscaler */
   constructor(desk, upscaler) {
+    super();
     this.desk = desk;
     this.upscaler = upscaler;
     /** @type {Shot | null} */
     this.shot = null;
     this.said = "";
+    this.wasAtRest = true;
+    /** What is seen after the split: the result, or what stands in for it. @type {Blob | HTMLCanvasElement | null} */
+    this.seen = null;
     this.hearing = new AbortController();
     desk.addEventListener("selected", () => this.show(desk.selected));
     upscaler.addEventListener("change", () => this.enlarge(this.shot));
@@ -28,28 +35,35 @@ export class Stage {
 
   /** @param {Shot | null} shot */
   show(shot) {
+    const isSame = Boolean(shot && this.shot && shot.kept.origin && shot.kept.origin === this.shot.kept.origin);
     this.hearing.abort();
     this.hearing = new AbortController();
     this.shot = shot;
-    compareView().reset(shot?.kept.width ?? 1, shot?.kept.height ?? 1);
+    this.wasAtRest = shot?.isAtRest ?? true;
+    if (!isSame) this.seen = null;
+    compareView().reset(shot?.kept.width ?? 1, shot?.kept.height ?? 1, isSame);
     if (shot) {
       const { signal } = this.hearing;
       shot.addEventListener("change", () => this.draw(), { signal });
-      shot.addEventListener("look", () => this.look(shot), { signal });
+      shot.addEventListener("look", () => this.look(shot, false), { signal });
       shot.addEventListener("fitted", () => this.fitted(shot), { signal });
-      shot.addEventListener("preview", () => this.reveal(shot, shot.preview, "note_preview"), { signal });
-      shot.addEventListener("result", () => this.reveal(shot, shot.kept.result, ""), { signal });
-      this.fill(shot);
-    }
-    this.draw();
+      shot.addEventListener("preview", () => this.preview(shot), { signal });
+      shot.addEventListener("result", () => this.reveal(shot, shot.kept.result), { signal });
+      this.draw();
+      this.fill(shot, isSame);
+    } else this.draw();
   }
 
-  /** @param {Shot} shot */
-  fill(shot) {
+  /** @param {Shot} shot @param {boolean} isSame */
+  fill(shot, isSame) {
+    if (shot.kept.result) {
+      if (!isSame) showBefore(shot);
+      this.reveal(shot, shot.kept.result);
+      return;
+    }
+    if (isSame && this.seen) return; // the former result stays until there is a new one
     if (shot.kept.width && shot.isRead) showBefore(shot);
-    if (shot.kept.result) this.reveal(shot, shot.kept.result, "");
-    else if (shot.preview) this.reveal(shot, shot.preview, "note_preview");
-    else if (shot.look) this.look(shot);
+    if (shot.look) this.look(shot, isSame);
     if (shot.isRead) this.enlarge(shot);
   }
 
@@ -57,7 +71,7 @@ export class Stage {
   fitted(shot) {
     if (shot.isSealed) {
       compareView().reset(shot.kept.width, shot.kept.height);
-      this.fill(shot);
+      this.fill(shot, false);
       return;
     }
     showBefore(shot);
@@ -72,72 +86,94 @@ export class Stage {
     if (!made || !isWaiting()) return;
     const canvas = Object.assign(document.createElement("canvas"), { width: made.picture.width, height: made.picture.height });
     canvas.getContext("bitmaprenderer")?.transferFromImageBitmap(made.picture);
+    this.seen = canvas;
     await compareView().showAfter(canvas);
     compareView().note(say("note_upscaled", { engine: ENGINES[made.engine], ms: Math.round(made.working) }));
     shot.kept.timings.upscaled ??= performance.now() - shot.began;
   }
 
-  /** A sharpened look at once, and drawn before anything is sent. @param {Shot} shot */
-  look(shot) {
+  /** A sharpened look at once, and drawn before anything is sent. @param {Shot} shot @param {boolean} isSame */
+  look(shot, isSame) {
     if (!shot.look || shot.kept.result) return;
     const { before, after, byGpu } = shot.look;
     const view = compareView();
-    view.reset(shot.kept.width, shot.kept.height);
+    if (!isSame) view.reset(shot.kept.width, shot.kept.height);
     view.hidden = false;
     view.showBefore(before);
     view.showAfter(after);
+    this.seen = after;
     view.note(say(byGpu ? "note_look" : "note_look_plain"));
     view.allow(true);
     shot.kept.timings.look ??= performance.now() - shot.began;
     part("empty").hidden = true;
   }
 
-  /** @param {Shot} shot @param {Blob | null} picture @param {string} note */
-  async reveal(shot, picture, note) {
+  /** The small result over the look, never instead of it: alone it would seem to get worse. @param {Shot} shot */
+  async preview(shot) {
+    if (!shot.look || !shot.preview) return;
+    const { blended } = await import("../later/blend.js");
+    const canvas = shot.look && await blended(shot.look, shot.preview);
+    if (!canvas || this.shot !== shot || shot.kept.result) return;
+    this.seen = canvas;
+    await compareView().showAfter(canvas);
+    if (this.shot === shot && !shot.kept.result) compareView().note(say("note_preview"));
+  }
+
+  /** @param {Shot} shot @param {Blob | null} picture */
+  async reveal(shot, picture) {
     if (!picture) return;
+    this.seen = picture;
     await compareView().showAfter(picture);
-    if (this.shot !== shot || (note === "note_preview" && shot.kept.result)) return;
-    compareView().note(note && say(note));
+    if (this.shot !== shot) return;
+    compareView().note("");
     compareView().allow(true);
+    this.dispatchEvent(new Event("revealed"));
+  }
+
+  /** Whether what is seen is the full result. */
+  get isFull() {
+    return Boolean(this.shot?.kept.result) && this.seen === this.shot?.kept.result;
   }
 
   draw() {
     const { shot } = this;
     part("empty").hidden = Boolean(shot);
     part("another").hidden = !shot;
+    part("side").hidden = !shot;
+    part("main").classList.toggle("busy", Boolean(shot));
     compareView().hidden = !shot || !shot.kept.width;
     part("working").hidden = !shot || shot.isAtRest;
     part("outcome").hidden = shot?.kept.phase !== "succeeded";
-    part("again").hidden = !shot || !["succeeded", "canceled"].includes(shot.kept.phase);
     part("stage").dataset.phase = shot?.kept.phase ?? "empty";
     this.drawError();
     if (!shot) return;
     if (!shot.isAtRest) this.drawWork(shot);
-    if (shot.kept.phase === "succeeded") {
-      part("speed").textContent = speed(shot);
-      part("facts").textContent = facts(shot);
-    }
+    if (shot.kept.phase === "succeeded") drawVerdict(shot);
     if (shot.kept.phase === "canceled") compareView().note(say("canceled"));
     this.say(shot);
     const isFollowed = navigator.onLine && (shot.isConnected || shot.isAtRest);
     notice(isFollowed ? "" : say("offline"));
+    if (shot.isAtRest && !this.wasAtRest) this.dispatchEvent(new Event("settled"));
+    this.wasAtRest = shot.isAtRest;
   }
 
   /** @param {Shot} shot */
   drawWork(shot) {
-    const isKnown = shot.kept.phase !== "reading" && shot.kept.phase !== "sending";
+    const isKnown = ["uploading", "running"].includes(shot.kept.phase);
     byId("bar", HTMLProgressElement).value = shot.percent;
     part("percent").textContent = isKnown ? `${Math.floor(shot.percent)} %` : "";
     part("doing").textContent = stageText(shot);
     const isTimed = shot.kept.phase === "running" && shot.eta !== null;
-    part("remaining").textContent = isTimed ? say("remaining", { n: Math.max(1, Math.ceil(shot.eta ?? 0)) }) : "";
+    const now = this.desk.shots.find((one) => one.kept.phase === "running" && one !== shot);
+    const others = shot.kept.phase === "queued" && now ? say("ahead_now", { name: now.kept.name }) : "";
+    part("remaining").textContent = isTimed ? say("remaining", { time: span(shot.eta ?? 0) }) : others;
   }
 
   drawError() {
     const problem = this.shot?.kept.phase === "failed" ? this.shot.kept.problem : null;
     part("error").hidden = !problem;
     if (!problem || !this.shot) return;
-    part("sentence").textContent = problem.code === "unreachable" ? say("unreachable") : problem.sentence;
+    part("sentence").textContent = sentenceOf(problem);
     this.countDown();
   }
 
@@ -169,34 +205,3 @@ export function notice(text) {
   part("notice").hidden = !text;
   if (part("notice").textContent !== text) part("notice").textContent = text;
 }
-
-/** How fast it was, as seen from here. @param {Shot} shot */
-function speed({ kept }) {
-  const { look, preview, full } = kept.timings;
-  const { queued_seconds } = kept.job.timings;
-  return listed([
-    look && say("fact_look", { n: Math.round(look) }),
-    preview && say("fact_preview", { n: preview.toFixed(1) }),
-    full && say("fact_full", { n: full.toFixed(1) }),
-    queued_seconds >= 0.1 && say("fact_queue", { n: queued_seconds.toFixed(1) }),
-  ]) || say("succeeded");
-}
-
-/** What it ran with, and why. @param {Shot} shot */
-function facts({ kept }) {
-  const { params, source, result, degraded } = kept.job;
-  return listed([
-    say("fact_size", { before: size(source ?? result), after: size(result) }),
-    params.strength !== null && say("fact_strength", { n: params.strength }),
-    params.loras.map((/** @type {any} */ lora) => `${lora.name}:${lora.scale}`).join(", ") || say("none"),
-    say("fact_seed", { n: params.seed }),
-    params.lora_reason,
-    ...degraded.map((/** @type {{message: string}} */ item) => item.message),
-  ]);
-}
-
-/** @param {{width: number, height: number}} picture */
-const size = ({ width, height }) => `${width} × ${height}`;
-
-/** @param {any[]} parts */
-const listed = (parts) => parts.filter(Boolean).join(" · ");

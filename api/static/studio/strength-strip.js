@@ -5,6 +5,9 @@ import { say } from "./words.js";
 const BANDS = [0.15, 0.3, 0.5, 0.75, 1]; // upper ends
 const DEFAULT = 0.4; // the service's own when nothing is asked for
 
+/** @param {number} strength */
+export const bandOf = (strength) => BANDS.findIndex((end) => strength <= end);
+
 /** Fires `input` while it moves and `change` when it is released, like its range input. */
 export class StrengthStrip extends HTMLElement {
   connectedCallback() {
@@ -49,7 +52,7 @@ export class StrengthStrip extends HTMLElement {
 
   say() {
     if (!this.range || !this.label || !this.output || !this.bands) return;
-    const band = BANDS.findIndex((end) => this.shown <= end);
+    const band = bandOf(this.shown);
     const name = say(`band_${band}`);
     this.label.textContent = say("strength");
     this.output.textContent = this.isAuto ? `${name} · ${say("strength_auto")}` : `${name} · ${Math.round(this.shown * 100)} %`;

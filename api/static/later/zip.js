@@ -6,7 +6,6 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
   return n;
 });
 const UTF8_NAMES = 0x0800;
-const FIXED_DATE = 0x21; // 1 January 1980: pictures need no time of their own
 
 /** @param {Uint8Array} bytes */
 function crc32(bytes) {
@@ -27,7 +26,15 @@ function packed(fields) {
   return new Uint8Array(view.buffer);
 }
 
-/** @param {{name: string, blob: Blob}[]} files with names of their own @returns {Promise<Blob>} */
+/** A local time as MS-DOS has it, to two seconds: time and day. @param {number} when milliseconds since 1970 */
+function moment(when) {
+  const at = new Date(when);
+  const time = (at.getHours() << 11) | (at.getMinutes() << 5) | (at.getSeconds() >> 1);
+  const day = ((Math.max(1980, at.getFullYear()) - 1980) << 9) | ((at.getMonth() + 1) << 5) | at.getDate();
+  return [time, day];
+}
+
+/** @param {{name: string, blob: Blob, when: number}[]} files with names of their own @returns {Promise<Blob>} */
 export async function zipped(files) {
   /** @type {BlobPart[]} */
   const parts = [];
@@ -35,11 +42,12 @@ export async function zipped(files) {
   const directory = [];
   let offset = 0;
   let directorySize = 0;
-  for (const { name, blob } of files) {
+  for (const { name, blob, when } of files) {
+    const [time, day] = moment(when);
     const title = new TextEncoder().encode(name);
     const crc = crc32(new Uint8Array(await blob.arrayBuffer()));
     /** @type {[number, 2 | 4][]} */
-    const common = [[20, 2], [UTF8_NAMES, 2], [0, 2], [0, 2], [FIXED_DATE, 2], [crc, 4], [blob.size, 4], [blob.size, 4], [title.length, 2], [0, 2]];
+    const common = [[20, 2], [UTF8_NAMES, 2], [0, 2], [time, 2], [day, 2], [crc, 4], [blob.size, 4], [blob.size, 4], [title.length, 2], [0, 2]];
     parts.push(packed([[0x04034b50, 4], ...common]), title, blob);
     directory.push(packed([[0x02014b50, 4], [20, 2], ...common, [0, 2], [0, 2], [0, 2], [0, 4], [offset, 4]]), title);
     offset += 30 + title.length + blob.size;

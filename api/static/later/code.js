@@ -1,9 +1,12 @@
 // The same request as code, for enhancing many photos.
-import { formFields } from "./recipe.js";
+import { toast } from "../studio/announce.js";
+import { byId } from "../studio/dom.js";
+import { formFields, ofJob } from "../studio/recipe.js";
+import { say } from "../studio/words.js";
 
 /** @typedef {"curl" | "python" | "javascript"} Kind */
 
-/** @param {Kind} kind @param {string} name @param {import("./recipe.js").Recipe} recipe @returns {string} */
+/** @param {Kind} kind @param {string} name @param {import("../studio/recipe.js").Recipe} recipe @returns {string} */
 export function snippet(kind, name, recipe) {
   const fields = formFields(recipe);
   const file = /^[\w. -]+$/.test(name) ? name : "photo.jpg";
@@ -38,4 +41,21 @@ function javascript(_, fields) {
   return `const root = ${JSON.stringify(here())};\nconst form = new FormData();\nform.append("image", file);\n${body}`
     + `const job = await (await fetch(root + "/v1/jobs", {\n  method: "POST", body: form, headers: { Prefer: "wait=50" },\n})).json();\n`
     + `const better = await (await fetch(root + "/v1/jobs/" + job.id + "/image")).blob();`;
+}
+
+/** @param {HTMLDialogElement} box @param {import("../studio/shot.js").Shot} shot */
+export function openCode(box, shot) {
+  const text = byId("code-text", HTMLElement);
+  const recipe = ofJob(shot.kept.job.params);
+  const buttons = [...byId("code-kinds", HTMLElement).querySelectorAll("button")];
+  const choose = (/** @type {HTMLButtonElement} */ chosen) => {
+    for (const button of buttons) button.setAttribute("aria-pressed", String(button === chosen));
+    text.textContent = snippet(/** @type {Kind} */ (chosen.value), shot.kept.name, recipe);
+  };
+  for (const button of buttons) button.onclick = () => choose(button);
+  byId("code-copy", HTMLButtonElement).onclick = () => navigator.clipboard?.writeText(text.textContent ?? "")
+    .then(() => toast(say("copied")), () => toast(say("not_copied")));
+  byId("code-close", HTMLButtonElement).onclick = () => box.close();
+  choose(buttons[0]);
+  box.showModal();
 }

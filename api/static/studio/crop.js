@@ -1,0 +1,49 @@
+// The part of a photo that previews are made of: at the photo's own pixels, around where people look.
+import { upload } from "./service.js";
+
+const SIDE = 256; // pixels, what the service previews without scaling
+const BLOCK = 16; // JPEG's grid, so that a part shows the damage of the whole
+
+/** @typedef {import("./compare-view.js").Rect} Rect */
+/** @typedef {{blob: Blob, rect: Rect, imageId: string | null}} Part */
+
+/** @type {WeakMap<import("./shot.js").Shot, Map<string, Promise<Part>>>} */
+const known = new WeakMap();
+
+/** @param {import("./shot.js").Shot} shot @param {{x: number, y: number}} spot shares of the photo @returns {Promise<Part>} */
+export function partOf(shot, spot) {
+  const { width, height } = shot.kept;
+  const x = begin(width, spot.x);
+  const y = begin(height, spot.y);
+  const parts = known.get(shot) ?? new Map();
+  known.set(shot, parts);
+  const key = `${x},${y}`;
+  if (!parts.has(key)) {
+    parts.set(key, cut(shot, x, y));
+    parts.get(key).catch(() => parts.delete(key));
+  }
+  return parts.get(key);
+}
+
+/** The id by which the service knows the part. @param {Part} part @param {AbortSignal} signal */
+export async function sent(part, signal) {
+  part.imageId ??= (await upload(part.blob, "part.png", () => undefined, signal)).id;
+  return part.imageId;
+}
+
+/** @param {number} length @param {number} share */
+const begin = (length, share) =>
+  Math.max(0, Math.min(length - SIDE, Math.round((length * share - SIDE / 2) / BLOCK) * BLOCK));
+
+/** @param {import("./shot.js").Shot} shot @param {number} x @param {number} y @returns {Promise<Part>} */
+async function cut({ kept, isSealed }, x, y) {
+  const { width, height } = kept;
+  const size = { width: Math.min(SIDE, width), height: Math.min(SIDE, height) };
+  const rect = { x: x / width, y: y / height, width: size.width / width, height: size.height / height };
+  if (size.width === width && size.height === height && !isSealed) return { blob: kept.blob, rect, imageId: kept.imageId };
+  const bitmap = await createImageBitmap(kept.seen ?? kept.blob);
+  const canvas = new OffscreenCanvas(size.width, size.height);
+  canvas.getContext("2d")?.drawImage(bitmap, -x, -y, width, height);
+  bitmap.close();
+  return { blob: await canvas.convertToBlob({ type: "image/png" }), rect, imageId: null };
+}
