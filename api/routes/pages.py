@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.requests import Request
 
-from api.server.page_files import EXTRA, FRESH, page
+from api.server.page_files import EXTRA, FRESH, page, shell, worker_script
 from api.wire.problems import STATUS
 from shared.errors import NotFound
 from shared.messages import advice, title
@@ -27,6 +27,23 @@ def get_extras() -> Response:
     if manifest.is_file():
         return FileResponse(manifest, media_type="application/json", headers=headers)
     return JSONResponse(None, headers=headers)
+
+
+@router.get("/app.webmanifest")
+def get_manifest(request: Request) -> Response:
+    return page("app.webmanifest", request.headers, media_type="application/manifest+json")
+
+
+@router.get("/offline-worker.js")
+def get_offline_worker(request: Request) -> Response:
+    """At the page's own level: a service worker serves what is below its address."""
+    return worker_script("offline-worker.js", request.headers)
+
+
+@router.get("/shell.json")
+def get_shell() -> Response:
+    """The files that the page needs to open without this service, and their version."""
+    return JSONResponse(shell(), headers={"Cache-Control": FRESH})
 
 
 @router.get("/docs")

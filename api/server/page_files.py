@@ -7,7 +7,9 @@ policy of its own answer, so that WebAssembly is allowed there and nowhere else.
 import gzip
 import os
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.responses import FileResponse, Response
@@ -21,7 +23,7 @@ FRESH = "no-cache"
 # A folder whose name contains the hash of its contents never changes.
 KEPT = "public, max-age=31536000, immutable"
 EXTRA = STATIC / "extra"
-PACKED_KINDS = frozenset({".js", ".mjs", ".css", ".html", ".svg", ".json"})
+PACKED_KINDS = frozenset({".js", ".mjs", ".css", ".html", ".svg", ".json", ".webmanifest"})
 # COEP lets the page use threads; Chromium requires it for the worker's script too.
 ISOLATED = {"Cross-Origin-Embedder-Policy": "require-corp"}
 WORKER_POLICY = {
@@ -53,13 +55,42 @@ class PageFiles(StaticFiles):
         return response
 
 
-def page(name: str, headers: Headers) -> Response:
-    """One HTML page. `headers` are the request's."""
+def page(name: str, headers: Headers, media_type: str | None = None) -> Response:
+    """One file of the page's own level. `headers` are the request's."""
     path = STATIC / name
-    response = packed(path, path.stat(), FileResponse(path, stat_result=path.stat()), headers)
+    stat = path.stat()
+    plain = FileResponse(path, stat_result=stat, media_type=media_type)
+    response = packed(path, stat, plain, headers)
     response.headers["Cache-Control"] = FRESH
     response.headers.add_vary_header("Accept-Encoding")
     return response
+
+
+def worker_script(name: str, headers: Headers) -> Response:
+    """A service worker's script: it may request this service's files and nothing else."""
+    response = page(name, headers)
+    response.headers["Content-Security-Policy"] = "default-src 'none'; connect-src 'self'"
+    return response
+
+
+def shell() -> dict[str, Any]:
+    """The files without which the page does not open, with a version that changes with any of
+    them.
+    """
+    paths = sorted(path for path in STATIC.rglob("*") if path.is_file() and _is_shell(path))
+    stamp = sha256()
+    for path in paths:
+        stamp.update(path.name.encode() + path.read_bytes())
+    files = [f"static/{path.relative_to(STATIC).as_posix()}" for path in paths]
+    return {
+        "version": stamp.hexdigest()[:16],
+        "files": ["", "extras.json", "app.webmanifest", *files],
+    }
+
+
+def _is_shell(path: Path) -> bool:
+    own = path.relative_to(STATIC)
+    return own.parts[0] != EXTRA.name and own.suffix not in {".html", ".json", ".webmanifest"}
 
 
 def packed(path: Path, stat: os.stat_result, plain: Response, request: Headers) -> Response:

@@ -18,7 +18,6 @@ import { notice, Stage } from "./studio/stage.js";
 import { strengthStrip } from "./studio/strength-strip.js";
 import { treatments } from "./studio/treatments.js";
 import { Trials } from "./studio/trials.js";
-import { Upscaler } from "./studio/upscaler.js";
 import { isNothing } from "./studio/verdict.js";
 import { language, LANGUAGES, say, switchLanguage, translate } from "./studio/words.js";
 
@@ -27,8 +26,7 @@ import { language, LANGUAGES, say, switchLanguage, translate } from "./studio/wo
 const VIEW = "retouch.view"; // of this tab: which photo, and how it is looked at
 
 const desk = new Desk();
-const upscaler = new Upscaler();
-const stage = new Stage(desk, upscaler);
+const stage = new Stage(desk);
 const live = new LivePreview();
 const trials = new Trials();
 /** @type {Map<Shot, Row>} */
@@ -436,4 +434,10 @@ if (!takeLink()) write(recipes.kept());
 treatments().load();
 resume();
 whenIdle(warmUp);
-whenIdle(() => upscaler.begin());
+whenIdle(async () => {
+  const { Upscaler } = await import("./later/upscaler.js");
+  const upscaler = new Upscaler();
+  stage.use(upscaler);
+  upscaler.begin();
+});
+whenIdle(async () => (await import("./later/install.js")).install(take));

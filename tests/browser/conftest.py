@@ -71,7 +71,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory, browser: "Browser") -> Itera
 @pytest.fixture
 def context(browser: "Browser") -> "Iterator[BrowserContext]":
     """A separate device: empty storage, English, and reduced motion."""
-    made = browser.new_context(locale="en-US", reduced_motion="reduce", accept_downloads=True)
+    made = browser.new_context(
+        locale="en-US",
+        reduced_motion="reduce",
+        accept_downloads=True,
+        service_workers="block",  # requests that one answers are hidden from these tests
+    )
     made.set_default_timeout(60_000)
     yield made
     made.close()

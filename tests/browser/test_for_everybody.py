@@ -84,8 +84,8 @@ def test_the_first_load_is_light_and_from_this_host_alone(
     assert sum("/studio/" in url and url.endswith(".js") for url in weights) == modules
     sent = {url: size for url, size in weights.items() if not url.startswith("blob:")}
     assert {urlsplit(url).netloc for url in sent} == {urlsplit(stack.url).netloc}
-    # Samples are the operator's pictures, and come when the page is there.
-    assert sum(size for url, size in sent.items() if not url.endswith("/sample")) < MOST_BYTES
+    # What is below later/ comes when the page is there, and only what is needed of it.
+    assert sum(size for url, size in sent.items() if "/later/" not in url) < MOST_BYTES
     context.close()
 
 

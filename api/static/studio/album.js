@@ -47,10 +47,10 @@ function database() {
  * @template T
  * @param {IDBTransactionMode} mode
  * @param {(store: IDBObjectStore) => IDBRequest<T>} act
- * @returns {Promise<T>}
+ * @returns {Promise<T>} of the last request
  */
 async function within(mode, act) {
-  const store = (await database()).transaction(STORE, mode).objectStore(STORE);
+  const store = (await database()).transaction(STORE, mode, { durability: "relaxed" }).objectStore(STORE);
   return new Promise((resolve, reject) => {
     const request = act(store);
     request.onsuccess = () => resolve(request.result);
@@ -67,6 +67,10 @@ export async function all() {
 
 /** @param {Kept} kept @returns {Promise<boolean>} whether there was room; the picture is on the page in any case */
 export const put = (kept) => within("readwrite", (store) => store.put(kept)).then(() => true, () => false);
+
+/** Many at once, which is far quicker than one after the other. @param {Kept[]} many at least one @returns {Promise<boolean>} */
+export const putAll = ([first, ...others]) => within("readwrite", (store) => others.reduce((_, kept) => store.put(kept), store.put(first)))
+  .then(() => true, () => false);
 
 /** @param {string} id */
 export const remove = (id) => within("readwrite", (store) => store.delete(id)).catch(() => undefined);

@@ -67,11 +67,9 @@ export class Desk extends EventTarget {
     const batch = newId();
     const taken = [...files].map((file) => Shot.ofFile(file, file.name || "photo", batch, recipe));
     if (!taken.length) return;
-    for (const shot of taken) {
-      this.add(shot, "start");
-      // Stored before anything is done, so that a reload loses none.
-      shot.note({});
-    }
+    for (const shot of taken) this.add(shot, "start");
+    // Stored before anything is done, so that a reload loses none.
+    album.putAll(taken.map(({ kept }) => kept)).then((hasRoom) => { if (!hasRoom) this.tell("full"); });
     this.tell("list");
     this.select(taken[0]);
     for (const shot of taken) this.run(shot);

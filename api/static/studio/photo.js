@@ -8,6 +8,14 @@ const SENT_AS_IS = ["png", "jpeg", "webp", "heic", "heif", "avif", "tiff"].map((
 /** Upright, or null where this browser cannot open the file. @param {Blob} file @returns {Promise<ImageBitmap | null>} */
 export const open = (file) => createImageBitmap(file).catch(() => null);
 
+/** How much smaller it has to be for the service. @param {{width: number, height: number}} size @param {Limits} limits */
+const factorFor = ({ width, height }, { max_pixels, max_side }) =>
+  Math.min(1, max_side / Math.max(width, height), Math.sqrt(max_pixels / (width * height)));
+
+/** @param {Blob} file @param {{width: number, height: number}} size @param {Limits} limits */
+export const isSentAsIs = (file, size, limits) =>
+  factorFor(size, limits) === 1 && file.size <= limits.max_upload_bytes && SENT_AS_IS.includes(file.type);
+
 /**
  * The bytes to send: the file itself, or scaled down and encoded again if necessary.
  * @param {Blob} file
@@ -15,10 +23,10 @@ export const open = (file) => createImageBitmap(file).catch(() => null);
  * @param {Limits} limits
  * @returns {Promise<{blob: Blob, width: number, height: number}>}
  */
-export async function fitted(file, bitmap, { max_pixels, max_side, max_upload_bytes }) {
+export async function fitted(file, bitmap, limits) {
   const { width, height } = bitmap;
-  const factor = Math.min(1, max_side / Math.max(width, height), Math.sqrt(max_pixels / (width * height)));
-  if (factor === 1 && file.size <= max_upload_bytes && SENT_AS_IS.includes(file.type)) return { blob: file, width, height };
+  if (isSentAsIs(file, bitmap, limits)) return { blob: file, width, height };
+  const factor = factorFor(bitmap, limits);
   return { blob: await encoded(bitmap, factor), ...scaled(bitmap, factor) };
 }
 

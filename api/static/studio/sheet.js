@@ -61,7 +61,6 @@ export class Row {
     const { kept, percent, isAtRest } = this.shot;
     this.node.dataset.phase = kept.phase;
     this.fill(this.isSeen ? kept.thumb ?? kept.result : null);
-    if (!this.isSeen && this.state.textContent) return;
     const isMoving = ["uploading", "running"].includes(kept.phase) && percent > 0;
     this.state.textContent = isAtRest ? atRest(this.shot) : `${stageText(this.shot)}${isMoving ? ` ${Math.floor(percent)} %` : ""}`;
     this.bar.hidden = isAtRest;
@@ -105,8 +104,10 @@ function when(created) {
 }
 
 /** What is being done to a photo, in the page's language. @param {Shot} shot */
-export function stageText({ kept, stage, ahead, wait, isNext, isWaiting }) {
+export function stageText({ kept, stage, percent, ahead, wait, isNext, isWaiting }) {
   if (kept.phase === "reading" && isWaiting) return say("waiting");
+  // A worker has taken it up, but does another one first.
+  if (kept.phase === "running" && !stage && !percent) return say("next");
   if (kept.phase !== "queued") return say(kept.phase === "running" && stage ? stage : kept.phase);
   if (ahead > 0) return wait ? say("ahead_time", { n: ahead, time: span(wait) }) : say("ahead", { n: ahead });
   return isNext ? say("next") : say("queued");

@@ -2,7 +2,8 @@
 import * as album from "./album.js";
 import { Follower } from "./follow.js";
 import { newId } from "./new-id.js";
-import { fitted, open, thumbnail } from "./photo.js";
+import { fitted, isSentAsIs, open, thumbnail } from "./photo.js";
+import { quick } from "./quick.js";
 import { formFields } from "./recipe.js";
 import { isPassing, sentenceFor } from "./remedy.js";
 import { ask, Problem, upload } from "./service.js";
@@ -96,6 +97,7 @@ export class Shot extends EventTarget {
     if (this.isRead || this.isAtRest) return;
     this.isWaiting = false;
     this.tell("change");
+    if (this.isInView && await this.readQuickly(limits)) return;
     const bitmap = await open(this.kept.blob);
     this.isWaiting = true;
     this.isRead = true;
@@ -105,11 +107,31 @@ export class Shot extends EventTarget {
     this.note({});
   }
 
+  /** Without decoding the whole, where it is sent as it is. @param {Limits} limits @returns {Promise<boolean>} */
+  async readQuickly(limits) {
+    const found = await quick(this.kept.blob);
+    if (!found) return false;
+    const { bitmap, width, height } = found;
+    Object.assign(this.kept, { width, height });
+    this.look = firstLook(bitmap);
+    this.tell("look");
+    await nextFrame(); // it is to be seen before anything else is done
+    const isWhole = isSentAsIs(this.kept.blob, found, limits);
+    if (isWhole) this.kept.thumb = await thumbnail(bitmap).catch(() => null);
+    bitmap.close();
+    if (!isWhole) return false;
+    this.isRead = true;
+    this.isWaiting = true;
+    this.tell("fitted");
+    this.note({});
+    return true;
+  }
+
   /** @param {ImageBitmap} bitmap @param {Limits} limits */
   async fit(bitmap, limits) {
     const { width, height } = bitmap;
     Object.assign(this.kept, { width, height });
-    if (this.isInView) {
+    if (this.isInView && !this.look) {
       this.look = firstLook(bitmap);
       this.tell("look");
       await nextFrame(); // it is to be seen before anything else is done

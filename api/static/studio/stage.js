@@ -15,22 +15,31 @@ const part = (/** @type {string} */ id) => byId(id, HTMLElement);
 
 /** Fires `settled` when the shot in view has come to rest. */
 export class Stage extends EventTarget {
-  /** @param {import("./desk.js").Desk} desk @param {import("./upscaler.js").Upscaler} upscaler */
-  constructor(desk, upscaler) {
+  /** @param {import("./desk.js").Desk} desk */
+  constructor(desk) {
     super();
     this.desk = desk;
-    this.upscaler = upscaler;
+    /** @type {import("../later/upscaler.js").Upscaler | null} */
+    this.upscaler = null;
     /** @type {Shot | null} */
     this.shot = null;
     this.said = "";
     this.wasAtRest = true;
     /** What is seen after the split: the result, or what stands in for it. @type {Blob | HTMLCanvasElement | null} */
     this.seen = null;
+    /** Whether what is seen is what the same photo became before: it stays until there is something newer. */
+    this.isFormer = false;
     this.hearing = new AbortController();
     desk.addEventListener("selected", () => this.show(desk.selected));
-    upscaler.addEventListener("change", () => this.enlarge(this.shot));
     document.addEventListener("retouch:language", () => this.draw());
     setInterval(() => this.countDown(), 500);
+  }
+
+  /** Super-resolution in the browser, once it is there. @param {import("../later/upscaler.js").Upscaler} upscaler */
+  use(upscaler) {
+    this.upscaler = upscaler;
+    upscaler.addEventListener("change", () => this.enlarge(this.shot));
+    this.enlarge(this.shot);
   }
 
   /** @param {Shot | null} shot */
@@ -41,11 +50,12 @@ export class Stage extends EventTarget {
     this.shot = shot;
     this.wasAtRest = shot?.isAtRest ?? true;
     if (!isSame) this.seen = null;
+    this.isFormer = isSame && Boolean(this.seen);
     compareView().reset(shot?.kept.width ?? 1, shot?.kept.height ?? 1, isSame);
     if (shot) {
       const { signal } = this.hearing;
       shot.addEventListener("change", () => this.draw(), { signal });
-      shot.addEventListener("look", () => this.look(shot, false), { signal });
+      shot.addEventListener("look", () => this.look(shot, isSame), { signal });
       shot.addEventListener("fitted", () => this.fitted(shot), { signal });
       shot.addEventListener("preview", () => this.preview(shot), { signal });
       shot.addEventListener("result", () => this.reveal(shot, shot.kept.result), { signal });
@@ -61,7 +71,7 @@ export class Stage extends EventTarget {
       this.reveal(shot, shot.kept.result);
       return;
     }
-    if (isSame && this.seen) return; // the former result stays until there is a new one
+    if (this.isFormer) return;
     if (shot.kept.width && shot.isRead) showBefore(shot);
     if (shot.look) this.look(shot, isSame);
     if (shot.isRead) this.enlarge(shot);
@@ -80,9 +90,9 @@ export class Stage extends EventTarget {
 
   /** A better look than the first, as long as nothing of the service is there. @param {Shot | null} shot */
   async enlarge(shot) {
-    const isWaiting = () => shot && this.shot === shot && shot.look && !shot.preview && !shot.kept.result;
+    const isWaiting = () => shot && this.shot === shot && shot.look && !this.isFormer && !shot.preview && !shot.kept.result;
     if (!shot || !isWaiting()) return;
-    const made = await this.upscaler.enlarge(shot.kept.seen ?? shot.kept.blob);
+    const made = await this.upscaler?.enlarge(shot.kept.seen ?? shot.kept.blob);
     if (!made || !isWaiting()) return;
     const canvas = Object.assign(document.createElement("canvas"), { width: made.picture.width, height: made.picture.height });
     canvas.getContext("bitmaprenderer")?.transferFromImageBitmap(made.picture);
@@ -94,7 +104,7 @@ export class Stage extends EventTarget {
 
   /** A sharpened look at once, and drawn before anything is sent. @param {Shot} shot @param {boolean} isSame */
   look(shot, isSame) {
-    if (!shot.look || shot.kept.result) return;
+    if (!shot.look || shot.kept.result || this.isFormer) return;
     const { before, after, byGpu } = shot.look;
     const view = compareView();
     if (!isSame) view.reset(shot.kept.width, shot.kept.height);
@@ -110,7 +120,7 @@ export class Stage extends EventTarget {
 
   /** The small result over the look, never instead of it: alone it would seem to get worse. @param {Shot} shot */
   async preview(shot) {
-    if (!shot.look || !shot.preview) return;
+    if (!shot.look || !shot.preview || this.isFormer) return;
     const { blended } = await import("../later/blend.js");
     const canvas = shot.look && await blended(shot.look, shot.preview);
     if (!canvas || this.shot !== shot || shot.kept.result) return;
@@ -123,6 +133,7 @@ export class Stage extends EventTarget {
   async reveal(shot, picture) {
     if (!picture) return;
     this.seen = picture;
+    this.isFormer = false;
     await compareView().showAfter(picture);
     if (this.shot !== shot) return;
     compareView().note("");
@@ -145,6 +156,7 @@ export class Stage extends EventTarget {
     part("working").hidden = !shot || shot.isAtRest;
     part("outcome").hidden = shot?.kept.phase !== "succeeded";
     part("stage").dataset.phase = shot?.kept.phase ?? "empty";
+    part("meanwhile").hidden = !shot || !this.seen || this.isFormer || this.isFull;
     this.drawError();
     if (!shot) return;
     if (!shot.isAtRest) this.drawWork(shot);

@@ -2,7 +2,7 @@
 import english from "../words/en.js";
 
 /** Every language with a file, by its own name. @type {Record<string, string>} */
-export const LANGUAGES = { en: "English", zh: "中文" };
+export const LANGUAGES = { en: "English", zh: "中文", ja: "日本語", es: "Español" };
 /** Those that the service's own sentences come in. */
 const SERVED = ["en", "zh"];
 const KEPT = "retouch.language";

@@ -26,7 +26,9 @@ def files(folder: Path) -> TestClient:
     return TestClient(app)
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/static/page.js", "/static/page.css"])
+@pytest.mark.parametrize(
+    "path", ["/", "/docs", "/app.webmanifest", "/static/page.js", "/static/page.css"]
+)
 def test_the_page_goes_out_packed(client: TestClient, path: str) -> None:
     packed = client.get(path, headers={"Accept-Encoding": "gzip"})
     plain = client.get(path, headers={"Accept-Encoding": "identity"})
@@ -88,3 +90,31 @@ def test_no_file_of_the_page_has_a_script_or_a_style_in_line() -> None:
         text = path.read_text("utf-8")
         assert "<style" not in text
         assert 'style="' not in text
+
+
+def test_the_shell_names_files_that_are_there_and_none_of_the_extras(client: TestClient) -> None:
+    files = client.get("/shell.json").json()["files"]
+    assert {"", "static/page.js", "static/words/zh.js", "static/sample.webp"} <= set(files)
+    assert not any(path.startswith(("v1", "static/extra")) for path in files)
+    assert [path for path in files if client.get(f"/{path}").status_code != 200] == []
+
+
+def test_the_shell_s_version_changes_with_any_file(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_files, "STATIC", tmp_path)
+    (tmp_path / "a.js").write_text("1")
+    before = client.get("/shell.json").json()
+    (tmp_path / "a.js").write_text("2")
+    after = client.get("/shell.json").json()
+    assert before["files"] == after["files"]
+    assert before["version"] != after["version"]
+
+
+def test_the_service_worker_may_ask_this_service_and_compile_nothing(client: TestClient) -> None:
+    answer = client.get("/offline-worker.js")
+    assert answer.headers["content-type"].startswith("text/javascript")
+    assert answer.headers["content-security-policy"] == "default-src 'none'; connect-src 'self'"
+    assert answer.headers["cache-control"] == "no-cache"
+    manifest = client.get("/app.webmanifest")
+    assert manifest.headers["content-type"].startswith("application/manifest+json")

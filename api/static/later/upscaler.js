@@ -1,6 +1,6 @@
 // Super-resolution in this browser, as a first look: whether it is available, switched on, and fast enough here.
-import { byId } from "./dom.js";
-import { say } from "./words.js";
+import { byId } from "../studio/dom.js";
+import { say } from "../studio/words.js";
 
 const CHOICE = "retouch.superres";
 const ENGINE = "retouch.superres.engine"; // one engine alone, for trying things out

@@ -1,0 +1,658 @@
+"""What people met when they used the page, each with what is right."""
+
+import io
+import re
+import time
+import zipfile
+from datetime import datetime, timedelta
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, Route, expect
+
+from tests.browser.driving import (
+    a_photo,
+    beyond,
+    choose,
+    download,
+    prefer,
+    set_strength,
+    take_long,
+    wait_for,
+)
+from tests.support.pictures import photo
+from tests.support.stack import RunningUp
+
+FILL = """async count => {
+  const blob = await (await fetch('static/icon-192.png')).blob();
+  const open = indexedDB.open('retouch', 1);
+  open.onupgradeneeded = () => open.result.createObjectStore('shots', { keyPath: 'id' });
+  const base = await new Promise(done => { open.onsuccess = () => done(open.result); });
+  const store = base.transaction('shots', 'readwrite').objectStore('shots');
+  const params = { loras: [], strength: 0.4, lora_mode: 'none' };
+  const job = { params, result: { width: 8, height: 8, format: 'png', size_bytes: 1, upscale: 1 },
+    degraded: [], timings: { queued_seconds: 0, total_seconds: 1 } };
+  for (let n = 0; n < count; n++) store.put({ id: `old-${n}`, key: `${n}`, created: n, batch: 'b',
+    name: `old-${n}.png`, blob, thumb: blob, width: 8, height: 8, phase: 'succeeded', imageId: null,
+    jobId: null, result: blob, job, problem: null, timings: {},
+    recipe: { mode: 'auto', loras: [], strength: null, fields: {} } });
+  await new Promise(done => { store.transaction.oncomplete = done; });
+  base.close();
+}"""
+SWIPE = """(node, [down, across]) => {
+  const box = node.getBoundingClientRect();
+  const at = { x: box.x + box.width / 2, y: box.y + box.height / 2 };
+  const send = (kind, share) => node.dispatchEvent(new PointerEvent(kind, { bubbles: true,
+    pointerId: 7, pointerType: 'touch', isPrimary: true,
+    clientX: at.x + across * share, clientY: at.y + down * share }));
+  node.setPointerCapture = () => undefined;
+  send('pointerdown', 0);
+  // A browser takes a vertical swipe for scrolling after its first pixels.
+  if (down) { send('pointermove', 0.02); send('pointercancel', 0.02); }
+  else { for (const share of [0.3, 0.6, 1]) send('pointermove', share); send('pointerup', 1); }
+}"""
+COUNT_URLS = """() => {
+  window.urls = new Set();
+  const [make, revoke] = [URL.createObjectURL, URL.revokeObjectURL];
+  URL.createObjectURL = what => { const url = make(what); urls.add(url); return url; };
+  URL.revokeObjectURL = url => { urls.delete(url); revoke(url); };
+}"""
+
+
+def no_job(page: Page) -> None:
+    """Uploads do not go through."""
+    page.route("**/v1/images", lambda _: None)
+
+
+def test_settings_wait_for_a_photo_and_workshop_words_for_their_details(page: Page) -> None:
+    expect(page.locator("#panel")).to_be_hidden()
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    expect(page.locator("#panel")).to_be_visible()
+    seen = page.inner_text("body")
+    for word in ("LoRA", "retouch tiny", "Base model", "Prompt", "force", "LORA"):
+        assert word not in seen, word
+
+
+def test_the_sample_moves_once_by_itself_and_stays_where_motion_is_unwelcome(
+    browser: Browser, stack: RunningUp, page: Page
+) -> None:
+    watch = (
+        "() => { window.seen = new Set(); const range = document.getElementById('demo-split');"
+        " setInterval(() => seen.add(Math.round(range.value)), 20); }"
+    )
+    page.evaluate(watch)
+    page.wait_for_timeout(600)
+    assert page.evaluate("[...seen]") == [50]
+    context = browser.new_context(reduced_motion="no-preference", service_workers="block")
+    moving = context.new_page()
+    moving.goto(stack.url)
+    moving.evaluate(watch)
+    moving.wait_for_function("() => seen.size > 8")
+    moving.wait_for_function("() => Math.round(document.getElementById('demo-split').value) === 50")
+    context.close()
+
+
+def test_the_sample_can_be_tried(page: Page) -> None:
+    page.click("#try")
+    wait_for(page, "succeeded")
+    expect(page.locator("#sizes")).to_contain_text("330 × 220")
+    expect(page.locator("#rows b")).to_have_text("Sample.webp")
+
+
+def test_a_camera_is_offered_only_where_an_app_for_it_opens(
+    browser: Browser, stack: RunningUp, page: Page
+) -> None:
+    expect(page.locator("#camera")).to_be_hidden()
+    phone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Mobile"
+    context = browser.new_context(user_agent=phone, service_workers="block")
+    other = context.new_page()
+    other.add_init_script("Object.defineProperty(navigator, 'userAgentData', { value: undefined })")
+    other.goto(stack.url)
+    expect(other.locator("#camera")).to_be_visible()
+    context.close()
+
+
+def test_photos_that_wait_say_their_place_and_which_one_is_being_done(page: Page) -> None:
+    # Given
+    take_long(page)
+    # When
+    choose(page, *[a_photo(f"{n}.jpg") for n in range(4)])
+    # Then
+    waiting = page.locator('#rows li[data-phase="queued"]')
+    expect(waiting.locator("small", has_text=re.compile("before it|Next")).first).to_be_visible()
+    assert "0 %" not in " ".join(waiting.locator("small").all_inner_texts())
+    waiting.last.locator(".opener").click()
+    wait_for(page, "queued", "running")
+    if page.get_attribute("#stage", "data-phase") == "queued":
+        expect(page.locator("#remaining")).to_contain_text("is being done")
+
+
+def test_eighty_photos_survive_a_reload_before_any_is_done(page: Page) -> None:
+    take_long(page)
+    choose(page, *[a_photo(f"{n}.jpg", 64, 48) for n in range(80)])
+    expect(page.locator("#rows li")).to_have_count(80)
+    page.wait_for_timeout(1500)  # nobody reloads sooner
+    page.reload()
+    expect(page.locator("#rows li")).to_have_count(80)
+    expect(page.locator('#rows li[data-phase="failed"]')).to_have_count(0)
+    page.click("#forget")
+    expect(page.locator("#rows li")).to_have_count(0)
+
+
+def test_only_old_finished_pictures_make_room_and_that_is_said(page: Page) -> None:
+    # Given as many as are kept, and one more that is not finished
+    page.evaluate(FILL, 1000)
+    page.reload()
+    expect(page.locator("#rows li")).to_have_count(1000)
+    # When
+    choose(page, a_photo("new.jpg"))
+    wait_for(page, "succeeded")
+    # Then
+    expect(page.locator("#toast")).to_contain_text("1 old pictures made room")
+    expect(page.locator("#rows li")).to_have_count(1000)
+    expect(page.locator("#rows b").first).to_have_text("new.jpg")
+    kept = page.evaluate(
+        """async () => { const { surplus } = await import('/static/studio/album.js');
+          const many = Array.from({ length: 1500 }, () => ({ phase: 'queued', problem: null }));
+          return surplus(many).length; }"""
+    )
+    assert kept == 0
+
+
+def test_a_thousand_rows_hold_only_the_pictures_in_sight(page: Page) -> None:
+    page.evaluate(FILL, 1000)
+    page.reload()
+    expect(page.locator("#rows li")).to_have_count(1000)
+    page.mouse.wheel(0, 20_000)
+    page.wait_for_timeout(500)
+    assert page.locator("#rows img").count() < 200
+
+
+def test_a_reload_after_the_end_brings_back_result_zoom_and_settings(page: Page) -> None:
+    # Given
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    set_strength(page, "0.8")
+    page.click("#again")
+    wait_for(page, "queued", "running", "sending")
+    wait_for(page, "succeeded")
+    page.click("#zoom-in")
+    page.click("#zoom-in")
+    zoom = page.inner_text("#zoom-percent")
+    # When
+    page.reload()
+    # Then
+    wait_for(page, "succeeded")
+    expect(page.locator("compare-view .after img")).to_be_visible()
+    expect(page.locator("#zoom-percent")).to_have_text(zoom)
+    expect(page.locator("#strength-range")).to_have_value("0.8")
+
+
+def test_opening_a_row_restores_what_made_it(page: Page) -> None:
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    for strength in ("0.2", "0.9"):
+        set_strength(page, strength)
+        page.click("#again")
+        wait_for(page, "queued", "running", "sending")
+        wait_for(page, "succeeded")
+    page.locator(".opener").nth(1).click()
+    expect(page.locator("#strength-range")).to_have_value("0.2")
+    page.locator(".opener").nth(0).click()
+    expect(page.locator("#strength-range")).to_have_value("0.9")
+
+
+def test_zoom_is_kept_over_another_try_of_the_same_photo(page: Page) -> None:
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    page.click("#zoom-in")
+    zoom = page.inner_text("#zoom-percent")
+    set_strength(page, "0.9")
+    page.click("#again")
+    wait_for(page, "queued", "running", "sending")
+    wait_for(page, "succeeded")
+    expect(page.locator("#zoom-percent")).to_have_text(zoom)
+
+
+def test_a_recipe_link_is_taken_by_an_open_tab(page: Page) -> None:
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    link = page.evaluate(
+        """async () => { const { asLink, plain } = await import('/static/studio/recipe.js');
+          return asLink({ ...plain(), strength: 0.75 }); }"""
+    )
+    page.evaluate("hash => { location.hash = hash; }", link)
+    expect(page.locator("#strength-range")).to_have_value("0.75")
+    expect(page.locator("#toast")).to_contain_text("from the link")
+
+
+def test_the_page_scrolls_over_the_picture_and_ctrl_and_wheel_zoom(page: Page) -> None:
+    page.set_viewport_size({"width": 1280, "height": 500})
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    page.hover(".frame")
+    page.mouse.wheel(0, 300)
+    page.wait_for_function("() => scrollY > 50")
+    zoom = page.inner_text("#zoom-percent")
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -300)
+    page.keyboard.up("Control")
+    expect(page.locator("#zoom-percent")).not_to_have_text(zoom)
+
+
+def test_a_finger_moves_the_split_sideways_and_scrolls_up_and_down(page: Page) -> None:
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    frame = page.locator(".frame")
+    assert frame.evaluate("node => getComputedStyle(node).touchAction") == "pan-y"
+    frame.evaluate(SWIPE, [200, 0])
+    expect(page.locator(".split")).to_have_value("50")
+    frame.evaluate(SWIPE, [0, 120])
+    assert float(page.input_value(".split")) > 55
+
+
+def test_focus_goes_where_a_person_goes_on(page: Page) -> None:
+    # After choosing, the stage; when it is done, Download
+    take_long(page)
+    choose(page, a_photo("one.jpg"))
+    expect(page.locator("#stage")).to_be_focused()
+    wait_for(page, "succeeded")
+    expect(page.locator("#save")).to_be_focused()
+    # After another try, Cancel, and Download again
+    page.click("#again")
+    expect(page.locator("#cancel")).to_be_focused()
+    wait_for(page, "succeeded")
+    expect(page.locator("#save")).to_be_focused()
+    # After deleting, the next row; after the last one, Undo
+    page.locator(".remove").first.click()
+    expect(page.locator(".remove")).to_be_focused()
+    page.locator(".remove").click()
+    expect(page.locator("#toast-act")).to_be_focused()
+
+
+def test_keys_act_only_while_the_picture_has_the_focus_and_a_sheet_lists_them(page: Page) -> None:
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    page.keyboard.press("2")
+    expect(page.locator("compare-view")).to_have_attribute("data-mode", "slider")
+    page.locator(".frame").press("2")
+    expect(page.locator("compare-view")).to_have_attribute("data-mode", "side")
+    page.keyboard.press("?")
+    expect(page.locator("#keys-box")).to_be_visible()
+    expect(page.locator("#keys-list")).to_contain_text("slider, side by side, hold")
+
+
+def sixty(route: Route) -> None:
+    kinds = ("noise", "blur", "jpeg", "lowres", "phone", "")
+    items = [
+        {
+            "name": f"lora_{n}", "short_name": f"lora_{n}", "title": f"Treatment {n}",
+            "base": "tiny", "bases": ["tiny"], "state": "available", "reason": None,
+            "default_scale": 1.0, "strength": None, "sample_url": None,
+            "treats": [kinds[n % 6]] if n % 6 < 5 else [],
+        }
+        for n in range(60)
+    ]  # fmt: skip
+    route.fulfill(json={"items": items})
+
+
+def test_sixty_treatments_are_searched_and_the_limit_is_said(page: Page, stack: RunningUp) -> None:
+    # Given
+    page.route("**/v1/loras", sixty)
+    page.goto(stack.url)
+    no_job(page)
+    choose(page, a_photo())
+    expect(page.locator(".card")).to_have_count(6)
+    # When
+    page.click(".all summary")
+    # Then
+    expect(page.locator(".all h3")).to_have_count(6)
+    box = page.locator(".all").bounding_box()
+    assert box is not None
+    assert box["height"] < 500
+    page.fill("#treatment-search", "ment 17")
+    expect(page.locator(".all .row")).to_have_count(1)
+    page.fill("#treatment-search", "")
+    limit = page.request.get(f"{stack.url}/v1/capabilities").json()["limits"]["max_loras"]
+    for n in range(limit):
+        page.check(f".all input[value=lora_{n}]")
+    page.click(f".all input[value=lora_{limit}]")
+    expect(page.locator("#toast")).to_contain_text(f"At most {limit} at once")
+    expect(page.locator(".all input:checked")).to_have_count(limit)
+
+
+def test_on_a_phone_the_picture_stays_in_view_while_the_strength_moves(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    choose(page, a_photo("selfie.jpg", 480, 640))
+    wait_for(page, "succeeded")
+    page.locator("#strength-range").scroll_into_view_if_needed()
+    for selector in (".frame", "#strength-range"):
+        box = page.locator(selector).bounding_box()
+        assert box is not None
+        assert box["y"] >= -1, selector
+        assert box["y"] + box["height"] <= 844, selector
+    covered = page.evaluate(
+        """() => { const box = document.getElementById('strength-range').getBoundingClientRect();
+          const at = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+          return at.id; }"""
+    )
+    assert covered == "strength-range"
+
+
+def test_object_urls_are_given_back(page: Page, stack: RunningUp) -> None:
+    page.add_init_script(f"({COUNT_URLS})()")
+    page.goto(stack.url)
+    for n in range(6):
+        choose(page, a_photo(f"{n}.jpg", 48, 32))
+        expect(page.locator('#rows li[data-phase="succeeded"]')).to_have_count(n + 1)
+    for n in range(6):
+        page.locator(".opener").nth(n).click()
+        wait_for(page, "succeeded")
+    page.wait_for_timeout(800)
+    # A picture for each row, two on the stage and one for each card
+    assert page.evaluate("urls.size") <= 6 + 2 + 6 + 2
+    page.click("#forget")
+    page.wait_for_timeout(800)
+    assert page.evaluate("urls.size") <= 6
+
+
+def test_a_photo_keeps_its_size_and_only_what_limits_ask_is_scaled_and_said(
+    page: Page, stack: RunningUp
+) -> None:
+    # Given a service that takes 800 pixels
+    def smaller(route: Route) -> None:
+        answer = route.fetch()
+        found = answer.json()
+        found["limits"]["max_side"] = 800
+        route.fulfill(response=answer, json=found)
+
+    page.route("**/v1/capabilities", smaller)
+    with page.expect_response("**/v1/capabilities"):
+        page.goto(stack.url)
+    page.wait_for_timeout(200)
+    # When
+    large = {"name": "large.jpg", "mimeType": "image/jpeg", "buffer": photo(1600, 1200)}
+    choose(page, large)  # type: ignore[arg-type]
+    wait_for(page, "succeeded")
+    # Then
+    expect(page.locator("#why")).to_contain_text("scaled from 1,600 × 1,200")
+    expect(page.locator("#sizes")).to_contain_text("800 × 600")
+
+
+def test_forced_colours_show_what_is_chosen(browser: Browser, stack: RunningUp) -> None:
+    context = browser.new_context(forced_colors="active", service_workers="block")
+    page = context.new_page()
+    page.goto(stack.url)
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    style = "node => getComputedStyle(node).outlineStyle"
+    assert page.locator(".card:has(:checked)").evaluate(style) == "solid"
+    assert page.locator(".card:not(:has(:checked))").first.evaluate(style) == "none"
+    context.close()
+
+
+def test_at_four_hundred_percent_nothing_is_sideways(page: Page) -> None:
+    page.set_viewport_size({"width": 320, "height": 256})
+    assert beyond(page) <= 0
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    page.click("#more summary")
+    page.click(".all summary")
+    assert beyond(page) <= 0
+
+
+def test_a_zip_has_real_times_and_holds_what_is_ticked(page: Page) -> None:
+    choose(page, *[a_photo(f"{n}.jpg", 48, 32) for n in range(3)])
+    expect(page.locator('#rows li[data-phase="succeeded"]')).to_have_count(3)
+    page.locator(".tick input").nth(0).check()
+    page.locator(".tick input").nth(2).check()
+    expect(page.locator("#zip")).to_have_text("Download 2 as zip")
+    _, data = download(page, "#zip")
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.testzip() is None
+        assert len(archive.namelist()) == 2
+        when = datetime(*archive.infolist()[0].date_time)
+    assert abs(when - datetime.now()) < timedelta(hours=26)  # whatever zone the browser is in
+
+
+def test_the_small_result_never_looks_softer_than_the_sharpened_look(page: Page) -> None:
+    energy = page.evaluate(
+        """async () => {
+          const { blended } = await import('/static/later/blend.js');
+          const paint = (side, draw) => {
+            const canvas = document.createElement('canvas');
+            Object.assign(canvas, { width: side, height: side });
+            draw(canvas.getContext('2d'));
+            return canvas;
+          };
+          const stripes = paint(512, context => {
+            for (let x = 0; x < 512; x++) {
+              context.fillStyle = x % 4 < 2 ? '#333' : '#ccc';
+              context.fillRect(x, 0, 1, 512);
+            }
+          });
+          const small = paint(128, context => {
+            context.fillStyle = '#8a7a70';
+            context.fillRect(0, 0, 128, 128);
+          });
+          const blob = await new Promise(done => small.toBlob(done));
+          const made = await blended({ before: stripes, after: stripes }, blob);
+          const sum = canvas => {
+            const { data } = canvas.getContext('2d').getImageData(0, 256, 512, 1);
+            let total = 0;
+            for (let i = 4; i < data.length; i += 4) total += Math.abs(data[i] - data[i - 4]);
+            return total;
+          };
+          const { data } = made.getContext('2d').getImageData(0, 0, 512, 512);
+          const colour = [0, 0, 0, 0];
+          for (let i = 0; i < data.length; i++) colour[i % 4] += data[i] / 512 / 512;
+          return { was: sum(stripes), is: sum(made), colour };
+        }"""
+    )  # fmt: skip
+    assert energy["is"] >= 0.9 * energy["was"]
+    assert energy["colour"][0] > energy["colour"][2] + 15  # its tones are the small result's
+
+
+def test_what_was_done_why_and_both_sizes_stand_beside_one_red_button(page: Page) -> None:
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    expect(page.locator("#verdict")).not_to_be_empty()
+    expect(page.locator("#sizes")).to_contain_text("160 × 120")
+    expect(page.locator("#sizes")).to_contain_text("640 × 480")
+    assert page.inner_text("#sizes").count("B") == 2  # with the sizes of both files
+    expect(page.locator("#why")).not_to_be_empty()
+    expect(page.locator(".main:visible")).to_have_count(1)
+    expect(page.locator(".main:visible")).to_have_id("save")
+    set_strength(page, "0.9")
+    expect(page.locator(".main:visible")).to_have_count(1)
+    expect(page.locator(".main:visible")).to_have_id("again")
+
+
+def test_where_nothing_was_found_three_treatments_are_offered_on_this_photo(page: Page) -> None:
+    # Given a service that leaves the photo as it is
+    def nothing(route: Route) -> None:
+        if route.request.method != "GET":
+            return route.continue_()
+        answer = route.fetch()
+        job = answer.json()
+        job["params"] |= {"loras": [], "lora_mode": "auto"}
+        return route.fulfill(response=answer, json=job)
+
+    page.route(re.compile(r"/v1/jobs/\w+$"), nothing)
+    # When
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    # Then
+    expect(page.locator("#verdict")).to_have_text("Nothing to mend was found")
+    expect(page.locator("#offers button")).to_have_count(3)
+    expect(page.locator("#offers img")).to_have_count(3)
+    page.locator("#offers button").nth(1).click()
+    expect(page.locator("#again")).to_have_class(re.compile("main"))
+
+
+def test_each_treatment_is_shown_on_the_face_in_view(page: Page) -> None:
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    expect(page.locator(".card img")).to_have_count(6)
+    expect(page.locator(".card b").first).to_have_text("Automatic")
+    words = page.locator(".card b").all_inner_texts()
+    assert words == ["Automatic", "Portrait", "Blurred", "Noisy", "Small", "JPEG"]
+    page.wait_for_function(
+        "() => new Set([...document.querySelectorAll('.card img')].map(one => one.src)).size === 6"
+    )
+
+
+def test_six_strengths_or_treatments_are_compared_and_one_is_picked(page: Page) -> None:
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    page.click("#grid")
+    expect(page.locator("#grid-cells img")).to_have_count(6)
+    page.click("#grid-kinds [value=treatments]")
+    expect(page.locator("#grid-cells button")).to_have_count(6)
+    expect(page.locator("#grid-cells button").first).to_contain_text("Portrait")
+    page.click("#grid-kinds [value=strengths]")
+    page.locator("#grid-cells button", has_text="80 %").click()
+    expect(page.locator("#grid-box")).to_be_hidden()
+    expect(page.locator("#strength-range")).to_have_value("0.8")
+    expect(page.locator("#live")).to_contain_text("Live preview,")
+
+
+def test_zoom_is_in_percent_with_one_to_one_and_a_loupe(page: Page) -> None:
+    choose(page, a_photo("selfie.jpg", 1200, 900))
+    wait_for(page, "succeeded")
+    page.click("#zoom-full")
+    expect(page.locator("#zoom-percent")).to_have_text("100 %")
+    width = "image => image.getBoundingClientRect().width"
+    assert page.locator("compare-view .after img").evaluate(width) == pytest.approx(1200, abs=2)
+    page.click("#zoom-fit")
+    page.click("#loupe-button")
+    expect(page.locator(".loupe")).to_be_visible()
+    centre = "canvas => [...canvas.getContext('2d').getImageData(80, 80, 1, 1).data]"
+    before = page.locator(".loupe").evaluate(centre)
+    page.locator(".frame").click(position={"x": 20, "y": 20})
+    assert page.locator(".loupe").evaluate(centre) != before
+    page.locator(".frame").press("f")
+    expect(page.locator("compare-view:fullscreen")).to_be_visible()
+
+
+def test_a_live_preview_is_of_the_part_that_is_looked_at_at_full_size(page: Page) -> None:
+    choose(page, a_photo("selfie.jpg", 1200, 900))
+    wait_for(page, "succeeded")
+    page.locator(".frame").click(position={"x": 60, "y": 60})
+    set_strength(page, "0.9")
+    patch = page.locator(".patch")
+    expect(patch).to_be_attached()
+    assert patch.evaluate("image => image.naturalWidth") == 256
+    share = patch.evaluate("image => image.offsetWidth / image.parentElement.offsetWidth")
+    assert share == pytest.approx(256 / 1200, abs=0.01)
+    assert patch.evaluate("image => image.offsetLeft") < 40
+    expect(page.locator(".loupe")).to_be_visible()
+
+
+@pytest.mark.parametrize(("kind", "format_"), [("png", "PNG"), ("webp", "WEBP")])
+def test_the_format_is_chosen_beside_download(page: Page, kind: str, format_: str) -> None:
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    page.select_option("#save-format", kind)
+    name, data = download(page)
+    assert name == f"selfie-retouched.{kind}"
+    with Image.open(io.BytesIO(data)) as image:
+        assert (image.format, image.size) == (format_, (640, 480))
+
+
+def test_a_lower_quality_makes_a_smaller_file(page: Page) -> None:
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    _, large = download(page)
+    page.select_option("#save-format", "jpeg")
+    page.fill("#save-quality", "30")
+    _, small = download(page)
+    assert len(small) < len(large)
+
+
+def test_date_and_author_are_kept_when_they_are_asked_for(page: Page) -> None:
+    exif = Image.Exif()
+    exif[0x013B] = "A. Photographer"
+    buffer = photo(160, 120, exif=exif)
+    choose(page, {"name": "mine.jpg", "mimeType": "image/jpeg", "buffer": buffer})
+    wait_for(page, "succeeded")
+    page.check("#save-metadata")
+    _, data = download(page)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.getexif()[0x013B] == "A. Photographer"
+
+
+def test_while_there_is_only_a_look_what_is_had_is_called_a_preview(page: Page) -> None:
+    no_job(page)
+    choose(page, a_photo())
+    wait_for(page, "uploading")
+    name, data = download(page, "#save-look")
+    assert name == "selfie-preview.png"
+    assert data.startswith(b"\x89PNG")
+
+
+def test_the_result_is_dragged_out_of_the_page(page: Page) -> None:
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    for selector in ("#save", ".opener"):
+        found = page.locator(selector).evaluate(
+            """node => { const dataTransfer = new DataTransfer();
+              node.dispatchEvent(new DragEvent('dragstart', { dataTransfer, bubbles: true }));
+              return [dataTransfer.getData('DownloadURL'), dataTransfer.files[0]?.name]; }"""
+        )
+        assert found[0].startswith("image/jpeg:selfie-retouched.jpeg:blob:")
+        assert found[1] == "selfie-retouched.jpeg"
+
+
+def test_a_picture_is_pasted_by_key_and_by_button(browser: Browser, stack: RunningUp) -> None:
+    context = browser.new_context(
+        permissions=["clipboard-read", "clipboard-write"], service_workers="block"
+    )
+    page = context.new_page()
+    page.goto(stack.url)
+    page.evaluate(
+        """async () => { const blob = await (await fetch('static/icon-192.png')).blob();
+          await navigator.clipboard.write([new ClipboardItem({ 'image/png': blob })]); }"""
+    )
+    page.click("#paste")
+    expect(page.locator("#rows li")).to_have_count(1)
+    page.evaluate(
+        """async () => { const clipboardData = new DataTransfer();
+          const blob = await (await fetch('static/icon-192.png')).blob();
+          clipboardData.items.add(new File([blob], 'a.png', { type: 'image/png' }));
+          document.dispatchEvent(new ClipboardEvent('paste', { clipboardData })); }"""
+    )
+    expect(page.locator("#rows li")).to_have_count(2)
+    context.close()
+
+
+def test_what_was_deleted_comes_back(page: Page) -> None:
+    choose(page, a_photo("one.jpg"), a_photo("two.jpg"))
+    expect(page.locator('#rows li[data-phase="succeeded"]')).to_have_count(2)
+    page.locator(".remove").first.click()
+    expect(page.locator("#rows li")).to_have_count(1)
+    page.click("#toast-act")
+    expect(page.locator("#rows li")).to_have_count(2)
+    page.click("#forget")
+    expect(page.locator("#sheet")).to_be_hidden()
+    page.click("#toast-act")
+    expect(page.locator("#rows li")).to_have_count(2)
+    page.reload()
+    expect(page.locator("#rows li")).to_have_count(2)
+
+
+def test_settings_of_before_are_those_of_the_next_photo(page: Page) -> None:
+    prefer(page, 0.55)
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    expect(page.locator("#strength-range")).to_have_value("0.55")
+
+
+def test_the_look_of_twelve_megapixels_is_there_soon(page: Page) -> None:
+    no_job(page)
+    large = {"name": "large.jpg", "mimeType": "image/jpeg", "buffer": photo(4000, 3000)}
+    began = time.monotonic()
+    choose(page, large)  # type: ignore[arg-type]
+    expect(page.locator("compare-view .after canvas")).to_be_visible()
+    assert time.monotonic() - began < 10  # how soon is what benchmarks/page.py measures
