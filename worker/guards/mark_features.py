@@ -18,6 +18,8 @@ Planes = NDArray[np.float32]
 # The side of one output cell in pixels; pictures are padded to whole cells.
 CELL = 16
 MAX_SIDE = 640
+# Smaller photos are compared at this size, if the result has it.
+SMALLEST_SIDE = 256
 CHANNELS = 9
 LUMA = (np.float32(0.299), np.float32(0.587), np.float32(0.114))
 # Grey levels whose differences are well visible.
@@ -74,9 +76,14 @@ def _busy(luma: Plane) -> Plane:
 
 
 def prepared(given: Pixels, output: Pixels) -> Planes:
-    """The channels of a pair of any sizes: scaled to the working size, mirrored to whole cells."""
+    """The channels of a pair of any sizes: scaled to the working size, mirrored to whole cells.
+
+    An enlarged result is compared at the photo's own size: there a mark is as visible, and the
+    detail that the enlarger draws is no change.
+    """
     height, width = output.shape[:2]
-    factor = min(1.0, MAX_SIDE / max(height, width))
+    side = min(MAX_SIDE, max(SMALLEST_SIDE, *given.shape[:2]))
+    factor = min(1.0, side / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     return channels(_whole_cells(_sized(given, size)), _whole_cells(_sized(output, size)))
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from tests.support.marked import photo, with_code, with_text
 from worker.engine.interface import Pixels
@@ -73,6 +73,29 @@ def test_a_mark_that_is_gone_is_none(kind: str, name: str, guard: MarkGuard) -> 
 def test_damage_that_is_undone_is_none(kind: Kind, name: str, guard: MarkGuard) -> None:
     harmed = degrade(photo(name), kind, RANGES[kind].middle, np.random.default_rng(0))
     assert guard.added(harmed, photo(name)) == []
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+@pytest.mark.parametrize("kind", MARKED)
+def test_a_mark_in_an_enlarged_result_is_an_alarm(kind: str, name: str, guard: MarkGuard) -> None:
+    assert guard.added(photo(name), enlarged(MARKED[kind](photo(name)), 2))
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_the_detail_of_an_enlarged_result_is_no_mark(name: str, guard: MarkGuard) -> None:
+    small = np.ascontiguousarray(photo(name)[::2, ::2])
+    assert guard.added(gaussian(small, 1), with_more_contrast(enlarged(small, 4))) == []
+
+
+def enlarged(pixels: Pixels, factor: int) -> Pixels:
+    height, width = pixels.shape[:2]
+    size = (width * factor, height * factor)
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+
+
+def with_more_contrast(pixels: Pixels) -> Pixels:
+    """Fine edges as an enlarger draws them."""
+    return np.asarray(Image.fromarray(pixels).filter(ImageFilter.UnsharpMask(3, 250, 0)))
 
 
 def test_a_pair_is_looked_at_once_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
