@@ -14,6 +14,7 @@ LOOKS = (
     machine.memory,
     machine.disk,
     machine.store,
+    machine.blobs,
     models.base,
     models.loras,
     machine.port,

@@ -13,6 +13,7 @@ from retouch.stack.ports import require_free
 from retouch.stack.readiness import require_store
 from retouch.stack.refusal import NoStore, PortTaken
 from shared.settings import Settings
+from shared.store_url import OBJECT_SCHEMES
 
 GIB = 2**30
 # One worker with the embedded base and its libraries; SD 1.5 on a CPU needs about 6 GiB.
@@ -45,6 +46,23 @@ def store(settings: Settings) -> Finding:
     except NoStore as error:
         return Finding("store", "missing", "RETOUCH_REDIS_URL does not answer", str(error))
     return _examined(settings)
+
+
+def blobs(settings: Settings) -> Finding:
+    """Whether pictures can be stored where the settings say."""
+    from shared.blobs import open_blobs
+    from shared.errors import RetouchError
+    from shared.object_blobs import examine_objects
+    from shared.settings import BadSettings
+
+    if not settings.blob_url.startswith(OBJECT_SCHEMES):
+        return Finding("pictures", "ok", settings.blobs.partition("://")[0])
+    try:
+        examine_objects(open_blobs(settings))
+    except (RetouchError, BadSettings) as error:
+        mend = "docs/kubernetes.md says what it needs."
+        return Finding("pictures", "missing", str(error), mend)
+    return Finding("pictures", "ok", "the object store takes them")
 
 
 def port(settings: Settings) -> Finding:

@@ -10,6 +10,7 @@ import pytest
 from retouch.diagnosis import machine, models, software
 from retouch.stack.ports import free_port
 from shared.settings import Settings
+from tests.support.object_stores import KEYS
 from tests.unit.client.scripted_server import ScriptedServer, as_json
 
 
@@ -116,3 +117,15 @@ def test_the_lora_files_of_the_folder_are_counted(tmp_path: Path) -> None:
 
 def test_python_is_this_one() -> None:
     assert software.python(settings()).detail == sys.version.split()[0]
+
+
+def test_an_object_store_that_does_not_take_pictures_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in (KEYS | {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}).items():
+        monkeypatch.setenv(name, value)
+
+    assert machine.blobs(settings()).state == "ok"
+    found = machine.blobs(settings(blob_url="s3://photos/retouch"))
+
+    assert (found.state, "object store" in found.detail) == ("missing", True)
