@@ -13,12 +13,11 @@ from tests.support.wait import wait_until
 
 @dataclass
 class SentinelGroup:
-    """Its address for retouch, and the primary that there is at first."""
+    """Its address for retouch, and who is primary and replica at first."""
 
     url: str
     primary: Popen[bytes]
     port: int
-    replica_port: int
 
     def wait_until_replicating(self) -> None:
         """Until the replica follows, and the Sentinels know it and each other."""
@@ -30,11 +29,25 @@ class SentinelGroup:
             replicas: Any = client.info("replication")
         return bool(replicas.get("slave0", {}).get("state") == "online")
 
+    def fail_over(self) -> None:
+        """Makes the replica primary although the primary lives."""
+        with plain_client(self._first_sentinel()) as client:
+            client.execute_command("SENTINEL", "FAILOVER", "main")
+
+    def is_failed_over(self) -> bool:
+        """Whether the Sentinels name another primary."""
+        return int(self._known()["port"]) != self.port
+
     def _is_known(self) -> bool:
-        first = int(self.url.partition("127.0.0.1:")[2].partition(",")[0])
-        with plain_client(first) as client:
-            facts: Any = client.sentinel_master("main")
+        facts = self._known()
         return bool(facts["num-other-sentinels"] == 2 and facts["num-slaves"] == 1)
+
+    def _known(self) -> Any:
+        with plain_client(self._first_sentinel()) as client:
+            return client.sentinel_master("main")
+
+    def _first_sentinel(self) -> int:
+        return int(self.url.partition("127.0.0.1:")[2].partition(",")[0])
 
 
 @contextmanager
@@ -42,7 +55,7 @@ def running_group(folder: Path) -> Iterator[SentinelGroup]:
     """A primary, a replica and three Sentinels."""
     with ExitStack() as stack:
         primary, port = stack.enter_context(running_server(folder / "primary", appendonly="yes"))
-        _, replica_port = stack.enter_context(
+        stack.enter_context(
             running_server(folder / "replica", appendonly="yes", replicaof=f"127.0.0.1 {port}")
         )
         watchers = []
@@ -58,4 +71,4 @@ def running_group(folder: Path) -> Iterator[SentinelGroup]:
             _, watcher = stack.enter_context(running_sentinel(config))
             watchers.append(f"127.0.0.1:{watcher}")
         url = f"sentinel://{','.join(watchers)}/main/0"
-        yield SentinelGroup(url, primary, port, replica_port)
+        yield SentinelGroup(url, primary, port)

@@ -85,7 +85,8 @@ def test_a_name_that_resolves_into_the_network_is_not_fetched(make_settings: Mak
 
 
 def ask(client: TestClient, **fields: str) -> dict[str, object]:
-    body: dict[str, object] = client.post("/v1/jobs", data={"lora": "none", **fields}).json()
+    parts = {name: (None, text) for name, text in ({"lora": "none"} | fields).items()}
+    body: dict[str, object] = client.post("/v1/jobs", files=parts).json()
     return body
 
 
