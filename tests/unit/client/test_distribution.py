@@ -96,7 +96,13 @@ def test_nothing_of_the_server_is_imported_before_a_command_needs_it(module: str
 
 
 def test_the_keywords_of_a_submission_are_the_fields_of_the_services_form() -> None:
-    assert set(get_type_hints(JobFields)) == {*PARAM_FIELDS, "lora", "image_id", "mask"}
+    assert set(get_type_hints(JobFields)) == {
+        *PARAM_FIELDS,
+        "lora",
+        "image_id",
+        "image_url",
+        "mask",
+    }
 
 
 def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:
