@@ -33,6 +33,10 @@ const trials = new Trials();
 const rows = new Map();
 const button = (/** @type {string} */ id) => byId(id, HTMLButtonElement);
 const spot = () => compareView().spot ?? { x: 0.5, y: 0.5 };
+/** What was painted over the photo in view. @type {{mask: Blob | null, strength: number}} */
+let painted = { mask: null, strength: 1 };
+/** @type {import("./later/brush.js").Brush | null} */
+let brush = null;
 /** Whether a full picture is to be saved as soon as it is there. */
 let isToBeSaved = false;
 
@@ -131,7 +135,24 @@ function isChanged(shot) {
     for (const name of ["format", "quality"]) delete fields[name]; // those are had at once
     return { ...recipe, fields };
   });
-  return !recipes.isSame(wanted, had);
+  return !recipes.isSame(wanted, had) || painted.mask !== (shot.kept.mask ?? null);
+}
+
+async function paintOnlyHere() {
+  const shot = desk.selected;
+  if (brush) return brush.close();
+  if (!shot) return;
+  const { Brush } = await import("./later/brush.js");
+  compareView().patch(null);
+  brush = new Brush(shot, (now) => {
+    painted = now;
+    drawButtons();
+  }, () => {
+    brush = null;
+    button("only-here").focus({ preventScroll: true });
+    drawButtons();
+  });
+  drawButtons();
 }
 
 /** One red button at a time: what a person does next. */
@@ -143,6 +164,8 @@ function drawButtons() {
   button("again").classList.toggle("main", isNext);
   button("save").classList.toggle("main", !isNext);
   button("grid").hidden = !canAgain || !live.isOffered;
+  button("only-here").hidden = !canAgain;
+  button("only-here").setAttribute("aria-pressed", String(Boolean(brush || painted.mask)));
 }
 
 function enhanceAgain() {
@@ -155,6 +178,8 @@ function enhanceAgain() {
   live.picture = null;
   const next = shot.anew(recipe);
   next.isRead = shot.isRead;
+  Object.assign(next.kept, { mask: painted.mask, maskStrength: painted.strength });
+  brush?.close();
   next.isInView = true;
   desk.begin(next);
   desk.select(next);
@@ -257,6 +282,8 @@ function listenToDesk() {
     live.stop();
     live.picture = null;
     byId("live", HTMLElement).hidden = true;
+    brush?.close();
+    painted = { mask: desk.selected?.kept.mask ?? null, strength: desk.selected?.kept.maskStrength ?? 1 };
     if (desk.selected) write(desk.selected.kept.recipe);
     suggest();
     markRows();
@@ -310,6 +337,7 @@ function listen() {
   button("forget").onclick = () => remove([...desk.shots]);
   button("theme").onclick = switchTheme;
   button("keys").onclick = showKeys;
+  button("only-here").onclick = paintOnlyHere;
   button("grid").onclick = async () => {
     const { openGrid } = await import("./later/grid.js");
     trials.stop();

@@ -656,3 +656,61 @@ def test_the_look_of_twelve_megapixels_is_there_soon(page: Page) -> None:
     choose(page, large)  # type: ignore[arg-type]
     expect(page.locator("compare-view .after canvas")).to_be_visible()
     assert time.monotonic() - began < 10  # how soon is what benchmarks/page.py measures
+
+
+def painted(page: Page) -> None:
+    """Paint over the left half, roughly."""
+    page.click("#only-here")
+    box = page.locator("canvas.mask").bounding_box()
+    assert box is not None
+    page.fill("#brush-size", "0.4")
+    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.1)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.9, steps=4)
+    page.mouse.up()
+
+
+def test_the_result_goes_only_where_it_was_painted(page: Page) -> None:
+    # Given a finished photo
+    prefer(page, upscale="1")
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    before = Image.open(io.BytesIO(photo(160, 120))).convert("RGB")
+    # When
+    painted(page)
+    page.click("#brush-done")
+    expect(page.locator("#again")).to_have_class(re.compile("main"))
+    set_strength(page, "1")
+    page.select_option("#save-format", "png")
+    page.click("#again")
+    wait_for(page, "sending", "queued", "running")
+    wait_for(page, "succeeded")
+    # Then
+    expect(page.locator("#why")).to_contain_text("Only where you painted")
+    _, data = download(page)
+    after = Image.open(io.BytesIO(data)).convert("RGB")
+    for place, is_painted in (((30, 60), True), ((140, 60), False)):
+        was, now = before.getpixel(place), after.getpixel(place)
+        assert isinstance(was, tuple)
+        assert isinstance(now, tuple)
+        changed = max(abs(a - b) for a, b in zip(was, now, strict=True))
+        assert (changed > 12) == is_painted, (place, was, now)
+
+
+def test_a_mask_is_painted_by_keyboard_kept_with_its_photo_and_cleared(page: Page) -> None:
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    page.click("#only-here")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Space")
+    expect(page.locator("#again")).to_have_class(re.compile("main"))
+    page.click("#again")
+    wait_for(page, "sending", "queued", "running")
+    wait_for(page, "succeeded")
+    page.reload()
+    wait_for(page, "succeeded")
+    expect(page.locator("#only-here")).to_have_attribute("aria-pressed", "true")
+    page.click("#only-here")
+    page.click("#brush-clear")
+    page.click("#brush-done")
+    expect(page.locator("#only-here")).to_have_attribute("aria-pressed", "false")

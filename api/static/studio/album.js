@@ -17,6 +17,8 @@
  * @property {number} width
  * @property {number} height
  * @property {import("./recipe.js").Recipe} recipe
+ * @property {Blob | null} [mask] white where the result replaces the photo
+ * @property {number} [maskStrength]
  * @property {string} phase
  * @property {string | null} imageId
  * @property {string | null} jobId

@@ -217,6 +217,7 @@ export class Shot extends EventTarget {
     const body = new FormData();
     body.append("image_id", this.kept.imageId ?? "");
     for (const [name, value] of formFields(this.kept.recipe)) body.append(name, value);
+    if (this.kept.mask) body.append("mask", this.kept.mask, "mask.png");
     const asked = { method: "POST", body, headers: { "Idempotency-Key": this.kept.key }, signal: this.stopper.signal };
     const job = await (await ask("v1/jobs", asked)).json();
     this.percent = 0;
