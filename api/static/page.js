@@ -312,6 +312,7 @@ function listenToStage() {
     if (isToBeSaved && desk.selected?.kept.phase === "succeeded") save();
     isToBeSaved = false;
   });
+  stage.addEventListener("fitted", tryOnFace);
   compareView().addEventListener("view", rememberView);
   compareView().addEventListener("spot", () => {
     tryOnFace();

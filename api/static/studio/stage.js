@@ -13,7 +13,7 @@ import { say, span } from "./words.js";
 const ENGINES = { webnn: "WebNN", webgpu: "WebGPU", wasm: "WebAssembly" };
 const part = (/** @type {string} */ id) => byId(id, HTMLElement);
 
-/** Fires `settled` when the shot in view has come to rest. */
+/** Fires `settled` when the shot in view has come to rest, `fitted` when its size is known, `revealed` with its result. */
 export class Stage extends EventTarget {
   /** @param {import("./desk.js").Desk} desk */
   constructor(desk) {
@@ -79,6 +79,7 @@ export class Stage extends EventTarget {
 
   /** What is sent is there. @param {Shot} shot */
   fitted(shot) {
+    this.dispatchEvent(new Event("fitted"));
     if (shot.isSealed) {
       compareView().reset(shot.kept.width, shot.kept.height);
       this.fill(shot, false);
@@ -134,6 +135,7 @@ export class Stage extends EventTarget {
     if (!picture) return;
     this.seen = picture;
     this.isFormer = false;
+    this.drawMeanwhile();
     await compareView().showAfter(picture);
     if (this.shot !== shot) return;
     compareView().note("");
@@ -156,7 +158,7 @@ export class Stage extends EventTarget {
     part("working").hidden = !shot || shot.isAtRest;
     part("outcome").hidden = shot?.kept.phase !== "succeeded";
     part("stage").dataset.phase = shot?.kept.phase ?? "empty";
-    part("meanwhile").hidden = !shot || !this.seen || this.isFormer || this.isFull;
+    this.drawMeanwhile();
     this.drawError();
     if (!shot) return;
     if (!shot.isAtRest) this.drawWork(shot);
@@ -167,6 +169,11 @@ export class Stage extends EventTarget {
     notice(isFollowed ? "" : say("offline"));
     if (shot.isAtRest && !this.wasAtRest) this.dispatchEvent(new Event("settled"));
     this.wasAtRest = shot.isAtRest;
+  }
+
+  /** What stands in for the result can be had as well, under its own name. */
+  drawMeanwhile() {
+    part("meanwhile").hidden = !this.shot || !this.seen || this.isFormer || this.isFull;
   }
 
   /** @param {Shot} shot */
