@@ -72,6 +72,9 @@ def test_settings_wait_for_a_photo_and_workshop_words_for_their_details(page: Pa
     seen = page.inner_text("body")
     for word in ("LoRA", "retouch tiny", "Base model", "Prompt", "force", "LORA"):
         assert word not in seen, word
+    choose(page, {"name": "a.txt", "mimeType": "text/plain", "buffer": b"not a picture"})
+    wait_for(page, "failed")
+    expect(page.locator("#panel")).to_be_hidden()
 
 
 def test_the_sample_moves_once_by_itself_and_stays_where_motion_is_unwelcome(

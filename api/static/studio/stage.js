@@ -153,6 +153,7 @@ export class Stage extends EventTarget {
     part("empty").hidden = Boolean(shot);
     part("another").hidden = !shot;
     part("side").hidden = !shot;
+    part("panel").hidden = !shot || (shot.kept.phase === "failed" && !shot.kept.width); // there is no photo to set them for
     part("main").classList.toggle("busy", Boolean(shot));
     compareView().hidden = !shot || !shot.kept.width;
     part("working").hidden = !shot || shot.isAtRest;
