@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from worker.training.damage import Pixels, draw_damage
-from worker.training.frozen_base import FrozenBase
+from worker.training.frozen_base import FrozenBase, Words
 from worker.training.objective import (
     Stretch,
     edge_loss,
@@ -119,7 +119,7 @@ class RestorationLoss:
         target: torch.Tensor,
         source: torch.Tensor,
         noise: torch.Tensor,
-        embeddings: torch.Tensor,
+        embeddings: Words,
         clean: torch.Tensor,
     ) -> torch.Tensor:
         """One noise level per batch on the straight line from the damaged to the clean latents.

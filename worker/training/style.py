@@ -1,4 +1,4 @@
-"""The training task of a style LoRA: the ordinary diffusion objective.
+"""The training task of a style LoRA: the ordinary diffusion objective, weighted by noise level.
 
 Owns the batches of captioned crops and their loss. Knows nothing of optimisers and files.
 """
@@ -11,26 +11,47 @@ from worker.training.photos import Photo, random_crop
 from worker.training.recipe import Recipe
 from worker.training.restoration import to_tensor
 
+MOST_SNR = 5.0
+
 
 class StyleLoss:
-    """The ordinary diffusion objective on captioned photos: predict the noise at any level."""
+    """The ordinary diffusion objective on captioned photos: what the base predicts, at any level.
+
+    Levels are weighted by min-SNR (Hang et al. 2023, arXiv:2303.09556), without which the least
+    noisy ones dominate.
+    """
 
     def __init__(self, base: FrozenBase, photos: list[Photo], recipe: Recipe) -> None:
         self._base = base
         self._photos = photos
         self._recipe = recipe
-        self._alphas = base.scheduler.alphas_cumprod.to(base.device)
+        self._levels = len(base.scheduler.alphas_cumprod)
 
     def __call__(self, random: np.random.Generator, progress: float) -> torch.Tensor:
         del progress
         recipe = self._recipe
-        crops = [random_crop(self._photos, recipe.crop, random) for _ in range(recipe.batch)]
+        crops = [
+            random_crop(self._photos, recipe.crop, random, upright=True)
+            for _ in range(recipe.batch)
+        ]
         drawn = [recipe.prompts[int(random.integers(len(recipe.prompts)))] for _ in crops]
         prompts = [crop.caption or prompt for crop, prompt in zip(crops, drawn, strict=True)]
         latents = self._base.encode(to_tensor([crop.pixels for crop in crops]))
-        timesteps = torch.randint(0, len(self._alphas), (recipe.batch,)).to(latents.device)
-        alphas = self._alphas[timesteps].view(-1, 1, 1, 1)
+        timesteps = torch.randint(0, self._levels, (recipe.batch,)).to(latents.device)
+        alpha, sigma = self._base.levels(timesteps)
         noise = torch.randn(latents.shape).to(latents.device)
-        z = alphas.sqrt() * latents + (1 - alphas).sqrt() * noise
-        epsilon = self._base.noise(z, timesteps, self._base.embed(prompts))
-        return torch.nn.functional.mse_loss(epsilon, noise)
+        output = self._base.output(
+            alpha * latents + sigma * noise, timesteps, self._base.embed(prompts)
+        )
+        error = output - self._base.target(latents, noise, timesteps)
+        weight = min_snr_weight(alpha, sigma, self._base.predicts_velocity)
+        return (weight * error.square()).mean()
+
+
+def min_snr_weight(
+    alpha: torch.Tensor, sigma: torch.Tensor, predicts_velocity: bool
+) -> torch.Tensor:
+    """min(SNR, 5) for the error of the picture, in terms of the error of what is predicted."""
+    snr = alpha.square() / sigma.square().clamp(min=1e-8)
+    capped = snr.clamp(max=MOST_SNR)
+    return capped / (snr + 1) if predicts_velocity else capped / snr.clamp(min=1e-8)

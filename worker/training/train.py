@@ -191,7 +191,9 @@ class _Run:
         report = write_report(self._places.run, self._recipe.name, verdicts)
         target.parent.mkdir(parents=True, exist_ok=True)
         write_sidecar(target.with_suffix(".toml"), self._recipe)
-        save_adapter(target, self._best["adapter"], metadata(self._recipe))
+        save_adapter(
+            target, self._best["adapter"], metadata(self._recipe, self._base.predicts_velocity)
+        )
         gain = mean_gain(verdicts) if verdicts else None
         return Outcome(True, self.loop.step, gain, target, report, self._skipped)
 
@@ -244,16 +246,21 @@ def load_start(unet: Any, start: Path) -> None:
     load_adapter_state(unet, fresh)
 
 
-def metadata(recipe: Recipe) -> dict[str, str]:
+def metadata(recipe: Recipe, predicts_velocity: bool = False) -> dict[str, str]:
     """The file's metadata, with modelspec's keys."""
     family = identify_base(recipe.base).id
-    names = {"tiny": "retouch-tiny", "sd15": "stable-diffusion-v1", "sd21": "stable-diffusion-v2"}
+    names = {
+        "tiny": "retouch-tiny",
+        "sd15": "stable-diffusion-v1",
+        "sd21": "stable-diffusion-v2",
+        "sdxl": "stable-diffusion-xl-v1-base",
+    }
     return {
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.architecture": f"{names.get(family, family)}/lora",
         "modelspec.title": recipe.name,
         "modelspec.implementation": "diffusers",
-        "modelspec.prediction_type": "epsilon",
+        "modelspec.prediction_type": "v" if predicts_velocity else "epsilon",
     }
 
 

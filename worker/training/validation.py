@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from worker.training.damage import Kind, Pixels, sorts_of
-from worker.training.frozen_base import FrozenBase
+from worker.training.frozen_base import FrozenBase, Words
 from worker.training.metrics import gmsd, psnr, ssim
 from worker.training.objective import Stretch, rollout_predictions
 from worker.training.photos import Photo
@@ -83,16 +83,14 @@ def judge(base: FrozenBase, samples: list[Sample], recipe: Recipe) -> list[Verdi
     ]
 
 
-def _judge_one(
-    base: FrozenBase, sample: Sample, recipe: Recipe, embeddings: torch.Tensor
-) -> Verdict:
+def _judge_one(base: FrozenBase, sample: Sample, recipe: Recipe, embeddings: Words) -> Verdict:
     result = restore(base, sample.damaged, recipe, embeddings)
     before, after = score(sample.damaged, sample.clean), score(result, sample.clean)
     return Verdict(sample, recipe.strength, result, before, after)
 
 
 @torch.no_grad()
-def restore(base: FrozenBase, damaged: Pixels, recipe: Recipe, embeddings: torch.Tensor) -> Pixels:
+def restore(base: FrozenBase, damaged: Pixels, recipe: Recipe, embeddings: Words) -> Pixels:
     """The sampler's picture for `damaged`, sides multiples of 16, seed 0."""
     plan = executed_steps(base.scheduler, recipe.sampler_steps, recipe.strength)
     source = base.encode(to_tensor([damaged]))
