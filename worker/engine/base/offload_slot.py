@@ -7,11 +7,17 @@ import torch
 
 
 class OffloadSlot:
-    """Some modules of a pipeline and their device. Nothing moves before `offload`."""
+    """Some modules of a pipeline and their device. Nothing moves before `offload`.
 
-    def __init__(self, modules: Sequence[torch.nn.Module], device: torch.device) -> None:
+    Modules that are used one after the other are on the device `in_turn`, never together.
+    """
+
+    def __init__(
+        self, modules: Sequence[torch.nn.Module], device: torch.device, in_turn: bool = False
+    ) -> None:
         self._modules = modules
         self._device = device
+        self._in_turn = in_turn and len(modules) > 1
         self._offloaded = False
 
     def offload(self) -> bool:
@@ -30,15 +36,27 @@ class OffloadSlot:
 
     @contextmanager
     def present(self) -> Iterator[None]:
-        """Inside the block the modules are on the device."""
+        """Inside the block the modules are on the device, all of them or each when it is called."""
         if not self._offloaded:
             yield
             return
-        self._move(self._device)
+        hooks = []
+        if self._in_turn:
+            hooks = [m.register_forward_pre_hook(self._take_turn) for m in self._modules]
+        else:
+            self._move(self._device)
         try:
             yield
         finally:
+            for hook in hooks:
+                hook.remove()
             self._move(torch.device("cpu"))
+
+    def _take_turn(self, module: torch.nn.Module, _inputs: object) -> None:
+        for other in self._modules:
+            if other is not module:
+                other.to("cpu")
+        module.to(self._device)
 
     def _move(self, device: torch.device) -> None:
         """Moves all of the modules or none."""

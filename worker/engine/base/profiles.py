@@ -1,18 +1,22 @@
-"""What fits into a device's memory, decided once at start.
+"""What fits into a device's free memory, decided once at start.
 
-Owns the thresholds. Weights are counted; working memory is estimated from SD 1.5 at 768 px in half
-precision.
+Owns the thresholds. Weights are counted; the usual working memory is that of SD 1.5 at 768 px in
+half precision, and worker/engine/base/memory_plan.py computes what a base needs.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
+import structlog
 import torch
 
 from worker.engine.base.loaded_base import LoadedBase
+from worker.engine.base.memory_plan import GIB, MemoryPlan, plan_memory
 from worker.engine.base.tile_size import WHOLE, TileSize, choose_tile_size
 
-GIB = 2**30
+logger = structlog.get_logger(__name__)
 
 # Memory besides the weights for: decoding whole pictures, decoding in tiles, one model part at a
 # time.
@@ -69,15 +73,15 @@ class EngineLimits:
 
 
 def choose_limits(loaded: LoadedBase) -> EngineLimits:
-    """The limits for this base, its profile and its device."""
+    """The limits for this base, its profile and its device, whose free memory counts."""
     tiles = choose_tile_size(loaded.base.id, has_room=loaded.profile == "full")
     if loaded.device.type != "cuda":
         small = CPU_ROWS * SMALL_PIXELS
         return EngineLimits(
             "cpu", CPU_ROWS, GIB, GIB, GIB // 2, pixels_per_step=small, tile_size=tiles
         )
-    total, profile = _memory(loaded.device), loaded.profile
-    spare = max(GIB // 2, total - _weights(loaded.pipeline)[0] - FULL_HEADROOM)
+    profile = loaded.profile
+    spare = spare_bytes(free_bytes(loaded.device))
     rows = 8 if profile == "full" and spare > 8 * GIB else 2 if profile == "full" else 1
     coded = CODED_TOGETHER * USUAL_PIXELS if rows > CODED_TOGETHER else 0
     return EngineLimits(
@@ -92,26 +96,66 @@ def choose_limits(loaded: LoadedBase) -> EngineLimits:
     )
 
 
-def settled_profile(pipeline: Any, device: torch.device, wanted: str) -> str:
-    """The requested profile, or for `auto` the one that fits; `cpu` without a CUDA device."""
+def settled_profile(pipeline: Any, base_id: str, device: torch.device, wanted: str) -> str:
+    """The requested profile, or for `auto` the one that fits into the free memory; `cpu` without a
+    CUDA device. The weights are not on the device yet.
+    """
     if device.type != "cuda":
         return "cpu"
-    return choose_profile(_memory(device), *_weights(pipeline)) if wanted == "auto" else wanted
+    free = free_bytes(device)
+    plans = plans_of(pipeline, base_id)
+    profile = wanted
+    if wanted == "auto":
+        profile = choose_profile(free, *_weights(pipeline), plans)
+    plan = plans.get(profile)
+    logger.info(
+        "memory", free=f"{free / GIB:.2f} GiB", profile=profile, **(plan.shown() if plan else {})
+    )
+    return profile
 
 
-def choose_profile(total_bytes: int, weight_bytes: int, largest_part_bytes: int) -> str:
-    """`full`, `vae_tiling`, `model_offload` or `sequential_offload`, by the device's memory."""
-    if total_bytes >= weight_bytes + FULL_HEADROOM:
-        return "full"
-    if total_bytes >= weight_bytes + TILED_HEADROOM:
-        return "vae_tiling"
-    if total_bytes >= largest_part_bytes + OFFLOAD_HEADROOM:
-        return "model_offload"
+def plans_of(pipeline: Any, base_id: str) -> dict[str, MemoryPlan]:
+    """The memory of each profile, for families with a UNet."""
+    if not hasattr(pipeline, "unet"):
+        return {}
+    sides = {has_room: choose_tile_size(base_id, has_room).side for has_room in (True, False)}
+    return {
+        profile: plan_memory(pipeline, profile, sides[profile == "full"])
+        for profile in ("full", "vae_tiling", "model_offload")
+    }
+
+
+def choose_profile(
+    free_bytes: int,
+    weight_bytes: int,
+    largest_part_bytes: int,
+    plans: Mapping[str, MemoryPlan] = MappingProxyType({}),
+) -> str:
+    """`full`, `vae_tiling`, `model_offload` or `sequential_offload`, by the device's free memory.
+    The usual headroom is enough, unless a plan says more.
+    """
+    needed = {
+        "full": weight_bytes + FULL_HEADROOM,
+        "vae_tiling": weight_bytes + TILED_HEADROOM,
+        "model_offload": largest_part_bytes + OFFLOAD_HEADROOM,
+    }
+    for profile, usual in needed.items():
+        plan = plans.get(profile)
+        if free_bytes >= max(usual, plan.peak if plan else 0):
+            return profile
     return "sequential_offload"
 
 
-def _memory(device: torch.device) -> int:
-    return int(torch.cuda.get_device_properties(device).total_memory)
+def spare_bytes(free: int) -> int:
+    """What may be kept beside the loaded weights and a usual picture's working memory."""
+    return max(GIB // 2, free - FULL_HEADROOM)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that this process may still use: other processes may hold some of the device."""
+    free, _ = torch.cuda.mem_get_info(device)
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(free + unused)
 
 
 def _weights(pipeline: Any) -> tuple[int, int]:

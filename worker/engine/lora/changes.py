@@ -43,10 +43,6 @@ class LowRank:
         return int(self.down.shape[0])
 
     @property
-    def is_linear(self) -> bool:
-        return self.down.dim() == 2
-
-    @property
     def size_bytes(self) -> int:
         return self.down.nbytes + self.up.nbytes
 

@@ -1,9 +1,10 @@
 """Merged mode: a set of LoRAs written into the weights, and the original weights put back.
 
-Owns which set is in place. The merged weights of a set are computed once from the originals and
-kept as tensors beside them. Switching exchanges references, or, for CUDA graphs that read the
-base's own memory, copies values there and back: nothing is ever subtracted, and after `apply(())`
-the base is bit for bit what it was. Belongs to the engine's thread.
+Owns which set is in place. The merged weights of a set are computed once from the originals, one
+layer at a time, and kept as tensors beside them if there is room. Switching exchanges references,
+or, for CUDA graphs that read the base's own memory, copies values there and back: nothing is ever
+subtracted, and after `apply(())` the base is bit for bit what it was. Belongs to the engine's
+thread.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 
+from worker.engine.lora.changes import Change
 from worker.engine.lora.lora_file import PARTS, AdapterWeights
 from worker.engine.lora.residency import Residency, Switches
 
@@ -54,7 +56,7 @@ class WeightMerger:
         self._own: dict[LayerName, torch.Tensor] = {}
         self._kept: dict[LayerName, torch.Tensor] = {}
         self._in_place: AdapterSet = ()
-        self._is_rewritten = False
+        self._is_rewritten = self._is_pinned = False
         self._carried: Sequence[tuple[AdapterWeights, float]] = ()
         self._changed: tuple[LayerName, ...] = ()
         self.merged: Residency[MergedWeights] = Residency(limit_bytes)
@@ -92,6 +94,11 @@ class WeightMerger:
         self._restore()
         if not wanted:
             return
+        self._carried = adapters
+        if self._size_of(adapters) > self._limit_bytes:
+            with self.switches.timed():
+                self._exchange(wanted, adapters)
+            return
         with self.switches.timed():
             merged = self.merged.pin(wanted, lambda: self._merge(adapters))
             try:
@@ -100,25 +107,54 @@ class WeightMerger:
                 self.merged.unpin(wanted)
                 raise
             self._changed, self._in_place = tuple(merged.layers), wanted
-        self._carried = adapters
+            self._is_pinned = True
+
+    def _size_of(self, adapters: Sequence[tuple[AdapterWeights, float]]) -> int:
+        return sum(self._parameter(name).nbytes for name in _changes_of(adapters))
+
+    def _exchange(
+        self, wanted: AdapterSet, adapters: Sequence[tuple[AdapterWeights, float]]
+    ) -> None:
+        """A set too large to stand beside the base: layer by layer, the base's own weights make
+        room for the merged ones and wait in main memory.
+        """
+        changes = _changes_of(adapters)
+        self._in_place = wanted
+        try:
+            for name, own in changes.items():
+                merged, parameter = self._changed_layer(name, own), self._parameter(name)
+                self._own[name] = parameter.data.to("cpu")
+                parameter.data = merged
+                self._changed = (*self._changed, name)
+        except BaseException:
+            self._restore()
+            raise
 
     def _put(self, layers: dict[LayerName, torch.Tensor]) -> None:
         self._is_rewritten = self._rewrites and self._keep(layers)
         if self._is_rewritten:
-            _copy(layers, self._own)
+            self._write(layers)
             return
         for name, weight in layers.items():
-            self._parameter(name).data = weight
+            parameter = self._parameter(name)
+            self._own[name] = parameter.data
+            parameter.data = weight
+
+    def _write(self, values: Mapping[LayerName, torch.Tensor]) -> None:
+        """Into the memory that the layers read now: offloading may have moved them meanwhile."""
+        # In a few kernels: copying hundreds of layers one by one would double the time.
+        into = [self._parameter(name).data for name in values]
+        torch._foreach_copy_(into, list(values.values()))
 
     def _keep(self, layers: Iterable[LayerName]) -> bool:
         """Copies the base's weights that are about to be overwritten; False if that would be too
         much.
         """
         new = [name for name in layers if name not in self._kept]
-        size = sum(self._own[name].nbytes for name in [*self._kept, *new])
+        size = sum(self._parameter(name).nbytes for name in [*self._kept, *new])
         if size > self._limit_bytes:
             return False
-        copies = {name: self._own[name].clone() for name in new}
+        copies = {name: self._parameter(name).data.clone() for name in new}
         self._kept |= copies
         return True
 
@@ -143,29 +179,30 @@ class WeightMerger:
 
     def _restore(self) -> None:
         if self._is_rewritten:
-            _copy({name: self._kept[name] for name in self._changed}, self._own)
+            self._write({name: self._kept[name] for name in self._changed})
         else:
             for name in self._changed:
-                self._parameter(name).data = self._own[name]
+                parameter = self._parameter(name)
+                parameter.data = self._own.pop(name).to(parameter.device)
         self._is_rewritten = False
-        if self._in_place:
+        if self._is_pinned:
             self.merged.unpin(self._in_place)
+        self._is_pinned = False
         self._changed, self._in_place, self._carried = (), (), ()
 
     def _merge(self, adapters: Sequence[tuple[AdapterWeights, float]]) -> MergedWeights:
-        layers: dict[LayerName, torch.Tensor] = {}
-        for weights, scale in adapters:
-            for part in PARTS:
-                for layer, own in weights.parts.get(part, {}).items():
-                    name = (part, layer)
-                    base = self._own.setdefault(name, self._parameter(name).data)
-                    change = own.delta(base) * scale
-                    layers[name] = layers.get(name, base.float()) + change
-        merged = {name: self._like_base(name, w) for name, w in layers.items()}
+        """While the base's own weights are in place. Only one layer at a time is in float32."""
+        changes = _changes_of(adapters).items()
+        merged = {name: self._changed_layer(name, own) for name, own in changes}
         return MergedWeights(merged, tuple(weights.name for weights, _ in adapters))
 
-    def _like_base(self, name: LayerName, weight: torch.Tensor) -> torch.Tensor:
-        base = self._own[name]
+    def _changed_layer(
+        self, name: LayerName, changes: Sequence[tuple[Change, float]]
+    ) -> torch.Tensor:
+        base = self._parameter(name).data
+        weight = base.float()
+        for change, scale in changes:
+            weight = weight + change.delta(base) * scale
         return torch.empty_like(base).copy_(weight)
 
     def _parameter(self, name: LayerName) -> torch.nn.Parameter:
@@ -176,6 +213,13 @@ class WeightMerger:
         return network.get_parameter(f"{layer}.weight")
 
 
-def _copy(values: Mapping[LayerName, torch.Tensor], into: Mapping[LayerName, torch.Tensor]) -> None:
-    """All in a few kernels: copying hundreds of layers one by one would double the time."""
-    torch._foreach_copy_([into[name] for name in values], list(values.values()))
+def _changes_of(
+    adapters: Sequence[tuple[AdapterWeights, float]],
+) -> dict[LayerName, list[tuple[Change, float]]]:
+    """What these LoRAs change, by layer, each with its scale."""
+    changes: dict[LayerName, list[tuple[Change, float]]] = {}
+    for weights, scale in adapters:
+        for part in PARTS:
+            for layer, own in weights.parts.get(part, {}).items():
+                changes.setdefault((part, layer), []).append((own, scale))
+    return changes

@@ -19,6 +19,7 @@ from shared.loras.entry import LoraEntry
 
 logger = structlog.get_logger(__name__)
 
+PREFIX = "lora_"
 Wanted = Sequence[tuple[LoraEntry, float]]
 
 
@@ -50,6 +51,10 @@ class AdapterPool:
     def residents(self) -> list[str]:
         """Catalogue names of the loaded adapters, least recently used first."""
         return list(self._resident.values())
+
+    def digests(self) -> list[str]:
+        """The loaded adapters by the beginning of their SHA-256."""
+        return [name.removeprefix(PREFIX) for name in self._resident]
 
     def _ensure(self, entry: LoraEntry, wanted: Wanted) -> str:
         name = adapter_name(entry)
@@ -113,4 +118,4 @@ class AdapterPool:
 
 def adapter_name(entry: LoraEntry) -> str:
     """A module name for PEFT, which does not allow dots."""
-    return f"lora_{entry.weights_id[:16]}"
+    return f"{PREFIX}{entry.weights_id[:16]}"

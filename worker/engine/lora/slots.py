@@ -5,10 +5,11 @@ slots in every layer that it changes. One gate [evaluations, R] serves all layer
 
     y = W x + ((x down^T) * gate) up^T
 
-Shapes are static, several adapters may act on one row, scales may change freely, and loading an
-adapter is a copy into its slots. Owns slot ranges and gate. Supports linear layers of the UNet
-only; other LoRAs are merged into the weights (worker/engine/lora/merging.py). Belongs to the
-engine's thread.
+A convolution's pool is `down` [R, in, k, k] and `up` [out, R, 1, 1], with the layer's own stride
+and padding. Shapes are static, several adapters may act on one row, scales may change freely, and
+loading an adapter is a copy into its slots. Owns slot ranges and gate. Supports low-rank changes of
+the UNet; what a LoRA changes in the text encoders is merged while a prompt is encoded, and other
+kinds are merged into the weights (worker/engine/lora/merging.py). Belongs to the engine's thread.
 """
 
 from collections import OrderedDict
@@ -44,7 +45,7 @@ class SlotPool:
     def __init__(self, unet: torch.nn.Module, slots: int = SLOTS) -> None:
         self._unet = unet
         self._slots = slots
-        self._layers: dict[str, _PooledLinear] = {}
+        self._layers: dict[str, _Pooled] = {}
         self._ranges: OrderedDict[str, _SlotRange] = OrderedDict()
         self._gate = _Gate()
         self.switches = Switches()
@@ -60,9 +61,10 @@ class SlotPool:
         return sum(layer.size_bytes for layer in tuple(self._layers.values()))
 
     def can_carry(self, adapters: Sequence[AdapterWeights]) -> bool:
-        """Whether all of these change only linear layers of the UNet, and fit side by side."""
-        ranks = [_rank(weights) for weights in adapters if _is_linear(weights)]
-        return len(ranks) == len(adapters) and sum(ranks) <= self._slots
+        """Whether all changes of the UNet are low-rank pairs, and fit side by side."""
+        if not all(map(_is_low_rank, adapters)):
+            return False
+        return sum(map(_rank, adapters)) <= self._slots
 
     def hold(self, key: str, weights: AdapterWeights) -> bool:
         """Gives an adapter slots until `release`; False if there is no room."""
@@ -157,10 +159,11 @@ class SlotPool:
             if layer in self._layers:
                 self._layers[layer].clear(slot_range.start, slot_range.rank)
 
-    def _layer(self, name: str) -> "_PooledLinear":
+    def _layer(self, name: str) -> "_Pooled":
         if name not in self._layers:
-            linear: Any = self._unet.get_submodule(name)
-            self._layers[name] = _PooledLinear(linear, self._slots, self._gate)
+            layer: Any = self._unet.get_submodule(name)
+            kind = _PooledConvolution if layer.weight.dim() == 4 else _PooledLinear
+            self._layers[name] = kind(layer, self._slots, self._gate)
         return self._layers[name]
 
 
@@ -172,33 +175,39 @@ class _Gate:
     slots: slice = field(default_factory=lambda: slice(None))
 
 
-class _PooledLinear:
-    """A linear layer whose forward pass adds what its LoRA slots contribute."""
+class _Pooled:
+    """A layer whose forward pass adds what its LoRA slots contribute."""
 
-    def __init__(self, linear: torch.nn.Linear, slots: int, gate: _Gate) -> None:
-        weight = linear.weight
-        self._linear = linear
+    def __init__(self, layer: Any, slots: int, gate: _Gate) -> None:
+        weight = layer.weight
+        self._layer = layer
         self._gate = gate
-        self._down = weight.new_zeros(slots, linear.in_features)
-        self._up = weight.new_zeros(linear.out_features, slots)
+        self._down = weight.new_zeros(slots, *weight.shape[1:])
+        self._up = weight.new_zeros(weight.shape[0], slots, *[1] * (weight.dim() - 2))
         # The instance attribute hides the class's forward method; names and weights stay unchanged.
-        setattr(linear, "forward", self._forward)  # noqa: B010
+        setattr(layer, "forward", self._forward)  # noqa: B010
 
     @property
     def size_bytes(self) -> int:
-        return self._down.nbytes + self._up.nbytes
+        return int(self._down.nbytes + self._up.nbytes)
 
     def write(self, start: int, down: torch.Tensor, up: torch.Tensor) -> None:
         rank = down.shape[0]
-        self._down[start : start + rank].copy_(down)
-        self._up[:, start : start + rank].copy_(up)
+        slots = slice(start, start + rank)
+        self._down[slots].copy_(down.reshape(rank, *self._down.shape[1:]))
+        self._up[:, slots].copy_(up.reshape(-1, rank, *self._up.shape[2:]))
 
     def clear(self, start: int, rank: int) -> None:
         self._down[start : start + rank].zero_()
         self._up[:, start : start + rank].zero_()
 
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = functional.linear(x, self._linear.weight, self._linear.bias)
+        raise NotImplementedError
+
+
+class _PooledLinear(_Pooled):
+    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = functional.linear(x, self._layer.weight, self._layer.bias)
         gate, slots = self._gate.value, self._gate.slots
         if gate is None:
             return y
@@ -217,6 +226,18 @@ class _PooledLinear:
         return y + functional.linear(hidden, up)
 
 
+class _PooledConvolution(_Pooled):
+    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+        layer = self._layer
+        y: torch.Tensor = layer._conv_forward(x, layer.weight, layer.bias)
+        gate, slots = self._gate.value, self._gate.slots
+        if gate is None:
+            return y
+        hidden = layer._conv_forward(x, self._down[slots], None)
+        hidden = hidden * gate[:, slots, None, None]
+        return y + functional.conv2d(hidden, self._up[:, slots])
+
+
 def _in_use(gate: torch.Tensor | None) -> slice:
     """From the first used slot to the last: a CPU need not compute the others."""
     if gate is None or gate.device.type != "cpu":
@@ -227,18 +248,14 @@ def _in_use(gate: torch.Tensor | None) -> slice:
 
 def _rank(weights: AdapterWeights) -> int:
     """The number of slots that an adapter needs: its largest rank."""
-    return max(pair.rank for pair in _pairs(weights).values())
+    return max((pair.rank for pair in _pairs(weights).values()), default=0)
 
 
 def _pairs(weights: AdapterWeights) -> dict[str, LowRank]:
     """The low-rank pairs of an adapter's UNet."""
-    unet = weights.parts["unet"]
+    unet = weights.parts.get("unet", {})
     return {layer: change for layer, change in unet.items() if isinstance(change, LowRank)}
 
 
-def _is_linear(weights: AdapterWeights) -> bool:
-    only_unet = set(weights.parts) == {"unet"}
-    return only_unet and all(
-        isinstance(change, LowRank) and change.is_linear
-        for change in weights.parts["unet"].values()
-    )
+def _is_low_rank(weights: AdapterWeights) -> bool:
+    return len(_pairs(weights)) == len(weights.parts.get("unet", {}))

@@ -11,10 +11,10 @@ from hashlib import sha256
 from typing import Any
 
 import torch
-from diffusers import AutoencoderTiny
 
 from worker.engine.base.base_loading import layout_of
 from worker.engine.base.offload_slot import OffloadSlot
+from worker.engine.base.vae_tiles import tile_vae
 from worker.engine.built.parts import DECODER, ENCODER, Decoder, Encoder
 from worker.engine.built.use import Parts
 from worker.engine.interface import Pixels
@@ -101,12 +101,8 @@ class Codec:
 
     def tile(self, enabled: bool) -> bool:
         """Switches tiling on or off; False if the autoencoder does not support it."""
-        if isinstance(self._vae, AutoencoderTiny):
-            return False  # its tiles fit one configuration only, and it needs little memory
-        switch = getattr(self._vae, "enable_tiling" if enabled else "disable_tiling", None)
-        if switch is None:
+        if not tile_vae(self._vae, enabled):
             return False
-        switch()
         self._is_tiled = enabled
         return True
 

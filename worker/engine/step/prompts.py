@@ -4,6 +4,8 @@ Owns the cache. The pipeline's own `encode_prompt` does the encoding.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +46,7 @@ class PromptEncoder:
         encoders = [getattr(pipeline, name, None) for name in TEXTS]
         self._is_xl = encoders[1] is not None
         self.offload_slot = OffloadSlot(
-            [encoder for encoder in encoders if encoder is not None], device
+            [encoder for encoder in encoders if encoder is not None], device, in_turn=True
         )
         self._kept: OrderedDict[tuple[object, ...], Condition] = OrderedDict()
 
@@ -55,12 +57,15 @@ class PromptEncoder:
         guided: bool,
         adapters: tuple[object, ...],
         size: tuple[int, int],
+        changed: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> Condition:
-        """The conditioning of a row; `size` is the picture's (width, height) in pixels."""
+        """The conditioning of a row; `size` is the picture's (width, height) in pixels. Unless
+        cached, it is computed inside `changed`, which puts the adapters into the encoders.
+        """
         negative = negative_prompt if guided else ""
         key = (prompt, negative, guided, adapters, size if self._is_xl else ())
         if key not in self._kept:
-            with built_words(self._pipeline, self._parts, allowed=not adapters):
+            with changed(), built_words(self._pipeline, self._parts, allowed=not adapters):
                 self._kept[key] = self._encode(prompt, negative_prompt, guided, size)
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)

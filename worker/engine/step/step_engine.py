@@ -64,6 +64,7 @@ class StepEngine:
         self, loaded: LoadedBase, limits: EngineLimits, engine_cache: EngineCache | None = None
     ) -> None:
         self.base = loaded.base.id
+        self.fingerprint = loaded.fingerprint
         self.device = str(loaded.device)
         self.profile = limits.profile
         self.rows = limits.rows_for(USUAL_PIXELS)
@@ -145,6 +146,9 @@ class StepEngine:
             "upscalers": self.upscalers.names(),
             "weight_checks": self._guard.rounds,
         }
+
+    def loaded_loras(self) -> list[str]:
+        return list(map(str, self.adapters.keys()))
 
     def complaint(self) -> DeviceLost | None:
         return self._complaint

@@ -8,6 +8,7 @@ thread.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -27,7 +28,7 @@ from worker.engine.fidelity import (
 )
 from worker.engine.interface import EngineJob
 from worker.engine.lora.lora_file import AdapterWeights
-from worker.engine.lora.merging import WeightMerger
+from worker.engine.lora.merging import AdapterSet, WeightMerger
 from worker.engine.lora.slots import SlotPool
 from worker.engine.pixels import to_tensor
 from worker.engine.step.codec import Codec, Moments, source_key
@@ -39,6 +40,9 @@ from worker.engine.step.prompts import Condition, PromptEncoder
 from worker.engine.step.rows import Row, Unit
 from worker.engine.step.schedule import Schedule, StepPlan
 from worker.engine.step.tiled_rows import TileRow
+
+# Ends the key of a LoRA of which only the text encoders' changes are merged.
+TEXTS_ONLY = ":texts"
 
 
 class Units:
@@ -131,7 +135,26 @@ class Units:
                 row.job.guidance_scale > 1,
                 self._text_adapters(row),
                 (width, height),
+                partial(self._texts_changed, row),
             )
+
+    @contextmanager
+    def _texts_changed(self, row: Row) -> Iterator[None]:
+        """Inside the block the text encoders have the row's LoRAs, which are in slots otherwise."""
+        texts = self._text_adapters(row)
+        if not row.pooled or not texts:
+            yield
+            return
+        changes = [
+            (without_unet(weights), scale)
+            for weights, (key, scale) in zip(row.adapters.result(), row.adapter_set, strict=True)
+            if (key, scale) in texts
+        ]
+        self.merger.apply(tuple((f"{key}{TEXTS_ONLY}", scale) for key, scale in texts), changes)
+        try:
+            yield
+        finally:
+            self.merger.apply((), [])
 
     def step(self, rows: Sequence[Row]) -> None:
         """One denoising step of every row; all must share a bucket."""
@@ -216,7 +239,7 @@ class Units:
                     pool.release(key)
         return len(held) == len(weights)
 
-    def _text_adapters(self, row: Row) -> tuple[object, ...]:
+    def _text_adapters(self, row: Row) -> AdapterSet:
         """The part of the row's LoRAs that changes the text encoders; a key for the cache."""
         touches = [any(p != "unet" for p in weights.parts) for weights in row.adapters.result()]
         return tuple(one for one, yes in zip(row.adapter_set, touches, strict=True) if yes)
@@ -335,6 +358,12 @@ def _evaluations(rows: Sequence[Row]) -> tuple[list[int], list[int], list[int]]:
         positive.append(len(owner) + count - 1)
         owner += [index] * count
     return owner, negative, positive
+
+
+def without_unet(weights: AdapterWeights) -> AdapterWeights:
+    """What a LoRA changes outside the UNet."""
+    parts = {part: changes for part, changes in weights.parts.items() if part != "unet"}
+    return replace(weights, parts=parts)
 
 
 def _plan(row: Row) -> StepPlan:

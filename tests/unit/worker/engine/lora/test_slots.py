@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from worker.engine.lora.lora_file import AdapterWeights, LowRank
+from worker.engine.lora.changes import Dense, LowRank, added
+from worker.engine.lora.lora_file import AdapterWeights
 from worker.engine.lora.slots import SlotPool
 
 
@@ -83,9 +84,39 @@ def test_what_is_held_is_never_forgotten() -> None:
     [
         ({"unet": {"a": LowRank(torch.zeros(2, 6), torch.zeros(5, 2), 1.0)}}, True),
         ({"unet": {"a": LowRank(torch.zeros(9, 6), torch.zeros(5, 9), 1.0)}}, False),
-        ({"unet": {"a": LowRank(torch.zeros(2, 6, 3, 3), torch.zeros(5, 2, 1, 1), 1.0)}}, False),
-        ({"text_encoder": {"a": LowRank(torch.zeros(2, 6), torch.zeros(5, 2), 1.0)}}, False),
+        ({"unet": {"a": LowRank(torch.zeros(2, 6, 3, 3), torch.zeros(5, 2, 1, 1), 1.0)}}, True),
+        ({"text_encoder": {"a": LowRank(torch.zeros(2, 6), torch.zeros(5, 2), 1.0)}}, True),
+        ({"unet": {"a": Dense({"diff": torch.zeros(5, 6)}, 1.0, added)}}, False),
     ],
 )
-def test_only_linear_unet_adapters_that_fit_are_carried(parts: dict, fits: bool) -> None:
+def test_low_rank_adapters_that_fit_are_carried(parts: dict, fits: bool) -> None:
     assert SlotPool(make_unet(), 8).can_carry([AdapterWeights("some", parts)]) is fits
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(1, 1, 0), (3, 1, 1), (3, 2, 1)])
+@pytest.mark.parametrize("flat", [False, True])
+@torch.no_grad()
+def test_convolutions_of_any_size_have_slots_too(
+    kernel: int, stride: int, padding: int, flat: bool
+) -> None:
+    if flat and kernel > 1:
+        pytest.skip("only a 1x1 convolution is stored as a matrix")
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(6, 5, kernel, stride, padding)
+    unet, x = torch.nn.ModuleDict({"c": layer}), torch.randn(3, 6, 8, 8)
+    down, up = torch.randn(2, 6, kernel, kernel), torch.randn(5, 2, 1, 1)
+    pair = LowRank(down.flatten(1), up.flatten(1), 0.5) if flat else LowRank(down, up, 0.5)
+    changed = layer.weight + pair.delta(layer.weight) * 0.7
+    expected = torch.nn.functional.conv2d(x, changed, layer.bias, stride, padding)
+    base = layer(x)
+
+    pool = SlotPool(unet, 4)
+    assert pool.hold("one", AdapterWeights("one", {"unet": {"c": pair}}))
+    pool.open(pool.gate([(("one", 0.7),), (), (("one", 0.7),)], x))
+    y = layer(x)
+
+    torch.testing.assert_close(y[0], expected[0])
+    torch.testing.assert_close(y[1], base[1])
+    torch.testing.assert_close(y[2], expected[2])
+    pool.open(None)
+    assert torch.equal(layer(x), base)

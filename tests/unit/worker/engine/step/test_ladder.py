@@ -131,6 +131,21 @@ class Module(torch.nn.Module):
         return self
 
 
+def test_modules_that_take_turns_are_never_on_the_device_together() -> None:
+    class Encoder(Module):
+        def forward(self) -> list[str]:
+            return [module.place for module in modules]
+
+    modules = [Encoder(), Encoder()]
+    offload_slot = OffloadSlot(modules, torch.device("cuda"), in_turn=True)
+    assert offload_slot.offload()
+    with offload_slot.present():
+        assert modules[0]() == ["cuda", "cpu"]
+        assert modules[1]() == ["cpu", "cuda"]
+    assert [module.place for module in modules] == ["cpu", "cpu"]
+    assert modules[0]() == ["cpu", "cpu"]
+
+
 def test_modules_that_find_no_room_stay_parked_together_until_there_is_some() -> None:
     room = False
     modules = [Module(), Module(lambda: room)]

@@ -92,14 +92,15 @@ def test_rows_with_different_loras_in_flight_together_do_not_mix(
         assert psnr(result.pixels, expected) >= 45
 
 
-def test_rows_with_different_linear_loras_share_their_steps(
-    engine: StepEngine, loras: Loras, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("names", [("narrow", "wide"), ("conv", "text")])
+def test_rows_with_different_loras_of_layers_convolutions_or_words_share_their_steps(
+    engine: StepEngine, loras: Loras, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str]
 ) -> None:
-    narrow, wide = loras.narrow, loras.wide
+    one, other = (getattr(loras, name) for name in names)
     jobs = [
-        make_job(1, loras=((narrow, 1.0),)),
-        make_job(2, loras=((wide, 0.7),)),
-        make_job(3, loras=((narrow, 0.4), (wide, -0.5)), guidance_scale=3.0),
+        make_job(1, loras=((one, 1.0),)),
+        make_job(2, loras=((other, 0.7),)),
+        make_job(3, loras=((one, 0.4), (other, -0.5)), guidance_scale=3.0),
         make_job(4),
     ]
     alone = [run_all(engine, [job])[0].pixels for job in jobs]
