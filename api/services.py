@@ -24,10 +24,12 @@ from api.jobs.fetching import Fetcher
 from api.jobs.follow import Followers
 from api.jobs.idempotency import Gate
 from api.jobs.notes import Notes
+from api.jobs.roster import Roster
 from api.jobs.submission import Submissions
 from api.webhooks.courier import Courier, make_courier
 from api.wire.sentence import Sentence
-from shared.bases import Base, identify_base
+from shared.base_defaults import base_defaults_of
+from shared.bases import BASES, identify_base, name_base
 from shared.blobs import BlobStore, open_blobs
 from shared.ledger.fleet import Fleet
 from shared.ledger.lora_failures import LoraFailures
@@ -35,12 +37,13 @@ from shared.ledger.preview_queue import PreviewLine, open_line
 from shared.ledger.queue import Hints, make_celery
 from shared.ledger.reaper import Reaper
 from shared.ledger.redis_client import connect
+from shared.ledger.roster import ServedBase
 from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
-from shared.loras.plans import modules_of
+from shared.loras.plans import known_modules
 from shared.loras.sync import lora_sync
-from shared.periodic import note_failure
+from shared.periodic import Periodic, note_failure
 from shared.settings import Settings
 from shared.upscalers.catalog import UpscalerCatalog
 
@@ -51,6 +54,8 @@ PREVIEWS = 128
 # Bodies that hold whole pictures in memory, at most a hundred megabytes each.
 UNPACKED = 6
 FIRST_SCAN_SECONDS = 1.0
+# How soon LoRAs follow the bases that workers serve.
+FAMILIES_SECONDS = 1.0
 UPLOADS = Sentence("uploads in progress", "正在上传的图片")
 FOLLOWED = Sentence("followers of jobs", "任务订阅")
 
@@ -62,7 +67,7 @@ class Services:
     """The parts of one gateway. All of them are safe to share between threads."""
 
     settings: Settings
-    base: Base
+    roster: Roster
     store: JobStore
     blobs: BlobStore
     catalog: Catalog
@@ -95,15 +100,17 @@ async def running_services(
     settings: Settings, keys: Keyring, rate: Rate
 ) -> AsyncIterator[Services]:
     """Opens all parts, yields them and closes them again. Works without a running store."""
-    base = identify_base(settings.base_model)
+    base = default_base(settings)
     client = connect(settings.redis_url, prefix=settings.key_prefix)
+    fleet = Fleet(client)
+    roster = Roster(fleet, base, settings.bases)
     store, blobs = JobStore(client, settings), open_blobs(settings)
-    hints = Hints(make_celery(settings, base.id), base.id)
-    strikes, failures = Strikes(client, settings), LoraFailures(client, base.id)
+    hints = Hints(make_celery(settings, base.name), base.name)
+    strikes, failures = Strikes(client, settings), LoraFailures(client, *BASES)
     catalog = Catalog(
         settings.lora_folders,
-        base.id,
-        modules=modules_of(settings.base_model),
+        (base.family,),
+        modules=known_modules(settings.base_model),
         digests=settings.data_dir / "gateway-lora-digests.json",
         suspended=lambda: {**failures.failed(), **strikes.suspended()},
     )
@@ -111,25 +118,26 @@ async def running_services(
         settings.upscalers_dir, digests=settings.data_dir / "gateway-upscaler-digests.json"
     )
     decoders = Decoders(settings.max_pixels, kept_as=blobs.kept_as)
-    reaper = Reaper(store, hints, blobs, base.id, settings)
-    line = open_line(settings, base.id)
+    reaper = Reaper(store, hints, blobs, settings)
+    line = open_line(settings, base.name)
+    families = Periodic("families", lambda: catalog.serve(roster.families()), FAMILIES_SECONDS)
     stopping = threading.Event()
     places = Places(settings.followers_limit, settings.followers_per_key, FOLLOWED)
     followers = Followers(settings, store, stopping, places)
     services = Services(
         settings=settings,
-        base=base,
+        roster=roster,
         store=store,
         blobs=blobs,
         catalog=catalog,
         upscalers=upscalers,
-        fleet=Fleet(client),
+        fleet=fleet,
         images=Images(client, blobs, decoders, settings),
         masks=Masks(blobs, decoders, settings),
         quality_gate=QualityGate(settings),
         decoding=CapacityLimiter(DECODERS),
         unpacking=CapacityLimiter(UNPACKED),
-        submissions=Submissions(store, hints, catalog, upscalers, base, settings),
+        submissions=Submissions(store, hints, catalog, upscalers, roster, settings),
         strikes=strikes,
         previews=line,
         previewing=CapacityLimiter(PREVIEWS),
@@ -150,6 +158,7 @@ async def running_services(
         sync.start()
     _scan_beside(catalog, upscalers)
     reaper.start()
+    families.start()
     services.courier.start()
     try:
         yield services
@@ -159,12 +168,19 @@ async def running_services(
         reaper.stop()
         if sync is not None:
             sync.stop()
+        families.stop()
         catalog.close()
         upscalers.close()
         decoders.close()
         await followers.close()
         line.client.close()
         client.close()
+
+
+def default_base(settings: Settings) -> ServedBase:
+    """The base of these settings, as its workers announce it."""
+    name = name_base(identify_base(settings.base_model).id, settings.base_model)
+    return ServedBase(name, base_defaults_of(settings.base_model))
 
 
 def _scan_beside(*catalogs: Catalog | UpscalerCatalog) -> None:

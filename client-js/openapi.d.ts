@@ -1,4 +1,4 @@
-// Made by `make client-types` from the service's OpenAPI document, f2a337994f4063f2
+// Made by `make client-types` from the service's OpenAPI document, 939a7dc08e6185cc
 
 export interface paths {
     "/v1/jobs": {
@@ -230,6 +230,11 @@ export interface operations {
         requestBody: {
             content: {
                 "multipart/form-data": {
+                    /**
+                     * Base
+                     * @description A base that GET /v1/capabilities lists: its id, its checkpoint's name or its family. Default: a base for which the LoRAs were made, the deployment's own first.
+                     */
+                    base?: string;
                     /**
                      * Deterministic
                      * @description Share no step with other jobs, so that a repeated job gives equal pixels whatever else the same worker does; slower on a busy worker.

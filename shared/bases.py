@@ -1,24 +1,34 @@
-"""The base families of checkpoints and LoRAs, and how to identify a checkpoint's family.
+"""The base families of checkpoints and LoRAs, how to identify a checkpoint's family, and its name.
 
 Owns the family names and their defaults. shared/checkpoints reads the facts of a checkpoint.
 """
 
+import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 from shared.checkpoints.facts import BadCheckpoint, CheckpointFacts
 from shared.checkpoints.judgement import read_facts
-from shared.checkpoints.places import find_checkpoint
+from shared.checkpoints.places import SINGLE_FILES, find_checkpoint
+from shared.params import Sampler
 
 
 @dataclass(frozen=True)
 class Base:
-    """One family: its id, its usual name, and its defaults for values that a caller leaves out."""
+    """One family: its id, its usual name, and its defaults for values that a caller leaves out;
+    None where those of all families count. A checkpoint's own come from shared/base_defaults.py.
+    """
 
     id: str
     label: str
     guidance_scale: float
     cross_attention_width: int | None
+    steps: int | None = None
+    strength: float | None = None
+    sampler: Sampler | None = None
+    prompt: str | None = None
+    negative_prompt: str | None = None
 
     @property
     def has_unet(self) -> bool:
@@ -35,6 +45,10 @@ FLUX = Base("flux", "FLUX", 3.5, None)
 UNKNOWN = Base("unknown", "an unknown base", 7.5, None)
 
 BASES: dict[str, Base] = {b.id: b for b in (TINY, SD15, SD21, SDXL, SD3, FLUX, UNKNOWN)}
+
+# A name is part of keys, labels and addresses.
+_UNNAMEABLE = re.compile(r"[^\w.-]+")
+MAX_CHECKPOINT_CHARACTERS = 80
 
 # Words in a hub id or a pipeline's class name, most specific first.
 _WORDS = (
@@ -58,6 +72,23 @@ def identify_base(base_model: str) -> Base:
         return identify_place(place) if place is not None else _by_words(base_model)
     except BadCheckpoint:
         return UNKNOWN
+
+
+def name_base(family: str, base_model: str) -> str:
+    """The name of a base in a fleet: `family/checkpoint`, such as `sd15/dreamshaper-8`.
+
+    A checkpoint that is called as its family, such as the embedded one, is named by that alone.
+    """
+    place = Path.cwd() / Path(base_model).expanduser()
+    stem = place.stem if place.suffix.lower() in SINGLE_FILES else place.name
+    plain = _UNNAMEABLE.sub("-", unicodedata.normalize("NFC", stem))
+    checkpoint = plain.strip("-.")[:MAX_CHECKPOINT_CHARACTERS]
+    return family if checkpoint in ("", family) else f"{family}/{checkpoint}"
+
+
+def family_of_name(name: str) -> Base:
+    """The family of a base by its name; UNKNOWN for one that a later version has added."""
+    return BASES.get(name.partition("/")[0], UNKNOWN)
 
 
 def identify_place(place: Path) -> Base:

@@ -54,12 +54,12 @@ def _missing(params: JobParams, entries: Sequence[LoraEntry], base: Base) -> dic
 
 def _usual(entries: Sequence[LoraEntry], base: Base) -> dict[str, object]:
     return {
-        "strength": DEFAULT_STRENGTH,
-        "steps": DEFAULT_STEPS,
+        "strength": base.strength or DEFAULT_STRENGTH,
+        "steps": base.steps or DEFAULT_STEPS,
         "guidance_scale": base.guidance_scale,
-        "sampler": DEFAULT_SAMPLER if base.has_unet else None,
-        "prompt": DEFAULT_PROMPT,
-        "negative_prompt": "",
+        "sampler": (base.sampler or DEFAULT_SAMPLER) if base.has_unet else None,
+        "prompt": DEFAULT_PROMPT if base.prompt is None else base.prompt,
+        "negative_prompt": base.negative_prompt or "",
         "fidelity": _plain_fidelity(entries),
         "pyramid": 1,
     }

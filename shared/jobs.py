@@ -189,7 +189,8 @@ class Delivery(Record):
 
 
 class JobSpec(Record):
-    """A job as requested. Never changes after submission. `language` is its sender's.
+    """A job as requested. Never changes after submission, except that a worker may give a job
+    without a LoRA to another base that has one for it. `language` is its sender's.
 
     `request` and `trace` (a traceparent) say for logs and traces where it came from.
 
@@ -242,7 +243,10 @@ class Claim(Record):
 
 
 class Job(Record):
-    """The current state of a job in the ledger."""
+    """The current state of a job in the ledger.
+
+    `is_served` is whether a living worker serves the base that a queued job waits for.
+    """
 
     spec: JobSpec
     state: JobState
@@ -264,6 +268,7 @@ class Job(Record):
     expires_at: datetime
     queue_position: int = 0
     queue_size: int = 0
+    is_served: bool = True
 
     @property
     def id(self) -> str:
@@ -279,3 +284,4 @@ class StepSignal(StrEnum):
 
 
 CommitOutcome = Literal["committed", "canceled", "lost"]
+RerouteOutcome = Literal["rerouted", "unserved", "lost"]

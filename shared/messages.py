@@ -34,6 +34,11 @@ def stage_message(stage: str, language: Language = "en") -> str:
     return _of("stages", stage)[language]
 
 
+def unserved_message(base: str, language: Language = "en") -> str:
+    """That a job waits for a base which no worker serves."""
+    return _of("stages", "unserved")[language].format(base=base)
+
+
 def degraded_message(code: str, language: Language = "en") -> str:
     """What was given up to fit the device."""
     return _of("degraded", code)[language]

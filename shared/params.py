@@ -106,13 +106,24 @@ class LoraRef(Record):
     sha256: str | None = None
 
 
+class Elsewhere(Record):
+    """A LoRA on another base, for damage that no LoRA of the job's own base treats."""
+
+    base: str
+    treats: list[str]
+    lora: LoraRef
+    strength: float | None = None
+
+
 class JobParams(Record):
     """The parameters of one job, complete once `with_defaults` has filled in missing values."""
 
+    base: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     lora_mode: LoraMode = LoraMode.AUTO
     loras: Annotated[list[LoraRef], Field(max_length=MOST_LORAS)] = []
     lora_reason: str | None = None
     lora_reason_zh: str | None = None
+    elsewhere: list[Elsewhere] = []
     strength: Annotated[float, Field(ge=0.05, le=1, allow_inf_nan=False)] | None = None
     steps: Annotated[int, Field(ge=1, le=50)] | None = None
     guidance_scale: Guidance | None = None

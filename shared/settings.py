@@ -69,6 +69,11 @@ class Settings(BaseSettings):
     base_model: str = Field(
         str(REPOSITORY / "models" / "tiny"), description="Folder or hub id of the base checkpoint."
     )
+    bases: Words = Field(
+        (),
+        description="Further bases of the fleet, such as sdxl/juggernaut, whose jobs are accepted "
+        "while no worker serves them; empty: only while one does.",
+    )
     loras_dir: Folders = Field(
         (REPOSITORY / "loras",),
         description="Folders of LoRA files, including subfolders; the first counts for a name.",
@@ -213,6 +218,9 @@ class Settings(BaseSettings):
     )
     fake_step_seconds: float = Field(
         0.02, ge=0, description="Duration of a step of the fake engine, seconds."
+    )
+    fake_lora_seconds: float = Field(
+        0.0, ge=0, description="Time for which the fake engine loads a LoRA, seconds."
     )
     fake_faults: str = Field(
         "", description="Folder of the fake engine's faults and history, for tests; empty: none."

@@ -34,8 +34,8 @@ def redis_client(store_url: str) -> Iterator[redis.Redis]:
 @pytest.fixture(scope="session")
 def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The parts of an embedded base's checkpoint that the fleet reads: its configuration."""
-    folder = tmp_path_factory.mktemp("base")
-    (folder / "unet").mkdir()
+    folder = tmp_path_factory.mktemp("base") / "tiny"
+    (folder / "unet").mkdir(parents=True)
     (folder / "unet" / "config.json").write_text('{"cross_attention_dim": 64}')
     (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionImg2ImgPipeline"}')
     return folder

@@ -51,6 +51,8 @@ _WORDS = {
     "trigger_words": "Add the LoRAs' trigger words to the prompt if they are missing.",
     "negative_prompt": "Default: the LoRA's own.",
     "seed": "The same seed and parameters give the same picture; default: random.",
+    "base": "A base that GET /v1/capabilities lists: its id, its checkpoint's name or its family. "
+    "Default: a base for which the LoRAs were made, the deployment's own first.",
     "max_side": "Longer side of the result, in pixels; default: the photo's own, enlarged.",
     "upscale": "Factor of enlargement; `auto`: 1 for a photo whose long side is 1,024 or more, "
     "otherwise 2 or 4, the smallest that reaches 1,024.",

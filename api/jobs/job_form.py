@@ -22,7 +22,7 @@ from shared.settings import Settings
 
 # Set by the gateway or the worker, never sent by callers.
 _INTERNAL = {
-    "lora_mode", "loras", "lora_reason", "lora_reason_zh",
+    "lora_mode", "loras", "lora_reason", "lora_reason_zh", "elsewhere",
     "sampler_reason", "sampler_reason_zh",
     "upscale_reason", "upscale_reason_zh", "upscaler_sha256",
 }  # fmt: skip

@@ -28,16 +28,16 @@ class PromptLoras:
         self._settings = settings
 
     def take(
-        self, params: JobParams, entries: list[LoraEntry], language: Language
+        self, params: JobParams, entries: list[LoraEntry], language: Language, base: str
     ) -> tuple[JobParams, list[LoraEntry]]:
-        """Returns the parameters with the LoRAs named in the prompt, and all their entries. Raises
-        InvalidFields if the limits of the deployment are exceeded.
+        """Returns the parameters with the LoRAs named in the prompt that fit this family, and all
+        their entries. Raises InvalidFields if the limits of the deployment are exceeded.
         """
         prompt, tags = take_tags(params.prompt or "")
         if not tags:
             return params, entries
         allowed = params.lora_mode is not LoraMode.NONE
-        found = [(tag, self._usable(tag.name) if allowed else None) for tag in tags]
+        found = [(tag, self._usable(tag.name, base) if allowed else None) for tag in tags]
         known = {entry.path for entry in entries}
         taken = {e.path: (tag, e) for tag, e in found if e is not None and e.path not in known}
         refs = [_ref(tag, entry) for tag, entry in taken.values()]
@@ -52,9 +52,9 @@ class PromptLoras:
         }
         return params.model_copy(update=update), [*entries, *(e for _, e in taken.values())]
 
-    def _usable(self, name: str) -> LoraEntry | None:
+    def _usable(self, name: str, base: str) -> LoraEntry | None:
         try:
-            return self._catalog.resolve(name)
+            return self._catalog.resolve(name, base)
         except (LoraNotFound, LoraBaseMismatch, LoraQuarantined):
             return None
 

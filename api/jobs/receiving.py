@@ -78,7 +78,7 @@ async def _accept(
         earlier = await run_in_threadpool(services.store.find_replay, caller.name, idempotency)
         if earlier is not None:
             return Submitted(earlier, replayed=True)
-    params = services.submissions.settle(asked, language)
+    params = await run_in_threadpool(services.submissions.settle, asked, language)
     picture = await _picture(services, caller, form, asked, language)
     services.quality_gate.check(picture, params.force)
     mask = await _mask(services, caller, form, language)

@@ -1,7 +1,7 @@
 """From a checked form and a stored picture to a job in the ledger.
 
-Owns the order: resolve and pin LoRAs, fill in missing values, record the job, send a hint to the
-workers.
+Owns the order: choose the base, pin LoRAs, fill in missing values, record the job, send a hint to
+its workers.
 """
 
 from dataclasses import dataclass
@@ -15,17 +15,11 @@ from api.intake.masks import AcceptedMask
 from api.jobs.enlarging import settle_size, settle_upscaler
 from api.jobs.job_form import JobForm, repeated_lora
 from api.jobs.prompt_loras import PromptLoras
+from api.jobs.roster import Roster
+from api.jobs.routing import Routing
 from api.wire.errors import InvalidFields
-from api.wire.sentence import Sentence
-from shared.bases import Base
 from shared.defaults import with_defaults
-from shared.errors import (
-    LoraBaseMismatch,
-    LoraNotFound,
-    LoraQuarantined,
-    QueueFull,
-    StoreUnavailable,
-)
+from shared.errors import QueueFull, StoreUnavailable
 from shared.formats import settled_format
 from shared.jobs import MASKS_SINCE, SAMPLERS_SINCE, JobSpec, Source
 from shared.ledger.queue import Hints
@@ -59,41 +53,43 @@ class Submissions:
         hints: Hints,
         catalog: Catalog,
         upscalers: UpscalerCatalog,
-        base: Base,
+        roster: Roster,
         settings: Settings,
     ) -> None:
         self._store = store
         self._hints = hints
-        self._catalog = catalog
         self._upscalers = upscalers
         self._settings = settings
-        self._base = base
+        self._roster = roster
+        self._routing = Routing(roster, catalog)
         self._prompt_loras = PromptLoras(catalog, settings)
 
     def check_queue(self) -> None:
         """Raises QueueFull or StoreUnavailable before any work is spent on a request."""
-        if self._store.queue_size(self._base.id) >= self._settings.queue_limit:
+        bases = self._roster.candidates()
+        if all(self._store.queue_size(one.name) >= self._settings.queue_limit for one in bases):
             raise QueueFull()
 
     def settle(self, form: JobForm, language: Language) -> JobParams:
-        """Completes the parameters, except those that depend on the picture.
+        """Chooses the base, and completes the parameters that do not depend on the picture.
 
-        Raises LoraNotFound, LoraBaseMismatch, LoraQuarantined, InvalidFields, UpscalerNotFound,
-        UpscalerUnusable.
+        Raises StoreUnavailable, LoraNotFound, LoraBaseMismatch, LoraQuarantined, InvalidFields,
+        UpscalerNotFound, UpscalerUnusable.
         """
         params = settle_upscaler(form.params.with_seed(), self._upscalers)
-        entries = [self._resolve(ref.name) for ref in params.loras]
+        route = self._routing.route(params, language)
+        base, entries = route.base, route.entries
         if len({entry.path for entry in entries}) < len(entries):
             raise InvalidFields([repeated_lora(language)])
         pinned = [
             _pinned(ref, entry, form.unscaled)
             for ref, entry in zip(params.loras, entries, strict=True)
         ]
-        params = params.model_copy(update={"loras": pinned})
-        params, entries = self._prompt_loras.take(params, entries, language)
+        params = params.model_copy(update={"loras": pinned, "base": base.name})
+        params, entries = self._prompt_loras.take(params, entries, language, base.family)
         if params.lora_mode is LoraMode.AUTO:
-            return params
-        return with_defaults(params, entries, self._base)
+            return params.model_copy(update={"elsewhere": self._routing.elsewhere(route)})
+        return with_defaults(params, entries, base.base)
 
     def submit(
         self,
@@ -115,7 +111,7 @@ class Submissions:
         spec = JobSpec(
             id=uuid4().hex,
             client=client,
-            base=self._base.id,
+            base=params.base or self._roster.default.name,
             source=_warned(source, mask),
             params=_with_format(params, source),
             language=language,
@@ -130,18 +126,11 @@ class Submissions:
         logger.info("job accepted", job=job_id)
         try:
             with span("hint", kind=SpanKind.PRODUCER):
-                self._hints.send(job_id, params.priority)
+                self._hints.send(job_id, params.priority, spec.base)
         except StoreUnavailable as error:
             # The job is in the ledger, so the reaper will send another hint.
             logger.warning("hint not sent", job=job_id, reason=str(error))
         return Submitted(job_id, replayed=False)
-
-    def _resolve(self, name: str) -> LoraEntry:
-        try:
-            return self._catalog.resolve(name)
-        except (LoraNotFound, LoraBaseMismatch, LoraQuarantined) as error:
-            in_words = Sentence(str(error), self._catalog.explain(name, "zh"))
-            raise type(error)(in_words) from error
 
 
 def _needs(params: JobParams, mask: AcceptedMask | None) -> int:

@@ -3,7 +3,7 @@
 Owns these metrics' names. Every gateway reports the same figures, whichever process caused them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -32,14 +32,14 @@ class FleetCounts(Collector):
     def __init__(self) -> None:
         self._metrics: list[Metric] = []
 
-    def read(self, store: JobStore, base: str) -> None:
+    def read(self, store: JobStore, bases: Iterable[str]) -> None:
         counts = store.counts()
         self._metrics = [
             _gauge("retouch_jobs_running", "Running jobs.", store.running()),
             _gauge(
                 "retouch_queue_oldest_seconds",
                 "Age of the oldest waiting job.",
-                store.oldest_seconds(base),
+                max(map(store.oldest_seconds, bases)),
             ),
             _counter("retouch_jobs_submitted", "Jobs accepted.", counts, "submitted"),
             _finished(counts),

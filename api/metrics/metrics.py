@@ -51,6 +51,14 @@ class Metrics:
             ("base",),
             registry=self._registry,
         )
+        self._unserved = Gauge(
+            "retouch_jobs_unserved",
+            "Jobs that wait for a base without a worker.",
+            ("base",),
+            registry=self._registry,
+        )
+        # Bases keep their figures, at zero, once they have had any.
+        self._seen: set[str] = set()
         self._store_up = Gauge(
             "retouch_store_up", "Whether the store answers.", registry=self._registry
         )
@@ -71,16 +79,19 @@ class Metrics:
     def render(self, store: JobStore, fleet: Fleet, base: str) -> bytes:
         """Everything in Prometheus' text format, with fresh figures from the store."""
         try:
-            self._queued.labels(base).set(store.queue_size(base))
             workers = fleet.workers()
             bases = [worker.base for worker in workers]
-            for name in {base, *bases}:
-                self._workers.labels(name).set(bases.count(name))
-                unfinished = store.queue_size(name) + store.running_of(name)
-                self._unfinished.labels(name).set(unfinished)
+            every = {base, *bases, *store.queues()} | self._seen
+            self._seen = every
+            for name in every:
+                queued, count = store.queue_size(name), bases.count(name)
+                self._queued.labels(name).set(queued)
+                self._workers.labels(name).set(count)
+                self._unfinished.labels(name).set(queued + store.running_of(name))
+                self._unserved.labels(name).set(0 if count else queued)
             self._loras.read(workers)
             self._loops.read(workers)
-            self._fleet.read(store, base)
+            self._fleet.read(store, every)
             self._store_up.set(1)
         except StoreUnavailable:
             self._store_up.set(0)

@@ -10,9 +10,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from api.access.guard import LanguageDep, Reader, Scraper, ServicesDep
 from api.routes.loras import CALLER_PROBLEMS
 from api.services import Services
+from api.wire.presenter import base_view
 from api.wire.problems import problem_response, problems
 from api.wire.schemas import (
-    BaseView,
     Capabilities,
     FormatsView,
     Health,
@@ -21,7 +21,6 @@ from api.wire.schemas import (
     WorkerList,
     WorkerView,
 )
-from shared.bases import BASES, Base
 from shared.errors import NoWorker, RetouchError
 from shared.formats import INPUT_FORMATS, OUTPUT_FORMATS
 
@@ -41,15 +40,13 @@ router = APIRouter(tags=["fleet"])
 )
 def get_capabilities(services: ServicesDep, caller: Reader) -> Capabilities:
     del caller
-    workers = services.fleet.workers()
-    ids = dict.fromkeys([services.base.id, *(worker.base for worker in workers)])
-    bases = [_base_view(BASES[base_id]) for base_id in ids if base_id in BASES]
+    bases = services.roster.candidates()
     return Capabilities(
-        base=_base_view(services.base),
-        bases=bases,
+        base=base_view(bases[0]),
+        bases=[base_view(one) for one in bases],
         limits=_limits(services),
         formats=FormatsView(input=list(INPUT_FORMATS), output=list(OUTPUT_FORMATS)),
-        workers=len(workers),
+        workers=sum(one.workers for one in bases),
         versions={"retouch": version("retouch"), "api": "v1"},
     )
 
@@ -90,7 +87,7 @@ def readyz(request: Request, services: ServicesDep, language: LanguageDep) -> Re
     for code in needed.values():
         if code != OK:
             return problem_response(request, code, language, checks=checks)
-    body = Readiness(ready=True, checks=checks).model_dump_json()
+    body = Readiness(ready=True, checks=checks, unserved=_unserved(services)).model_dump_json()
     return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
@@ -103,13 +100,22 @@ def readyz(request: Request, services: ServicesDep, language: LanguageDep) -> Re
 )
 def get_metrics(request: Request, services: ServicesDep, caller: Scraper) -> Response:
     del caller
-    text = request.app.state.metrics.render(services.store, services.fleet, services.base.id)
+    default = services.roster.default_name
+    text = request.app.state.metrics.render(services.store, services.fleet, default)
     return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 def _has_worker(services: Services) -> None:
-    if not any(worker.base == services.base.id for worker in services.fleet.workers()):
+    if not services.roster.served():
         raise NoWorker()
+
+
+def _unserved(services: Services) -> dict[str, int]:
+    """Waiting jobs by base, for bases without a worker."""
+    try:
+        return services.store.unserved(one.name for one in services.roster.served())
+    except RetouchError:
+        return {}
 
 
 # Without these the gateway accepts nothing.
@@ -128,10 +134,6 @@ def _outcome(check: Callable[[Services], str | None], services: Services) -> str
         return check(services) or OK
     except RetouchError as error:
         return error.code
-
-
-def _base_view(base: Base) -> BaseView:
-    return BaseView(id=base.id, label=base.label, guidance_scale=base.guidance_scale)
 
 
 def _limits(services: Services) -> LimitsView:

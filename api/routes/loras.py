@@ -14,6 +14,7 @@ from api.wire.schemas import LoraList, LoraView
 from api.wire.sentence import Sentence
 from shared.errors import ImageNotFound, LoraNotFound
 from shared.loras.entry import LoraEntry
+from shared.messages import Language
 
 SAMPLE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"} | {
     ".webp": "image/webp"
@@ -31,7 +32,8 @@ router = APIRouter(prefix="/v1/loras", tags=["loras"])
 )
 def get_loras(services: ServicesDep, caller: Reader, language: LanguageDep) -> LoraList:
     del caller
-    return LoraList(items=[lora_view(entry, language) for entry in services.catalog.entries()])
+    entries = services.catalog.entries()
+    return LoraList(items=[_view(entry, services, language) for entry in entries])
 
 
 @router.get(
@@ -58,7 +60,11 @@ def get_sample(name: str, request: Request, services: ServicesDep, caller: Reade
 )
 def get_lora(name: str, services: ServicesDep, caller: Reader, language: LanguageDep) -> LoraView:
     del caller
-    return lora_view(_find(services, name), language)
+    return _view(_find(services, name), services, language)
+
+
+def _view(entry: LoraEntry, services: Services, language: Language) -> LoraView:
+    return lora_view(entry, services.roster.serving_quietly(entry.base), language)
 
 
 def _find(services: Services, name: str) -> LoraEntry:

@@ -63,15 +63,16 @@ async def create_preview(
 def _preview(body: PreviewBody, services: Services, caller: Caller, language: Language) -> Response:
     form = _form(body, services.settings, language)
     source = services.images.find(body.image_id, caller.name).source
-    if not services.fleet.workers():
+    if not services.roster.served():
         raise NoWorker
+    params = services.submissions.settle(form, language)
     request = PreviewRequest(
         id=uuid4().hex,
         source=source,
-        params=services.submissions.settle(form, language),
+        params=params,
         session=f"{caller.name}:{body.session}" if body.session else None,
     )
-    image = services.previews.ask(request)
+    image = services.previews.ask(request, params.base or "")
     return Response(image, media_type="image/webp", headers={"Cache-Control": "no-store"})
 
 
@@ -79,7 +80,7 @@ def _form(body: PreviewBody, settings: Settings, language: Language) -> JobForm:
     """Reads the body as a job's form: the same grammar, the same limits."""
     loras = [body.lora] if isinstance(body.lora, str) else body.lora
     named = {"image_id": body.image_id, "strength": body.strength, "prompt": body.prompt}
-    given = {**named, "seed": body.seed}
+    given = {**named, "seed": body.seed, "base": body.base}
     fields = [(name, str(value)) for name, value in given.items() if value is not None]
     return read_job_form(
         (*fields, *(("lora", lora) for lora in loras)),

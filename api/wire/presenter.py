@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from api.wire.addresses import address
 from api.wire.schemas import (
+    BaseView,
     ErrorView,
     JobView,
     LaterView,
@@ -38,6 +39,7 @@ from shared.jobs import (
     Result,
     Source,
 )
+from shared.ledger.roster import ServedBase
 from shared.loras.entry import LoraEntry
 from shared.messages import (
     Language,
@@ -45,10 +47,11 @@ from shared.messages import (
     degraded_message,
     stage_message,
     title,
+    unserved_message,
     warning_message,
     webhook_message,
 )
-from shared.params import DEFAULT_STEPS, JobParams
+from shared.params import DEFAULT_SAMPLER, DEFAULT_STEPS, JobParams
 from shared.upscalers.entry import UpscalerEntry
 
 
@@ -59,7 +62,7 @@ def job_view(job: Job, language: Language) -> JobView:
         id=job.id,
         state=job.state,
         stage=stage,
-        progress=progress_view(job.progress, job.state, language),
+        progress=_progress_of(job, language),
         queue=QueueView(position=job.queue_position, size=job.queue_size),
         attempt=job.attempt,
         base=job.spec.base,
@@ -99,6 +102,14 @@ def later_view(job: Job, waited_seconds: int, language: Language) -> LaterView:
     return LaterView(**dict(job_view(job, language)), message=said)
 
 
+def _progress_of(job: Job, language: Language) -> ProgressView:
+    """The job's progress; a job that no worker can take says so."""
+    view = progress_view(job.progress, job.state, language)
+    if job.state is not JobState.QUEUED or job.is_served:
+        return view
+    return view.model_copy(update={"message": unserved_message(job.spec.base, language)})
+
+
 def progress_view(progress: Progress, state: JobState, language: Language) -> ProgressView:
     """Progress with a message for its stage, or for the state if the job is not running."""
     said = progress.stage if state is JobState.RUNNING and progress.stage else state
@@ -113,7 +124,10 @@ def progress_view(progress: Progress, state: JobState, language: Language) -> Pr
 
 def params_view(params: JobParams, language: Language) -> ParamsView:
     """The parameters, the number of executed steps, and why LoRA, sampler and factor were used."""
-    hidden = {"lora_reason_zh", "sampler_reason_zh", "upscale_reason_zh", "upscaler_sha256"}
+    hidden = {
+        *("lora_reason_zh", "sampler_reason_zh", "upscale_reason_zh"),
+        *("upscaler_sha256", "elsewhere"),
+    }
     fields = params.of_this_version().model_dump(exclude=hidden, warnings=False)
     if language == "zh":
         fields["lora_reason"] = params.lora_reason_zh or params.lora_reason
@@ -217,10 +231,28 @@ def _state_data(data: dict[str, Any], language: Language) -> dict[str, Any]:
     return {"state": JobState.RUNNING, "params": params}
 
 
-def lora_view(entry: LoraEntry, language: Language) -> LoraView:
-    """A catalogue entry without its file's location."""
+def base_view(served: ServedBase) -> BaseView:
+    """A base of the fleet."""
+    base = served.base
+    return BaseView(
+        id=served.name,
+        family=served.family,
+        label=base.label,
+        guidance_scale=base.guidance_scale,
+        steps=base.steps or DEFAULT_STEPS,
+        sampler=(base.sampler or DEFAULT_SAMPLER) if base.has_unet else None,
+        workers=served.workers,
+        served=served.workers > 0,
+        complaints=list(served.defaults.complaints),
+    )
+
+
+def lora_view(entry: LoraEntry, served_by: list[str], language: Language) -> LoraView:
+    """A catalogue entry without its file's location; `served_by` are the bases of its family that
+    workers serve now.
+    """
     sample = f"/v1/loras/{quote(entry.name, safe='')}/sample" if entry.sample else None
-    own = {"title", "reason", "sample_url", "few_steps"}
+    own = {"title", "reason", "sample_url", "few_steps", "served_by"}
     shown = entry.model_dump(include=set(LoraView.model_fields) - own)
     few = entry.few_steps
     for name in ("sampler", "guidance_scale", "steps"):
@@ -229,6 +261,7 @@ def lora_view(entry: LoraEntry, language: Language) -> LoraView:
     return LoraView(
         **shown,
         title=entry.title.get(language) or entry.title.get("en") or entry.short_name,
+        served_by=served_by,
         reason=entry.reason_zh if language == "zh" else entry.reason,
         sample_url=address(sample) if sample else None,
         few_steps=few.label if few is not None else None,

@@ -21,6 +21,7 @@ class PreviewBody(BaseModel):
 
     image_id: Annotated[str, Field(max_length=64)]
     lora: Annotated[str, Field(max_length=160)] | Annotated[list[str], Field(max_length=MOST_LORAS)]
+    base: Annotated[str | None, Field(max_length=128)] = None
     strength: float | None = None
     prompt: str | None = None
     seed: int | None = None

@@ -93,7 +93,7 @@ class FieldProblem(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error. Only 422 has `errors`; only an unready service has `checks`."""
+    """An error. Only 422 has `errors`; only an unready service has `checks` and `unserved`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -107,6 +107,7 @@ class Problem(BaseModel):
     instance: str = Field(examples=["/v1/jobs/0123456789abcdef0123456789abcdef"])
     errors: list[FieldProblem] | None = None
     checks: dict[str, str] | None = None
+    unserved: dict[str, int] | None = None
 
 
 def problem_response(
@@ -118,12 +119,12 @@ def problem_response(
     retry_after: int | None = None,
     errors: list[FieldProblem] | None = None,
     checks: dict[str, str] | None = None,
+    unserved: dict[str, int] | None = None,
 ) -> JSONResponse:
     """The answer for one refused request."""
     facts = plain_problem(code, language, request.url.path)
-    problem = Problem(
-        **facts | ({"detail": detail} if detail else {}), errors=errors, checks=checks
-    )
+    facts |= {"detail": detail} if detail else {}
+    problem = Problem(**facts, errors=errors, checks=checks, unserved=unserved)
     return JSONResponse(
         problem.model_dump(exclude_none=True),
         status_code=problem.status,

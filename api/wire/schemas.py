@@ -261,6 +261,10 @@ class LoraView(_View):
     title: str
     bases: list[str]
     base: str
+    served_by: list[str] = Field(
+        description="Names of the bases of its family that workers serve now.",
+        examples=[["sd15/dreamshaper-8"]],
+    )
     kind: str
     state: str
     reason: str | None
@@ -322,6 +326,7 @@ class WorkerView(_View):
     pid: int
     device: str
     base: str
+    fingerprint: str
     profile: str
     residency: dict[str, object]
     in_flight: int
@@ -335,11 +340,17 @@ class WorkerList(_View):
 
 
 class BaseView(_View):
-    """A base family and the settings that suit it."""
+    """A base checkpoint and the settings that suit it. `id` is the value of a job's `base`."""
 
-    id: str = Field(examples=["sd15"])
+    id: str = Field(examples=["sd15/dreamshaper-8"])
+    family: str = Field(examples=["sd15"])
     label: str = Field(examples=["SD 1.5"])
     guidance_scale: float
+    steps: int
+    sampler: Sampler | None
+    workers: int = Field(description="Workers that serve it now.")
+    served: bool
+    complaints: list[str] = Field(description="Fields of its settings file that are ignored.")
 
 
 class LimitsView(_View):
@@ -388,4 +399,8 @@ class Readiness(_View):
     ready: bool
     checks: dict[str, str] = Field(
         examples=[{"store": "ok", "disk": "ok", "worker": "no_worker", "persistence": "ok"}]
+    )
+    unserved: dict[str, int] = Field(
+        description="Jobs that wait for a base without a worker, by base.",
+        examples=[{"sd15/dreamshaper-8": 2}],
     )

@@ -25,6 +25,7 @@ class JobFields(TypedDict, total=False):
     image_url: str | None  # fetched by the service, if it allows that
     mask: Photo | None  # a picture that is white where the result replaces the photo
     lora: str | Iterable[str] | None
+    base: str | None
     strength: float | None
     steps: int | None
     guidance_scale: float | None

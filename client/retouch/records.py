@@ -153,6 +153,7 @@ class Lora(_Record):
     title: str | dict[str, str] | None = None
     base: str = "unknown"
     bases: list[str] = []
+    served_by: list[str] = []
     state: str
     reason: str | None = None
     default_scale: float = 1.0

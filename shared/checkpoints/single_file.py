@@ -60,7 +60,8 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         with path.open("rb") as file:
             header = read_header(file, size)
     except Refused as error:
-        raise BadCheckpoint(f"'{path.name}' is no safetensors file: {error}") from error
+        why = error.finding.en
+        raise BadCheckpoint(f"'{path.name}' is no safetensors file. {why}") from error
     _check_length(path, header, size)
     return {tensor.name: tensor.shape for tensor in header.tensors}
 
@@ -69,8 +70,7 @@ def _check_length(path: Path, header: Header, size: int) -> None:
     end = header.body_start + max(tensor.end for tensor in header.tensors)
     if end > size:
         raise BadCheckpoint(
-            f"'{path.name}' is incomplete: {size / 2**20:.0f} of {end / 2**20:.0f} MiB. "
-            "Download it again"
+            f"'{path.name}' is incomplete: {size:,} of {end:,} bytes. Download it again"
         )
 
 

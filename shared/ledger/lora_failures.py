@@ -16,23 +16,28 @@ REMEMBERED_SECONDS = 86_400
 
 
 class LoraFailures:
-    """The LoRAs that workers of one base could not load. Safe to share between threads."""
+    """The LoRAs that workers of these families could not load; `note` records for the first. Safe
+    to share between threads.
+    """
 
-    def __init__(self, client: redis.Redis, base: str) -> None:
+    def __init__(self, client: redis.Redis, *bases: str) -> None:
         self._redis = client
-        self._key = f"loras:failed:{base}"
+        self._keys = [f"loras:failed:{base}" for base in bases]
 
     def note(self, error: LoraCorrupt) -> None:
         """Records the file and the layer that failed. Raises StoreUnavailable, StorageFull."""
         if not error.sha256:
             return
         with translated_errors(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.hset(self._key, error.sha256, json.dumps(error.layer))
-            pipe.expire(self._key, REMEMBERED_SECONDS)
+            pipe.hset(self._keys[0], error.sha256, json.dumps(error.layer))
+            pipe.expire(self._keys[0], REMEMBERED_SECONDS)
             pipe.execute()
 
     def failed(self) -> dict[str, Suspension]:
         """Every such file by its sha256. Raises StoreUnavailable."""
-        with translated_errors():
-            rows: dict[str, str] = self._redis.hgetall(self._key)  # type: ignore[assignment]
-        return {sha256: Suspension("", 0, json.loads(text)) for sha256, text in rows.items()}
+        with translated_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for key in self._keys:
+                pipe.hgetall(key)
+            found: list[dict[str, str]] = pipe.execute()
+        rows = (item for each in found for item in each.items())
+        return {sha256: Suspension("", 0, json.loads(text)) for sha256, text in rows}

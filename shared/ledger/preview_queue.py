@@ -11,6 +11,7 @@ from typing import NamedTuple, cast
 import redis
 import structlog
 
+from shared.bases import family_of_name
 from shared.errors import ERRORS, InternalError, NoWorker, RetouchError, Superseded
 from shared.jobs import Source
 from shared.ledger.redis_client import (
@@ -54,13 +55,15 @@ class Pending(NamedTuple):
 
 @dataclass(frozen=True)
 class PreviewLine:
-    """The preview queue of one base. Safe to share between threads."""
+    """The preview queues of all bases; `base` is the one that a worker serves. Safe to share
+    between threads.
+    """
 
     client: redis.Redis
     base: str
 
-    def ask(self, request: PreviewRequest) -> bytes:
-        """Sends a request and waits for its WebP bytes.
+    def ask(self, request: PreviewRequest, base: str = "") -> bytes:
+        """Sends a request to the workers of a base and waits for its WebP bytes.
 
         Raises Superseded, NoWorker when no worker answers in time, and the worker's error.
         """
@@ -68,8 +71,8 @@ class PreviewLine:
             self._supersede(request)
             asked = request.model_copy(update={"asked_at": self._now()})
             with self.client.pipeline() as pipe:
-                pipe.rpush(self._line, asked.stored())
-                pipe.expire(self._line, KEEP_SECONDS)
+                pipe.rpush(_line_key(base or self.base), asked.stored())
+                pipe.expire(_line_key(base or self.base), KEEP_SECONDS)
                 pipe.execute()
             answer = self.client.blpop([_reply_key(request.id)], timeout=PATIENCE_SECONDS)
         if answer is None:
@@ -79,7 +82,7 @@ class PreviewLine:
     def next(self, wait_seconds: float) -> Pending | None:
         """The next request that is still awaited; None if none arrived in time."""
         with translated_errors():
-            popped = self.client.blpop([self._line], timeout=wait_seconds)
+            popped = self.client.blpop(self._lines, timeout=wait_seconds)
             request = _readable(popped[1]) if popped else None
             if request is None:
                 return None
@@ -130,8 +133,10 @@ class PreviewLine:
         return seconds + microseconds / 1e6
 
     @property
-    def _line(self) -> str:
-        return f"previews:{self.base}"
+    def _lines(self) -> list[str]:
+        """The base's own, and that of its family, which gateways of earlier versions use."""
+        names = dict.fromkeys([self.base, family_of_name(self.base).id])
+        return [_line_key(name) for name in names]
 
 
 def open_line(settings: Settings, base: str) -> PreviewLine:
@@ -163,6 +168,10 @@ def _unpacked(packed: bytes) -> bytes:
         return packed[1:]
     code, _, message = packed[1:].decode().partition(":")
     raise ERRORS.get(code, InternalError)(message)
+
+
+def _line_key(base: str) -> str:
+    return f"previews:{base}"
 
 
 def _reply_key(request_id: str) -> str:

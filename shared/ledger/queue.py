@@ -7,7 +7,7 @@ Owns how a hint is sent. A hint carries a job id and nothing else; the ledger
 from typing import Any
 
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
 from kombu.exceptions import LimitExceeded, OperationalError
 from redis.exceptions import RedisError
 
@@ -28,6 +28,12 @@ def queue_name(base: str) -> str:
     return f"retouch.{base}"
 
 
+def queue_of(base: str) -> Queue:
+    """The queue of a base, with the exchange that Celery gives to a worker's own queue."""
+    name = queue_name(base)
+    return Queue(name, Exchange(name), routing_key=name)
+
+
 def make_celery(settings: Settings, base: str) -> Celery:
     """The application for sending and consuming hints."""
     app = Celery("retouch", broker=kombu_url(settings.broker))
@@ -46,7 +52,7 @@ def make_celery(settings: Settings, base: str) -> Celery:
         worker_concurrency=settings.admission_window or None,
         worker_send_task_events=True,
         task_default_queue=queue_name(base),
-        task_queues=[Queue(queue_name(base))],
+        task_queues=[queue_of(base)],
         task_create_missing_queues=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_soft_shutdown_timeout=settings.grace_seconds,
@@ -76,36 +82,36 @@ def make_celery(settings: Settings, base: str) -> Celery:
 
 
 class Hints:
-    """Sends hints. A lost hint costs seconds, never a job: the reaper sends another."""
+    """Sends hints. A lost hint costs seconds, never a job: the reaper sends another.
+
+    `base` is the one that is meant if a call names none.
+    """
 
     def __init__(self, app: Celery, base: str) -> None:
         self._app = app
         self._base = base
-        self._queue = queue_name(base)
 
-    def send(self, job_id: str, priority: str = "") -> None:
-        """Tells a worker that a job is queued. Raises StoreUnavailable."""
+    def send(self, job_id: str, priority: str = "", base: str = "") -> None:
+        """Tells a worker of this base that a job is queued. Raises StoreUnavailable."""
         try:
             # Whichever job is next runs, so people are shown the queue and not this job's id.
             self._app.send_task(
                 RUN_TASK,
                 args=[job_id],
-                argsrepr=f"({self._about(priority)})",
+                argsrepr=f"({', '.join(filter(None, (base or self._base, priority)))})",
                 kwargsrepr="{}",
-                queue=self._queue,
+                queue=queue_of(base or self._base),  # type: ignore[arg-type]
                 retry=False,
             )
         except (OperationalError, *RECOVERABLE) as error:
             raise StoreUnavailable("the broker does not answer") from error
 
-    def _about(self, priority: str) -> str:
-        return ", ".join(filter(None, (self._base, priority)))
-
-    def pending(self) -> int:
-        """Hints that no worker has received yet. Raises StoreUnavailable."""
+    def pending(self, base: str = "") -> int:
+        """Hints that no worker of this base has received yet. Raises StoreUnavailable."""
+        name = queue_name(base or self._base)
         try:
             pool: Any = self._app.pool  # a pool of connections, unlike the stub says
             with pool.acquire(block=True, timeout=PENDING_SECONDS) as connection:
-                return int(connection.default_channel.client.llen(self._queue))
+                return int(connection.default_channel.client.llen(name))
         except (OperationalError, LimitExceeded, *RECOVERABLE) as error:
             raise StoreUnavailable("the broker does not answer") from error

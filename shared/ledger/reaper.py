@@ -31,13 +31,10 @@ logger = structlog.get_logger(__name__)
 class Reaper:
     """A thread that ticks once a second. `start` and `stop` come in pairs."""
 
-    def __init__(
-        self, store: JobStore, hints: Hints, blobs: BlobStore, base: str, settings: Settings
-    ) -> None:
+    def __init__(self, store: JobStore, hints: Hints, blobs: BlobStore, settings: Settings) -> None:
         self._store = store
         self._hints = hints
         self._blobs = blobs
-        self._base = base
         self._lease_seconds = settings.lease_seconds
         self._token = uuid4().hex
         self._quiet_until = 0.0
@@ -52,11 +49,11 @@ class Reaper:
 
     def tick(self) -> None:
         """One round, if this process is the elected one. Raises StoreUnavailable."""
-        # One for each base: only a process that knows the base's queue can send a hint.
-        if not self._store.elect(f"reaper:{self._base}", self._token, TICK_SECONDS * 3):
+        if not self._store.elect("reaper", self._token, TICK_SECONDS * 3):
             return
         self._expire_leases()
-        self._hint_again()
+        for base in self._store.queues():
+            self._hint_again(base)
         self._store.pack_finished(EVENTS_SECONDS, PACKED_PER_TICK)
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + SWEEP_SECONDS
@@ -75,24 +72,24 @@ class Reaper:
             )
             discard_attempt(self._blobs, self._store.get(reaped.job_id), reaped.epoch)
 
-    def _hint_again(self) -> None:
+    def _hint_again(self, base: str) -> None:
         # A hint starts whichever job is next, so only the number of hints matters.
-        waiting = self._store.queue_size(self._base)
+        waiting = self._store.queue_size(base)
         try:
-            missing = waiting - self._hints.pending()
+            missing = waiting - self._hints.pending(base)
             if missing > 0:
-                self._send(self._store.overdue(self._base, min(missing, HINTS_PER_TICK)))
+                self._send(self._store.overdue(base, min(missing, HINTS_PER_TICK)), base)
         except StoreUnavailable as error:
             # A separate broker may be down; expired leases are recovered all the same.
             logger.warning("hints are waiting for the broker", reason=str(error))
 
-    def _send(self, job_ids: Iterable[str]) -> None:
+    def _send(self, job_ids: Iterable[str], base: str) -> None:
         for job_id in job_ids:
-            self._hints.send(job_id)
+            self._hints.send(job_id, base=base)
 
     def _sweep(self) -> None:
         # However long a job waits, its input does not expire before the job.
-        for blob in self._store.sources_in_use(self._base):
+        for blob in self._store.sources_in_use():
             self._blobs.touch(blob)
         self._blobs.sweep()
 

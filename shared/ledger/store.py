@@ -6,7 +6,7 @@ of its claim. Knows nothing of pictures' bytes, HTTP or pipelines.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 from uuid import uuid4
@@ -34,10 +34,12 @@ from shared.jobs import (
     JobState,
     Preview,
     Progress,
+    RerouteOutcome,
     Result,
     StepSignal,
     Timings,
 )
+from shared.ledger.fleet import DIGEST_LENGTH
 from shared.ledger.packing import LAST_EVENT, pack
 from shared.ledger.records import (
     Idempotency,
@@ -76,6 +78,15 @@ class MustRunAlone(Exception):
     """Raised by `claim` when the next job was running when a worker died, so that it waits for a
     worker without other jobs; or when the claiming worker already holds such a job.
     """
+
+
+def short_id(sha256: str) -> str:
+    """Enough of a LoRA's digest to tell it from others on one worker."""
+    return sha256[:DIGEST_LENGTH]
+
+
+def _ids_of(params: JobParams) -> str:
+    return " ".join(short_id(lora.sha256) for lora in params.loras if lora.sha256)
 
 
 class JobStore:
@@ -119,6 +130,7 @@ class JobStore:
             IDEMPOTENCY_SECONDS,
             webhook_states(spec.params),
             most_live,
+            _ids_of(spec.params),
         )
         if outcome[0] == "full":
             raise QueueFull(f"{outcome[1]} jobs are waiting already")
@@ -188,7 +200,17 @@ class JobStore:
                 for job_id in ids:
                     pipe.hgetall(f"job:{job_id!s}")
                 rows = pipe.execute()
-        return [job for fields in rows if fields and (job := self._readable(fields))]
+        found = [job for fields in rows if fields and (job := self._readable(fields))]
+        return [self._with_place(job) if job.state is JobState.QUEUED else job for job in found]
+
+    def queues(self) -> list[str]:
+        """The bases that jobs wait for, by name, whether or not a worker serves them."""
+        return sorted(map(str, self._scripts.run("queues")))
+
+    def unserved(self, served: Iterable[str]) -> dict[str, int]:
+        """Waiting jobs by base, for all bases but those that are served."""
+        known = set(served)
+        return {base: self.queue_size(base) for base in self.queues() if base not in known}
 
     def queue_size(self, base: str) -> int:
         """Waiting jobs of this base."""
@@ -197,14 +219,19 @@ class JobStore:
 
     # --- for workers
 
-    def claim(self, base: str, worker: str, ticket: str = "") -> Claim | None:
+    def claim(
+        self, base: str, worker: str, ticket: str = "", loaded: Iterable[str] | None = None
+    ) -> Claim | None:
         """The next job, now claimed by this worker; None if nothing waits. A repeated call with the
-        same ticket, after a lost answer, returns the same job.
+        same ticket, after a lost answer, returns the same job. Jobs whose LoRAs the worker has
+        `loaded` (SHA-256) come first, see claim.lua; None keeps the jobs' order.
 
         Raises MustRunAlone.
         """
         own = ticket or uuid4().hex
-        while row := self._scripts.run("claim", base, worker, self._lease_ms, self._ttl, own):
+        known = [] if loaded is None else [" ".join(map(short_id, loaded))]
+        lease, ttl = self._lease_ms, self._ttl
+        while row := self._scripts.run("claim", base, worker, lease, ttl, own, *known):
             if row[0] == "alone":
                 raise MustRunAlone
             try:
@@ -283,6 +310,22 @@ class JobStore:
         """
         return bool(self._scripts.run("refuse", *self._fence(claim), self._ttl) == "released")
 
+    def reroute(self, claim: Claim, base: str, params: JobParams) -> RerouteOutcome:
+        """Gives a running job to the workers of another base, with these parameters; the attempt
+        does not count.
+        """
+        spec = claim.spec.model_copy(update={"base": base})
+        outcome: RerouteOutcome = self._scripts.run(
+            "reroute",
+            *self._fence(claim),
+            self._ttl,
+            base,
+            spec.stored(),
+            params.stored(),
+            _ids_of(params),
+        )
+        return outcome
+
     # --- for the reaper and the supervisor
 
     def reap_expired(self) -> list[Reaped]:
@@ -321,13 +364,11 @@ class JobStore:
         else:
             self._scripts.run("pack", job_id, packed)
 
-    def sources_in_use(self, base: str) -> set[str]:
+    def sources_in_use(self) -> set[str]:
         """Blobs of the uploads that unfinished jobs still need."""
+        keys = [*(f"queued:{base}" for base in self.queues()), "running"]
         with translated_errors():
-            ids = [
-                *self._redis.zrange(f"queued:{base}", 0, -1),
-                *self._redis.zrange("running", 0, -1),
-            ]
+            ids = [job_id for key in keys for job_id in self._redis.zrange(key, 0, -1)]
             with self._redis.pipeline(transaction=False) as pipe:
                 for job_id in ids:
                     pipe.hget(f"job:{job_id!s}", "spec")
@@ -470,8 +511,9 @@ class JobStore:
         return claim.spec.id, claim.worker, claim.epoch
 
     def _with_place(self, job: Job) -> Job:
-        position, size = self._scripts.run("place", job.id)
-        return job.model_copy(update={"queue_position": position, "queue_size": size})
+        position, size, is_served = self._scripts.run("place", job.id)
+        place = {"queue_position": position, "queue_size": size, "is_served": bool(is_served)}
+        return job.model_copy(update=place)
 
     def _readable(self, fields: Mapping[str, str]) -> Job | None:
         """An unreadable record must not hide the others of its list."""

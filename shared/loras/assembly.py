@@ -4,7 +4,7 @@ Decides the verdict. Reads nothing itself.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ _MAX_EVIDENCE = 16
 # Values that a job may use instead of a name.
 _MODES = frozenset({LoraMode.AUTO.value, LoraMode.NONE.value})
 _MAX_UNPLACED = 1000
+_OF_PLACES = (Reason.NO_SUCH_MODULE, Reason.OTHER_SHAPE)
 # LoRAs of transformers are loaded by diffusers' own loader, which supports these schemes.
 _READ = {SD3.id: frozenset({"diffusers"}), FLUX.id: frozenset({"diffusers", "kohya", "xlabs"})}
 _RELEASE_EN = f" To offer it anyway, add its sha256 to [released] in {LOCK_NAME}."
@@ -36,18 +37,18 @@ def make_entry(
     seen: Inspection,
     sidecar: Sidecar,
     note: str | None,
-    base: str | None,
+    bases: Sequence[str] | None,
     suspension: Suspension | None = None,
     adapter_config: str = "",
 ) -> LoraEntry:
     """The entry of one file, which is called `name` (folders and stem).
 
-    `note` is its release, if a person released it; `base` is the running one, or None to judge the
-    file by itself.
+    `note` is its release, if a person released it; `bases` are the families that are served, or
+    None to judge the file by itself.
     """
     seen = _with_claim(seen, sidecar.base)
     short = _shortened(name)
-    findings = [*_judge_name(name), *seen.findings, *_judge_base(seen, base)]
+    findings = [*_judge_name(name), *_own_findings(seen, bases), *_judge_base(seen, bases)]
     findings += _judge_conduct(suspension)
     held = [finding for finding in findings if not (note is not None and finding.releasable)]
     verdict, few = _weigh(held), _few_steps(name, seen)
@@ -119,15 +120,25 @@ def _with_claim(seen: Inspection, said: str) -> Inspection:
     return replace(seen, base=claim.base.id, bases=bases, evidence=(*seen.evidence, claim.text))
 
 
-def _judge_base(seen: Inspection, base: str | None) -> list[Finding]:
-    if seen.base == UNKNOWN.id:
+def _own_findings(seen: Inspection, bases: Sequence[str] | None) -> Iterable[Finding]:
+    """Those of the file; that layers have no place in a base that is not served is no news."""
+    if bases is None or seen.base in bases:
+        return seen.findings
+    return (finding for finding in seen.findings if finding.reason not in _OF_PLACES)
+
+
+def _judge_base(seen: Inspection, bases: Sequence[str] | None) -> list[Finding]:
+    own = seen.base
+    if own == UNKNOWN.id:
         return [_unknown_base(seen)]
-    if base == seen.base and base in _READ and seen.scheme not in _READ[base]:
-        return [Finding(Reason.UNREAD_NAMING, {"scheme": seen.scheme, "running": _label(base)})]
-    if base is None or base == seen.base:
+    if bases is None:
         return []
-    facts = {"made_for": _label(seen.base), "running": _label(base)}
-    return [Finding(Reason.OTHER_BASE, dict(facts))]
+    if own not in bases:
+        facts = {"made_for": _label(own), "running": labels_of(bases)}
+        return [Finding(Reason.OTHER_BASE, dict(facts))]
+    if own in _READ and seen.scheme not in _READ[own]:
+        return [Finding(Reason.UNREAD_NAMING, {"scheme": seen.scheme, "running": _label(own)})]
+    return []
 
 
 def _unknown_base(seen: Inspection) -> Finding:
@@ -143,6 +154,11 @@ def _judge_conduct(suspension: Suspension | None) -> list[Finding]:
     if suspension.layer:
         return [Finding(Reason.FAILED_ON_WORKER, {"layer": clean(suspension.layer, 120)})]
     return [Finding(Reason.SUSPENDED, {"strikes": suspension.strikes})]
+
+
+def labels_of(bases: Sequence[str]) -> str:
+    """These families for people to read."""
+    return ", ".join(map(_label, bases))
 
 
 def _label(base: str) -> str:

@@ -21,7 +21,7 @@ from shared.loras.entry import LoraEntry
 from shared.loras.files import FileKey, is_same
 from shared.loras.folder import NOTES, Candidate, Note, list_folders, own_picture
 from shared.loras.index import Index
-from shared.loras.inspection import Inspection, inspect_file
+from shared.loras.inspection import Bases, Inspection, inspect_file
 from shared.loras.modules import Modules
 from shared.loras.neighbours import read_adapter_config, read_neighbours
 from shared.loras.reasons import unreadable
@@ -50,38 +50,40 @@ class _Record(NamedTuple):
     note: str | None
     sample: str | None
     suspension: Suspension | None
+    bases: tuple[str, ...]
     entry: LoraEntry | None
     is_half_written: bool = False
 
 
 class Catalog:
-    """The LoRAs in `folders`, for a service that runs `base`. Safe to use from any thread.
+    """The LoRAs in `folders`, for a service with bases of these families. Safe to use from any
+    thread.
 
-    `modules` are those of the running base, in which every layer is looked up. `digests` is a file
-    for keeping digests across restarts. `suspended` is called at every scan and returns the files
-    (by sha256) that are suspended for strikes. Before the first `scan` (or `watch`) the catalogue
-    is empty. Reads never wait for a scan.
+    `modules` are those of the families' networks, in which every layer is looked up. `digests` is a
+    file for keeping digests across restarts. `suspended` is called at every scan and returns the
+    files (by sha256) that are suspended for strikes. Before the first `scan` (or `watch`) the
+    catalogue is empty. Reads never wait for a scan.
     """
 
     def __init__(
         self,
         folders: Path | Sequence[Path],
-        base: str,
+        bases: str | Sequence[str],
         *,
-        modules: Modules | None = None,
+        modules: Modules | Bases | None = None,
         digests: Path | None = None,
         suspended: Callable[[], Mapping[str, Suspension]] = dict,
     ) -> None:
         self._folders = (folders,) if isinstance(folders, Path) else tuple(folders)
-        self._base = base
-        self._modules = {base: modules} if modules is not None else {}
+        self._bases = (bases,) if isinstance(bases, str) else tuple(bases)
+        self._modules = {self._bases[0]: modules} if isinstance(modules, Modules) else modules or {}
         self._lock = threading.Lock()
         self._digests = DigestCache(digests)
         self._ask_suspended = suspended
         self._suspended: Mapping[str, Suspension] = {}
         self._records: dict[str, _Record] = {}
         self._moving: dict[str, tuple[FileKey, float]] = {}
-        self._index = Index((), base)
+        self._index = Index((), self._bases)
         self._watcher: FolderWatcher | None = None
 
     def scan(self) -> None:
@@ -92,21 +94,28 @@ class Catalog:
         """Every LoRA in the folder, in any state, by name."""
         return list(self._index.entries)
 
-    def resolve(self, name: str) -> LoraEntry:
-        """The available LoRA called `name`, in full or without its base tag.
+    def serve(self, bases: Sequence[str]) -> None:
+        """Judges all LoRAs anew if other families are served now."""
+        if tuple(bases) != self._bases:
+            self._bases = tuple(bases)
+            self._refresh(SETTLE_SECONDS)
+
+    def resolve(self, name: str, base: str | None = None) -> LoraEntry:
+        """The available LoRA called `name`, in full or without its base tag, of this family if one
+        is given.
 
         Raises LoraNotFound, LoraBaseMismatch or LoraQuarantined with advice in the message. Never
         touches the file system.
         """
-        return self._index.resolve(name)
+        return self._index.resolve(name, base)
 
-    def find(self, name: str) -> LoraEntry | None:
-        """The LoRA, in any state, that `name` means."""
-        return self._index.find(name)
+    def find(self, name: str, base: str | None = None) -> LoraEntry | None:
+        """The LoRA, in any state, that `name` means, of this family first if one is given."""
+        return self._index.find(name, base)
 
-    def explain(self, name: str, language: Language = "en") -> str:
+    def explain(self, name: str, language: Language = "en", base: str | None = None) -> str:
         """The message with which `resolve` refuses a name, in either language."""
-        return self._index.explain(name, language)
+        return self._index.explain(name, language, base)
 
     def watch(self) -> None:
         """Watches the folder from a daemon thread until `close`."""
@@ -185,7 +194,10 @@ class Catalog:
         sample = _sample_of(candidate, sidecar)
         suspension = self._suspended.get(seen.sha256)
         note = releases.get(seen.sha256)
-        fresh = (seen, candidate.notes, sidecar, config, note, sample, suspension)
+        fresh = (
+            *(seen, candidate.notes, sidecar, config, note, sample, suspension),
+            self._bases,
+        )
         if old is not None and not old.is_half_written and old[: len(fresh)] == fresh:
             return old
         if _is_half_written(seen):
@@ -193,7 +205,7 @@ class Catalog:
         path = candidate.folder / sample if sample else None
         shown = sidecar.model_copy(update={"sample": sample, "sample_path": path})
         entry = make_entry(
-            candidate.path, candidate.name, seen, shown, note, self._base, suspension, config
+            candidate.path, candidate.name, seen, shown, note, self._bases, suspension, config
         )
         return _Record(*fresh, entry=entry)
 
@@ -208,7 +220,7 @@ class Catalog:
     def _publish(self, records: dict[str, _Record]) -> None:
         before = {entry.path: entry for entry in self._index.entries}
         self._records = records
-        self._index = Index((r.entry for r in records.values() if r.entry), self._base)
+        self._index = Index((r.entry for r in records.values() if r.entry), self._bases)
         for entry in self._index.entries:
             if before.pop(entry.path, None) is not entry:
                 _log.info(

@@ -8,14 +8,13 @@ import os
 from pathlib import Path
 from types import MappingProxyType
 
-from shared.bases import BASES, identify_base
 from shared.loras.assembly import make_entry
 from shared.loras.entry import LoraEntry
 from shared.loras.files import FileKey
 from shared.loras.folder import FOREIGN_SUFFIXES, SUFFIX, inner_target, notes_of
 from shared.loras.inspection import Bases, Inspection, inspect_file
 from shared.loras.neighbours import read_adapter_config, read_neighbours
-from shared.loras.plans import modules_of, published_modules
+from shared.loras.plans import known_modules
 from shared.loras.reasons import Finding, Reason, unreadable
 from shared.loras.release import read_releases
 from shared.loras.sidecar import completed, read_sidecar
@@ -28,9 +27,7 @@ def check_for_service(path: Path, base_model: str) -> LoraEntry:
     """The entry that the file would have in a service with this base; the layers of a file for
     another family are looked up in that family's published modules.
     """
-    known = {base: modules for base in BASES if (modules := published_modules(base))}
-    own = modules_of(base_model)
-    return check_file(path, known | ({identify_base(base_model).id: own} if own else {}))
+    return check_file(path, known_modules(base_model))
 
 
 def check_file(path: Path, bases: Bases = MappingProxyType({})) -> LoraEntry:

@@ -5,10 +5,11 @@ Holds one scan's entries and never touches the file system, so a name can be any
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from shared.bases import BASES
 from shared.errors import LoraBaseMismatch, LoraNotFound, LoraQuarantined, RetouchError
+from shared.loras.assembly import labels_of
 from shared.loras.entry import LoraEntry, LoraState
 from shared.loras.folder import FOREIGN_SUFFIXES as _FOREIGN
 from shared.loras.reasons import Reason, clean
@@ -42,56 +43,68 @@ _PREFERENCE = (LoraState.AVAILABLE, LoraState.QUARANTINED, LoraState.INCOMPATIBL
 class Index:
     """The entries of one scan by full and by short name; immutable."""
 
-    def __init__(self, entries: Iterable[LoraEntry], base: str) -> None:
+    def __init__(self, entries: Iterable[LoraEntry], bases: Sequence[str]) -> None:
         self.entries = tuple(sorted(entries, key=lambda entry: entry.name))
-        self._base = base
+        self._bases = tuple(bases)
         self._by_name: dict[str, list[LoraEntry]] = defaultdict(list)
         for entry in self.entries:
             for name in {entry.name, entry.short_name, *_bare_names(entry)}:
                 self._by_name[name].append(entry)
 
-    def find(self, name: str) -> LoraEntry | None:
-        """The entry that `name` means: usable entries first, then the exact name, then an entry of
-        that name in any folder, if it is the only one.
+    def find(self, name: str, base: str | None = None) -> LoraEntry | None:
+        """The entry that `name` means: usable entries first (of this family, if one is given), then
+        the exact name, then an entry of that name in any folder, if it is the only one.
         """
-        ranked = self._ranked(name)
-        return ranked[0] if ranked and not _are_several(ranked, name) else None
+        ranked = self._ranked(name, base)
+        return ranked[0] if ranked and not _are_several(ranked, name, base) else None
 
-    def _ranked(self, name: str) -> list[LoraEntry]:
+    def _ranked(self, name: str, base: str | None) -> list[LoraEntry]:
         known = unicodedata.normalize("NFC", name[: 4 * MAX_NAME_CHARACTERS]).strip()
         found = self._by_name.get(known, []) if len(name) <= 4 * MAX_NAME_CHARACTERS else []
-        return sorted(found, key=lambda e: (_PREFERENCE.index(e.state), *_distance(e, known)))
 
-    def resolve(self, name: str) -> LoraEntry:
-        """The available entry that `name` means.
+        def rank(entry: LoraEntry) -> tuple[bool, int, int, int, str]:
+            far, own = _distance(entry, known)
+            held = _PREFERENCE.index(entry.state)
+            return not _is_usable(entry, base), held, far, self._family_order(entry), own
+
+        return sorted(found, key=rank)
+
+    def _family_order(self, entry: LoraEntry) -> int:
+        """The deployment's default family first."""
+        bases = self._bases
+        return bases.index(entry.base) if entry.base in bases else len(bases)
+
+    def resolve(self, name: str, base: str | None = None) -> LoraEntry:
+        """The available entry that `name` means, of this family if one is given.
 
         Raises LoraNotFound, LoraBaseMismatch or LoraQuarantined with advice in the message.
         """
-        entry = self.find(name)
-        if entry is None or entry.state is not LoraState.AVAILABLE:
-            raise _error_for(entry)(self.explain(name))
+        entry = self.find(name, base)
+        if entry is None or not _is_usable(entry, base):
+            raise _error_for(entry)(self.explain(name, base=base))
         return entry
 
-    def explain(self, name: str, language: Language = "en") -> str:
+    def explain(self, name: str, language: Language = "en", base: str | None = None) -> str:
         """Why `name` is not available, and what is."""
-        entry = self.find(name)
+        entry = self.find(name, base)
         shown = clean(name, 64) if entry is None else entry.name
-        ranked = self._ranked(name)
+        ranked = self._ranked(name, base)
         if entry is None and ranked:
             full = ", ".join(one.name for one in ranked[:_OFFERED])
             return _WORDS[language]["several"].format(name=shown, names=full)
-        facts = {"name": shown, "way_out": self._way_out(language), "running": _label(self._base)}
+        running = _label(base) if base else labels_of(self._bases)
+        facts = {"name": shown, "way_out": self._way_out(language, base), "running": running}
         if entry is not None:
             reason = entry.reason_zh if language == "zh" else entry.reason
             facts |= {"made_for": _label(entry.base), "reason": reason or ""}
         return _WORDS[language][_case(entry)].format_map(facts).strip()
 
-    def _way_out(self, language: Language) -> str:
-        usable = [e.short_name for e in self.entries if e.state is LoraState.AVAILABLE]
+    def _way_out(self, language: Language, base: str | None) -> str:
+        usable = [e.short_name for e in self.entries if _is_usable(e, base)]
         names = list(dict.fromkeys(usable))
         words = _WORDS[language]
         if not names:
-            return words["none"].format(running=_label(self._base))
+            return words["none"].format(running=_label(base) if base else labels_of(self._bases))
         more = ", …" if len(names) > _OFFERED else ""
         return words["choose"].format(names=", ".join(names[:_OFFERED]) + more)
 
@@ -102,6 +115,10 @@ def _bare_names(entry: LoraEntry) -> set[str]:
     return names | {name.rpartition(".")[0] for name in names if name.lower().endswith(_FOREIGN)}
 
 
+def _is_usable(entry: LoraEntry, base: str | None) -> bool:
+    return entry.state is LoraState.AVAILABLE and base in (None, entry.base)
+
+
 def _distance(entry: LoraEntry, name: str) -> tuple[int, str]:
     """How far a name is from an entry's names: the full one, the short one, the one without
     folders.
@@ -110,12 +127,12 @@ def _distance(entry: LoraEntry, name: str) -> tuple[int, str]:
     return (names.index(name) if name in names else len(names)), entry.name
 
 
-def _are_several(ranked: list[LoraEntry], name: str) -> bool:
+def _are_several(ranked: list[LoraEntry], name: str, base: str | None) -> bool:
     """Whether a name without folders matches several files equally well."""
     first = ranked[0]
-    if first.state is not LoraState.AVAILABLE or _distance(first, name)[0] < 2:
+    if not _is_usable(first, base) or _distance(first, name)[0] < 2:
         return False
-    usable = [entry for entry in ranked if entry.state is LoraState.AVAILABLE]
+    usable = [entry for entry in ranked if _is_usable(entry, base)]
     return len({entry.sha256 for entry in usable}) > 1
 
 
@@ -124,7 +141,8 @@ def _case(entry: LoraEntry | None) -> str:
         return "unknown"
     if entry.state is LoraState.QUARANTINED:
         return "held"
-    return "other_base" if entry.reason_code == Reason.OTHER_BASE else "unfit"
+    is_of_another = entry.reason_code == Reason.OTHER_BASE or entry.state is LoraState.AVAILABLE
+    return "other_base" if is_of_another else "unfit"
 
 
 def _error_for(entry: LoraEntry | None) -> type[RetouchError]:

@@ -16,6 +16,11 @@ from shared.loras.layers import QUALIFIERS, Layers
 from shared.loras.reasons import Finding, Reason, clean
 
 MAX_RANK = 512
+# Networks in checkpoints of one file.
+_NETWORKS = (
+    *("model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner."),
+    *("double_blocks.", "joint_blocks."),
+)
 # Widths of the text encoders of SD 1.x and SDXL, SD 2.x and SDXL's second.
 _EMBEDDINGS = {(768,), (1024,), (1280,)}
 _FLOATS = frozenset({"F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2"})
@@ -123,9 +128,16 @@ def _judge_rank(found: Layers) -> Iterator[Finding]:
 def _judge_foreign(found: Layers, kind: LoraKind) -> Iterator[Finding]:
     if kind is LoraKind.UNKNOWN and _is_embedding(found):
         yield Finding(Reason.EMBEDDING, {})
+    elif _is_checkpoint(found):
+        yield Finding(Reason.BASE_CHECKPOINT, {})
     elif found.foreign or kind is LoraKind.UNKNOWN:
         names = (*(tensor.name for tensor in found.foreign), *found.by_module, *found.beside)
         yield Finding(Reason.FOREIGN_TENSORS, {"name": clean(names[0])})
+
+
+def _is_checkpoint(found: Layers) -> bool:
+    """Whether a file holds a base's own networks."""
+    return not found.by_module and any(t.name.startswith(_NETWORKS) for t in found.foreign)
 
 
 def _is_embedding(found: Layers) -> bool:

@@ -33,6 +33,7 @@ _UNET_DEFAULTS: Config = {
 # Values that diffusers writes into every UNet's configuration, and that hand-made ones may lack.
 _SAID = frozenset({"block_out_channels", "down_block_types", "up_block_types", "layers_per_block"})
 _KNOWN_BLOCKS = {"CrossAttnDownBlock2D", "DownBlock2D", "UpBlock2D", "CrossAttnUpBlock2D"}
+EMBEDDED = Path(__file__).resolve().parents[2] / "models" / "tiny"
 _PARTS = (UNET, TEXT_ENCODER, TEXT_ENCODER_2)
 
 
@@ -46,6 +47,18 @@ def modules_of(base_model: str) -> Modules | None:
     if UNET in configs:
         return _own_modules(configs)
     return published_modules(identify_base(base_model).id)
+
+
+def known_modules(base_model: str) -> dict[str, Modules]:
+    """The modules of every family that has known ones: this base's own, those of the embedded base,
+    and those of the families' published checkpoints.
+    """
+    published = {base: modules for base in FAMILIES if (modules := published_modules(base))}
+    for model in (str(EMBEDDED), base_model):
+        own = modules_of(model)
+        if own is not None:
+            published[identify_base(model).id] = own
+    return published
 
 
 def _own_modules(configs: dict[str, Config]) -> Modules | None:

@@ -68,6 +68,7 @@ class Reason(StrEnum):
     UNKNOWN_NAMING = "unknown_naming"
     UNREAD_NAMING = "unread_naming"
     FOREIGN_TENSORS = "foreign_tensors"
+    BASE_CHECKPOINT = "base_checkpoint"
     UNKNOWN_NETWORK = "unknown_network"
     MISSING_TENSOR = "missing_tensor"
     WRONG_SHAPE = "wrong_shape"
@@ -89,6 +90,7 @@ _UNFIT = frozenset(
         Reason.UNKNOWN_NAMING,
         Reason.UNREAD_NAMING,
         Reason.FOREIGN_TENSORS,
+        Reason.BASE_CHECKPOINT,
         Reason.UNKNOWN_NETWORK,
         Reason.MISSING_TENSOR,
         Reason.WRONG_SHAPE,

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -36,8 +37,9 @@ BASE = "tiny"
 class Worker:
     """One `python -m worker`: the supervisor, and the engine process below it."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], base: str) -> None:
         self.process = process
+        self.base = base
 
     def engine(self) -> psutil.Process | None:
         """The engine process, when there is one."""
@@ -107,6 +109,7 @@ class Rig:
         self.blob_folder = folder / "data" / "blobs"
         self.blobs = FolderBlobs(self.blob_folder, 86_400)
         self.hints = Hints(make_celery(direct, BASE), BASE)
+        self.base_folders = {BASE: base_folder}
         self.workers: list[Worker] = []
         self.gateways: list[subprocess.Popen[bytes]] = []
         self._sources = [picture(16, 12, seed) for seed in range(4)]
@@ -143,9 +146,14 @@ class Rig:
         return {**os.environ, **values, **ours}
 
     def start_worker(
-        self, wait: bool = True, program: Sequence[str] = ("worker",), **overrides: object
+        self,
+        wait: bool = True,
+        program: Sequence[str] = ("worker",),
+        base: str = BASE,
+        **overrides: object,
     ) -> Worker:
         """One more worker; returns when it has announced itself."""
+        overrides = {"base_model": self.base_folders[base]} | overrides
         with (self.folder / "workers.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", *program],
@@ -155,11 +163,19 @@ class Rig:
                 stderr=log,
                 start_new_session=True,
             )
-        worker = Worker(process)
+        worker = Worker(process, base)
         self.workers.append(worker)
         if wait:
             self.wait_ready(worker)
         return worker
+
+    def add_base(self, checkpoint: str) -> str:
+        """Another checkpoint of the same family, for which every other job is from now on."""
+        folder = self.folder / checkpoint
+        shutil.copytree(self.base_folders[BASE], folder)
+        name = f"{BASE}/{checkpoint}"
+        self.base_folders[name] = folder
+        return name
 
     def start_gateway(
         self, wait: bool = True, program: Sequence[str] = ("api",), **overrides: object
@@ -233,7 +249,9 @@ class Rig:
         }
         data = self._sources[self._seed % len(self._sources)]
         spec = spec_with_picture(self.blobs, data, **(wanted | params))
-        return spec.model_copy(update={"client": client})
+        bases = list(self.base_folders)
+        base = bases[self._seed % len(bases)]
+        return spec.model_copy(update={"client": client, "base": base})
 
     def submit(
         self,
@@ -257,7 +275,7 @@ class Rig:
         self.history.note("submitted", job=spec.id, seed=spec.params.seed)
         if hint:
             with suppress(RetouchError):  # as in the gateway: the reaper sends another
-                self.hints.send(spec.id)
+                self.hints.send(spec.id, base=spec.base)
         return spec
 
     def state(self, job_id: str) -> JobState:
@@ -308,6 +326,13 @@ class Rig:
         checker = Checker(self.client, self.store, self.blobs, self.blob_folder, self.history)
         violations = checker.check()
         assert not violations, "\n".join(violations)
+
+    def assert_on_own_bases(self, specs: Iterable[JobSpec]) -> None:
+        """Every claim of every job was made by a worker of the job's base."""
+        for spec in specs:
+            for line in self.history.lines("claimed", job=spec.id):
+                [owner] = [one for one in self.workers if one.owns(line["worker"])]
+                assert owner.base == spec.base, (spec.id, spec.base, line)
 
     def tally(self, specs: Sequence[JobSpec]) -> dict[str, int]:
         """What went wrong with acknowledged jobs that were to succeed, in numbers."""

@@ -1,4 +1,7 @@
-"""Workers that are killed: at named points, at random, with their supervisor, by their own job."""
+"""Workers that are killed: at named points, at random, with their supervisor, by their own job.
+
+G1 and G2 run with two bases: a killed worker's job goes only to a worker of the same one.
+"""
 
 import signal
 import time
@@ -43,7 +46,8 @@ def kill_at_random(rig: Rig) -> list[JobSpec]:
 def test_g1_kills_at_named_points_and_at_random_lose_nothing(make_rig: MakeRig) -> None:
     # Given
     rig = make_rig(fake_step_seconds=0.01)
-    rig.start_workers(3)
+    rig.start_workers(2, base=rig.add_base("other"))
+    rig.start_workers(2)
     kills, specs, began = size(500, 60), list[JobSpec](), time.monotonic()
     # When
     for number in range(kills):
@@ -55,9 +59,11 @@ def test_g1_kills_at_named_points_and_at_random_lose_nothing(make_rig: MakeRig) 
     jobs = rig.wait_for_end(specs, seconds=180)
     rig.settle()
     rig.assert_all(jobs)
+    rig.assert_on_own_bases(specs)
     rig.check()
     keep(
         "g1",
+        bases=len(rig.base_folders),
         kills=kills,
         **rig.tally(specs),
         attempts=len(rig.history.lines("claimed")),
@@ -84,11 +90,13 @@ def holder(rig: Rig, spec: JobSpec) -> Worker:
 
 def test_g2_a_dead_childs_job_is_claimed_by_another_worker_at_once(make_rig: MakeRig) -> None:
     rig = make_rig(fake_step_seconds=0.02)
+    rig.start_workers(2, base=rig.add_base("other"))
     rig.start_workers(2)
-    seconds, others = [], 0
+    seconds, others, specs = list[float](), 0, list[JobSpec]()
     for _ in range(size(200, 20)):
         # Given a job in its third step
         spec = rig.submit(steps=30)
+        specs.append(spec)
         rig.wait_for_step(spec, 3)
         victim = holder(rig, spec)
         # When
@@ -100,6 +108,7 @@ def test_g2_a_dead_childs_job_is_claimed_by_another_worker_at_once(make_rig: Mak
         others += holder(rig, spec) is not victim
         rig.wait_ready(victim)
     rig.settle()
+    rig.assert_on_own_bases(specs)
     rig.check()
     keep("g2", kills=len(seconds), claimed_by_another=others, seconds=spread(seconds))
     assert spread(seconds)["p99"] <= within(2)

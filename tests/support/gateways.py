@@ -58,7 +58,7 @@ def running_gateway(folder: Path, **environment: str) -> Iterator[Running]:
         )
     running = Running(process, f"http://127.0.0.1:{port}", log, temporary)
     try:
-        wait_until(running.is_up, description="the gateway to answer", seconds=30)
+        wait_until(running.is_up, description="the gateway to answer", seconds=90)
         yield running
     finally:
         if process.poll() is None:

@@ -25,7 +25,8 @@ EVERYTHING = (
     "bases[0].name=tiny",
     "bases[0].model=/app/models/tiny",
     "bases[1].name=sd15",
-    "bases[1].model=/models/sd15",
+    "bases[1].model=/models/dreamshaper_8.safetensors",
+    "bases[1].base=sd15/dreamshaper_8",
     "bases[1].gpus=1",
     "models.existingClaim=models",
     "loras.existingClaim=loras",
@@ -138,7 +139,7 @@ def test_each_base_scales_on_its_own_jobs_from_zero_with_the_metrics_key() -> No
 
     assert [shown(scaled) for scaled in of_kind(manifests, "ScaledObject")] == [
         ("retouch-worker-tiny", 0, "tiny"),
-        ("retouch-worker-sd15", 0, "sd15"),
+        ("retouch-worker-sd15", 0, "sd15/dreamshaper_8"),
     ]
     # The autoscalers decide how many, and not the deployments
     assert all("replicas" not in one["spec"] for one in of_kind(manifests, "Deployment"))

@@ -18,8 +18,10 @@ from shared.jobs import Stage
 from worker.engine.base.device_errors import translated
 from worker.engine.base.device_lost import DeviceLost
 from worker.engine.base.loaded_base import STEP_FAMILIES, LoadedBase
+from worker.engine.base.profiles import OFFLOADING, TILING
 from worker.engine.base.schedulers import TCD_ETA, make_once, make_scheduler
 from worker.engine.base.tile_size import SIDE_MULTIPLE, choose_tile_size
+from worker.engine.base.vae_tiles import tile_vae
 from worker.engine.colours import with_colours
 from worker.engine.fidelity import (
     apply_fidelity,
@@ -61,9 +63,12 @@ class DiffusersEngine:
 
     def __init__(self, loaded: LoadedBase, lora_slots: int) -> None:
         self.base = loaded.base.id
+        self.fingerprint = loaded.fingerprint
         self.device = str(loaded.device)
         self.profile = loaded.profile
         _offload(loaded)
+        if loaded.profile in (*TILING, *OFFLOADING):
+            tile_vae(getattr(loaded.pipeline, "vae", None), enabled=True)
         self._loaded = loaded
         self._pipeline = loaded.pipeline
         self._adapters = AdapterPool(loaded.pipeline, lora_slots)
@@ -82,6 +87,9 @@ class DiffusersEngine:
             "loras": self._adapters.residents(),
             "upscalers": self._upscalers.names(),
         }
+
+    def loaded_loras(self) -> list[str]:
+        return self._adapters.digests()
 
     def complaint(self) -> DeviceLost | None:
         return None

@@ -169,10 +169,12 @@ class EngineResult:
 
 class Engine(Protocol):
     """One device and the work on it. Safe to call from any thread. `rows` is how many pictures of a
-    usual size it may compute together, `small_rows` how many small ones.
+    usual size it may compute together, `small_rows` how many small ones. `fingerprint` identifies
+    the base's weights, before any LoRA.
     """
 
     base: str
+    fingerprint: str
     device: str
     profile: str
     rows: int
@@ -189,6 +191,9 @@ class Engine(Protocol):
 
     def residency(self) -> dict[str, Any]:
         """What is loaded where, for people to read."""
+
+    def loaded_loras(self) -> list[str]:
+        """The LoRAs that a job would not have to wait for, by SHA-256."""
 
     def complaint(self) -> DeviceLost | None:
         """Why this engine can no longer make good pictures, so that its process has to end."""

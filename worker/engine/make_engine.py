@@ -11,11 +11,19 @@ def make_engine(settings: Settings) -> Engine:
 
 
 def _make_fake(settings: Settings) -> Engine:
-    from worker.engine.testing.fake import FakeEngine
+    from worker.engine.testing.fake import FakeEngine, fake_fingerprint
 
     device = "fake" if settings.device == "auto" else settings.device
     base = identify_base(settings.base_model).id
-    return FakeEngine(base, settings.fake_step_seconds, device, settings.fake_faults)
+    return FakeEngine(
+        base,
+        settings.fake_step_seconds,
+        device,
+        settings.fake_faults,
+        fake_fingerprint(settings.base_model),
+        settings.fake_lora_seconds,
+        settings.lora_slots,
+    )
 
 
 def _make_real(settings: Settings) -> Engine:

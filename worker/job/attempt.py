@@ -65,7 +65,7 @@ from worker.job.enlarging import Plan, fitted
 from worker.job.grey import kept_grey
 from worker.job.history import StageCosts
 from worker.job.leases import obey
-from worker.job.lora_choice import Chosen
+from worker.job.lora_choice import BelongsElsewhere, Chosen
 from worker.job.masking import Masking
 from worker.job.outputs import ResultFile, encode_preview, finished_file
 from worker.job.progress import (
@@ -85,6 +85,10 @@ logger = structlog.get_logger(__name__)
 # How long a finished picture waits for an unreachable store. Longer than any restart; if the store
 # stays away longer, whoever claims the job then runs it again.
 STORE_PATIENCE_SECONDS = 600.0
+
+
+class Rerouted(BaseException):
+    """Raised when the job has been given to the workers of another base."""
 
 
 class Attempt:
@@ -120,7 +124,7 @@ class Attempt:
         discard_results_before(self._parts.blobs, spec.id, self._claim.epoch)
         self._photo = pixels = self._load()
         self._parts.guards.check_input(seen(pixels, self._alpha))
-        params, chosen = self._parts.chooser.settle(spec.params, pixels)
+        params, chosen = self._settled(spec.params, pixels)
         params = settle_factor(params, (spec.source.width, spec.source.height))
         if params != spec.params:
             # Unlike progress, the parameters of the picture must not be missing from the record.
@@ -151,6 +155,20 @@ class Attempt:
                 for stage, began, ended in tracker.stages
             ]
         )
+
+    def _settled(self, params: JobParams, pixels: Pixels) -> tuple[JobParams, Chosen]:
+        """The complete parameters. Raises Rerouted once another base has the job."""
+        try:
+            return self._parts.chooser.settle(params, pixels)
+        except BelongsElsewhere as other:
+            store, base, changed = self._parts.store, other.base, other.params
+            outcome = patiently(lambda: store.reroute(self._claim, base, changed), self._stop)
+        if outcome == "rerouted":
+            raise Rerouted(base)
+        if outcome == "lost":
+            raise LeaseLost
+        # No worker of that base is left: this one does what it can.
+        return self._parts.chooser.settle(params.model_copy(update={"elsewhere": []}), pixels)
 
     def _load(self) -> Pixels:
         spec = self._claim.spec

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from shared.loras.entry import Damage, LoraEntry, LoraState
+from shared.params import Elsewhere
 from worker.engine.interface import Pixels
 from worker.job.damage_measures import measure
 from worker.job.small_network import Floats, SmallNetwork, read_network
@@ -40,13 +41,15 @@ MIN_GAIN = 0.8
 class Choice:
     """LoRAs with scales, a suitable strength, and the reason, in English and Chinese.
 
-    `levels`: at how many sizes the photo is treated.
+    `levels`: at how many sizes the photo is treated. `elsewhere` is a LoRA of another base that
+    treats what none of this one does.
     """
 
     loras: tuple[tuple[LoraEntry, float], ...]
     strength: float | None
     reason: dict[str, str]
     levels: int = 1
+    elsewhere: Elsewhere | None = None
 
 
 @dataclass(frozen=True)
@@ -89,19 +92,34 @@ def _level(kind: str, measures: Floats) -> float:
     return float(np.exp(first + measures @ np.array(slopes)))
 
 
-def choose(pixels: Pixels, entries: Sequence[LoraEntry]) -> Choice:
-    """The treatment for this photo (uint8 height x width x 3) among the available LoRAs."""
+def choose(
+    pixels: Pixels, entries: Sequence[LoraEntry], others: Sequence[Elsewhere] = ()
+) -> Choice:
+    """The treatment for this photo (uint8 height x width x 3) among the available LoRAs, or else
+    among those of other bases.
+    """
     found = diagnose(pixels)
-    if (best := best_treatment(treatment_measures(pixels), entries)) is not None:
-        return _by_gain(found, best)
-    return _by_kind(found, entries)
+    best = best_treatment(treatment_measures(pixels), entries)
+    own = _by_gain(found, best) if best is not None else _by_kind(found, entries)
+    if own.loras or not _is_known(found):
+        return own
+    return _by_another_base(found, others) or own
+
+
+def _by_another_base(found: Diagnosis, others: Sequence[Elsewhere]) -> Choice | None:
+    fitting = [one for one in others if found.kind in one.treats]
+    best = min(fitting, key=lambda one: (len(one.treats), one.lora.name), default=None)
+    if best is None:
+        return None
+    reason = _treated(found, f"{best.lora.name} ({best.base})")
+    return Choice((), best.strength, reason, elsewhere=best)
 
 
 def _by_gain(found: Diagnosis, best: Treatment) -> Choice:
     if best.gain < MIN_GAIN:
         return Choice((), STRENGTH_UNDAMAGED, _beyond_help(found))
     loras = ((best.entry, best.entry.default_scale),)
-    return Choice(loras, best.strength, _treated(found, best.entry), best.levels)
+    return Choice(loras, best.strength, _treated(found, best.entry.short_name), best.levels)
 
 
 def _by_kind(found: Diagnosis, entries: Sequence[LoraEntry]) -> Choice:
@@ -110,7 +128,9 @@ def _by_kind(found: Diagnosis, entries: Sequence[LoraEntry]) -> Choice:
     entry = _treating(found.kind, entries)
     if entry is None:
         return Choice((), STRENGTH_UNDAMAGED, _untreatable(found))
-    return Choice(((entry, entry.default_scale),), entry.strength, _treated(found, entry))
+    return Choice(
+        ((entry, entry.default_scale),), entry.strength, _treated(found, entry.short_name)
+    )
 
 
 def _is_known(found: Diagnosis) -> bool:
@@ -179,14 +199,14 @@ def _beyond_help(found: Diagnosis) -> dict[str, str]:
     }
 
 
-def _treated(found: Diagnosis, entry: LoraEntry) -> dict[str, str]:
+def _treated(found: Diagnosis, lora: str) -> dict[str, str]:
     if not _is_known(found):
         return {
-            "en": f"The photo shows damage of several kinds; '{entry.short_name}' treats it.",
-            "zh": f"照片有多种损伤，由“{entry.short_name}”处理。",
+            "en": f"The photo shows damage of several kinds; '{lora}' treats it.",
+            "zh": f"照片有多种损伤，由“{lora}”处理。",
         }
     english, chinese = _named(found)
     return {
-        "en": f"The photo shows {english}; '{entry.short_name}' treats it.",
-        "zh": f"照片有{chinese}，由“{entry.short_name}”处理。",
+        "en": f"The photo shows {english}; '{lora}' treats it.",
+        "zh": f"照片有{chinese}，由“{lora}”处理。",
     }

@@ -3,6 +3,7 @@
 Owns the order of decisions. worker/job/damage.py owns how damage is measured.
 """
 
+from shared.base_defaults import BaseDefaults
 from shared.bases import BASES
 from shared.defaults import with_defaults
 from shared.errors import LoraChanged, LoraNotFound
@@ -12,19 +13,31 @@ from shared.params import JobParams, LoraMode, LoraRef
 from worker.engine.interface import Pixels
 from worker.job.damage import choose
 
+NO_DEFAULTS = BaseDefaults()
+
+
+class BelongsElsewhere(Exception):
+    """Raised when another base has the LoRA that treats a photo; with the job's new parameters."""
+
+    def __init__(self, base: str, params: JobParams) -> None:
+        super().__init__(base)
+        self.base = base
+        self.params = params
+
+
 Chosen = tuple[tuple[LoraEntry, float], ...]
 
 
 class Chooser:
     """Turns a job's parameters into complete ones, with the catalogue's entries to apply."""
 
-    def __init__(self, catalog: Catalog, base: str) -> None:
+    def __init__(self, catalog: Catalog, base: str, defaults: BaseDefaults = NO_DEFAULTS) -> None:
         self._catalog = catalog
-        self._base = BASES[base]
+        self._base = defaults.applied_to(BASES[base])
 
     def settle(self, params: JobParams, pixels: Pixels) -> tuple[JobParams, Chosen]:
-        """Settles the parameters. Raises LoraNotFound, LoraChanged and the catalogue's errors about
-        a name.
+        """Settles the parameters. Raises BelongsElsewhere, LoraNotFound, LoraChanged and the
+        catalogue's errors about a name.
         """
         if params.lora_mode is LoraMode.AUTO and not params.loras:
             params = self._by_damage(params, pixels)
@@ -41,11 +54,13 @@ class Chooser:
         return entry
 
     def _by_damage(self, params: JobParams, pixels: Pixels) -> JobParams:
-        choice = choose(pixels, self._catalog.entries())
+        choice = choose(pixels, self._catalog.entries(), params.elsewhere)
         refs = [
             LoraRef(name=entry.name, scale=scale, sha256=entry.sha256)
             for entry, scale in choice.loras
         ]
+        if choice.elsewhere is not None:
+            refs = [choice.elsewhere.lora]
         update: dict[str, object] = {
             "loras": refs,
             "lora_reason": _together(params.lora_reason, choice.reason["en"]),
@@ -53,6 +68,10 @@ class Chooser:
         }
         if params.strength is None and choice.strength is not None:
             update["strength"] = choice.strength
+        if choice.elsewhere is not None:
+            base = choice.elsewhere.base
+            update |= {"base": base, "elsewhere": []}
+            raise BelongsElsewhere(base, params.model_copy(update=update))
         if params.pyramid is None:
             update["pyramid"] = choice.levels
         return params.model_copy(update=update)

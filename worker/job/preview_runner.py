@@ -83,7 +83,8 @@ class PreviewServer:
 
     def _begin(self, pending: Pending) -> None:
         request, stop = pending.request, self._stop_flag(pending)
-        small = request.params.model_copy(update={"max_side": PREVIEW_SIDE, "upscale": 1})
+        smaller = {"max_side": PREVIEW_SIDE, "upscale": 1, "elsewhere": []}
+        small = request.params.model_copy(update=smaller)
         pixels, alpha = self._small(request.source.blob, small)
         params, chosen = self._chooser.settle(small, pixels)
         job = as_preview(engine_job(pixels, params, chosen, stop), self._engine.device)

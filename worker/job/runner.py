@@ -6,6 +6,7 @@ Owns the boundary at which all exceptions are handled. Knows nothing of Celery.
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -25,7 +26,7 @@ from shared.params import LoraRef
 from shared.tracing import fail, span, trace_id
 from worker.engine.base.device_lost import DeviceLost
 from worker.engine.interface import StopFlag
-from worker.job.attempt import Attempt, patiently
+from worker.job.attempt import Attempt, Rerouted, patiently
 from worker.job.attempt_parts import AttemptParts
 from worker.job.leases import LeaseKeeper
 
@@ -61,6 +62,7 @@ class Runner(AttemptParts):
     """Runs one claim at a time in the calling thread; several threads may call it."""
 
     worker_id: str
+    base: str
     leases: LeaseKeeper
     on_device_lost: Callable[[], None]
     whereabouts: Callable[[list[LoraRef], str], Where] = lambda _loras, _base: Where.NOWHERE
@@ -89,15 +91,26 @@ class Runner(AttemptParts):
 
     def waiting(self) -> int:
         """Waiting jobs that this worker could claim. Raises StoreUnavailable."""
-        return self.store.waiting(self.engine.base, self.worker_id)
+        return sum(self.store.waiting(name, self.worker_id) for name in self._queues)
+
+    @property
+    def _queues(self) -> list[str]:
+        """The base's own queue, and that of its family, in which gateways of earlier versions put
+        jobs.
+        """
+        return list(dict.fromkeys([self.base, self.engine.base]))
 
     def _claim(self) -> Claim | None:
         # The lost answer may have contained a job, which is ours until its lease expires.
-        ticket = uuid4().hex
-        return patiently(
-            lambda: self.store.claim(self.engine.base, self.worker_id, ticket),
-            seconds=self.store.lease_seconds,
-        )
+        ticket, loaded = uuid4().hex, self.engine.loaded_loras()
+        for queue in self._queues:
+            claim = patiently(
+                partial(self.store.claim, queue, self.worker_id, ticket, loaded),
+                seconds=self.store.lease_seconds,
+            )
+            if claim is not None:
+                return claim
+        return None
 
     def _run(self, claim: Claim, stop: StopFlag, again: bool = False) -> tuple[str, str]:
         attempt = Attempt(self, claim, stop)
@@ -113,6 +126,8 @@ class Runner(AttemptParts):
         except LeaseLost:
             self.probe.reached("lost", claim)
             log.warning("lost to a newer claim; nothing committed")
+        except Rerouted as other:
+            log.info("job given to another base", base=str(other))
         except Draining:
             patiently(lambda: self.store.release(claim))
             self.probe.reached("released", claim)

@@ -6,7 +6,7 @@ Runs in the supervisor, which knows that its child is dead; no other process may
 import redis
 import structlog
 
-from shared.bases import identify_base
+from shared.bases import identify_base, name_base
 from shared.blobs import open_blobs
 from shared.errors import CrashedTooOften, StepTimeout
 from shared.jobs import JobState
@@ -33,12 +33,13 @@ class ChildReaper:
         self._store = JobStore(client, settings)
         self._fleet = Fleet(client)
         self._blobs = open_blobs(settings)
-        self._hints: dict[str, Hints] = {}
+        name = name_base(identify_base(settings.base_model).id, settings.base_model)
+        self._hints = Hints(make_celery(settings, name), name)
 
     def prepare(self) -> None:
         """Prepares everything that takes time, so that cleaning up is fast."""
         try:
-            self._hints_of(identify_base(self._settings.base_model).id).pending()
+            self._hints.pending()
         except Exception as error:
             note_failure("child-reaper", error)
 
@@ -67,13 +68,8 @@ class ChildReaper:
     def _settle(self, reaped: Reaped) -> None:
         job = self._store.get(reaped.job_id)
         if reaped.outcome is JobState.QUEUED:
-            self._hints_of(job.spec.base).send(job.id, job.params.priority)
+            self._hints.send(job.id, job.params.priority, job.spec.base)
         discard_attempt(self._blobs, job, reaped.epoch)
-
-    def _hints_of(self, base: str) -> Hints:
-        if base not in self._hints:
-            self._hints[base] = Hints(make_celery(self._settings, base), base)
-        return self._hints[base]
 
     def give_back_device(self, holder: str) -> None:
         """Releases the device's lease, because the supervisor ends."""

@@ -15,6 +15,8 @@ from typing import Any
 import structlog
 from celery import Celery, signals
 
+from shared.base_defaults import base_defaults_of
+from shared.bases import name_base
 from shared.blobs import open_blobs
 from shared.errors import RetouchError
 from shared.ledger.fleet import Fleet, WorkerInfo, now
@@ -43,6 +45,7 @@ from worker.job.probe import make_probe
 from worker.job.provenance import make_seal
 from worker.job.pulse import Pulse
 from worker.job.runner import Draining, Runner
+from worker.process.base_names import reserve_base
 from worker.process.consumer import PatientConsumer
 from worker.process.devices import DeviceKeeper, HeldDevice, is_beside_a_gpu
 from worker.process.heartbeat import Heartbeat
@@ -67,12 +70,14 @@ class WorkerProcess:
         self._guards = load_guards(settings)
         self._engine = make_engine(settings)
         self.worker_id = worker_id
+        self._base = name_base(self._engine.base, settings.base_model)
+        self._defaults = base_defaults_of(settings.base_model)
         client = connect(settings.redis_url, ANSWER_SECONDS, settings.key_prefix)
         strikes = Strikes(client, settings)
         failures = LoraFailures(client, self._engine.base)
         self._store = store = JobStore(client, settings)
         blobs = open_blobs(settings)
-        self.app: Celery = make_celery(settings, self._engine.base)
+        self.app: Celery = make_celery(settings, self._base)
         self.app.conf.worker_concurrency = admission_window(settings, self._engine)
         self.app.conf.worker_consumer = "worker.process.consumer:PatientConsumer"
         self._leases = _lease_keeper(settings)
@@ -89,14 +94,13 @@ class WorkerProcess:
             settings.upscalers_dir,
             digests=settings.data_dir / f"upscaler-digests-{socket.gethostname()}.json",
         )
-        chooser = Chooser(self._catalog, self._engine.base)
-        line = open_line(settings, self._engine.base)
+        chooser = Chooser(self._catalog, self._engine.base, self._defaults)
+        line = open_line(settings, self._base)
         self._previews = PreviewServer(line, blobs, chooser, self._engine, self._guards)
-        fleet = Fleet(client)
+        self._fleet = fleet = Fleet(client)
         self._whereabouts = Whereabouts(self._catalog, self._sync, fleet, worker_id)
         self._heartbeat = Heartbeat(fleet, self._describe)
-        hints = Hints(self.app, self._engine.base)
-        self._reaper = Reaper(store, hints, blobs, self._engine.base, settings)
+        self._reaper = Reaper(store, Hints(self.app, self._base), blobs, settings)
         self._draining = threading.Event()
         self._consumer: PatientConsumer | None = None
         pulse = Pulse()
@@ -105,12 +109,13 @@ class WorkerProcess:
             step_seconds=settings.step_timeout_seconds * _slowness(self._engine.device),
             idle_seconds=settings.idle_timeout_seconds,
             is_idle=self._is_idle,
-            queued=lambda: store.waiting(self._engine.base, worker_id),
+            queued=lambda: runner.waiting(),
             complaint=self._engine.complaint,
             end=self._end,
         )
         runner = Runner(
             worker_id=self.worker_id,
+            base=self._base,
             engine=self._engine,
             store=store,
             blobs=blobs,
@@ -130,10 +135,18 @@ class WorkerProcess:
         self._poller = Poller(runner, self._is_idle, self._is_consuming, self._reconnect)
         register(self.app, runner, self._draining.is_set)
 
+    def reserve_base(self) -> None:
+        """Reserves the base's name for these weights. Raises BadCheckpoint if a living worker
+        serves others under it, and the store's errors.
+        """
+        reserve_base(self._fleet, self._base, self._engine.fingerprint)
+
     def __enter__(self) -> "WorkerProcess":
         if self._sync is not None:
             # A job that is claimed needs its files.
             self._sync.start(wait=True)
+        for complaint in self._defaults.complaints:
+            logger.warning("a setting of the base is not used", reason=complaint)
         self._catalog.scan()
         self._catalog.watch()
         self._upscalers.scan()
@@ -221,7 +234,9 @@ class WorkerProcess:
             host=socket.gethostname(),
             pid=os.getpid(),
             device=self._engine.device,
-            base=self._engine.base,
+            base=self._base,
+            fingerprint=self._engine.fingerprint,
+            base_defaults=self._defaults,
             profile=self._engine.profile,
             residency=self._engine.residency(),
             in_flight=self._leases.count(),

@@ -49,6 +49,7 @@ def start_worker(settings: Settings, worker_id: str) -> int:
 
     try:
         worker = WorkerProcess(held.applied_to(settings), worker_id, held)
+        worker.reserve_base()
     except BadCheckpoint as error:
         logger.critical("the base cannot be served", reason=str(error), next_step="retouch doctor")
         return exits.CANNOT_START

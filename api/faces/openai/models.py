@@ -1,5 +1,5 @@
 """The values of `model`: `retouch` chooses a LoRA by the measured damage, `retouch/LORA` names one
-of the catalogue, and the base's own id means no LoRA.
+of the catalogue, and a base's own id means that base without a LoRA.
 """
 
 from typing import Any
@@ -18,7 +18,8 @@ CREATED = 1_767_225_600
 def model_ids(services: Services) -> list[str]:
     """Every model that a request may name."""
     usable = [entry for entry in services.catalog.entries() if entry.state is LoraState.AVAILABLE]
-    return [RETOUCH, services.base.id, *(f"{RETOUCH}/{entry.name}" for entry in usable)]
+    bases = [one.name for one in services.roster.candidates()]
+    return [RETOUCH, *bases, *(f"{RETOUCH}/{entry.name}" for entry in usable)]
 
 
 def model_view(model_id: str) -> dict[str, Any]:
@@ -26,16 +27,24 @@ def model_view(model_id: str) -> dict[str, Any]:
 
 
 def lora_of(services: Services, model: str | None) -> str:
-    """The job's `lora` for this model; the catalogue checks the name. Raises ModelNotFound."""
+    """The job's `lora` for this model; the catalogue checks the name. Raises ModelNotFound,
+    StoreUnavailable.
+    """
     if model in (None, "", RETOUCH):
         return AUTO
     assert model is not None
-    if model == services.base.id:
+    if base_of(services, model) is not None:
         return NONE
     family, _, name = model.partition("/")
     if family == RETOUCH and name:
         return name
     raise no_model(model)
+
+
+def base_of(services: Services, model: str | None) -> str | None:
+    """The job's `base` for this model; None if the model is a LoRA. Raises StoreUnavailable."""
+    names = [one.name for one in services.roster.candidates()]
+    return model if model in names else None
 
 
 def no_model(model: str) -> ModelNotFound:

@@ -15,11 +15,11 @@ from api.access.keys import Caller
 from api.faces.fitting import size_fields
 from api.faces.openai.errors import ModelNotFound
 from api.faces.openai.form import MOST_IMAGES, ReadForm, read_form
-from api.faces.openai.models import lora_of, no_model
+from api.faces.openai.models import base_of, lora_of, no_model
 from api.faces.openai.retries import Tries, tries_of
 from api.intake.accepted import Accepted
 from api.intake.upload import CHUNK_BYTES, Parts, received_parts
-from api.jobs.entrance import accept_picture, all_or_none, ask, entering, submit
+from api.jobs.entrance import Fields, accept_picture, all_or_none, ask, entering, submit
 from api.jobs.submission import Submitted
 from api.services import Services
 from api.wire.errors import InvalidFields
@@ -64,15 +64,16 @@ async def receive_order(
     ):
         read = read_form(parts.fields, language)
         files = _pictures(parts, read, language)
-        lora = lora_of(services, read.form.model)
-        await _check(services, read, lora, language)
+        lora = await run_in_threadpool(lora_of, services, read.form.model)
+        base = await run_in_threadpool(_base_fields, services, read)
+        await _check(services, read, lora, base, language)
         tries = await tries_of(request, services, caller, await run_in_threadpool(_digest, parts))
         async with all_or_none(services) as job_ids:
             for file in files:
                 picture = await accept_picture(services, caller, _reader(file))
                 for _ in range(read.form.n):
                     place = len(job_ids)
-                    fields = read.fields(lora, place) + _sized(read, picture, services)
+                    fields = read.fields(lora, place) + base + _sized(read, picture, services)
                     asked = await ask(services, fields, language)
                     for again in range(MOST_TRIES):
                         key = tries.of(place, again)
@@ -83,10 +84,17 @@ async def receive_order(
     return Order(read, job_ids, tries)
 
 
-async def _check(services: Services, read: ReadForm, lora: str, language: Language) -> None:
+def _base_fields(services: Services, read: ReadForm) -> Fields:
+    base = base_of(services, read.form.model)
+    return () if base is None else (("base", base),)
+
+
+async def _check(
+    services: Services, read: ReadForm, lora: str, base: Fields, language: Language
+) -> None:
     """Refuses impossible requests before a picture is decoded, with this API's parameter names."""
     try:
-        await ask(services, read.fields(lora, 0), language)
+        await ask(services, read.fields(lora, 0) + base, language)
     except LoraNotFound as error:
         raise ModelNotFound(*error.args) from error
     except InvalidFields as error:

@@ -25,18 +25,19 @@ OTHER_NAMES = {"R-ESRGAN 4x+": "realesrgan_x4plus", LANCZOS: FILTER, "Nearest": 
 
 
 def models(services: Services) -> list[dict[str, Any]]:
-    """The base that this deployment serves."""
-    name = services.base.id
-    return [
-        {
-            "title": name,
-            "model_name": name,
-            "hash": None,
-            "sha256": None,
-            "filename": name,
-            "config": None,
-        }
-    ]
+    """The bases that this deployment serves, its default first. Raises StoreUnavailable."""
+    return [_model(one.name) for one in services.roster.candidates()]
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {
+        "title": name,
+        "model_name": name,
+        "hash": None,
+        "sha256": None,
+        "filename": name,
+        "config": None,
+    }
 
 
 def samplers() -> list[dict[str, Any]]:

@@ -61,8 +61,8 @@ def changed_options(
         changed = Options.model_validate(options.model_dump() | known)
     except ValidationError as error:
         raise InvalidFields(field_problems(error.errors(), language)) from error
-    if changed.sd_model_checkpoint not in (None, "", services.base.id):
-        served = services.base.id
+    if changed.sd_model_checkpoint and not services.roster.find(changed.sd_model_checkpoint):
+        served = ", ".join(one.name for one in services.roster.candidates())
         en = f"is not served here: this service runs '{served}'"
         detail = f"不可用：本服务运行 {served}" if language == "zh" else en
         raise InvalidFields([FieldProblem(pointer="/sd_model_checkpoint", detail=detail)])
@@ -72,7 +72,7 @@ def changed_options(
 def shown_options(options: Options, services: Services) -> dict[str, Any]:
     """All options that clients look for, with their values here."""
     return {
-        "sd_model_checkpoint": services.base.id,
+        "sd_model_checkpoint": options.sd_model_checkpoint or services.roster.default.name,
         "sd_checkpoint_hash": "",
         "sd_vae": "Automatic",
         "CLIP_stop_at_last_layers": 1,
@@ -89,7 +89,9 @@ def shown_options(options: Options, services: Services) -> dict[str, Any]:
 def option_fields(options: Options, services: Services) -> tuple[tuple[str, str], ...]:
     """The options as fields of a job."""
     kind = "jpeg" if options.samples_format == "jpg" else options.samples_format
-    fields = (("format", kind), ("quality", str(options.jpeg_quality)))
+    fields: tuple[tuple[str, str], ...] = (("format", kind), ("quality", str(options.jpeg_quality)))
+    if options.sd_model_checkpoint:
+        fields = (*fields, ("base", options.sd_model_checkpoint))
     upscaler = upscaler_named(services, options.upscaler_for_img2img)
     return fields if upscaler is None else (*fields, ("upscaler", upscaler))
 

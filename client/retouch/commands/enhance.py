@@ -32,6 +32,10 @@ def enhance(
         list[str] | None,
         typer.Option("--lora", "-l", help="NAME or NAME:SCALE, several times; none; auto."),
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="A base of the service, if it has several; default: by the LoRA."),
+    ] = None,
     strength: Annotated[
         float | None,
         typer.Option(help="How much the picture may differ from the photo, 0.05 to 1."),
@@ -94,6 +98,7 @@ def enhance(
     extension = EXTENSIONS[asked] if asked and asked != "auto" else ""
     fields: JobFields = {
         "lora": lora,
+        "base": base,
         "strength": strength,
         "steps": steps,
         "sampler": sampler,
@@ -184,6 +189,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
         "photo": str(outcome.order.photo),
         "output": None if problem else str(outcome.order.output),
         "job": job.id if job else None,
+        "base": job.base if job else None,
         "seed": job.params.seed if job else None,
         "loras": [lora.model_dump() for lora in job.params.loras] if job else [],
         "lora_reason": job.params.lora_reason if job else None,

@@ -84,11 +84,13 @@ def _tell(verdict: dict[str, Any]) -> None:
 
 
 def _table(items: list[Lora]) -> Table:
-    table = Table("name", "base", "state", "rank", "about", box=None, pad_edge=False)
+    columns = ("name", "base", "served by", "state", "rank", "about")
+    table = Table(*columns, box=None, pad_edge=False)
     for item in items:
         state = f"[{COLOURS.get(item.state, 'default')}]{item.state}[/]"
         about = item.reason or _title(item)
-        table.add_row(item.name, item.base, state, str(item.rank or "?"), about)
+        served = ", ".join(item.served_by) or "-"
+        table.add_row(item.name, item.base, served, state, str(item.rank or "?"), about)
     return table
 
 

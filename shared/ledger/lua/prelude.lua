@@ -24,6 +24,10 @@ end
 local function held_key(worker) return 'held:' .. worker end
 local function refused_key(worker) return 'refused:' .. worker end
 local RUNNING = 'running'
+-- The bases that jobs wait for.
+local QUEUES = 'queues'
+-- Exists while a worker serves the base; see shared/ledger/fleet.py.
+local function served_key(base) return 'base:' .. base end
 local WEBHOOKS = 'webhooks'
 local FINISHED = 'finished'
 
@@ -65,7 +69,8 @@ local function enqueue(id, base, priority, client, place, ttl_seconds)
   end
   keep(places, ttl_seconds); keep(turns, ttl_seconds); keep('queue:turn', ttl_seconds)
   redis.call('ZADD', 'queued:' .. base, now_ms(), id)
-  keep('queued:' .. base, ttl_seconds)
+  redis.call('SADD', QUEUES, base)
+  keep('queued:' .. base, ttl_seconds); keep(QUEUES, ttl_seconds)
 end
 
 local function dequeue(id, base, priority, client)

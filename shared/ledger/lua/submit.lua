@@ -1,7 +1,8 @@
 -- Records a job and its place in the queue, only once.
 -- ARGV: id, spec JSON, params JSON, base, priority, client, job ttl, queue limit,
 --       idempotency key ('' for none), fingerprint, idempotency ttl,
---       states for which a webhook is sent ('' for none), the client's limit of unfinished jobs (0: none)
+--       states for which a webhook is sent ('' for none), the client's limit of unfinished jobs (0: none),
+--       its LoRAs, separated by spaces
 -- Returns {'created'} | {'replayed', id} | {'conflict'} | {'full', size} | {'busy', size}
 local id, base, priority, client = ARGV[1], ARGV[4], ARGV[5], ARGV[6]
 local ttl = tonumber(ARGV[7])
@@ -23,7 +24,8 @@ keep('queue:place', ttl)
 redis.call('HSET', job_key(id), 'spec', ARGV[2], 'params', ARGV[3], 'state', 'queued',
   'base', base, 'priority', priority, 'client', client, 'place', place,
   'epoch', 0, 'attempts', 0, 'crashes', 0, 'cancel', 0, 'percent', 0, 'worker', '',
-  'created_ms', now, 'hinted_ms', now, 'hints', 1, 'webhook', ARGV[12])
+  'created_ms', now, 'hinted_ms', now, 'hints', 1, 'webhook', ARGV[12],
+  'loras', ARGV[14])
 keep(job_key(id), ttl)
 redis.call('SADD', live_key(client), id)
 keep(live_key(client), ttl)

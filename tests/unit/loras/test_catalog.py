@@ -622,3 +622,14 @@ def test_a_base_whose_configuration_leaves_modules_open_judges_none(
     (tmp_path / "model_index.json").write_text("{}")
 
     assert modules_of(str(tmp_path)) is None
+
+
+def test_a_base_among_the_loras_is_told_where_it_belongs(folder: Path) -> None:
+    names = ("model.diffusion_model.input_blocks.0.0.weight", "first_stage_model.encoder.conv_in.w")
+    write_lora(folder / "dream.safetensors", dict.fromkeys(names, Spec((4, 4))))
+
+    [entry] = scanned(folder).entries()
+
+    assert entry.state is LoraState.INCOMPATIBLE
+    assert entry.reason_code == "base_checkpoint"
+    assert "retouch worker --base" in (entry.reason or "")

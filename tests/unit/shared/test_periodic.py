@@ -135,7 +135,7 @@ class Failing:
 def _reaper(failing: Failing, settings: Settings) -> Reaper:
     hints = Hints(make_celery(settings, "tiny"), "tiny")
     store: Any = SimpleNamespace(elect=failing)
-    return Reaper(store, hints, open_blobs(settings), "tiny", settings)
+    return Reaper(store, hints, open_blobs(settings), settings)
 
 
 def _leases(failing: Failing, settings: Settings) -> LeaseKeeper:
@@ -206,8 +206,8 @@ def test_a_reaper_whose_sweep_may_not_delete_goes_on(
     monkeypatch.setattr("shared.ledger.reaper.TICK_SECONDS", 0.02)
     blobs, sweeps = open_blobs(settings), Failing(PermissionError("read-only"))
     monkeypatch.setattr(blobs, "sweep", sweeps)
-    reaper = Reaper(store, Hints(make_celery(settings, "tiny"), "tiny"), blobs, "tiny", settings)
+    reaper = Reaper(store, Hints(make_celery(settings, "tiny"), "tiny"), blobs, settings)
     reaper.start()
     wait_until(lambda: sweeps.calls >= 2, description="another sweep")
     reaper.stop()
-    redis_client.delete("elected:reaper:tiny")
+    redis_client.delete("elected:reaper")

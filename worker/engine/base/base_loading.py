@@ -22,6 +22,7 @@ from shared.bases import SDXL, Base, identify_place
 from shared.checkpoints.judgement import check_checkpoint
 from shared.checkpoints.places import find_checkpoint
 from shared.params import DEFAULT_SAMPLER
+from worker.engine.base.fingerprint import fingerprint_of
 from worker.engine.base.folder_loading import download, load_folder
 from worker.engine.base.loaded_base import STABLE_DIFFUSION, STEP_FAMILIES, LoadedBase
 from worker.engine.base.precision import allow_fp16_accumulation, choose_autocast
@@ -62,13 +63,15 @@ def load_base(
     for part in ("unet", "vae"):
         if hasattr(pipeline, part):
             getattr(pipeline, part).to(memory_format=layout_of(part, device))
-    profile = settled_profile(pipeline, device, profile)
+    profile = settled_profile(pipeline, base.id, device, profile)
     _place(pipeline, device, profile)
     quick = allow_fp16_accumulation(device, precision)
     logger.info(
         "base loaded", base=base.id, device=str(device), profile=profile, fp16_accumulation=quick
     )
-    return LoadedBase(pipeline, base, device, dtype, choose_autocast(device, precision), profile)
+    autocast = choose_autocast(device, precision)
+    fingerprint = fingerprint_of(pipeline)
+    return LoadedBase(pipeline, base, device, dtype, autocast, profile, fingerprint)
 
 
 def layout_of(part: str, device: torch.device) -> torch.memory_format:

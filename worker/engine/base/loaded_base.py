@@ -17,7 +17,8 @@ class LoadedBase:
     """A warm pipeline, its family, its device and its dtype.
 
     `autocast` is the type in which the UNet computes if it differs from the weights'; `profile`
-    says how much of the pipeline stays on the device (worker/engine/base/profiles.py).
+    says how much of the pipeline stays on the device (worker/engine/base/profiles.py);
+    `fingerprint` identifies the weights.
     """
 
     pipeline: Any
@@ -26,3 +27,4 @@ class LoadedBase:
     dtype: torch.dtype
     autocast: torch.dtype | None = None
     profile: str = "full"
+    fingerprint: str = ""

@@ -6,7 +6,9 @@ bytes are correct.
 
 import hashlib
 import time
+from collections import OrderedDict
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ from worker.engine.testing.faults import Faults
 from worker.engine.thread import EngineThread, Order
 
 FAKE_TILES = 2
+SAMPLED_BYTES = 2**20
 
 
 class FakeEngine:
@@ -36,12 +39,23 @@ class FakeEngine:
     rows = small_rows = 1
 
     def __init__(
-        self, base: str, step_seconds: float, device: str = "fake", faults: str = ""
+        self,
+        base: str,
+        step_seconds: float,
+        device: str = "fake",
+        faults: str = "",
+        fingerprint: str = "",
+        lora_seconds: float = 0.0,
+        lora_slots: int = 8,
     ) -> None:
         self.base = base
+        self.fingerprint = fingerprint
         self.device = device
         self.profile = "fake"
         self._step_seconds = step_seconds
+        self._lora_seconds, self._lora_slots = lora_seconds, lora_slots
+        self._loras: OrderedDict[str, None] = OrderedDict()
+        self._hits = self._misses = 0
         self._faults = Faults(faults)
         self._thread = EngineThread(self._run)
 
@@ -52,7 +66,11 @@ class FakeEngine:
         return self._thread.submit(job, on_event)
 
     def residency(self) -> dict[str, Any]:
-        return {"loras": []}
+        loras = list(self._loras)
+        return {"loras": loras, "hits": self._hits, "misses": self._misses}
+
+    def loaded_loras(self) -> list[str]:
+        return list(self._loras)
 
     def complaint(self) -> DeviceLost | None:
         return self._faults.complaint()
@@ -65,6 +83,7 @@ class FakeEngine:
             return self._enlarge(job, on_event)
         started = time.perf_counter()
         on_event(StageStarted(Stage.LOADING))
+        self._load_loras(job)
         if job.preview:
             on_event(PreviewReady(job.pixels[::4, ::4].copy()))
         on_event(StageStarted(Stage.ENCODING))
@@ -81,6 +100,19 @@ class FakeEngine:
         seconds = {"denoising": time.perf_counter() - started}
         return EngineResult(fake_picture(job), (), seconds)
 
+    def _load_loras(self, job: EngineJob) -> None:
+        """Takes `lora_seconds` for each LoRA that is not loaded; the least recently used go."""
+        for entry, _ in job.loras:
+            if entry.sha256 in self._loras:
+                self._hits += 1
+            else:
+                self._misses += 1
+                time.sleep(self._lora_seconds)
+            self._loras[entry.sha256] = None
+            self._loras.move_to_end(entry.sha256)
+            while len(self._loras) > self._lora_slots:
+                self._loras.popitem(last=False)
+
     def _enlarge(self, job: EnlargeJob, on_event: OnEvent) -> EngineResult:
         for tile in range(1, FAKE_TILES + 1):
             job.stop.check()
@@ -88,6 +120,15 @@ class FakeEngine:
             on_event(TileDone(tile, FAKE_TILES))
         seconds = {"enlarging": FAKE_TILES * self._step_seconds}
         return EngineResult(fake_enlarged(job.pixels, job.factor), (), seconds)
+
+
+def fake_fingerprint(base_model: str) -> str:
+    """Identifies the files of a checkpoint, whose weights this engine does not load."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(base_model).rglob("*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(file.read(SAMPLED_BYTES))
+    return digest.hexdigest()[:32]
 
 
 def fake_enlarged(pixels: Pixels, factor: int) -> Pixels:

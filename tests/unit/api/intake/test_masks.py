@@ -201,7 +201,7 @@ def test_a_mask_that_a_waiting_job_needs_does_not_expire(
     job = send(client, WHITE_LEFT).json()
     spec = json.loads(str(redis_client.hget(f"job:{job['id']}", "spec")))
 
-    assert store.sources_in_use("tiny") == {spec["source"]["blob"], spec["mask"]["blob"]}
+    assert store.sources_in_use() == {spec["source"]["blob"], spec["mask"]["blob"]}
 
 
 def test_two_masks_and_a_mask_that_is_text_are_refused(client: TestClient) -> None:

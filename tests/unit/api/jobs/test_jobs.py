@@ -32,7 +32,7 @@ def test_a_job_is_taken_at_once_and_shown_whole(client: TestClient) -> None:
         "step": 0,
         "total_steps": 0,
         "eta_seconds": None,
-        "message": "Waiting for its turn",
+        "message": "Waiting: no worker serves tiny now",
     }
     assert job["queue"] == {"position": 0, "size": 1}
     assert [(lora["name"], lora["scale"]) for lora in job["params"]["loras"]] == [

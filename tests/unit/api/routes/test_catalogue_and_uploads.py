@@ -144,7 +144,17 @@ def test_a_lora_dropped_into_the_folder_is_offered_soon(gateway: Gateway, tmp_pa
 def test_capabilities_tell_the_limits(client: TestClient, settings: Settings) -> None:
     told = client.get("/v1/capabilities").json()
 
-    assert told["base"] == {"id": "tiny", "label": "retouch tiny", "guidance_scale": 1.0}
+    assert told["base"] == {
+        "id": "tiny",
+        "family": "tiny",
+        "label": "retouch tiny",
+        "guidance_scale": 1.0,
+        "steps": 10,
+        "sampler": "dpmpp_2m",
+        "workers": 0,
+        "served": False,
+        "complaints": [],
+    }
     assert told["limits"]["max_upload_bytes"] == settings.max_upload_bytes
     assert told["limits"]["max_side"] == settings.max_side
     assert told["formats"] == {

@@ -108,7 +108,7 @@ def test_forty_sliders_that_wait_hold_up_nobody_else(
     )
     Fleet(redis_client).announce(info)
     body = {"image_id": image_id, "lora": "none"}
-    line = f"previews:{client.app.state.services.base.id}"  # type: ignore[attr-defined]
+    line = "previews:tiny"
     with ThreadPoolExecutor(44) as sliders:
         answers = [sliders.submit(client.post, "/v1/previews", json=body) for _ in range(44)]
         wait_until(lambda: redis_client.llen(line) == 44, description="44 that wait")

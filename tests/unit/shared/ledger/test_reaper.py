@@ -27,12 +27,15 @@ class SentHints:
 
     def __init__(self) -> None:
         self.ids: list[str] = []
+        self.bases: list[str] = []
         self.waiting = 0
 
-    def send(self, job_id: str) -> None:
+    def send(self, job_id: str, base: str) -> None:
         self.ids.append(job_id)
+        self.bases.append(base)
 
-    def pending(self) -> int:
+    def pending(self, base: str) -> int:
+        del base
         return self.waiting
 
 
@@ -41,15 +44,14 @@ class AwayHints(SentHints):
 
     rounds = 0
 
-    def pending(self) -> int:
+    def pending(self, base: str) -> int:
+        del base
         self.rounds += 1
         raise StoreUnavailable("the broker does not answer")
 
 
-def make_reaper(
-    store: JobStore, settings: Settings, hints: SentHints, base: str = "tiny"
-) -> Reaper:
-    return Reaper(store, hints, open_blobs(settings), base, settings)  # type: ignore[arg-type]
+def make_reaper(store: JobStore, settings: Settings, hints: SentHints) -> Reaper:
+    return Reaper(store, hints, open_blobs(settings), settings)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -122,6 +124,7 @@ def test_leases_run_out_while_the_broker_is_away(
     # Given a reaper whose rounds, several to a lease, meet no broker
     monkeypatch.setattr("shared.ledger.reaper.TICK_SECONDS", 0.1)
     settings, hints = make_settings(lease_seconds=1, renew_seconds=0.2), AwayHints()
+    old_store.submit(make_spec(base="other"))
     reaper = make_reaper(old_store, settings, hints)
     reaper.start()
     wait_until(lambda: hints.rounds, description="a round without a broker")
@@ -134,15 +137,25 @@ def test_leases_run_out_while_the_broker_is_away(
     reaper.stop()
 
 
-def test_each_base_has_its_hints_sent_by_a_reaper_that_knows_its_queue(
+def test_one_reaper_sends_the_hints_of_every_base_to_its_own_queue(
     old_store: JobStore, settings: Settings
 ) -> None:
-    ids = {base: old_store.submit(make_spec(base=base)) for base in ("tiny", "sdxl")}
+    bases = ("sd15/a", "sd15/b", "tiny")
+    ids = {base: old_store.submit(make_spec(base=base)) for base in bases}
     time.sleep(0.15)
-    for base, job_id in ids.items():
-        hints = SentHints()
-        make_reaper(old_store, settings, hints, base).tick()
-        assert hints.ids == [job_id]
+    hints = SentHints()
+    make_reaper(old_store, settings, hints).tick()
+    assert dict(zip(hints.bases, hints.ids, strict=True)) == ids
+
+
+def test_a_base_is_forgotten_with_its_last_waiting_job(old_store: JobStore) -> None:
+    old_store.submit(make_spec(base="sdxl/a"))
+    assert old_store.queues() == ["sdxl/a"]
+    claimed = old_store.claim("sdxl/a", "w")
+    assert claimed is not None
+    assert old_store.queues() == []
+    old_store.release(claimed)
+    assert old_store.queues() == ["sdxl/a"]
 
 
 def test_the_input_of_a_job_that_waits_for_long_does_not_expire(
@@ -161,7 +174,7 @@ def test_the_input_of_a_job_that_waits_for_long_does_not_expire(
     make_reaper(old_store, settings, SentHints()).tick()
     # Then only the input of what has ended is gone
     left = {f"sources/{path.name}" for path in (settings.data_dir / "blobs" / "sources").iterdir()}
-    assert left == old_store.sources_in_use("tiny")
+    assert left == old_store.sources_in_use()
     assert len(left) == 1
 
 

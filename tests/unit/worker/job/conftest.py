@@ -63,6 +63,7 @@ def run(store: JobStore, blobs: BlobStore, redis_client: redis.Redis, settings: 
         store.submit(spec)
         parts: dict[str, Any] = {
             "worker_id": "w",
+            "base": base,
             "engine": engine,
             "store": store,
             "blobs": blobs,

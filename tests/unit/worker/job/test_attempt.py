@@ -74,6 +74,7 @@ def run(
         engine = FakeEngine("tiny", 0.0)
         ours: dict[str, Any] = {
             "worker_id": "w",
+            "base": "tiny",
             "engine": engine,
             "store": store,
             "blobs": blobs,

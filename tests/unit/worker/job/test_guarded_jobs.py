@@ -104,6 +104,7 @@ def run(
         store.submit(spec)
         runner = Runner(
             worker_id="w",
+            base="tiny",
             engine=engine,
             store=store,
             blobs=blobs,
