@@ -118,18 +118,25 @@ def _unserved(services: Services) -> dict[str, int]:
         return {}
 
 
+def _store_answers(services: Services) -> None:
+    services.store.ping()
+
+
+def _has_room(services: Services) -> None:
+    services.images.check_room()
+
+
+def _is_durable(services: Services) -> str | None:
+    return None if services.store.is_durable() else NOT_DURABLE
+
+
+Check = Callable[[Services], str | None]
 # Without these the gateway accepts nothing.
-_CHECKS: dict[str, Callable[[Services], str | None]] = {
-    "store": lambda services: services.store.ping(),
-    "disk": lambda services: services.images.check_room(),
-}
-_DETAILS: dict[str, Callable[[Services], str | None]] = {
-    "worker": _has_worker,
-    "persistence": lambda services: None if services.store.is_durable() else NOT_DURABLE,
-}
+_CHECKS: dict[str, Check] = {"store": _store_answers, "disk": _has_room}
+_DETAILS: dict[str, Check] = {"worker": _has_worker, "persistence": _is_durable}
 
 
-def _outcome(check: Callable[[Services], str | None], services: Services) -> str:
+def _outcome(check: Check, services: Services) -> str:
     try:
         return check(services) or OK
     except RetouchError as error:

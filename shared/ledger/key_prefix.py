@@ -62,7 +62,8 @@ class PrefixedPipeline(Pipeline):
     key_prefix = ""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        return super().execute_command(*prefixed(self.key_prefix, args), **options)
+        plain: Any = super()
+        return plain.execute_command(*prefixed(self.key_prefix, args), **options)
 
 
 class PrefixedRedis(redis.Redis):
@@ -71,7 +72,8 @@ class PrefixedRedis(redis.Redis):
     key_prefix = ""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        answer = super().execute_command(*prefixed(self.key_prefix, args), **options)
+        plain: Any = super()
+        answer = plain.execute_command(*prefixed(self.key_prefix, args), **options)
         return _without(self.key_prefix, str(args[0]), answer)
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
@@ -88,4 +90,5 @@ class PrefixedAsyncRedis(redis.asyncio.Redis):
     key_prefix = ""
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        return await super().execute_command(*prefixed(self.key_prefix, args), **options)
+        plain: Any = super()
+        return await plain.execute_command(*prefixed(self.key_prefix, args), **options)

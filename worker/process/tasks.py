@@ -1,9 +1,10 @@
 """The one Celery task: a hint has arrived, so there may be a job to claim."""
 
 from collections.abc import Callable
+from typing import Any
 
 import structlog
-from celery import Celery, Task
+from celery import Celery
 from celery.exceptions import Ignore, Reject
 
 from shared.errors import RetouchError
@@ -26,7 +27,7 @@ def register(app: Celery, runner: Runner, is_draining: Callable[[], bool]) -> No
     """Registers `retouch.run` with the application."""
 
     @app.task(name=RUN_TASK, bind=True, throws=(JobFailed,))
-    def run(hint: Task, job_id: str) -> str:
+    def run(hint: Any, job_id: str) -> str:
         """Runs the next job. `job_id` is the reason for this hint, not the job that runs."""
         runner.probe.hinted(job_id)
         while not is_draining():
@@ -41,7 +42,7 @@ def register(app: Celery, runner: Runner, is_draining: Callable[[], bool]) -> No
         raise Reject("this worker is stopping", requeue=True)
 
 
-def shown(hint: Task, ran: Ran | None) -> str:
+def shown(hint: Any, ran: Ran | None) -> str:
     """What monitors such as Flower are told about a hint: the end of the job that it ran.
 
     Raises JobFailed, and Ignore for a canceled job, whose hint then counts as revoked.
