@@ -167,10 +167,12 @@ class Followers:
                 {f"job:{job_id}:events": position}, count=100, block=BLOCK_MS
             )
         except (RedisError, OSError) as error:
+            _raise_if_cancelled()
             # An outage of the store does not end the job: the stream continues where it was.
             logger.warning("waiting for the store", reason=type(error).__name__)
             await asyncio.sleep(OUTAGE_PAUSE_SECONDS)
             return []
+        _raise_if_cancelled()
         entries = answer[0][1] if answer else []
         return [read_event(entry_id, fields) for entry_id, fields in entries]
 
@@ -197,6 +199,15 @@ class Followers:
         except StoreUnavailable:
             return None
         return [last_event(job, newest)] if job.state.is_terminal else None
+
+
+def _raise_if_cancelled() -> None:
+    """Raises a cancellation that the store's client has swallowed: its `asyncio.wait_for` does
+    that, up to Python 3.11, if what it waits for has just ended.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """Requests that wait for their job: `Prefer: wait` and the one-line form."""
 
+import asyncio
 import io
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,10 +16,12 @@ from PIL import Image
 from api.access.places import Places
 from api.jobs.follow import Followers
 from api.routes.jobs import wait_seconds
+from api.wire.sentence import Sentence
 from shared.blobs import BlobStore
 from shared.errors import Overloaded
 from shared.jobs import JobSpec
 from shared.ledger.store import JobStore
+from shared.settings import Settings
 from tests.support.fleet import WORKER, finish, progress
 from tests.support.pictures import photo
 from tests.support.wait import wait_until
@@ -146,3 +150,37 @@ def test_whoever_finds_no_place_to_wait_is_answered_at_once(
 
     assert client.portal is not None
     client.portal.call(wait)
+
+
+def test_a_caller_s_leaving_is_noticed_although_the_store_s_client_swallows_it(
+    settings: Settings, store: JobStore
+) -> None:
+    """`asyncio.wait_for` does that, up to Python 3.11, when what it waits for has just ended."""
+    places = Places(1, 1, Sentence("waiting", "等待"))
+    reading, swallowed = threading.Event(), threading.Event()
+
+    async def xread(*_: object, **__: object) -> list[Any]:
+        reading.set()
+        try:
+            await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            if swallowed.is_set():
+                raise
+            swallowed.set()
+        return [("events", [("1-1", {"kind": "state", "data": "{}"})])]
+
+    async def leave() -> bool:
+        followers = Followers(settings, store, threading.Event(), places)
+        await followers.close()
+        followers._redis = SimpleNamespace(xread=xread)  # type: ignore[assignment]
+        waiting = asyncio.create_task(followers.end_of("ada", "0" * 32))
+        while not reading.is_set():
+            await asyncio.sleep(0)
+        waiting.cancel()
+        done, _ = await asyncio.wait({waiting}, timeout=5)
+        return waiting in done and waiting.cancelled()
+
+    assert asyncio.run(leave())
+    assert swallowed.is_set()
+    with places.take("ada"):
+        pass  # the caller's place is free again
