@@ -1,6 +1,6 @@
 """The inspector's command line against the running service; skipped where it is not installed.
 
-`npm install --global @modelcontextprotocol/inspector` brings it.
+`npm install --global @modelcontextprotocol/inspector@2` brings it.
 """
 
 import json
@@ -11,15 +11,12 @@ from typing import Any
 
 import pytest
 
-from shared.settings import REPOSITORY
 from tests.faces.conftest import KEYS
 from tests.support.pictures import photo
 from tests.support.stack import RETOUCH, RunningUp, clean_environment
 
 TOOLS = {"enhance_photo", "list_loras", "get_job", "cancel_job"}
-INSPECTOR = shutil.which("mcp-inspector") or shutil.which(
-    "mcp-inspector", path=REPOSITORY / "node_modules" / ".bin"
-)
+INSPECTOR = shutil.which("mcp-inspector")
 
 pytestmark = [
     pytest.mark.skipif(INSPECTOR is None, reason="no mcp-inspector here"),
@@ -27,12 +24,11 @@ pytestmark = [
 ]
 
 
-def asked(*arguments: str, environment: dict[str, str] | None = None) -> dict[str, Any]:
+def asked(*arguments: str) -> dict[str, Any]:
     """The inspector's answer to one request."""
     assert INSPECTOR is not None
     ended = subprocess.run(
         [INSPECTOR, "--cli", *arguments],
-        env=environment,
         capture_output=True,
         text=True,
         timeout=100,
@@ -58,13 +54,19 @@ def test_tools_are_listed_and_called_over_http(up: RunningUp) -> None:
 def test_a_photo_is_enhanced_over_stdio(up: RunningUp, tmp_path: Path) -> None:
     (tmp_path / "me.jpg").write_bytes(photo())
     environment = clean_environment(tmp_path, {"url": up.url, "api_key": KEYS["ada"]})
+    server = {
+        "type": "stdio",
+        "command": RETOUCH,
+        "args": ["mcp", "--allow", str(tmp_path)],
+        "env": environment,
+    }
+    config = tmp_path / "servers.json"
+    config.write_text(json.dumps({"mcpServers": {"retouch": server}}))
     arguments = ("--tool-arg", f"path={tmp_path / 'me.jpg'}", "--tool-arg", "lora=none")
 
     done = asked(
-        *("-e", f"RETOUCH_URL={up.url}", "-e", f"RETOUCH_API_KEY={KEYS['ada']}"),
+        *("--config", str(config), "--server", "retouch"),
         *("--method", "tools/call", "--tool-name", "enhance_photo", *arguments),
-        *(RETOUCH, "mcp", "--allow", str(tmp_path)),
-        environment=environment,
     )
 
     assert not done.get("isError"), done

@@ -5,11 +5,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import BinaryIO
 
 import pytest
 
-from shared.loras import inspection, watcher
+from shared.loras import watcher
 from shared.loras.catalog import Catalog
+from shared.loras.files import open_file
 from tests.support.wait import wait_until
 from tests.unit.loras.lora_files import tiny_specs, write_lora
 
@@ -33,7 +35,7 @@ def share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         SimpleNamespace(mountpoint=str(tmp_path), fstype="nfs4"),
     ]
     monkeypatch.setattr(watcher, "watch", silent)
-    monkeypatch.setattr(watcher.psutil, "disk_partitions", lambda **_: mounts)
+    monkeypatch.setattr("psutil.disk_partitions", lambda **_: mounts)
     monkeypatch.setattr(watcher, "_POLL_SECONDS", 0.1)
     folder = tmp_path / "loras"
     folder.mkdir()
@@ -118,10 +120,12 @@ def tree(root: Path) -> Path:
 def read_paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files whose bytes are read from now on."""
     read: list[str] = []
-    original = inspection.open_file
-    monkeypatch.setattr(
-        inspection, "open_file", lambda path: (read.append(path.name), original(path))[1]
-    )
+
+    def spied(path: Path) -> BinaryIO:
+        read.append(path.name)
+        return open_file(path)
+
+    monkeypatch.setattr("shared.loras.inspection.open_file", spied)
     return read
 
 
