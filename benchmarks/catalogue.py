@@ -1,6 +1,6 @@
 """The catalogue's cost: 1,000 LoRAs scanned, held in memory, found by name, offered when dropped.
 
-    python -m benchmarks.catalogue [--files 1000] [--rank 4] [--drops 20]
+    python -m benchmarks.catalogue [--files 1000] [--folders 1] [--rank 4] [--drops 20]
 
 Files have the names and shapes of an SD 1.5 attention LoRA in kohya's dialect (792 tensors), with
 random weights. "Cold" scans run in new processes and read every byte; each row says whether from
@@ -21,6 +21,7 @@ from statistics import median
 
 import psutil
 
+from benchmarks.machine import describe_machine
 from shared.loras.catalog import Catalog
 
 _LEVELS = (("down_blocks", 3, 2), ("up_blocks", 4, 3))
@@ -77,18 +78,22 @@ def weights(size: int, seed: int) -> bytes:
     return (struct.pack("<Q", seed) + block * (size // len(block) + 1))[:size]
 
 
-def write_files(folder: Path, count: int, rank: int) -> int:
-    """Writes the LoRAs; returns the size of each in bytes."""
+def write_files(folder: Path, count: int, rank: int, folders: int) -> int:
+    """Writes the LoRAs, spread over subfolders if there are several; returns the size of each in
+    bytes.
+    """
     header, size = lora_header(rank)
     for index in range(count):
-        (folder / f"lora_{index:04}_v1.5.safetensors").write_bytes(header + weights(size, index))
+        place = folder / f"{index % folders:02}" if folders > 1 else folder
+        place.mkdir(exist_ok=True)
+        (place / f"lora_{index:04}_v1.5.safetensors").write_bytes(header + weights(size, index))
     return len(header) + size
 
 
 def drop_caches(folder: Path) -> None:
     """Asks the kernel to drop the files' pages from its cache."""
     os.sync()
-    for path in folder.iterdir():
+    for path in folder.rglob("*.safetensors"):
         descriptor = os.open(path, os.O_RDONLY)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(descriptor)
@@ -154,7 +159,7 @@ def measure_running(folder: Path, rank: int, drops: int) -> None:
     catalog = Catalog(folder, "sd15")
     catalog.scan()
     show("scan with nothing changed", seconds=time_of(catalog.scan, 20) / 1000)
-    path = folder / "lora_0000_v1.5.safetensors"
+    path = next(folder.rglob("lora_0000_v1.5.safetensors"))
 
     def change_one() -> None:
         os.utime(path)
@@ -192,6 +197,7 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=4)
     parser.add_argument("--drops", type=int, default=20)
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--folders", type=int, default=1)
     options = parser.parse_args()
     if options.child:
         folder, *rest = map(Path, options.child)
@@ -200,9 +206,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "loras"
         folder.mkdir()
-        size = write_files(folder, options.files, options.rank)
+        size = write_files(folder, options.files, options.rank, options.folders)
         tensors = 3 * sum(1 for _ in modules())
-        print(f"{options.files} files of {size / 2**20:.1f} MiB, {tensors} tensors each")
+        print(describe_machine())
+        spread = f"{options.files} files in {options.folders} folders"
+        print(f"{spread}, of {size / 2**20:.1f} MiB, {tensors} tensors each")
         measure_scans(folder, Path(name))
         measure_running(folder, options.rank, options.drops)
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,8 +106,10 @@ def megabytes(process: psutil.Process) -> float:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[tuple[psutil.Process, str, float]]:
-    """A running gateway, and the seconds that its start took."""
+def running(
+    folder: Path, more: Mapping[str, str] | None = None
+) -> Iterator[tuple[psutil.Process, str, float]]:
+    """A running gateway with these settings too, and the seconds that its start took."""
     port = free_port()
     with ValkeyServer(data_dir=folder / "store", save="", appendonly="no") as store:
         settings = {
@@ -118,7 +120,9 @@ def running(folder: Path) -> Iterator[tuple[psutil.Process, str, float]]:
             "RETOUCH_LOG_LEVEL": "warning",
         }
         started = time.perf_counter()
-        process = subprocess.Popen([sys.executable, "-m", "api"], env={**os.environ, **settings})
+        process = subprocess.Popen(
+            [sys.executable, "-m", "api"], env={**os.environ, **settings, **(more or {})}
+        )
         try:
             wait_for(f"http://127.0.0.1:{port}/healthz")
             seconds = time.perf_counter() - started

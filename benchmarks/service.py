@@ -21,11 +21,13 @@ START_SECONDS = 600.0
 
 
 @contextmanager
-def running_service(folder: Path, environment: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+def running_service(
+    folder: Path, environment: Mapping[str, str], *options: str
+) -> Iterator[tuple[str, int]]:
     """The service's address and the id of its parent process, until the block ends."""
     url = f"http://127.0.0.1:{(port := free_port())}"
     retouch = str(Path(sys.executable).with_name("retouch"))
-    command = [retouch, "up", "--port", str(port), "--data-dir", str(folder / "data")]
+    command = [retouch, "up", "--port", str(port), "--data-dir", str(folder / "data"), *options]
     with subprocess.Popen(
         command, env=os.environ | environment, stdout=subprocess.DEVNULL
     ) as process:
