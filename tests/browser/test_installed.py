@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from shared.settings import REPOSITORY
 from tests.browser.driving import a_photo, choose, download, wait_for
-from tests.support.stack import RunningUp, running_up
+from tests.support.relay import relayed
+from tests.support.stack import RunningUp
 
 CACHED = """async () => {
   const found = [];
@@ -65,27 +65,26 @@ def test_everything_that_the_page_loads_is_kept_and_nothing_of_a_key(
 
 
 def test_without_its_server_the_page_opens_looks_and_lets_jobs_wait(
-    device: BrowserContext, tmp_path: Path
+    device: BrowserContext, stack: RunningUp
 ) -> None:
-    # Given a page that was open once
-    with running_up(tmp_path, fake_step_seconds="0.05") as up:
-        page = opened(device, up.url)
-        url, port = up.url, int(up.url.rpartition(":")[2])
-    # When it is opened without the server
-    page.goto(url)
-    expect(page.locator("#choose")).to_be_visible()
-    choose(page, a_photo())
-    # Then there is a look, which can be saved, and the photo waits over another start
-    expect(page.locator("compare-view .after canvas")).to_be_visible()
-    wait_for(page, "failed")
-    expect(page.locator("#rows small")).to_contain_text("when the server is back")
-    page.reload()
-    expect(page.locator("#rows li")).to_have_count(1)
-    # And goes when the server is back
-    with running_up(tmp_path, "--port", str(port), fake_step_seconds="0.05"):
-        page.locator(".opener").click()
-        wait_for(page, "succeeded")
-        assert download(page)[0] == "selfie-retouched.jpeg"
+    with relayed(stack.url) as line:
+        # Given a page that was open once
+        page = opened(device, line.url)
+        # When it is opened without the server
+        line.down()
+        page.goto(line.url)
+        expect(page.locator("#choose")).to_be_visible()
+        choose(page, a_photo())
+        # Then there is a look, which can be saved, and the photo waits over another start
+        expect(page.locator("compare-view .after canvas.layer")).to_be_visible()
+        assert download(page, "#save-look")[0] == "selfie-preview.png"
+        wait_for(page, "failed")
+        expect(page.locator("#rows small")).to_contain_text("when the server is back")
+        page.reload()
+        expect(page.locator("#rows li")).to_have_count(1)
+        # And goes by itself when the server is back
+        line.up()
+        expect(page.locator('#rows li[data-phase="succeeded"]')).to_have_count(1)
 
 
 def test_shared_photos_are_taken_and_kept_nowhere_else(

@@ -704,6 +704,7 @@ def test_a_mask_is_painted_by_keyboard_kept_with_its_photo_and_cleared(page: Pag
     choose(page, a_photo())
     wait_for(page, "succeeded")
     page.click("#only-here")
+    expect(page.locator("canvas.mask")).to_be_focused()
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("Space")
     expect(page.locator("#again")).to_have_class(re.compile("main"))
