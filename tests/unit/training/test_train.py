@@ -33,7 +33,7 @@ from worker.training.errors import (
     RunChanged,
     TrainingError,
 )
-from worker.training.frozen_base import FrozenBase, load_frozen
+from worker.training.frozen_base import FrozenBase, Words, load_frozen
 from worker.training.main import parse
 from worker.training.recipe import Recipe
 from worker.training.train import CHECKPOINT, Places, load_start, lora_path, train
@@ -380,7 +380,7 @@ def test_captions_are_what_a_style_is_learnt_with(
     asked: set[str] = set()
     embed = FrozenBase.embed
 
-    def noting(base: FrozenBase, prompts: list[str]) -> torch.Tensor:
+    def noting(base: FrozenBase, prompts: list[str]) -> Words:
         asked.update(prompts)
         return embed(base, prompts)
 
