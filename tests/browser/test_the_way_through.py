@@ -141,7 +141,8 @@ def test_a_photo_that_only_the_service_can_open_is_sent_as_it_is_and_shown(page:
     name, data = download(page)
     assert name == "IMG_0001-retouched.jpeg"
     assert Image.open(io.BytesIO(data)).format == "JPEG"
-    assert page.locator("#rows img").count() == 1
+    page.locator("#rows li").scroll_into_view_if_needed()
+    expect(page.locator("#rows img")).to_have_count(1)
 
 
 def test_the_file_dialog_offers_every_kind_that_is_taken(page: Page) -> None:
