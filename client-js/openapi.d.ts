@@ -1,4 +1,4 @@
-// Made by `make client-types` from the service's OpenAPI document, 939a7dc08e6185cc
+// Made by `make client-types` from the service's OpenAPI document, 7b81aa59e22cca6f
 
 export interface paths {
     "/v1/jobs": {
@@ -153,16 +153,17 @@ export interface components {
             ran_by: {
                 [key: string]: string;
             };
-            safety: components["schemas"]["Safety"];
+            safety: components["schemas"]["SafetyView"];
             sha256: string;
             size_bytes: number;
             upscale: number;
             upscaler: string | null;
             width: number;
         };
-        Safety: {
-            flags?: string[];
-            nsfw?: number | null;
+        SafetyView: {
+            flags: string[];
+            nsfw: number | null;
+            warnings: components["schemas"]["NoticeView"][];
         };
         SourceView: {
             format: string;
@@ -210,7 +211,7 @@ export type SchemaParamsView = components['schemas']['ParamsView'];
 export type SchemaProgressView = components['schemas']['ProgressView'];
 export type SchemaQueueView = components['schemas']['QueueView'];
 export type SchemaResultView = components['schemas']['ResultView'];
-export type SchemaSafety = components['schemas']['Safety'];
+export type SchemaSafetyView = components['schemas']['SafetyView'];
 export type SchemaSourceView = components['schemas']['SourceView'];
 export type SchemaStage = components['schemas']['Stage'];
 export type SchemaTimings = components['schemas']['Timings'];

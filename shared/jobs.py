@@ -68,7 +68,8 @@ class Progress(Record):
 class Failure(Record):
     """Why a job failed: an error's code and message. Exceptions do not leave their process.
 
-    `flags` are the guards' findings, and `loras` the files that were used in that case.
+    `flags` are the guards' findings, and `loras` the files that were used in that case. `refused`
+    is the blob with the picture that a guard refused; only the service's operator may see it.
     """
 
     code: str
@@ -76,6 +77,7 @@ class Failure(Record):
     retryable: bool = False
     flags: list[str] = []
     loras: list[str] = []
+    refused: str | None = None
 
 
 class Degraded(Record):
@@ -190,7 +192,8 @@ class Delivery(Record):
 
 class JobSpec(Record):
     """A job as requested. Never changes after submission, except that a worker may give a job
-    without a LoRA to another base that has one for it. `language` is its sender's.
+    without a LoRA to another base that has one for it. `language` is its sender's, and
+    `sender` tells callers without a key apart, who have one `client` in common.
 
     `request` and `trace` (a traceparent) say for logs and traces where it came from.
 
@@ -209,6 +212,7 @@ class JobSpec(Record):
     mask: Mask | None = None
     request: str = ""
     trace: str = ""
+    sender: str = ""
 
 
 class Event(Record):

@@ -49,6 +49,11 @@ def warning_message(code: str, language: Language = "en") -> str:
     return _of("warnings", code)[language]
 
 
+def flag_message(code: str, language: Language = "en") -> str:
+    """What a guard suspects of a picture that is shown."""
+    return _of("flags", code)[language]
+
+
 def webhook_message(code: str, language: Language = "en") -> str:
     """Why a webhook was not delivered."""
     return _of("webhooks", code)[language]

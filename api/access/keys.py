@@ -59,6 +59,11 @@ class Caller:
             return self.name
         return f"{self.name}@{self.address}"
 
+    @property
+    def sender(self) -> str:
+        """What tells this caller from others of its name, without the address itself."""
+        return "" if self.place == self.name else sha256(self.place.encode()).hexdigest()[:16]
+
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach the address."""

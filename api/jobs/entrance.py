@@ -122,7 +122,7 @@ async def submit(
         services.submissions.submit,
         asked.params,
         picture.source,
-        caller.name,
+        caller,
         language,
         idempotency,
         most,

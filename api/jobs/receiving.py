@@ -86,7 +86,7 @@ async def _accept(
         services.submissions.submit,
         params,
         picture.source,
-        caller.name,
+        caller,
         language,
         idempotency,
         services.shares.most_jobs(caller),

@@ -11,6 +11,7 @@ import structlog
 from opentelemetry.trace import SpanKind
 from structlog.contextvars import get_contextvars
 
+from api.access.keys import Caller
 from api.intake.masks import AcceptedMask
 from api.jobs.enlarging import settle_size, settle_upscaler
 from api.jobs.job_form import JobForm, repeated_lora
@@ -95,7 +96,7 @@ class Submissions:
         self,
         params: JobParams,
         source: Source,
-        client: str,
+        caller: Caller,
         language: Language,
         idempotency: Idempotency | None,
         most_live: int = 0,
@@ -110,7 +111,7 @@ class Submissions:
         params = settle_size(params, size, self._settings, self._upscalers)
         spec = JobSpec(
             id=uuid4().hex,
-            client=client,
+            client=caller.name,
             base=params.base or self._roster.default.name,
             source=_warned(source, mask),
             params=_with_format(params, source),
@@ -119,6 +120,7 @@ class Submissions:
             mask=mask.mask if mask else None,
             request=str(get_contextvars().get("request", "")),
             trace=traceparent(),
+            sender=caller.sender,
         )
         job_id = self._store.submit(spec, idempotency, most_live)
         if job_id != spec.id:

@@ -1,21 +1,27 @@
-"""A job's pictures: the result, the latest preview, the normalised input."""
+"""A job's pictures: the result, the latest preview, the normalised input; for the operator alone, a
+result that a guard refused.
+"""
 
 from hashlib import sha256
 
+import structlog
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from api.access.guard import Reader, ServicesDep
+from api.access.guard import Operator, Reader, ServicesDep
+from api.access.keys import Caller
 from api.intake.kept import as_shown
-from api.jobs.ownership import owned_job
+from api.jobs.ownership import checked_id, owned_job
 from api.routes.jobs import READ_PROBLEMS
 from api.server.caching import ASK_AGAIN, FOREVER, cached_response
 from api.services import Services
 from api.wire.problems import problems
 from api.wire.sentence import Sentence
-from shared.errors import ImageNotFound, NotFinished, ResultExpired
+from shared.errors import Forbidden, ImageNotFound, NotFinished, ResultExpired
 from shared.jobs import Job
 from shared.params import MEDIA_TYPES
+
+logger = structlog.get_logger(__name__)
 
 PICTURE = {
     "content": {
@@ -78,6 +84,42 @@ def get_source(job_id: str, request: Request, services: ServicesDep, caller: Rea
     source = owned_job(services.store, job_id, caller.name).spec.source
     data, media_type = as_shown(_bytes_of(services, source.blob))
     return cached_response(request, data, source.image_id, media_type, {"Cache-Control": FOREVER})
+
+
+@router.get(
+    "/{job_id}/refused",
+    operation_id="getRefusedImage",
+    summary="For the operator: the picture of anybody's job that a guard refused",
+    response_class=Response,
+    responses={200: PICTURE, **problems(*READ_PROBLEMS, "image_not_found")},
+)
+def get_refused(job_id: str, services: ServicesDep, caller: Operator) -> Response:
+    check_operator(caller)
+    job = services.store.get(checked_id(job_id))
+    blob = job.failure.refused if job.failure else None
+    if blob is None:
+        raise ImageNotFound(
+            Sentence("no guard refused a picture of this job", "没有检查器拦截过这个任务的图片")
+        )
+    data = _bytes_of(services, blob)
+    suffix = blob.rpartition(".")[2]
+    logger.warning("refused picture shown", job=job.id, of=job.spec.client, by=caller.name)
+    name = f"refused-{job.id[:8]}.{suffix}"
+    headers = {"Cache-Control": "no-store", "Content-Disposition": f'inline; filename="{name}"'}
+    return Response(data, media_type=MEDIA_TYPES[suffix], headers=headers)
+
+
+def check_operator(caller: Caller) -> None:
+    """Without any key configured, only this machine's callers are the operator. Raises
+    Forbidden.
+    """
+    if caller.place != caller.name:
+        raise Forbidden(
+            Sentence(
+                "without RETOUCH_API_KEYS, refused pictures are shown on this machine only",
+                "未设置 RETOUCH_API_KEYS 时，被拦截的图片只能在本机查看",
+            )
+        )
 
 
 def image_response(request: Request, services: Services, job: Job) -> Response:

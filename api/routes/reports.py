@@ -45,5 +45,5 @@ def _report(job_id: str, report: ReportForm, services: Services, caller: Caller)
     if job.state is not JobState.SUCCEEDED:
         raise NotFinished("only a finished picture can be reported")
     logger.warning("picture reported", job=job.id, reason=report.reason, note=report.note)
-    services.strikes.count(job.params.loras, job.id, f"reported: {report.reason}")
+    services.strikes.count(job.params.loras, job.spec, f"reported: {report.reason}")
     return ReportView(loras=[lora.name for lora in job.params.loras])

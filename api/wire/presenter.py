@@ -22,6 +22,7 @@ from api.wire.schemas import (
     ProgressView,
     QueueView,
     ResultView,
+    SafetyView,
     SourceView,
     UpscalerView,
     WebhookView,
@@ -37,6 +38,7 @@ from shared.jobs import (
     Mask,
     Progress,
     Result,
+    Safety,
     Source,
 )
 from shared.ledger.roster import ServedBase
@@ -45,6 +47,7 @@ from shared.messages import (
     Language,
     advice,
     degraded_message,
+    flag_message,
     stage_message,
     title,
     unserved_message,
@@ -74,7 +77,7 @@ def job_view(job: Job, language: Language) -> JobView:
         ],
         source=source_view(job.spec.source, language),
         mask=mask_view(job.spec.mask) if job.spec.mask else None,
-        result=result_view(job.result) if job.result else None,
+        result=result_view(job.result, language) if job.result else None,
         timings=job.timings.of_this_version(),
         error=error_view(job.failure, language) if job.failure else None,
         webhook=webhook_view(job.webhook, language) if job.webhook else None,
@@ -153,10 +156,16 @@ def mask_view(mask: Mask) -> MaskView:
     return MaskView(width=mask.width, height=mask.height)
 
 
-def result_view(result: Result) -> ResultView:
+def result_view(result: Result, language: Language) -> ResultView:
     """A result without its storage location."""
-    shown = result.of_this_version().model_dump(exclude={"blob"}, warnings=False)
-    return ResultView(**shown)
+    shown = result.of_this_version().model_dump(exclude={"blob", "safety"}, warnings=False)
+    return ResultView(**shown, safety=safety_view(result.safety, language))
+
+
+def safety_view(safety: Safety, language: Language) -> SafetyView:
+    """What the guards measured, and in words what they suspect."""
+    said = [NoticeView(code=flag, message=flag_message(flag, language)) for flag in safety.flags]
+    return SafetyView(**safety.of_this_version().model_dump(warnings=False), warnings=said)
 
 
 def error_view(failure: Failure, language: Language) -> ErrorView:
@@ -216,7 +225,7 @@ def event_data(event: Event, job_id: str, language: Language) -> dict[str, Any]:
         shown = {name: data.get(name) for name in ("width", "height", "media_type")}
         return {**shown, "url": links_of(job_id).preview}
     if event.kind is EventKind.RESULT:
-        result = result_view(Result.read_fields(data))
+        result = result_view(Result.read_fields(data), language)
         return {**result.shown(), "url": links_of(job_id).image}
     return error_view(Failure.read_fields(data), language).shown()
 

@@ -15,7 +15,7 @@ from pydantic import (
     field_validator,
 )
 
-from shared.jobs import DeliveryState, JobState, Safety, Stage, Timings
+from shared.jobs import DeliveryState, JobState, Stage, Timings
 from shared.params import (
     AskedFormat,
     Fidelity,
@@ -129,6 +129,16 @@ class MaskView(_View):
     height: int = Field(examples=[768])
 
 
+class SafetyView(_RecordView):
+    """The guards' measurements. `flags` are what is suspected, and `warnings` say it in words."""
+
+    nsfw: float | None = Field(
+        description="How probably the picture is unsafe, 0 to 1; null if that guard is off."
+    )
+    flags: list[str] = Field(examples=[["maybe_watermark"]])
+    warnings: list[NoticeView]
+
+
 class ResultView(_RecordView):
     """The finished picture. `sha256` is of the bytes that `links.image` serves."""
 
@@ -142,7 +152,7 @@ class ResultView(_RecordView):
         description="What enlarged it: an enlarger's name, or lanczos, a filter.",
         examples=["retouch"],
     )
-    safety: Safety
+    safety: SafetyView
     ran_by: dict[str, str] = Field(
         description="By part of the base, what computed it: torch, or the compiler of an engine.",
         examples=[{"unet": "tensorrt", "vae_decoder": "torch"}],

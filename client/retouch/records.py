@@ -79,6 +79,14 @@ class Source(_Record):
     warnings: list[Notice] = []
 
 
+class Safety(_Record):
+    """What the service's guards suspect of a picture; `warnings` say it in words."""
+
+    nsfw: float | None = None
+    flags: list[str] = []
+    warnings: list[Notice] = []
+
+
 class Result(_Record):
     """A finished picture: size in pixels and bytes, and the checksum of its bytes."""
 
@@ -89,6 +97,7 @@ class Result(_Record):
     sha256: str
     upscale: int = 1
     upscaler: str | None = None
+    safety: Safety = Safety()
 
 
 class Job(_Record):

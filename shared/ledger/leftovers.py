@@ -19,6 +19,11 @@ def preview_blob(job_id: str, epoch: int) -> str:
     return f"previews/{job_id}-{epoch}.webp"
 
 
+def refused_blob(job_id: str, epoch: int, image_format: ImageFormat) -> str:
+    """The name of an attempt's picture that a guard refused."""
+    return f"refused/{job_id}-{epoch}.{image_format}"
+
+
 def discard_result(blobs: BlobStore, job_id: str, epoch: int) -> None:
     """Deletes the picture of an attempt that can no longer commit it."""
     for image_format in MEDIA_TYPES:

@@ -3,6 +3,7 @@
 import numpy as np
 import zxingcpp
 
+from worker.guards.finding import Finding
 from worker.guards.mark_features import Pixels
 from worker.guards.sameness import CODE, bounding_box, fitted, is_new, reduced
 
@@ -23,7 +24,7 @@ class CodeGuard:
     def __init__(self) -> None:
         self.added(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint8))
 
-    def added(self, given: Pixels, output: Pixels) -> list[str]:
+    def added(self, given: Pixels, output: Pixels) -> list[Finding]:
         """The contents of codes that are in the output and not in the input."""
         output = reduced(output, MOST_PIXELS)
         found = _read(output)
@@ -31,7 +32,9 @@ class CodeGuard:
             return []
         before = fitted(given, output)
         known = {code.bytes for code in _read(before)}
-        return [c.text for c in found if c.bytes not in known and _is_new(c, before, output)]
+        return [
+            Finding(c.text) for c in found if c.bytes not in known and _is_new(c, before, output)
+        ]
 
 
 def _read(pixels: Pixels) -> list[zxingcpp.Barcode]:

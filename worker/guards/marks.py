@@ -14,26 +14,31 @@ import numpy as np
 import onnxruntime
 
 from shared.settings import REPOSITORY
+from worker.guards.finding import Finding
 from worker.guards.mark_features import Pixels, prepared, score
 
 FOLDER = REPOSITORY / "models" / "watermark"
 
 
 class MarkGuard:
-    """The loaded network and its threshold.
+    """The loaded network and its two bars: from the lower one on a mark is likely, from the higher
+    one on it is certain.
 
-    Bases other than the embedded one change more of a photo, so their threshold is higher.
+    Bases other than the embedded one change more of a photo, so their bars are higher.
     """
 
     def __init__(self, is_embedded: bool = True, folder: Path = FOLDER) -> None:
         self._detector = mark_detector(folder)
-        self._threshold = threshold("embedded" if is_embedded else "other", folder)
+        base = "embedded" if is_embedded else "other"
+        self._likely, self._sure = threshold(base, folder), threshold(f"{base}_sure", folder)
         self.added(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64, 3), np.uint8))
 
-    def added(self, given: Pixels, output: Pixels) -> list[str]:
-        """One line with the score if it is above the threshold."""
+    def added(self, given: Pixels, output: Pixels) -> list[Finding]:
+        """One line with the score if a mark is at least likely."""
         score = self._detector.score(given, output)
-        return [f"a watermark, {score:.0%} sure"] if score >= self._threshold else []
+        if score < self._likely:
+            return []
+        return [Finding(f"a watermark, {score:.0%} sure", score >= self._sure)]
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,8 @@ def is_suspicious(given: Pixels, output: Pixels) -> bool:
 
 @cache
 def threshold(name: str, folder: Path = FOLDER) -> float:
-    """A score from evaluation.json: `embedded` or `other` for an alarm, `suspicion` for reading the
-    text.
+    """A score from evaluation.json: `embedded` or `other` from which a mark is likely, the same
+    with `_sure` from which it is certain, `suspicion` for reading the text.
     """
     known = json.loads((folder / "evaluation.json").read_text("utf-8"))
     return float(known["thresholds"][name])

@@ -11,12 +11,13 @@ from typing import Any, Literal, Protocol
 
 from shared.errors import RetouchError, UnsafeInput, UnsafeOutput, WatermarkInOutput
 from shared.jobs import Safety
+from worker.guards.finding import Finding
 from worker.guards.mark_features import Pixels
 
 Mark = Literal["code", "text", "mark"]
 Doubtful = Literal["pass", "flag", "block"]
 Told = Callable[[int, int], None]
-UNSAFE, MAYBE_UNSAFE = "unsafe", "maybe_unsafe"
+UNSAFE, MAYBE_UNSAFE, MAYBE_WATERMARK = "unsafe", "maybe_unsafe", "maybe_watermark"
 THREADS = 2
 
 
@@ -30,8 +31,8 @@ class Classifier(Protocol):
 class Comparison(Protocol):
     """Finds what the output contains and the input does not."""
 
-    def added(self, given: Pixels, output: Pixels) -> list[str]:
-        """One line for people per finding."""
+    def added(self, given: Pixels, output: Pixels) -> list[Finding]:
+        """What was added."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,14 @@ class Policy:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The findings, also in words; `error` is None for a picture that may be shown."""
+    """The findings, also in words; `error` is None for a picture that may be shown. `against` are
+    those that are certain enough to count against a LoRA.
+    """
 
     safety: Safety = field(default_factory=Safety)
     error: type[RetouchError] | None = None
     details: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
 
 
 class Guards:
@@ -95,7 +99,7 @@ class Guards:
         if not self.look_at_results:
             return Verdict()
         judging = self._pool.submit(self._judge, output)
-        looking: dict[Mark, Future[list[str]]] = {
+        looking: dict[Mark, Future[list[Finding]]] = {
             mark: self._pool.submit(guard.added, given, output)
             for mark, guard in self._marks.items()
         }
@@ -105,9 +109,17 @@ class Guards:
                 told(done, len(checks))
         score, judged = judging.result()
         found = {mark: lines for mark, look in looking.items() if (lines := look.result())}
-        flags = [*([judged] if judged else []), *found]
-        details = tuple(f"{mark}: {line}" for mark, lines in found.items() for line in lines)
-        return Verdict(Safety(nsfw=score, flags=flags), _error(judged, bool(found)), details)
+        sure = [mark for mark, lines in found.items() if any(line.is_sure for line in lines)]
+        flags = [*([judged] if judged else []), *sure]
+        if found and not sure:
+            flags.append(MAYBE_WATERMARK)
+        unsafe = [UNSAFE] if score is not None and score >= self._policy.high else []
+        return Verdict(
+            Safety(nsfw=score, flags=flags),
+            _error(judged, bool(sure)),
+            tuple(f"{mark}: {line.text}" for mark, lines in found.items() for line in lines),
+            (*unsafe, *sure),
+        )
 
     def close(self) -> None:
         """Ends the threads."""

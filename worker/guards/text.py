@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rapidocr import RapidOCR
 
+from worker.guards.finding import Finding
 from worker.guards.foreign_words import is_known, mark_in
 from worker.guards.mark_features import Pixels
 from worker.guards.marks import is_suspicious
-from worker.guards.sameness import TEXT, bounding_box, fitted, is_new
+from worker.guards.sameness import TEXT, bounding_box, fitted, newness
 
 # Larger pictures are scaled to this side: a mark is large enough to be read by people.
 MAX_SIDE = 640
@@ -52,7 +53,7 @@ class TextGuard:
         self._reader = RapidOCR(params=SETTINGS)
         self._warm()
 
-    def added(self, given: Pixels, output: Pixels) -> list[str]:
+    def added(self, given: Pixels, output: Pixels) -> list[Finding]:
         """The advertising lines that are in the output and not in the input."""
         if not self._is_suspicious(given, output):
             return []
@@ -62,10 +63,10 @@ class TextGuard:
         before = fitted(given, output)
         known = [line.text for line in self.read(before)]
         return [
-            mark.text
+            Finding(mark.text, share > TEXT.surely_new)
             for mark in marks
             if not is_known(mark.text, known)
-            and is_new(before, output, bounding_box(mark.corners, *output.shape[:2]), TEXT)
+            and (share := _newness(mark, before, output)) > TEXT.new_share
         ]
 
     def read(self, pixels: Pixels) -> list[Line]:
@@ -89,3 +90,7 @@ class TextGuard:
         self._reader(canvas[20:44, 16:240], use_det=False)
         self.read(canvas)
         self._is_suspicious(canvas, canvas)
+
+
+def _newness(line: Line, before: Pixels, output: Pixels) -> float:
+    return newness(before, output, bounding_box(line.corners, *output.shape[:2]), TEXT)

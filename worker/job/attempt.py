@@ -75,6 +75,7 @@ from worker.job.progress import (
     Tracker,
 )
 from worker.job.pyramid import coarser_sizes, prepared
+from worker.job.refusal import count_strikes, keep_refused
 from worker.job.sources import load_source
 from worker.job.transparency import Alpha, alpha_of, fitted_alpha, seen
 
@@ -102,6 +103,7 @@ class Attempt:
         self._seconds: dict[str, float] = {}
         self.params = claim.spec.params
         self.verdict = Verdict()
+        self.refused: str | None = None
         self._enlarger: Plan | None = None
         self._alpha: Alpha | None = None
         self._masking: Masking | None = None
@@ -141,7 +143,7 @@ class Attempt:
         checking = tracker.enter(Stage.CHECKING)
         if self._parts.guards.look_at_results:
             self._report(checking)
-        safety = self._check(seen(pixels, self._alpha), seen(result.pixels, self._alpha), tracker)
+        safety = self._check(pixels, result.pixels, tracker)
         self._save(result, safety, tracker, plan)
         # A coarse pass is no measure of what a picture of this size costs.
         spent = tracker.spent | own_seconds({**self._seconds, **result.seconds})
@@ -307,29 +309,31 @@ class Attempt:
             discard_previews_before(self._parts.blobs, spec.id, self._claim.epoch)
 
     def _check(self, given: Pixels, output: Pixels, tracker: ProgressTracker) -> Safety:
-        """Raises UnsafeOutput or WatermarkInOutput, and counts a strike against the LoRAs."""
+        """Raises UnsafeOutput or WatermarkInOutput, after counting strikes and keeping a copy."""
         since = time.monotonic()
 
         def told(done: int, total: int) -> None:
             self._report(tracker.part(Stage.CHECKING, done, total))
 
-        self.verdict = found = self._parts.guards.check_output(given, output, told)
+        before, after = seen(given, self._alpha), seen(output, self._alpha)
+        self.verdict = found = self._parts.guards.check_output(before, after, told)
         self._seconds["checking"] = time.monotonic() - since
         if found.error is None:
             return found.safety
-        loras, job_id = self.params.loras, self._claim.spec.id
-        strikes, why = self._parts.strikes, ", ".join(found.safety.flags)
-        patiently(lambda: strikes.count(loras, job_id, why), self._stop)
+        parts, claim = self._parts, self._claim
+        patiently(lambda: count_strikes(parts, claim, self.params, found), self._stop)
+        self.refused = keep_refused(parts, claim, self._file(output))
         raise found.error("; ".join(found.details))
+
+    def _file(self, pixels: Pixels) -> ResultFile:
+        return finished_file(pixels, self.params, self._claim.spec.source, self._alpha_for(pixels))
 
     def _save(
         self, result: EngineResult, safety: Safety, tracker: ProgressTracker, plan: Plan
     ) -> None:
         self._report(tracker.enter(Stage.SAVING))
-        params = self.params
         since = time.monotonic()
-        pixels, alpha = result.pixels, self._alpha_for(result.pixels)
-        file = finished_file(pixels, params, self._claim.spec.source, alpha)
+        file = self._file(result.pixels)
         sealed = self._parts.seal(file.data, file.format)
         blob = result_blob(self._claim.spec.id, self._claim.epoch, file.format)
         self._parts.probe.reached("encoded", self._claim)

@@ -194,4 +194,5 @@ def failure_of(error: RetouchError, attempt: Attempt) -> Failure:
         retryable=error.retryable,
         flags=flags,
         loras=loras,
+        refused=attempt.refused,
     )

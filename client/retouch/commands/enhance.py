@@ -179,6 +179,7 @@ def told(job: Job) -> str:
         job.params.upscale_reason or "",
     ]
     notices = [*(job.source.warnings if job.source else []), *job.degraded]
+    notices += job.result.safety.warnings if job.result else []
     parts += [notice.message or notice.code for notice in notices]
     return "  " + "; ".join(part for part in parts if part)
 
@@ -201,6 +202,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
         "result": _picture(job.result) if job else None,
         "warnings": _notices(job.source.warnings) if job and job.source else [],
         "degraded": _notices(job.degraded) if job else [],
+        "safety": job.result.safety.model_dump() if job and job.result else None,
         "seconds": round(outcome.seconds, 3),
         "error": problem
         and {

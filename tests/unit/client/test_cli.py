@@ -117,6 +117,9 @@ def test_the_sizes_before_and_after_and_why_are_told(photos: list[str], run: Any
     size = {"width": 4000, "height": 3000}
     result = size | {"format": "png", "size_bytes": len(PICTURE), "sha256": "0" * 64}
     warnings = [{"code": "first_page", "message": "The first one was taken."}]
+    suspected = [{"code": "maybe_watermark", "message": "It may have a watermark."}]
+    safety = {"nsfw": 0.1, "flags": ["maybe_watermark"], "warnings": suspected}
+    result |= {"safety": safety}
     sized = {"source": size | {"format": "tiff", "warnings": warnings}, "result": result}
     done = {**DONE, **sized}
     done["params"] = {**done.get("params", {}), "lora_reason": "The photo shows noise."}
@@ -132,6 +135,8 @@ def test_the_sizes_before_and_after_and_why_are_told(photos: list[str], run: Any
     assert listed["result"] == size | {"format": "png"}
     assert listed["warnings"] == warnings
     assert "The first one was taken." in told.stderr
+    assert "It may have a watermark." in told.stderr
+    assert listed["safety"] == safety
     assert (listed["lora_reason"], listed["degraded"]) == ("The photo shows noise.", [])
 
 

@@ -13,6 +13,8 @@ from shared.ledger.strikes import Strikes
 from shared.params import LoraRef
 from shared.settings import Settings
 from tests.support.fleet import claim, finish
+from tests.support.jobs import make_spec
+from tests.support.pictures import photo
 from tests.support.wait import wait_until
 from tests.unit.api.conftest import Gateway
 from tests.unit.api.sending import submit
@@ -20,9 +22,17 @@ from tests.unit.api.sending import submit
 WATERMARK = {"reason": "watermark"}
 
 
-def finished(client: TestClient, store: JobStore, blobs: BlobStore, **fields: object) -> str:
+def finished(
+    client: TestClient,
+    store: JobStore,
+    blobs: BlobStore,
+    photo_number: int = 0,
+    **fields: object,
+) -> str:
     """A job that is done; its address."""
-    job = submit(client, **({"lora": "denoise"} | fields)).json()
+    data = photo(width=64 + photo_number)
+    asked = {"lora": "denoise"} | fields
+    job = client.post("/v1/jobs", files={"image": ("photo.jpg", data)}, data=asked).json()
     finish(store, blobs, claim(store))
     return str(job["links"]["self"])
 
@@ -48,9 +58,11 @@ def test_the_base_alone_has_no_lora_to_count_against(
 def test_enough_reports_take_the_lora_off_the_list_with_the_way_back(
     gateway: Gateway, store: JobStore, blobs: BlobStore
 ) -> None:
-    client = gateway(lora_strikes=2)
-    for _ in range(2):
-        client.post(f"{finished(client, store, blobs)}/report", json={"reason": "unsafe"})
+    client = gateway(lora_strikes=2, api_keys="ada=key-of-ada,bob=key-of-bob")
+    for number, key in enumerate(("key-of-ada", "key-of-bob")):
+        client.headers["X-API-Key"] = key
+        job = finished(client, store, blobs, photo_number=number)
+        client.post(f"{job}/report", json={"reason": "unsafe"})
     wait_until(
         lambda: client.get("/v1/loras/denoise").json()["state"] == "quarantined",
         description="the catalogue to hear of it",
@@ -107,7 +119,11 @@ def test_a_stopped_picture_names_the_lora_in_both_languages(
 def test_strikes_fade(redis_client: redis.Redis, make_settings: Callable[..., Settings]) -> None:
     strikes = Strikes(redis_client, make_settings(lora_strikes=2))
     ref = LoraRef(name="x", sha256="a" * 64)
-    strikes.count([ref], "first", "code")
-    redis_client.zadd(f"lora:{ref.sha256}:strikes", {"first": 1}, xx=True)  # in January 1970
-    strikes.count([ref], "second", "code")
+    first, second = make_spec("ada"), make_spec("bob")
+    strikes.count([ref], first, "code")
+    for key in redis_client.scan_iter(f"lora:{ref.sha256}:strikes*"):
+        (member,) = redis_client.zrange(key, 0, -1)
+        redis_client.zadd(key, {member: 1}, xx=True)  # in January 1970
+    strikes.count([ref], second, "code")
     assert strikes.suspended() == {}
+    assert redis_client.zrange(f"lora:{ref.sha256}:strikes", 0, -1) == [second.id]

@@ -5,6 +5,7 @@ import pytest
 from shared.errors import UnsafeInput, UnsafeOutput, WatermarkInOutput
 from tests.support.marked import Fixed, photo
 from worker.engine.interface import Pixels
+from worker.guards.finding import Finding
 from worker.guards.panel import Doubtful, Guards, Policy
 from worker.guards.unsafe import OpenNsfw
 
@@ -12,17 +13,17 @@ from worker.guards.unsafe import OpenNsfw
 class Finds:
     """A guard that finds these lines in every picture."""
 
-    def __init__(self, *lines: str) -> None:
-        self._lines = list(lines)
+    def __init__(self, *lines: str, is_sure: bool = True) -> None:
+        self._found = [Finding(line, is_sure) for line in lines]
 
-    def added(self, _given: Pixels, _output: Pixels) -> list[str]:
-        return self._lines
+    def added(self, _given: Pixels, _output: Pixels) -> list[Finding]:
+        return self._found
 
 
 class Broken:
     """A guard that cannot do its work."""
 
-    def added(self, _given: Pixels, _output: Pixels) -> list[str]:
+    def added(self, _given: Pixels, _output: Pixels) -> list[Finding]:
         raise OSError("weights gone")
 
 
@@ -62,6 +63,23 @@ def test_every_mark_blocks_and_is_named() -> None:
     assert verdict.safety.flags == ["code", "mark"]
     assert verdict.details == ("code: a", "code: b", "mark: c")
     assert verdict.safety.nsfw is None
+
+
+def test_what_is_only_likely_is_shown_with_a_flag() -> None:
+    guards = Guards(marks={"code": Finds(), "mark": Finds("60 %", is_sure=False)})
+    verdict = guards.check_output(photo(), photo())
+    assert verdict.error is None
+    assert verdict.safety.flags == ["maybe_watermark"]
+    assert verdict.details == ("mark: 60 %",)
+    assert verdict.against == ()
+
+
+def test_what_is_certain_goes_before_what_is_likely() -> None:
+    guards = Guards(marks={"code": Finds("a"), "mark": Finds("60 %", is_sure=False)})
+    verdict = guards.check_output(photo(), photo())
+    assert verdict.error is WatermarkInOutput
+    assert verdict.safety.flags == ["code"]
+    assert verdict.against == ("code",)
 
 
 def test_unsafe_content_counts_before_marks() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.support.marked import photo, with_text
+from worker.guards.finding import Finding
 from worker.guards.foreign_words import is_known, mark_in
 from worker.guards.marks import is_suspicious
 from worker.guards.text import TextGuard
@@ -13,7 +14,7 @@ ADDRESS = "www.bet365x.com"
 
 
 def test_an_address_that_the_model_wrote_is_read(text_guard: TextGuard) -> None:
-    assert text_guard.added(photo(), with_text(photo(), ADDRESS)) == [ADDRESS]
+    assert text_guard.added(photo(), with_text(photo(), ADDRESS)) == [Finding(ADDRESS)]
 
 
 def test_an_address_that_the_photo_had_is_no_alarm(text_guard: TextGuard) -> None:
@@ -24,6 +25,23 @@ def test_an_address_that_the_photo_had_is_no_alarm(text_guard: TextGuard) -> Non
 def test_an_address_that_became_readable_is_no_alarm(text_guard: TextGuard) -> None:
     sharp = with_text(photo(), ADDRESS, size=14, opacity=1.0)
     assert text_guard.added(gaussian(sharp, 2.2), sharp) == []
+
+
+@pytest.mark.parametrize("blur", [4.0, 6.0, 8.0])
+@pytest.mark.parametrize("name", ["chelsea", "coffee"])
+def test_a_line_that_was_there_is_no_alarm_however_blurred_it_was(
+    text_guard: TextGuard, name: str, blur: float
+) -> None:
+    sharp = with_text(photo(name), ADDRESS, size=26, opacity=1.0)
+    assert text_guard.added(gaussian(sharp, blur), sharp) == []
+
+
+@pytest.mark.parametrize("blur", [4.0, 8.0])
+def test_a_line_on_a_blurred_photo_that_had_none_is_an_alarm(
+    text_guard: TextGuard, blur: float
+) -> None:
+    before = gaussian(photo(), blur)
+    assert text_guard.added(before, with_text(photo(), ADDRESS))
 
 
 def test_nothing_is_read_where_nothing_of_the_kind_was_added(

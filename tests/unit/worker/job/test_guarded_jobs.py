@@ -1,5 +1,6 @@
 """Jobs under guards: a hit fails the job, names its LoRA and counts against it."""
 
+import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import redis
+from PIL import Image
 
 from shared.blobs import BlobStore, open_blobs
-from shared.errors import LoraQuarantined, StoreUnavailable
-from shared.jobs import Job, JobState
+from shared.errors import LoraQuarantined, StorageFull, StoreUnavailable
+from shared.jobs import Job, JobSpec, JobState
 from shared.ledger.lora_failures import LoraFailures
 from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
@@ -19,13 +21,16 @@ from shared.loras.catalog import Catalog
 from shared.loras.release import LOCK_NAME
 from shared.params import LoraRef
 from shared.settings import Settings
+from tests.support.jobs import make_spec
 from tests.support.marked import QR_TEXT, Fixed, with_code
 from tests.support.workers import picture, spec_with_picture, without_upscalers
 from tests.unit.loras.lora_files import tiny_specs, write_lora
 from worker.engine.interface import EngineJob, EngineResult, Pixels, PreviewReady
 from worker.engine.testing.fake import FakeEngine
 from worker.guards.codes import CodeGuard
-from worker.guards.panel import Guards
+from worker.guards.finding import Finding
+from worker.guards.panel import Guards, Policy
+from worker.job import refusal
 from worker.job.history import History
 from worker.job.leases import LeaseKeeper
 from worker.job.lora_choice import Chooser
@@ -53,10 +58,30 @@ class Forging(FakeEngine):
         return made
 
 
+class Sees:
+    """A guard that sees a mark everywhere."""
+
+    def __init__(self, is_sure: bool = True) -> None:
+        self._is_sure = is_sure
+
+    def added(self, _given: Pixels, _output: Pixels) -> list[Finding]:
+        return [Finding("a watermark", self._is_sure)]
+
+
+class OutputOnly:
+    """Passes the first picture, the input; gives all others this score."""
+
+    def __init__(self, score: float) -> None:
+        self._scores = [score, 0.0]
+
+    def score(self, _pixels: Pixels) -> float:
+        return self._scores.pop() if len(self._scores) > 1 else self._scores[0]
+
+
 class Raising:
     """A guard whose weights have gone bad."""
 
-    def added(self, _given: Pixels, _output: Pixels) -> list[str]:
+    def added(self, _given: Pixels, _output: Pixels) -> list[Finding]:
         raise ValueError("no such tensor")
 
 
@@ -99,8 +124,9 @@ def run(
     """Send a photo through a worker with these guards; the job as it ends."""
     leases = LeaseKeeper(store, 60.0, 60.0)
 
-    def run_one(guards: Guards, **params: object) -> Job:
-        spec = spec_with_picture(blobs, picture(160, 144), **({"preview": False} | params))
+    def run_one(guards: Guards, seed: int = 0, client: str = "ada", **params: object) -> Job:
+        shown = {"preview": False, "client": client} | params
+        spec = spec_with_picture(blobs, picture(160, 144, seed), **shown)
         store.submit(spec)
         runner = Runner(
             worker_id="w",
@@ -148,6 +174,85 @@ def test_a_code_in_the_output_fails_the_job_and_names_the_lora(
     assert job.failure.loras == [NAME]
     assert QR_TEXT in job.failure.message
     assert not list((settings.data_dir / "blobs").glob("results/*"))
+
+
+def test_the_refused_picture_is_kept_for_the_operator(
+    run: Callable[..., Job], guards: Guards, bad: dict[str, object], blobs: BlobStore
+) -> None:
+    job = run(guards, **bad)
+    assert job.failure is not None
+    assert job.failure.refused == f"refused/{job.id}-1.png"
+    shown = np.asarray(Image.open(io.BytesIO(blobs.get(job.failure.refused))))
+    assert CodeGuard().added(np.zeros_like(shown), shown) == [Finding(QR_TEXT)]
+
+
+def test_a_picture_is_refused_also_when_there_is_no_room_to_keep_it(
+    run: Callable[..., Job],
+    guards: Guards,
+    bad: dict[str, object],
+    blobs: BlobStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put = blobs.put
+
+    def full(name: str, data: bytes) -> None:
+        if name.startswith("refused/"):
+            raise StorageFull("no room")
+        put(name, data)
+
+    monkeypatch.setattr(blobs, "put", full)
+    job = run(guards, **bad)
+    assert job.failure is not None
+    assert job.failure.code == "watermark_in_output"
+    assert job.failure.refused is None
+
+
+def test_a_mark_that_is_only_likely_is_shown_with_a_flag_and_counts_against_nobody(
+    run: Callable[..., Job], bad: dict[str, object], redis_client: redis.Redis
+) -> None:
+    job = run(Guards(marks={"mark": Sees(is_sure=False)}), **bad)
+    assert job.state is JobState.SUCCEEDED
+    assert job.result is not None
+    assert job.result.safety.flags == ["maybe_watermark"]
+    assert redis_client.keys("lora:*:strikes") == []
+
+
+def test_the_network_alone_is_no_witness_against_loras_that_ship(
+    run: Callable[..., Job],
+    bad: dict[str, object],
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(refusal, "is_shipped", lambda _sha256: True)
+    job = run(Guards(marks={"mark": Sees()}), **bad)
+    assert job.failure is not None
+    assert job.failure.code == "watermark_in_output"
+    assert redis_client.keys("lora:*:strikes") == []
+    # while a code that was added counts
+    run(Guards(marks={"mark": Sees(), "code": CodeGuard()}), **bad)
+    assert len(redis_client.keys("lora:*:strikes")) == 1
+
+
+def test_a_certain_mark_counts_against_other_loras(
+    run: Callable[..., Job], bad: dict[str, object], redis_client: redis.Redis
+) -> None:
+    run(Guards(marks={"mark": Sees()}), **bad)
+    assert len(redis_client.keys("lora:*:strikes")) == 1
+
+
+@pytest.mark.parametrize(("score", "counted"), [(0.5, 0), (0.9, 1)])
+def test_what_is_blocked_out_of_doubt_counts_against_nobody(
+    run: Callable[..., Job],
+    bad: dict[str, object],
+    redis_client: redis.Redis,
+    score: float,
+    counted: int,
+) -> None:
+    guards = Guards(OutputOnly(score), policy=Policy(doubtful="block"))
+    job = run(guards, **bad)
+    assert job.failure is not None
+    assert job.failure.code == "unsafe_output"
+    assert len(redis_client.keys("lora:*:strikes")) == counted
 
 
 def test_the_base_alone_passes_and_the_record_says_what_was_measured(
@@ -200,12 +305,12 @@ def test_three_hits_suspend_the_file_until_a_person_releases_it(
 ) -> None:
     # Given two hits
     sha256 = catalog.resolve(NAME).sha256
-    for _ in range(2):
-        run(guards, **bad)
+    run(guards, 0, "ada", **bad)
+    run(guards, 1, "bob", **bad)
     catalog.scan()
     assert catalog.resolve(NAME).sha256 == sha256
     # When a third follows
-    run(guards, **bad)
+    run(guards, 2, "cyd", **bad)
     catalog.scan()
     # Then it is refused, with the way out
     with pytest.raises(LoraQuarantined, match=rf"3 of its pictures.*{LOCK_NAME}"):
@@ -225,8 +330,8 @@ def test_a_new_name_does_not_clear_a_suspended_file(
     catalog: Catalog,
     tmp_path: Path,
 ) -> None:
-    for _ in range(3):
-        run(guards, **bad)
+    for number, client in enumerate(("ada", "bob", "cyd")):
+        run(guards, number, client, **bad)
     folder = tmp_path / "loras"
     (folder / f"{NAME}.safetensors").rename(folder / "good_tiny.safetensors")
     catalog.scan()
@@ -257,13 +362,41 @@ def test_a_preview_is_kept_only_when_it_is_safe(
     assert len(list((settings.data_dir / "blobs").glob("previews/*"))) == previews
 
 
+def hit(photo: int = 0, client: str = "", sender: str = "") -> JobSpec:
+    """A job of this photo by this client; by one of its own if none is named."""
+    spec = make_spec(client=client or f"client-{photo}")
+    source = spec.source.model_copy(update={"image_id": f"{photo:064}"})
+    return spec.model_copy(update={"source": source, "sender": sender})
+
+
+@pytest.mark.parametrize(
+    ("jobs", "is_suspended"),
+    [
+        ([hit(0, "ada"), hit(0, "bob"), hit(0, "cyd")], False),
+        ([hit(0, "ada"), hit(1, "ada"), hit(2, "ada")], False),
+        ([hit(0, "ada"), hit(1, "bob"), hit(1, "cyd"), hit(2, "bob")], False),
+        ([hit(0, "ada"), hit(1, "bob"), hit(2, "cyd")], True),
+        ([hit(n, "anonymous", sender) for n, sender in enumerate(("x", "x", "x"))], False),
+        ([hit(n, "anonymous", sender) for n, sender in enumerate(("x", "y", "z"))], True),
+    ],
+    ids=["one photo", "one caller", "two of each", "three of each", "one place", "three places"],
+)
+def test_only_different_photos_of_different_callers_suspend(
+    strikes: Strikes, jobs: list[JobSpec], is_suspended: bool
+) -> None:
+    for job in jobs:
+        strikes.count([LoraRef(name=NAME, sha256="a" * 64)], job, "code")
+    assert bool(strikes.suspended()) is is_suspended
+
+
 def test_the_same_job_counts_once(
     strikes: Strikes, catalog: Catalog, redis_client: redis.Redis
 ) -> None:
     entry = catalog.resolve(NAME)
     ref = LoraRef(name=NAME, sha256=entry.sha256)
+    job = make_spec()
     for _ in range(5):
-        strikes.count([ref], "one-job", "reported")
+        strikes.count([ref], job, "reported")
     assert redis_client.zcard(f"lora:{entry.sha256}:strikes") == 1
     assert strikes.suspended() == {}
 
@@ -280,8 +413,8 @@ def test_a_store_that_is_away_leaves_suspended_what_was_suspended(
         raise StoreUnavailable("away")
 
     entry = catalog.resolve(NAME)
-    for job in "abc":
-        strikes.count([LoraRef(name=NAME, sha256=entry.sha256)], job, "code")
+    for number in range(3):
+        strikes.count([LoraRef(name=NAME, sha256=entry.sha256)], hit(number), "code")
     held = Catalog(tmp_path / "loras", "tiny", suspended=ask)
     held.scan()
     answers.append(away)
