@@ -72,7 +72,7 @@ def collect(debs: Path, wanted: set[str], photos: Path) -> int:
 def photos_in(deb: Path) -> Iterator[Found]:
     """Every photo-like picture in a package, named PACKAGE__FILE_NUMBER."""
     package = deb.name.split("_")[0]
-    for path, content in _members(deb):
+    for path, content in members(deb):
         streams = list(carved(content)) if path.suffix == _ARCHIVE else [content]
         for number, stream in enumerate(streams):
             picture = _photo(stream)
@@ -80,7 +80,8 @@ def photos_in(deb: Path) -> Iterator[Found]:
                 yield Found(f"{package}__{path.stem}_{number}", picture)
 
 
-def _members(deb: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+def members(deb: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """The pictures and resource archives in a package, except very small ones."""
     command = ["dpkg-deb", "--fsys-tarfile", str(deb)]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE) as unpacking,

@@ -55,6 +55,15 @@ def gather(recipe: MarksRecipe, photos: Photos, work: Path) -> Material:
     )
 
 
+def held_out_marks(recipe: MarksRecipe, work: Path) -> Palette:
+    """The marks that no training has seen. Raises TrainingError if apt fails."""
+    fonts, logos = recipe.fonts.held_out, recipe.logos.held_out
+    download([*fonts, *logos], work / "packages")
+    for package in (*fonts, *logos):
+        _unpack(package, work)
+    return _palette(work, fonts, recipe.fonts.chinese, logos)
+
+
 def split(photos: list[Photo], recipe: MarksRecipe) -> Split:
     """Every n-th photo by name is held out and every m-th is for calibration: the same in every
     run.
