@@ -158,6 +158,7 @@ def draw(scored: list[Scored], bars: dict[str, float]) -> None:
     axes.set_xlabel("score")
     axes.set_ylabel("results with at least this score, %")
     axes.set_yscale("symlog", linthresh=0.1)
+    axes.set_ylim(bottom=0)
     axes.legend()
     figure.savefig(CURVE, dpi=110)
     plt.close(figure)
