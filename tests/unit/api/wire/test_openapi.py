@@ -54,6 +54,7 @@ def test_every_route_of_the_contract_is_there(document: dict[str, Any]) -> None:
         "GET /v1/jobs/{job_id}/image",
         "GET /v1/jobs/{job_id}/preview",
         "GET /v1/jobs/{job_id}/source",
+        "GET /v1/jobs/{job_id}/refused",
         "GET /v1/jobs/{job_id}/events",
         "POST /v1/jobs/{job_id}/ticket",
         "POST /v1/images",
