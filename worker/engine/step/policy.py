@@ -15,8 +15,10 @@ from worker.engine.interface import Urgency
 # first.
 ADVANTAGE = {Urgency.PREVIEW: 0, Urgency.INTERACTIVE: 0, Urgency.BATCH: 800}
 
-# Units of previews in a row, about four previews, before a job gets one unit.
+# Units of previews in a row, about four previews, before a job gets one unit, or a turn of it.
 PREVIEWS_IN_A_ROW = 12
+# Encoding, one step, decoding.
+UNITS_OF_A_PREVIEW = 3
 
 
 class Waiting(Protocol):
@@ -60,6 +62,11 @@ def next_row(
         return None
     active = jobs[: limit(jobs[0])]
     return next((row for row in active if not row.steps_next), active[0])
+
+
+def after_a_turn(previews_in_a_row: int) -> int:
+    """The count once a job has had its turn in the middle of a unit: one preview may go first."""
+    return min(previews_in_a_row, PREVIEWS_IN_A_ROW - UNITS_OF_A_PREVIEW)
 
 
 def batch_mates(

@@ -9,6 +9,7 @@ and LoRA. Owns the device's thread; all work on the device runs there.
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -44,7 +45,7 @@ from worker.engine.step.enlarge_row import EnlargeRow, enlarge_row
 from worker.engine.step.interruption import Interruption
 from worker.engine.step.ladder import DoesNotFit, Ladder
 from worker.engine.step.memory_recovery import MemoryRecovery
-from worker.engine.step.policy import batch_mates, next_row, score
+from worker.engine.step.policy import after_a_turn, batch_mates, next_row, score
 from worker.engine.step.rows import Row, Unit
 from worker.engine.step.tiled_rows import TiledRow, TileRow
 from worker.engine.step.units import Units
@@ -55,6 +56,10 @@ logger = structlog.get_logger(__name__)
 # A picture that does not fit is retried with sides smaller by this factor, down to a minimum side.
 SHRINK = 0.75
 LEAST_SIDE = 128
+
+# On a CPU a unit of a large picture takes longer than a preview may wait. When previews have had
+# theirs, this much of a unit is a job's turn.
+TURN_SECONDS = 0.1
 
 
 class StepEngine:
@@ -88,6 +93,7 @@ class StepEngine:
         self._inbox: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
         self._clock = 0
         self._previews_in_a_row = 0
+        self._turn_began = 0.0
         self._closing = False
         self._door = threading.Lock()
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="lora")
@@ -255,9 +261,12 @@ class StepEngine:
     def _let_previews_through(self) -> None:
         """In the middle of a unit: runs previews that have arrived, as between two units."""
         self._take_arrivals()
+        if time.monotonic() - self._turn_began >= TURN_SECONDS:
+            self._previews_in_a_row = after_a_turn(self._previews_in_a_row)
         while (row := self._overtaking()) is not None:
             with self._units.aside():
                 self._work(row)
+            self._turn_began = time.monotonic()
 
     def _overtaking(self) -> Row | None:
         """The row that comes next, if it is a preview and not the one in progress."""
@@ -321,8 +330,10 @@ class StepEngine:
 
     def _work(self, row: Row) -> None:
         self._clock += 1
-        is_preview = row.urgency is Urgency.PREVIEW
-        self._previews_in_a_row = self._previews_in_a_row + 1 if is_preview else 0
+        if row.urgency is Urgency.PREVIEW:
+            self._previews_in_a_row += 1
+        else:
+            self._previews_in_a_row, self._turn_began = 0, time.monotonic()
         rows = [each for each in self._company(row) if self._begins(each)]
         if not rows:
             return

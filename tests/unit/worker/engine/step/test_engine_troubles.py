@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,14 @@ from shared.errors import LeaseLost
 from shared.jobs import Stage
 from tests.support.engine_jobs import Loras, make_job, run_all, start_engine
 from worker.engine.base.device_lost import DeviceLost
-from worker.engine.interface import Engine, EngineEvent, StageStarted, StepDone, Urgency
+from worker.engine.interface import (
+    Engine,
+    EngineEvent,
+    EngineResult,
+    StageStarted,
+    StepDone,
+    Urgency,
+)
 from worker.engine.step import step_engine
 from worker.engine.step.rows import Row
 from worker.engine.step.step_engine import StepEngine
@@ -180,6 +188,33 @@ def test_time_that_a_preview_takes_in_the_middle_of_a_unit_is_not_the_jobs(
     result = engine.submit(make_job(1), on_event).result(timeout=60)
     previews[0].result(timeout=60)
     assert result.seconds["decoding"] < 0.7
+
+
+@pytest.mark.parametrize(
+    ("turn_seconds", "before"), [(0.0, 8), (float("inf"), 4)], ids=["long unit", "short unit"]
+)
+def test_only_the_rest_of_a_short_unit_is_waited_for_by_a_stream_of_previews(
+    engine: StepEngine, monkeypatch: pytest.MonkeyPatch, turn_seconds: float, before: int
+) -> None:
+    # Given eight previews that come when the last unit of a job begins
+    monkeypatch.setattr(step_engine, "TURN_SECONDS", turn_seconds)
+    ended, previews = list[str](), list[Future[EngineResult]]()
+
+    def on_event(event: EngineEvent) -> None:
+        if event != StageStarted(Stage.DECODING):
+            return
+        for seed in range(8):
+            small = make_job(10 + seed, urgency=Urgency.PREVIEW, steps=1, strength=0.05)
+            previews.append(engine.submit(small, lambda _: None))
+            previews[-1].add_done_callback(lambda _: ended.append("preview"))
+
+    job = engine.submit(make_job(1), on_event)
+    job.add_done_callback(lambda _: ended.append("job"))
+    # Then those that have had their turn wait for the job's, which is a part of a long unit
+    job.result(timeout=60)
+    for preview in previews:
+        preview.result(timeout=60)
+    assert ended.index("job") == before
 
 
 def test_one_lora_under_two_names_counts_twice(engine: StepEngine, loras: Loras) -> None:
