@@ -26,7 +26,8 @@ from shared.kept import KeptAs
 CHILD = Path(__file__).with_name("decoder_child.py")
 # Fifty megapixels with transparency take ten seconds on a core, which may have other work.
 TIMEOUT_SECONDS = 60.0
-USES_EACH = 200
+# A start takes as much processor time as forty pictures of 512 px.
+USES_EACH = 1000
 # A process that was killed while idle is noticed at the next picture.
 TRIES = 2
 # Time that a process may take to end after its pipes have closed.

@@ -3,9 +3,12 @@
 Owns the figures; quality_check.py decides which values are too low.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
+from math import sqrt
+from operator import mul
 
-from PIL import Image, ImageFilter, ImageStat
+from PIL import Image, ImageFilter
 
 # Quality is measured at this size, so that it is comparable for every size of one photo.
 QUALITY_SIDE = 512
@@ -16,6 +19,8 @@ LAPLACIAN = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=1, of
 # A sharp subject before a soft background counts as sharp, so the sharpest of 4 x 4 parts is used.
 PARTS = 4
 BRIGHT_SHARE = 0.99
+LEVELS = range(256)
+SQUARES = [level * level for level in LEVELS]
 
 
 def measure(image: Image.Image) -> dict[str, float]:
@@ -29,7 +34,7 @@ def measure(image: Image.Image) -> dict[str, float]:
     return {
         "sharpness": round(_sharpness(luma), 2),
         "light": float(_level_below(luma.histogram(), BRIGHT_SHARE)),
-        "spread": round(max(ImageStat.Stat(small).stddev), 2),
+        "spread": round(_spread(small.histogram()), 2),
     }
 
 
@@ -44,9 +49,21 @@ def _small(image: Image.Image) -> Image.Image:
 def _sharpness(luma: Image.Image) -> float:
     half = luma.reduce(SHRINK)
     if min(half.size) < 2 + PARTS:
-        return ImageStat.Stat(luma).var[0]
+        return _variance(luma.histogram())
     detail = half.filter(LAPLACIAN).crop((1, 1, half.width - 1, half.height - 1))
-    return max(ImageStat.Stat(part).var[0] for part in _parts(detail))
+    return max(_variance(part.histogram()) for part in _parts(detail))
+
+
+def _spread(histogram: Sequence[int]) -> float:
+    """The largest deviation of a channel; the channels' levels follow one another."""
+    channels = (histogram[at : at + 256] for at in range(0, len(histogram), 256))
+    return sqrt(max(_variance(channel) for channel in channels))
+
+
+def _variance(counts: Sequence[int]) -> float:
+    """As PIL's `ImageStat`, which takes twenty times as long in Python's own loops."""
+    total, levels = sum(counts), sum(map(mul, LEVELS, counts))
+    return (sum(map(mul, SQUARES, counts)) * total - levels**2) / total**2
 
 
 def _parts(image: Image.Image) -> list[Image.Image]:

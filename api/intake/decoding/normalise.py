@@ -60,6 +60,8 @@ def orientation(image: Image.Image, kind: str) -> int:
 def upright(image: Image.Image, turned: int) -> Image.Image:
     """The picture turned upright, without metadata."""
     image.info.clear()
+    if turned == 1:
+        return image
     image.getexif()[ORIENTATION] = turned
     turned_image = ImageOps.exif_transpose(image)
     turned_image.info.clear()
