@@ -5,11 +5,17 @@ from pathlib import Path
 
 import pytest
 import redis
+import structlog
 
 from shared.ledger.redis_client import connect
 from shared.ledger.store import JobStore
 from shared.settings import Settings
 from tests.support.embedded_store import keys_without_ttl, running_store
+
+# The default formatter of exceptions prints the local variables of every frame: sixteen seconds for
+# an error in a route. Processes of the service use this one.
+_PLAIN = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLAIN])
 
 
 @pytest.fixture(scope="session")

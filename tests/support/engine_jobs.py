@@ -1,6 +1,8 @@
 """Jobs and LoRAs for tests of the engines: small, random, written by the real libraries."""
 
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +16,7 @@ from transformers import CLIPTextModel
 from shared.loras.check import check_file
 from shared.loras.entry import LoraEntry
 from worker.engine.base.base_loading import load_base
+from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.base.profiles import EngineLimits
 from worker.engine.interface import Engine, EngineJob, EngineResult, Pixels
 from worker.engine.step.step_engine import StepEngine
@@ -35,7 +38,17 @@ class Loras(NamedTuple):
 
 def start_engine(folder: Path, **limits: object) -> StepEngine:
     """A step engine on the CPU for the checkpoint in `folder`, with other limits if given."""
-    return StepEngine(load_base(str(folder), CPU), replace(LIMITS, **limits))  # type: ignore[arg-type]
+    return StepEngine(fresh_base(folder), replace(LIMITS, **limits))  # type: ignore[arg-type]
+
+
+def fresh_base(folder: Path) -> LoadedBase:
+    """The checkpoint in `folder` on the CPU. A copy takes less than half the time of loading."""
+    return deepcopy(_loaded_once(str(folder)))
+
+
+@cache
+def _loaded_once(folder: str) -> LoadedBase:
+    return load_base(folder, CPU)
 
 
 def make_lora(

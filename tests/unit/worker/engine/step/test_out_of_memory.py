@@ -17,7 +17,8 @@ from worker.engine.interface import EngineJob
 from worker.engine.step.rows import Row
 from worker.engine.step.step_engine import StepEngine
 
-POINTS = 30
+# Operators that fail, one after the other.
+POINTS = [8, pytest.param(100, marks=pytest.mark.slow)]
 
 # What a tokenizer does to make tensors in main memory.
 TAKE_NO_MEMORY = (torch.ops.aten.lift_fresh.default, torch.ops.aten.detach.default)
@@ -81,8 +82,9 @@ def make_jobs(loras: Loras) -> list[EngineJob]:
     ]
 
 
+@pytest.mark.parametrize("points", POINTS)
 def test_once_at_any_operator_costs_no_picture_and_is_forgotten(
-    engine: StepEngine, device: Device, loras: Loras
+    engine: StepEngine, device: Device, loras: Loras, points: int
 ) -> None:
     # Given what each job is alone, and how many operators all of them take
     jobs = make_jobs(loras)
@@ -91,7 +93,7 @@ def test_once_at_any_operator_costs_no_picture_and_is_forgotten(
     device.fail(0, 0)
     run_all(engine, jobs)
     operators = device.count
-    for at in random.Random(1).sample(range(1, operators), POINTS):
+    for at in random.Random(1).sample(range(1, operators), points):
         # When one of the operators finds no memory
         forget(engine)
         device.fail(at, 1)

@@ -1,4 +1,4 @@
-"""A thousand random schedules through the real engine, with units that take no time.
+"""Hundreds of random schedules through the real engine, with units that take no time.
 
 Rows arrive while others run, differ in urgency and shape, are canceled, break, do not fit.
 """
@@ -243,13 +243,31 @@ arrivals = st.builds(
 )
 
 
-@settings(max_examples=1000, deadline=None)
-@given(
+any_schedule = given(
     schedule=st.lists(arrivals, max_size=25),
     rows_per_step=st.sampled_from([1, 2, 8]),
     coded_together=st.sampled_from([1, 4]),
 )
+
+
+@settings(max_examples=250, deadline=None)
+@any_schedule
 def test_no_schedule_starves_a_row_or_loses_one_or_tells_a_step_twice(
+    schedule: list[Arrival], rows_per_step: int, coded_together: int
+) -> None:
+    assert_nobody_is_wronged(schedule, rows_per_step, coded_together)
+
+
+@pytest.mark.slow
+@settings(max_examples=5000, deadline=None)
+@any_schedule
+def test_no_schedule_of_thousands_does(
+    schedule: list[Arrival], rows_per_step: int, coded_together: int
+) -> None:
+    assert_nobody_is_wronged(schedule, rows_per_step, coded_together)
+
+
+def assert_nobody_is_wronged(
     schedule: list[Arrival], rows_per_step: int, coded_together: int
 ) -> None:
     world = World(schedule)
