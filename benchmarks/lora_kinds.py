@@ -10,7 +10,7 @@ time of reading a file of 700 layers as the worker does.
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,8 +22,16 @@ from shared.loras.check import check_file
 from worker.engine.lora.changes import Change
 from worker.engine.lora.lora_file import read_adapter
 
-LAYERS = 700
-PATH = "mid_block.attentions.0.transformer_blocks.{}.attn1.to_q"
+DEPTH = 70
+LEAVES = (
+    *(f"attn{n}.to_{part}" for n in (1, 2) for part in ("q", "k", "v", "out.0")),
+    *("ff.net.0.proj", "ff.net.2"),
+)
+PATHS = [
+    f"mid_block.attentions.0.transformer_blocks.{depth}.{leaf}"
+    for depth in range(DEPTH)
+    for leaf in LEAVES
+]
 Tensors = dict[str, torch.Tensor]
 # A layer's tensors by the ends of their names.
 Kind = Callable[[int, int], Tensors]
@@ -104,10 +112,10 @@ def main() -> None:
 def show_merges(folder: Path, side: int, rank: int, repeats: int) -> None:
     """One line a kind."""
     print(f"{'kind':20}{'ms':>8}{'of plain':>10}{'KiB':>8}")
-    base, first = network(side, 1), 0.0
-    weight = base.unet.get_parameter(f"{PATH.format(0)}.weight")
+    base, first = network(side, PATHS[:1]), 0.0
+    weight = base.unet.get_parameter(f"{PATHS[0]}.weight")
     for kind, make in KINDS.items():
-        (change,) = changes(folder, base, {PATH.format(0): make(side, rank)})
+        (change,) = changes(folder, base, {PATHS[0]: make(side, rank)})
         seconds = best(lambda change=change: weight.add_(change.delta(weight), alpha=0.1), repeats)
         first = first or seconds
         size = change.size_bytes / 1024
@@ -115,22 +123,22 @@ def show_merges(folder: Path, side: int, rank: int, repeats: int) -> None:
 
 
 def show_reading(folder: Path, side: int, rank: int) -> None:
-    base = network(side, LAYERS)
-    tensors = {PATH.format(n): plain(side, rank) for n in range(LAYERS)}
+    base = network(side, PATHS)
+    tensors = {path: plain(side, rank) for path in PATHS}
     began = time.process_time()
     found = changes(folder, base, tensors, forget=True)
     seconds, size = time.process_time() - began, sum(one.size_bytes for one in found) / 2**20
     print(f"a file of {len(found)} layers, {size:.0f} MiB: {seconds:.2f} s of processor time")
 
 
-def network(side: int, layers: int) -> SimpleNamespace:
+def network(side: int, paths: Sequence[str]) -> SimpleNamespace:
     """A UNet's names around square layers, which share one weight."""
     weight = torch.nn.Parameter(noise(side, side))
     unet = torch.nn.Module()
-    for number in range(layers):
+    for path in paths:
         layer = torch.nn.Linear(side, side, bias=False, device="meta")
         layer.weight = weight
-        put(unet, PATH.format(number), layer)
+        put(unet, path, layer)
     return SimpleNamespace(unet=unet)
 
 

@@ -165,7 +165,9 @@ def generalised(tensors: Tensors, like: torch.Tensor) -> torch.Tensor:
         added = torch.einsum("rs...,or,si->oi...", tensors["bm"], b1, b2)
     else:
         added = (b1 @ b2).reshape(like.shape)
-    return added.reshape(like.shape) + torch.einsum("oi...,ij->oj...", like, a1 @ a2)
+    # From the left: a product of the two factors would be as large as the weight.
+    turned = torch.einsum("or...,rj->oj...", torch.einsum("oi...,ir->or...", like, a1), a2)
+    return added.reshape(like.shape) + turned
 
 
 def rotated(tensors: Tensors, like: torch.Tensor) -> torch.Tensor:
