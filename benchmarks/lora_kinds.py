@@ -132,12 +132,12 @@ def show_reading(folder: Path, side: int, rank: int) -> None:
 
 
 def network(side: int, paths: Sequence[str]) -> SimpleNamespace:
-    """A UNet's names around square layers, which share one weight."""
-    weight = torch.nn.Parameter(noise(side, side))
+    """A UNet's names around square layers, whose weights share their memory."""
+    weight = noise(side, side)
     unet = torch.nn.Module()
     for path in paths:
         layer = torch.nn.Linear(side, side, bias=False, device="meta")
-        layer.weight = weight
+        layer.weight = torch.nn.Parameter(weight)
         put(unet, path, layer)
     return SimpleNamespace(unet=unet)
 
