@@ -40,7 +40,8 @@ def wait_for(page: Page, *phases: str) -> None:
 
 def prefer(page: Page, strength: float | None = None, **fields: str | bool) -> None:
     """Have chosen settings before: they wait for a photo."""
-    recipe = {"mode": "auto", "loras": [], "strength": strength, "fields": fields}
+    loras: list[str] = []
+    recipe = {"mode": "auto", "loras": loras, "strength": strength, "fields": fields}
     page.evaluate("recipe => localStorage.setItem('retouch.recipe', recipe)", json.dumps(recipe))
 
 

@@ -476,11 +476,12 @@ def test_where_nothing_was_found_three_treatments_are_offered_on_this_photo(page
     # Given a service that leaves the photo as it is
     def nothing(route: Route) -> None:
         if route.request.method != "GET":
-            return route.continue_()
+            route.continue_()
+            return
         answer = route.fetch()
         job = answer.json()
         job["params"] |= {"loras": [], "lora_mode": "auto"}
-        return route.fulfill(response=answer, json=job)
+        route.fulfill(response=answer, json=job)
 
     page.route(re.compile(r"/v1/jobs/\w+$"), nothing)
     # When
