@@ -50,14 +50,16 @@ def client_for(url: str, prefix: str = "", **options: Any) -> redis.Redis:
     """
     kind = PrefixedRedis if prefix else redis.Redis
     client: redis.Redis = _client(kind, redis.sentinel.Sentinel, url, options)
-    return _with_prefix(client, prefix)
+    _put_before(client, prefix)
+    return client
 
 
 def async_client_for(url: str, prefix: str = "", **options: Any) -> redis.asyncio.Redis:
     """The same for the event loop."""
     kind = PrefixedAsyncRedis if prefix else redis.asyncio.Redis
     client: redis.asyncio.Redis = _client(kind, redis.asyncio.Sentinel, url, options)
-    return _with_prefix(client, prefix)
+    _put_before(client, prefix)
+    return client
 
 
 def _client(single: Any, sentinels: Any, url: str, options: dict[str, Any]) -> Any:
@@ -69,9 +71,8 @@ def _client(single: Any, sentinels: Any, url: str, options: dict[str, Any]) -> A
     return sentinel.master_for(group.name, redis_class=single, **_login(group), **options)
 
 
-def _with_prefix(client: Any, prefix: str) -> Any:
+def _put_before(client: Any, prefix: str) -> None:
     client.key_prefix = prefix
-    return client
 
 
 def prefix_of(client: object) -> str:
