@@ -44,10 +44,8 @@ UNDAMAGED_SHARE = 0.2
 ALONE_SHARE = 0.5
 # Strengths and numbers of levels (worker/job/pyramid.py) that each LoRA is tried at.
 TRIED: dict[str, tuple[tuple[float, int], ...]] = {
-    "restore": ((0.05, 1), (0.05, 2), (0.05, 3), (0.4, 1), (0.4, 2), (0.8, 1)),
+    "restore": ((0.05, 1), (0.05, 2), (0.05, 3), (0.4, 1)),
     "denoise": ((0.1, 1), (0.1, 2), (0.1, 3)),
-    "deblur": ((0.1, 1), (0.1, 2)),
-    "dejpeg": ((0.1, 1), (0.1, 2)),
 }
 OWN = ((0.1, 1),)
 NONE = "none"
