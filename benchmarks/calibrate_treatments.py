@@ -54,7 +54,7 @@ KEPT = ROOT / "var" / "treatments"
 TOGETHER = 20
 # A LoRA's short name, a strength, a number of levels.
 Way = tuple[str, float, int]
-# Harm is minded so many times as much as help. Of 380 examples, 16
+# Harm is minded so many times as much as help. Of 380 examples of an earlier calibration, 16
 # got worse by half a decibel or more; at 1, 30 did.
 HARM = 2.0
 # Beyond so many decibels a gain counts by its logarithm: what is beyond all hope or help must not
@@ -108,7 +108,7 @@ def weighed(gains: np.ndarray) -> np.ndarray:
 def _network(seed: int) -> Pipeline:
     return make_pipeline(
         StandardScaler(),
-        MLPRegressor(hidden_layer_sizes=(32,), alpha=30.0, max_iter=1500, random_state=seed),
+        MLPRegressor(hidden_layer_sizes=(32,), alpha=100.0, max_iter=1500, random_state=seed),
     )
 
 

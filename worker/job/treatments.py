@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from shared.loras.entry import LoraEntry, LoraState
 from worker.engine.interface import Pixels
-from worker.job.damage_measures import measure
+from worker.job.damage_measures import measure, measure_colours
 from worker.job.small_network import Floats, SmallNetwork, read_network
 
 GAINS = Path(__file__).with_name("treatment_gains.json")
@@ -54,7 +56,7 @@ def calibrated() -> set[str]:
 
 def treatment_measures(pixels: Pixels) -> Floats:
     """What the gains are estimated from, for a photo (uint8 [H, W, 3])."""
-    return measure(pixels)
+    return np.concatenate([measure(pixels), measure_colours(pixels)])
 
 
 def best_treatment(measures: Floats, entries: Sequence[LoraEntry]) -> Treatment | None:
