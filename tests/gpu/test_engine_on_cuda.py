@@ -11,7 +11,8 @@ from shared.loras.entry import LoraEntry
 from tests.support.engine_jobs import MIB, make_job, make_lora, psnr, run_all
 from tests.unit.worker.engine.test_families import FAMILIES, by_diffusers, through_the_engine
 from worker.engine.base.base_loading import load_base
-from worker.engine.base.profiles import GIB, TILING, EngineLimits
+from worker.engine.base.memory_plan import GIB
+from worker.engine.base.profiles import TILING, EngineLimits
 from worker.engine.diffusers_engine import DiffusersEngine
 from worker.engine.interface import Engine, EngineJob, Pixels
 from worker.engine.step.step_engine import StepEngine

@@ -32,6 +32,7 @@ from api.wire.errors import language_of, refusal
 from api.wire.presenter import error_view, job_view, lora_view
 from shared.errors import NotFinished, RetouchError
 from shared.jobs import EventKind, Job
+from shared.messages import Language
 from shared.params import MEDIA_TYPES
 
 CALLER, SERVICES = "retouch.caller", "retouch.services"
@@ -106,8 +107,13 @@ async def list_loras(ctx: Context[Any, Any]) -> dict[str, Any]:
     """List the LoRAs that enhance_photo can apply; unusable ones with the reason."""
     request, services, _ = _parts(ctx, KeyScope.READ)
     language = language_of(request)
-    entries = services.catalog.entries()
-    return {"loras": [lora_view(one, language).model_dump(mode="json") for one in entries]}
+    return {"loras": await run_in_threadpool(_loras, services, language)}
+
+
+def _loras(services: Services, language: Language) -> list[dict[str, Any]]:
+    entries, serving = services.catalog.entries(), services.roster.serving_quietly
+    views = (lora_view(one, serving(one.base), language) for one in entries)
+    return [view.model_dump(mode="json") for view in views]
 
 
 @_in_words

@@ -79,7 +79,7 @@ def step_bytes(unet: Any, pixels: int) -> int:
     places = pixels // LATENT_SCALE**2
     widths = [int(width) for width in unet.config.block_out_channels]
     layers = int(unet.config.layers_per_block) + 1
-    skips = sum(layers * width * places // 4**level for level, width in enumerate(widths))
+    skips: int = sum(layers * width * places // 4**level for level, width in enumerate(widths))
     return EVALUATIONS * size * (skips + UNET_COPIES * widths[0] * places) + WORKSPACE_BYTES
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -84,13 +85,13 @@ def test_a_name_that_resolves_into_the_network_is_not_fetched(make_settings: Mak
 # --- in a job
 
 
-def ask(client: TestClient, **fields: str) -> dict[str, object]:
+def ask(client: TestClient, **fields: str) -> dict[str, Any]:
     parts = {name: (None, text) for name, text in ({"lora": "none"} | fields).items()}
-    body: dict[str, object] = client.post("/v1/jobs", files=parts).json()
+    body: dict[str, Any] = client.post("/v1/jobs", files=parts).json()
     return body
 
 
-def pointers(body: dict[str, object]) -> list[str]:
+def pointers(body: dict[str, Any]) -> list[str]:
     return [str(error["pointer"]) for error in body["errors"]]
 
 

@@ -123,7 +123,7 @@ def test_strikes_fade(redis_client: redis.Redis, make_settings: Callable[..., Se
     strikes.count([ref], first, "code")
     for key in redis_client.scan_iter(f"lora:{ref.sha256}:strikes*"):
         (member,) = redis_client.zrange(key, 0, -1)
-        redis_client.zadd(key, {member: 1}, xx=True)  # in January 1970
+        redis_client.zadd(key, {str(member): 1}, xx=True)  # in January 1970
     strikes.count([ref], second, "code")
     assert strikes.suspended() == {}
     assert redis_client.zrange(f"lora:{ref.sha256}:strikes", 0, -1) == [second.id]

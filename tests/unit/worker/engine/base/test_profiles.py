@@ -11,8 +11,9 @@ import torch
 from tests.support.engine_jobs import CPU
 from worker.engine.base import base_loading as loading
 from worker.engine.base.base_loading import load_base
+from worker.engine.base.memory_plan import GIB
 from worker.engine.base.offload_slot import OffloadSlot
-from worker.engine.base.profiles import GIB, EngineLimits, choose_limits, choose_profile
+from worker.engine.base.profiles import EngineLimits, choose_limits, choose_profile
 from worker.engine.diffusers_engine import DiffusersEngine
 from worker.engine.lora.lora_file import AdapterWeights
 from worker.engine.lora.residency import Residency
