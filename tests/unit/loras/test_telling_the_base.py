@@ -318,7 +318,7 @@ CASES = {
         LoraKind.UNKNOWN,
         None,
         INCOMPATIBLE,
-        "It contains tensors that belong to no LoRA",
+        "It is a whole base checkpoint, not a LoRA",
     ),
     "flux in its makers' names": Case(
         lambda: pair("diffusion_model.double_blocks.0.img_attn.qkv", 3072, 9216), "flux"

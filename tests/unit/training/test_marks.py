@@ -10,7 +10,15 @@ from PIL import Image
 
 from shared.settings import REPOSITORY
 from tests.support.marked import photo
-from worker.guards.mark_features import CELL, CHANNELS, MAX_SIDE, channels, prepared, score
+from worker.guards.mark_features import (
+    CELL,
+    CHANNELS,
+    MAX_SIDE,
+    SMALLEST_SIDE,
+    channels,
+    prepared,
+    score,
+)
 from worker.guards.marks import MarkDetector
 from worker.training.marks import examples as cases
 from worker.training.marks import train as training
@@ -109,10 +117,12 @@ def test_a_network_is_trained_kept_taken_up_again_and_read_at_any_size(
 
 
 def test_pictures_are_seen_in_whole_cells_at_the_working_size() -> None:
-    planes = prepared(photo("coffee", 100), np.zeros((1000, 1500, 3), np.uint8))
-    assert planes.shape[0] == CHANNELS
-    assert planes.shape[2] == MAX_SIDE
-    assert planes.shape[1] % CELL == 0
+    result = np.zeros((1000, 1500, 3), np.uint8)
+    for given, side in ((result, MAX_SIDE), (photo("coffee", 100), SMALLEST_SIDE)):
+        planes = prepared(given, result)
+        assert planes.shape[0] == CHANNELS
+        assert planes.shape[2] == side
+        assert planes.shape[1] % CELL == 0
 
 
 def test_one_sure_cell_alone_is_an_accident() -> None:

@@ -181,14 +181,21 @@ class WeightMerger:
         if self._is_rewritten:
             self._write({name: self._kept[name] for name in self._changed})
         else:
-            for name in self._changed:
-                parameter = self._parameter(name)
-                parameter.data = self._own.pop(name).to(parameter.device)
+            self._put_back()
         self._is_rewritten = False
         if self._is_pinned:
             self.merged.unpin(self._in_place)
         self._is_pinned = False
         self._changed, self._in_place, self._carried = (), (), ()
+
+    def _put_back(self) -> None:
+        """Layer by layer: what is left undone for want of memory is done by the next call."""
+        while self._changed:
+            *others, name = self._changed
+            parameter = self._parameter(name)
+            parameter.data = self._own[name].to(parameter.device)
+            del self._own[name]
+            self._changed = tuple(others)
 
     def _merge(self, adapters: Sequence[tuple[AdapterWeights, float]]) -> MergedWeights:
         """While the base's own weights are in place. Only one layer at a time is in float32."""
