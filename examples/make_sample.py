@@ -26,7 +26,7 @@ def main(photo: str, url: str) -> None:
         made = client.image(client.wait(client.submit(STATIC / "sample.webp")))
     with Image.open(io.BytesIO(made)) as after:
         after.convert("RGB").resize(SHOWN, Image.Resampling.LANCZOS).save(
-            STATIC / "sample-after.webp", quality=52, method=6
+            STATIC / "sample-after.webp", quality=42, method=6
         )
 
 
@@ -35,7 +35,7 @@ def damaged(photo: Image.Image) -> bytes:
     small = np.asarray(photo.crop((0, 0, 798, 532)).resize(SIDES, Image.Resampling.LANCZOS), float)
     noisy = small + np.random.default_rng(0).normal(0, 1, small.shape) * NOISE
     out = io.BytesIO()
-    Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(out, "WEBP", quality=62, method=6)
+    Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(out, "WEBP", quality=50, method=6)
     return out.getvalue()
 
 

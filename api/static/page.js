@@ -450,10 +450,11 @@ async function resume() {
   rememberView();
 }
 
-/** @param {() => void} act */
+/** A help that is fetched later; the page does without it where the connection is lost. @param {() => unknown} act */
 function whenIdle(act) {
-  if ("requestIdleCallback" in window) requestIdleCallback(act, { timeout: 2000 });
-  else setTimeout(act, 300);
+  const tried = () => (async () => act())().catch((/** @type {unknown} */ fault) => { if (!(fault instanceof TypeError)) throw fault; });
+  if ("requestIdleCallback" in window) requestIdleCallback(tried, { timeout: 2000 });
+  else setTimeout(tried, 300);
 }
 
 translate(document);
