@@ -5,7 +5,7 @@ folder. A field that cannot be used is named in `complaints`, never dropped sile
 """
 
 import tomllib
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,9 +39,9 @@ class BaseDefaults(Record):
 
     @property
     def said(self) -> dict[str, Any]:
-        """The values that the file names."""
-        fields = self.of_this_version().model_dump(exclude={"complaints"}, exclude_none=True)
-        return dict(fields)
+        """The values that the file names, without fields that only another version knows."""
+        known = {field.name for field in fields(Base)}
+        return dict(self.of_this_version().model_dump(include=known, exclude_none=True))
 
 
 def base_defaults_of(base_model: str) -> BaseDefaults:
@@ -67,10 +67,10 @@ def read_base_defaults(place: Path) -> BaseDefaults:
         return BaseDefaults(complaints=(f"{path.name} cannot be read: {str(error)[:100]}",))
 
 
-def _checked(name: str, fields: dict[str, Any]) -> BaseDefaults:
+def _checked(name: str, said: dict[str, Any]) -> BaseDefaults:
     known = set(BaseDefaults.model_fields) - {"complaints"}
-    bad = {key: "is not a setting of a base" for key in fields if key not in known}
-    kept = {key: value for key, value in fields.items() if key in known}
+    bad = {key: "is not a setting of a base" for key in said if key not in known}
+    kept = {key: value for key, value in said.items() if key in known}
     try:
         BaseDefaults(**kept)
     except ValidationError as error:
