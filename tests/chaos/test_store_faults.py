@@ -282,7 +282,9 @@ def test_a_failover_loses_nothing_that_replicas_had_to_confirm(
             time.sleep(3)
         known = [spec for spec in load.specs if rig.is_known(spec)]
         lost = len(load.specs) - len(known)
-        rig.assert_all(rig.wait_for_end(known, 120))
+        if replicas:
+            # Without them, a job that is known to the old primary's last readers may be gone, too.
+            rig.assert_all(rig.wait_for_end(known, 120))
         keep(
             f"failover.replicas_{replicas}",
             jobs=len(load.specs),
