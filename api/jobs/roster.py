@@ -12,7 +12,8 @@ from shared.errors import RetouchError
 from shared.ledger.fleet import Fleet
 from shared.ledger.roster import ServedBase, served_bases
 
-# How long an answer of the store counts; a worker that joins may be missed for that long.
+# How long an answer of the store counts; a worker that joins may be missed for that long, unless it
+# is the first.
 REMEMBERED_SECONDS = 0.5
 
 
@@ -30,7 +31,7 @@ class Roster:
     def served(self) -> list[ServedBase]:
         """Every base with a living worker, the default first. Raises StoreUnavailable."""
         since, served = self._known
-        if time.monotonic() - since > REMEMBERED_SECONDS:
+        if not served or time.monotonic() - since > REMEMBERED_SECONDS:
             served = sorted(served_bases(self._fleet.workers()), key=self._is_other)
             self._known = (time.monotonic(), served)
         return served
