@@ -1,6 +1,6 @@
 """A job's picture from an address that the caller names, instead of an upload.
 
-Owns limits of time and size. The address follows the rules of webhooks: https, on the public
+Owns the limit of time. The address follows the rules of webhooks: https, on the public
 internet, checked after resolving, without redirects.
 """
 
@@ -10,6 +10,7 @@ import ssl
 import httpcore2
 
 from api.webhooks.addresses import AddressRefused, Allowed, Target, parse_target
+from api.webhooks.download import BadAnswer, TooLarge, download
 from api.webhooks.pinned import PinnedNetwork
 from api.webhooks.sender import own_name
 from api.wire.errors import InvalidFields
@@ -21,7 +22,6 @@ from shared.settings import Settings
 
 POINTER = "/image_url"
 SECONDS = 30.0
-OK = 200
 
 
 class Fetcher:
@@ -53,29 +53,16 @@ class Fetcher:
             reason = Sentence("cannot be reached", "无法连接")
         except (httpcore2.NetworkError, httpcore2.ProtocolError, OSError):
             reason = Sentence("broke off", "中途断开")
-        except _Refused as error:
+        except BadAnswer as error:
             reason = Sentence(f"answered {error}", f"返回了 {error}")
+        except TooLarge:
+            raise PayloadTooLarge(
+                f"the file at image_url has more than {self._most} bytes"
+            ) from None
         detail = reason.zh if language == "zh" else str(reason)
         raise InvalidFields([FieldProblem(pointer=POINTER, detail=detail)])
 
     async def _get(self, target: Target) -> bytes:
-        url = httpcore2.URL(
-            scheme=target.scheme, host=target.host, port=target.port, target=target.path
-        )
-        async with (
-            self._network.opened() as network,
-            httpcore2.AsyncConnectionPool(self._trust, network_backend=network) as pool,
-            pool.stream("GET", url, headers=[("User-Agent", own_name())]) as answer,
-        ):
-            if answer.status != OK:
-                raise _Refused(answer.status)
-            body = bytearray()
-            async for part in answer.aiter_stream():
-                body += part
-                if len(body) > self._most:
-                    raise PayloadTooLarge(f"the file at image_url has more than {self._most} bytes")
-            return bytes(body)
-
-
-class _Refused(Exception):
-    """Raised if the answer is not the file; its argument is the status."""
+        header = ("User-Agent", own_name())
+        async with self._network.opened() as network:
+            return await download(target, network, self._trust, self._most, header)
