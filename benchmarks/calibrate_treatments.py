@@ -30,6 +30,7 @@ from benchmarks.fitted import write_network
 from benchmarks.pages import ROOT
 from benchmarks.restorer import Restorer
 from worker.job.damage import MIN_GAIN
+from worker.job.damage_measures import measure
 from worker.job.treatments import GAINS, Tried, treatment_measures
 from worker.training.damage import KINDS, Pixels, sorts_of
 from worker.training.damage.chains import mild_company
@@ -123,7 +124,7 @@ def _measured(
         columns = [_kept_gains(examples, restorer, way) for way in tried]
         print(f"{together.stop} of {options.pictures}", flush=True)
         for example, gains in zip(examples, zip(*columns, strict=True), strict=True):
-            measures = treatment_measures(example.damaged)
+            measures = treatment_measures(example.damaged, measure(example.damaged))
             yield measures, list(gains), example.photo, example.sort
 
 

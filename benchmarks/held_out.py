@@ -51,6 +51,16 @@ def sample_photo(name: str) -> Pixels:
     return np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else picture[..., :3]
 
 
+def part_around(picture: Pixels, y: float, x: float, side: int) -> Pixels:
+    """A part of at most `side` pixels a side, in multiples of 16, around a point that is given in
+    shares of the picture.
+    """
+    high, wide = (min(side, length // 16 * 16) for length in picture.shape[:2])
+    top = int(np.clip(picture.shape[0] * y - high / 2, 0, picture.shape[0] - high))
+    left = int(np.clip(picture.shape[1] * x - wide / 2, 0, picture.shape[1] - wide))
+    return np.ascontiguousarray(picture[top : top + high, left : left + wide])
+
+
 def _stem(path: str) -> str:
     return path.rsplit("/", 1)[-1].removesuffix(".jpg")
 

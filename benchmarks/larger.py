@@ -18,7 +18,7 @@ from PIL import Image
 
 from benchmarks.contact_sheet import Cell, contact_sheet
 from benchmarks.eye import quality
-from benchmarks.held_out import sample_photo
+from benchmarks.held_out import part_around, sample_photo
 from benchmarks.niqe import niqe
 from benchmarks.pages import ROOT
 from benchmarks.restorer import Restorer
@@ -62,7 +62,7 @@ def main() -> None:
     own, large = network("retouch"), network(LARGE)
     found = []
     for seed, (photo, y, x, sort, level) in enumerate(SMALL):
-        clean = _part(sample_photo(photo), y, x)
+        clean = part_around(sample_photo(photo), y, x, SIDE)
         small = shrunk(clean, FACTOR, damaged=False)
         small = SORTS[sort].make(small, level, np.random.default_rng(seed))
         ours = own(restorer.enhance(small, "auto"), FACTOR)
@@ -75,12 +75,6 @@ def main() -> None:
     rows = [_cells(one) for one in found]
     contact_sheet(rows, TILE, LINE).save(options.out / "larger.jpg", quality=90)
     print(table(found))
-
-
-def _part(picture: Pixels, y: float, x: float) -> Pixels:
-    top = int(np.clip(picture.shape[0] * y - SIDE / 2, 0, picture.shape[0] - SIDE))
-    left = int(np.clip(picture.shape[1] * x - SIDE / 2, 0, picture.shape[1] - SIDE))
-    return np.ascontiguousarray(picture[top : top + SIDE, left : left + SIDE])
 
 
 def _fitted(picture: Pixels, like: Pixels) -> Pixels:

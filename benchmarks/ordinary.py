@@ -18,7 +18,7 @@ from PIL import Image
 
 from benchmarks.contact_sheet import Cell, contact_sheet
 from benchmarks.eye import edge_energy, quality
-from benchmarks.held_out import sample_photo
+from benchmarks.held_out import part_around, sample_photo
 from benchmarks.niqe import niqe
 from benchmarks.pages import ROOT
 from benchmarks.restorer import Restorer
@@ -81,19 +81,12 @@ def main() -> None:
 def _judged(
     photo: str, y: float, x: float, sort: str, level: float, seed: int, restorer: Restorer
 ) -> Judged:
-    clean = _part(sample_photo(photo), y, x)
+    clean = part_around(sample_photo(photo), y, x, SIDE)
     damaged = SORTS[sort].make(clean, level, np.random.default_rng(seed))
     if (clean == clean[..., :1]).all():
         damaged = np.repeat(damaged[..., 1:2], 3, axis=2)
     made = [restorer.enhance(damaged, lora, strength) for _, lora, strength in COLUMNS]
     return Judged(f"{photo}, {sort} {level:g}", clean, damaged, made, restorer.reason(damaged))
-
-
-def _part(picture: Pixels, y: float, x: float) -> Pixels:
-    high, wide = (min(SIDE, side // 16 * 16) for side in picture.shape[:2])
-    top = int(np.clip(picture.shape[0] * y - high / 2, 0, picture.shape[0] - high))
-    left = int(np.clip(picture.shape[1] * x - wide / 2, 0, picture.shape[1] - wide))
-    return np.ascontiguousarray(picture[top : top + high, left : left + wide])
 
 
 def table(judged: list[Judged]) -> str:

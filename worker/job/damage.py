@@ -98,8 +98,9 @@ def choose(
     """The treatment for this photo (uint8 height x width x 3) among the available LoRAs, or else
     among those of other bases.
     """
-    found = diagnose(pixels)
-    best = best_treatment(treatment_measures(pixels), entries)
+    measures = measure(pixels)
+    found = _diagnosed(measures)
+    best = best_treatment(treatment_measures(pixels, measures), entries)
     own = _by_gain(found, best) if best is not None else _by_kind(found, entries)
     if own.loras or not _is_known(found):
         return own

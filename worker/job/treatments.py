@@ -14,7 +14,7 @@ import numpy as np
 
 from shared.loras.entry import LoraEntry, LoraState
 from worker.engine.interface import Pixels
-from worker.job.damage_measures import measure, measure_colours
+from worker.job.damage_measures import measure_colours
 from worker.job.small_network import Floats, SmallNetwork, read_network
 
 GAINS = Path(__file__).with_name("treatment_gains.json")
@@ -54,9 +54,9 @@ def calibrated() -> set[str]:
     return {one.sha256 for one in tried}
 
 
-def treatment_measures(pixels: Pixels) -> Floats:
-    """What the gains are estimated from, for a photo (uint8 [H, W, 3])."""
-    return np.concatenate([measure(pixels), measure_colours(pixels)])
+def treatment_measures(pixels: Pixels, measures: Floats) -> Floats:
+    """What the gains are estimated from, for a photo (uint8 [H, W, 3]) and its `measure`."""
+    return np.concatenate([measures, measure_colours(pixels)])
 
 
 def best_treatment(measures: Floats, entries: Sequence[LoraEntry]) -> Treatment | None:
