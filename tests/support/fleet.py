@@ -1,13 +1,21 @@
 """The test acts as the worker: takes a job through its life by the ledger alone."""
 
 from hashlib import sha256
+from typing import Any
 
 from shared.blobs import BlobStore
 from shared.jobs import Claim, Preview, Progress, Result, Stage, Timings
+from shared.ledger.fleet import WorkerInfo, now
 from shared.ledger.store import JobStore
 from tests.support.pictures import photo
 
 WORKER = "host-1-cpu-0001"
+
+
+def live_worker(worker_id: str, base: str = "tiny", **more: Any) -> WorkerInfo:
+    """The heartbeat of a worker that lives now; `more` are further fields of it."""
+    fields = {"host": "h", "pid": 1, "device": "cpu", "profile": "cpu"} | more
+    return WorkerInfo(id=worker_id, base=base, last_heartbeat_at=now(), **fields)
 
 
 def claim(store: JobStore, base: str = "tiny") -> Claim:

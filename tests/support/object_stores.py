@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
+import pytest
 from moto.server import ThreadedMotoServer
 
 BUCKET = "photos"
@@ -34,6 +35,12 @@ def running_s3() -> Iterator[tuple[str, "boto3.client"]]:
     finally:
         client.close()
         server.stop()
+
+
+def lead_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the environment name this server and its keys."""
+    for name, value in (KEYS | {"AWS_ENDPOINT_URL": url}).items():
+        monkeypatch.setenv(name, value)
 
 
 @contextmanager

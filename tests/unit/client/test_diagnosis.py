@@ -10,7 +10,7 @@ import pytest
 from retouch.diagnosis import machine, models, software
 from retouch.stack.ports import free_port
 from shared.settings import Settings
-from tests.support.object_stores import KEYS
+from tests.support.object_stores import lead_to
 from tests.unit.client.scripted_server import ScriptedServer, as_json
 
 
@@ -122,8 +122,7 @@ def test_python_is_this_one() -> None:
 def test_an_object_store_that_does_not_take_pictures_is_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name, value in (KEYS | {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}).items():
-        monkeypatch.setenv(name, value)
+    lead_to("http://127.0.0.1:1", monkeypatch)
 
     assert machine.blobs(settings()).state == "ok"
     found = machine.blobs(settings(blob_url="s3://photos/retouch"))

@@ -10,7 +10,7 @@ from shared.errors import StoreUnavailable
 from shared.loras.catalog import Catalog
 from shared.loras.sync import LoraSync, is_fitting
 from shared.settings import BadSettings, load_settings
-from tests.support.object_stores import BUCKET, KEYS, running_s3
+from tests.support.object_stores import BUCKET, lead_to, running_s3
 from tests.unit.loras.lora_files import tiny_specs, write_lora
 
 
@@ -22,8 +22,7 @@ def s3() -> Iterator[tuple[str, Any]]:
 
 @pytest.fixture
 def bucket(s3: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
-    for name, value in (KEYS | {"AWS_ENDPOINT_URL": s3[0]}).items():
-        monkeypatch.setenv(name, value)
+    lead_to(s3[0], monkeypatch)
     for item in s3[1].list_objects_v2(Bucket=BUCKET).get("Contents", []):
         s3[1].delete_object(Bucket=BUCKET, Key=item["Key"])
     return s3[1]

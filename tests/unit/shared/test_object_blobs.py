@@ -13,7 +13,7 @@ from shared.blobs import BlobStore, open_blobs
 from shared.errors import ImageNotFound, StoreRefuses, StoreUnavailable
 from shared.object_blobs import PART_BYTES
 from shared.settings import BadSettings, Settings, load_settings
-from tests.support.object_stores import BUCKET, KEYS, refusing_s3, running_s3
+from tests.support.object_stores import BUCKET, KEYS, lead_to, refusing_s3, running_s3
 
 Make = Callable[..., Settings]
 
@@ -27,13 +27,8 @@ def s3() -> Iterator[tuple[str, Any]]:
 @pytest.fixture
 def bucket(s3: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
     """The environment leads to the server; a client of it."""
-    use(s3[0], monkeypatch)
+    lead_to(s3[0], monkeypatch)
     return s3[1]
-
-
-def use(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (KEYS | {"AWS_ENDPOINT_URL": url}).items():
-        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
@@ -114,7 +109,7 @@ def test_what_a_store_refuses_is_said_at_start_without_secrets(
     monkeypatch: pytest.MonkeyPatch, make_settings: Make, status: int, code: str, words: str
 ) -> None:
     with refusing_s3(status, code) as url:
-        use(url, monkeypatch)
+        lead_to(url, monkeypatch)
         with pytest.raises(BadSettings, match=words) as refused:
             refuse_refusing_blobs(make_settings(blob_url=f"s3://{BUCKET}/a"))
     assert KEYS["AWS_SECRET_ACCESS_KEY"] not in str(refused.value)
@@ -124,7 +119,7 @@ def test_credentials_that_expire_between_two_parts_are_a_passing_refusal(
     monkeypatch: pytest.MonkeyPatch, make_settings: Make
 ) -> None:
     with refusing_s3(400, "ExpiredToken", after=1) as url:
-        use(url, monkeypatch)
+        lead_to(url, monkeypatch)
         blobs = open_blobs(make_settings(blob_url=f"s3://{BUCKET}/a"))
         # A worker repeats what it raises, and a caller is told 503
         with pytest.raises(StoreUnavailable, match="credentials have expired"):
@@ -134,7 +129,7 @@ def test_credentials_that_expire_between_two_parts_are_a_passing_refusal(
 def test_a_store_that_is_away_is_waited_for(
     monkeypatch: pytest.MonkeyPatch, make_settings: Make
 ) -> None:
-    use("http://127.0.0.1:1", monkeypatch)
+    lead_to("http://127.0.0.1:1", monkeypatch)
     settings = make_settings(blob_url=f"s3://{BUCKET}/a")
 
     refuse_refusing_blobs(settings)

@@ -10,11 +10,11 @@ from PIL import Image
 
 from shared.blobs import BlobStore
 from shared.errors import RetouchError, StoreUnavailable
-from shared.ledger.fleet import Fleet, WorkerInfo, now
+from shared.ledger.fleet import Fleet
 from shared.ledger.queue import Hints
 from shared.ledger.store import JobStore
 from shared.settings import Settings
-from tests.support.fleet import claim
+from tests.support.fleet import claim, live_worker
 from tests.support.pictures import photo
 from tests.support.wait import wait_until
 from tests.unit.api.conftest import Gateway
@@ -217,16 +217,7 @@ def test_metrics_tell_what_each_worker_has_of_loras_and_how_workers_ended(
 ) -> None:
     residency = {"loras_in_ram": ["soft"], "hits": 3, "misses": 1, "load_seconds": 0.25}
     residency |= {"evictions": 2, "switches": 4, "switch_seconds": 0.5, "ram_bytes": 1024}
-    worker = WorkerInfo(
-        id="w-1",
-        host="here",
-        pid=1,
-        device="cpu",
-        base="tiny",
-        profile="cpu",
-        residency=residency,
-        last_heartbeat_at=now(),
-    )
+    worker = live_worker("w-1", host="here", residency=residency)
     Fleet(redis_client).announce(worker)
     store.count("ended:weights_changed")
     store.count("alarm:cpu_beside_gpu")

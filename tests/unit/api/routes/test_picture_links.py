@@ -10,7 +10,7 @@ from shared.blobs import open_blobs
 from shared.ledger.store import JobStore
 from shared.settings import Settings
 from tests.support.fleet import claim, finish
-from tests.support.object_stores import BUCKET, KEYS, running_s3
+from tests.support.object_stores import BUCKET, lead_to, running_s3
 from tests.unit.api.sending import submit
 
 
@@ -23,8 +23,7 @@ def test_a_finished_picture_comes_from_the_gateway_or_by_a_link_that_needs_no_ke
     links: bool,
 ) -> None:
     with running_s3() as (url, _):
-        for name, value in (KEYS | {"AWS_ENDPOINT_URL": url}).items():
-            monkeypatch.setenv(name, value)
+        lead_to(url, monkeypatch)
         chosen = {"blob_url": f"s3://{BUCKET}/a", "blob_links": links}
         client = gateway(**chosen)
         job_id = submit(client).json()["id"]

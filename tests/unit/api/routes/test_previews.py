@@ -8,9 +8,10 @@ import pytest
 import redis
 from fastapi.testclient import TestClient
 
-from shared.ledger.fleet import Fleet, WorkerInfo, now
+from shared.ledger.fleet import Fleet
 from shared.ledger.preview_queue import PreviewRequest, open_line
 from shared.settings import Settings
+from tests.support.fleet import live_worker
 from tests.support.pictures import photo
 from tests.support.wait import wait_until
 
@@ -18,15 +19,7 @@ from tests.support.wait import wait_until
 @pytest.fixture
 def worker(settings: Settings, redis_client: redis.Redis) -> Iterator[list[PreviewRequest]]:
     """A worker that answers every preview with its own name; yields what it was asked."""
-    info = WorkerInfo(
-        id="w",
-        host="h",
-        pid=1,
-        device="cpu",
-        base="tiny",
-        profile="cpu",
-        last_heartbeat_at=now(),
-    )
+    info = live_worker("w")
     Fleet(redis_client).announce(info)
     line, asked, stopping = open_line(settings, "tiny"), [], threading.Event()
 
@@ -103,9 +96,7 @@ def test_forty_sliders_that_wait_hold_up_nobody_else(
     client: TestClient, image_id: str, redis_client: redis.Redis
 ) -> None:
     # Given a worker that is announced and answers none of forty sliders
-    info = WorkerInfo(
-        id="w", host="h", pid=1, device="cpu", base="tiny", profile="cpu", last_heartbeat_at=now()
-    )
+    info = live_worker("w")
     Fleet(redis_client).announce(info)
     body = {"image_id": image_id, "lora": "none"}
     line = "previews:tiny"

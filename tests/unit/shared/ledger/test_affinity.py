@@ -6,8 +6,9 @@ import pytest
 import redis
 
 from shared.jobs import Claim
-from shared.ledger.fleet import Fleet, WorkerInfo, now
+from shared.ledger.fleet import Fleet
 from shared.ledger.store import JobStore
+from tests.support.fleet import live_worker
 from tests.support.jobs import make_spec
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
@@ -29,17 +30,7 @@ def fleet(redis_client: redis.Redis) -> Fleet:
     """Two living workers, `one` and `two`."""
     fleet = Fleet(redis_client)
     for name in ("one", "two"):
-        fleet.announce(
-            WorkerInfo(
-                id=name,
-                host="h",
-                pid=1,
-                device="cpu",
-                base="tiny",
-                profile="full",
-                last_heartbeat_at=now(),
-            )
-        )
+        fleet.announce(live_worker(name, profile="full"))
     return fleet
 
 

@@ -11,11 +11,12 @@ import redis
 from shared.blobs import open_blobs
 from shared.errors import ImageNotFound, StoreUnavailable
 from shared.jobs import JobState, Preview, Stage
-from shared.ledger.fleet import Fleet, WorkerInfo, now
+from shared.ledger.fleet import Fleet
 from shared.ledger.leftovers import preview_blob, result_blob
 from shared.ledger.reaper import Reaper
 from shared.ledger.store import JobStore
 from shared.settings import Settings
+from tests.support.fleet import live_worker
 from tests.support.jobs import make_spec
 from tests.support.wait import wait_until
 from tests.support.workers import picture, spec_with_picture
@@ -260,17 +261,7 @@ def test_only_one_of_two_reapers_acts(old_store: JobStore, settings: Settings) -
 def test_a_worker_without_a_heartbeat_is_forgotten(redis_client: redis.Redis) -> None:
     fleet = Fleet(redis_client)
     for name in ("a", "b"):
-        fleet.announce(
-            WorkerInfo(
-                id=name,
-                host="h",
-                pid=1,
-                device="cpu",
-                base="tiny",
-                profile="cpu",
-                last_heartbeat_at=now(),
-            )
-        )
+        fleet.announce(live_worker(name))
     redis_client.delete("worker:a")
     assert [worker.id for worker in fleet.workers()] == ["b"]
     fleet.withdraw("b")

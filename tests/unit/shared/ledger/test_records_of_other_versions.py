@@ -8,13 +8,14 @@ import redis
 from fastapi.testclient import TestClient
 
 from shared.jobs import RECORDS_VERSION, EventKind, JobState, Progress, Stage, Timings
-from shared.ledger.fleet import Fleet, WorkerInfo, now
+from shared.ledger.fleet import Fleet
 from shared.ledger.records import read_event
 from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
 from shared.params import AskedParams, JobParams, LoraRef
 from shared.record import Record
 from shared.settings import Settings
+from tests.support.fleet import live_worker
 from tests.support.jobs import make_result, make_spec
 from tests.support.next_version import FUTURE, grown, rewrite
 from worker.job.history import History, StageCosts
@@ -187,9 +188,7 @@ def test_an_event_of_the_next_version_is_passed_over() -> None:
 
 def test_a_heartbeat_of_the_next_version_is_a_worker(redis_client: redis.Redis) -> None:
     fleet = Fleet(redis_client)
-    worker = WorkerInfo(
-        id="w", host="h", pid=1, device="cpu", base="tiny", profile="full", last_heartbeat_at=now()
-    )
+    worker = live_worker("w", profile="full")
     fleet.announce(worker)
     redis_client.set("worker:w", json.dumps(grown(json.loads(worker.stored()))), ex=10)
     redis_client.sadd("workers", "broken")

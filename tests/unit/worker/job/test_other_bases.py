@@ -9,13 +9,14 @@ from skimage import data
 
 from shared.blobs import BlobStore, open_blobs
 from shared.jobs import Job, JobState
-from shared.ledger.fleet import Fleet, WorkerInfo, now
+from shared.ledger.fleet import Fleet
 from shared.ledger.lora_failures import LoraFailures
 from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
 from shared.params import Elsewhere, JobParams, LoraRef
 from shared.settings import Settings
+from tests.support.fleet import live_worker
 from tests.support.workers import picture, spec_with_picture, without_upscalers
 from tests.unit.worker.job.test_damage import offered
 from worker.engine.interface import Pixels
@@ -112,17 +113,7 @@ def run(
 def test_the_job_waits_for_the_other_base_and_the_attempt_does_not_count(
     run: Callable[[], Job], redis_client: redis.Redis, store: JobStore
 ) -> None:
-    Fleet(redis_client).announce(
-        WorkerInfo(
-            id="x",
-            host="h",
-            pid=1,
-            device="cpu",
-            base=OTHER.base,
-            profile="full",
-            last_heartbeat_at=now(),
-        )
-    )
+    Fleet(redis_client).announce(live_worker("x", base=OTHER.base, profile="full"))
 
     job = run()
 

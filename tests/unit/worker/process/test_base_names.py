@@ -6,7 +6,8 @@ import pytest
 import redis
 
 from shared.checkpoints.facts import BadCheckpoint
-from shared.ledger.fleet import Fleet, WorkerInfo, now
+from shared.ledger.fleet import Fleet
+from tests.support.fleet import live_worker
 from tests.support.wait import wait_until
 from worker.process import base_names
 from worker.process.base_names import reserve_base
@@ -21,16 +22,7 @@ def fleet(redis_client: redis.Redis) -> Fleet:
 
 def announce(fleet: Fleet, fingerprint: str) -> None:
     fleet.announce(
-        WorkerInfo(
-            id="one",
-            host="studio-3",
-            pid=1,
-            device="cpu",
-            base=NAME,
-            fingerprint=fingerprint,
-            profile="full",
-            last_heartbeat_at=now(),
-        )
+        live_worker("one", host="studio-3", base=NAME, fingerprint=fingerprint, profile="full")
     )
 
 

@@ -5,25 +5,17 @@ from pathlib import Path
 import pytest
 import redis
 
-from shared.ledger.fleet import Fleet, WorkerInfo, announced, now
+from shared.ledger.fleet import Fleet, announced
 from shared.loras.catalog import Catalog
 from shared.params import LoraRef
+from tests.support.fleet import live_worker
 from tests.unit.loras.lora_files import tiny_specs, write_lora
 from worker.job.runner import Where
 from worker.process.lora_whereabouts import Whereabouts
 
 
 def announce(client: redis.Redis, worker_id: str, loras: list[str], base: str = "tiny") -> None:
-    info = WorkerInfo(
-        id=worker_id,
-        host="host",
-        pid=1,
-        device="cpu",
-        base=base,
-        profile="full",
-        last_heartbeat_at=now(),
-        loras=loras,
-    )
+    info = live_worker(worker_id, host="host", base=base, profile="full", loras=loras)
     Fleet(client).announce(info)
 
 

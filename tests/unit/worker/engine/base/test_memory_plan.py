@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
+from diffusers import AutoencoderKL
 
-from shared.checkpoints.published import published_configs
+from tests.support.published_networks import on_meta
 from worker.engine.base.memory_plan import GIB, merged_bytes, plan_memory, size_of, slot_bytes
 from worker.engine.base.profiles import choose_profile, plans_of, spare_bytes
 from worker.engine.base.tile_size import choose_tile_size
@@ -23,16 +22,7 @@ TAKEN_GIB = 0.4
 @cache
 def pipeline(family: str) -> Any:
     """The family's published networks in half precision, without memory."""
-    config = published_configs(family)
-    with torch.device("meta"):
-        parts: dict[str, torch.nn.Module] = {
-            "unet": UNet2DConditionModel.from_config(config["unet"]),
-            "vae": AutoencoderKL.from_config(config["vae"]),
-        }
-        for part in ("text_encoder", "text_encoder_2"):
-            if part in config:
-                parts[part] = CLIPTextModel(CLIPTextConfig(**config[part]))
-    made = {name: part.to(torch.float16) for name, part in parts.items()}
+    made = {name: part.to(torch.float16) for name, part in on_meta(family).items()}
     if family == "sdxl":
         made["vae"] = made["vae"].to(torch.float32)  # its first autoencoder overflows
     return SimpleNamespace(**made)

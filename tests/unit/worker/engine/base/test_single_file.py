@@ -5,29 +5,16 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, StableDiffusionImg2ImgPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from diffusers import StableDiffusionImg2ImgPipeline
+from transformers import CLIPTokenizer
 
 from shared.checkpoints.facts import BadCheckpoint
 from shared.checkpoints.published import published_configs
+from tests.support.published_networks import on_meta
 from tests.support.single_files import names_and_shapes, sd15_file, small_unet
 from worker.engine.base.clip_tokenizer import VOCABULARY, write_tokenizer
 from worker.engine.base.single_file import load_single_file
 from worker.engine.base.single_file_layout import configurations
-
-
-def on_meta(family: str) -> dict[str, torch.nn.Module]:
-    """The family's networks in their real size, without memory."""
-    config = published_configs(family)
-    with torch.device("meta"):
-        parts: dict[str, torch.nn.Module] = {
-            "unet": UNet2DConditionModel.from_config(config["unet"]),
-            "vae": AutoencoderKL.from_config(config["vae"]),
-        }
-        for part in ("text_encoder", "text_encoder_2"):
-            if part in config:
-                parts[part] = CLIPTextModel(CLIPTextConfig(**config[part]))
-    return parts
 
 
 @pytest.mark.parametrize("family", ["sd15", "sd21", "sdxl"])
