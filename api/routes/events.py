@@ -3,12 +3,12 @@
 Owns the two formats. api/jobs/follow.py decides which events are sent, and in which order.
 """
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
 from typing import Annotated, Any
 
+import anyio
 from fastapi import APIRouter, Header, Query, Request, WebSocket
 from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
@@ -172,13 +172,15 @@ async def _until_disconnected(websocket: WebSocket) -> None:
 
 
 async def _until_either_ends(*coroutines: Coroutine[Any, Any, None]) -> None:
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async with anyio.create_task_group() as group:
+        for coroutine in coroutines:
+            group.start_soon(_then_cancel, coroutine, group.cancel_scope)
+
+
+async def _then_cancel(coroutine: Coroutine[Any, Any, None], scope: anyio.CancelScope) -> None:
+    with suppress(Exception):  # whatever ended one side, the socket is closed next
+        await coroutine
+    scope.cancel()
 
 
 async def _client_of(

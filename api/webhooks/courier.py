@@ -33,7 +33,10 @@ from shared.tracing import fail, span, traceparent
 
 LOOK_SECONDS = 1.0
 AT_ONCE = 32
-LEASE_SECONDS = SECONDS_EACH * (PICTURE_PATIENCE + 2)
+# How long after the end of its gateway an attempt is made by another one. A picture takes longer to
+# send than a message, so its lease is extended before it is sent.
+LEASE_SECONDS = SECONDS_EACH * 2
+PICTURE_LEASE_SECONDS = LEASE_SECONDS + SECONDS_EACH * PICTURE_PATIENCE
 MINUTE, HOUR = 60.0, 3600.0
 # Waits between attempts: nine attempts within a day.
 PATIENCE = (5.0, 30.0, 2 * MINUTE, 10 * MINUTE, 30 * MINUTE, 2 * HOUR, 6 * HOUR, 12 * HOUR)
@@ -110,6 +113,7 @@ class Courier:
             data = await run_in_threadpool(self._blobs.get, job.result.blob)
         except ImageNotFound:
             return Outcome("result_expired", is_final=True)
+        await run_in_threadpool(self._deliveries.extend, due, PICTURE_LEASE_SECONDS)
         headers = {"Content-Type": MEDIA_TYPES[job.result.format]}
         return await self._send(job.params.result_url, headers, data, due, "PUT")
 

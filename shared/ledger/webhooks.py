@@ -35,6 +35,10 @@ class Deliveries:
         flat = self._scripts.run("take_webhooks", limit, int(lease_seconds * 1000), self._ttl)
         return [Due(*pair) for pair in zip(flat[0::2], flat[1::2], strict=True)]
 
+    def extend(self, due: Due, lease_seconds: float) -> None:
+        """Lets an attempt in progress belong to the caller for so long from now."""
+        self._scripts.run("extend_webhook", due.job_id, due.attempt, int(lease_seconds * 1000))
+
     def delivered(self, due: Due) -> None:
         """Records that the receiver has accepted it."""
         self._settle(due, DeliveryState.DELIVERED, "")

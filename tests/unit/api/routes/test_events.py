@@ -1,16 +1,20 @@
 """What a job's followers are told: a snapshot first, everything once, the end always."""
 
+import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import anyio
 import pytest
 import redis
 from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from api.jobs.follow import just_before, order
+from api.routes.events import _until_either_ends
 from shared.blobs import BlobStore
 from shared.jobs import Claim, Failure, Timings
 from shared.ledger.store import JobStore
@@ -297,6 +301,22 @@ def test_a_socket_on_an_unknown_job_is_denied_in_words(client: TestClient) -> No
         pass
 
     assert (denied.value.status_code, denied.value.json()["code"]) == (404, "job_not_found")
+
+
+def test_a_socket_that_is_ended_while_one_side_stops_is_ended_in_order() -> None:
+    async def ended_from_outside(after: float) -> bool:
+        async def leaves() -> None:
+            asyncio.get_running_loop().call_later(after, scope.cancel)
+
+        async def stays() -> None:
+            await asyncio.to_thread(time.sleep, 0.02)
+
+        with anyio.CancelScope() as scope:
+            await _until_either_ends(leaves(), stays())
+            await anyio.sleep_forever()
+        return scope.cancelled_caught
+
+    assert all(asyncio.run(ended_from_outside(after)) for after in (0, 0, 0.001, 0.01))
 
 
 # --- event ids

@@ -286,6 +286,21 @@ def test_a_webhook_waits_through_the_end_of_its_gateway(
     assert len(receiver.heard) == 1
 
 
+def test_a_picture_under_way_belongs_to_its_gateway_for_longer(
+    store: JobStore, deliveries: Deliveries
+) -> None:
+    spec = ended(store)
+    (first,) = deliveries.take(9, lease_seconds=0)
+    deliveries.extend(first, 60)
+    assert deliveries.take(9, 60) == []
+
+    # An attempt that another one has overtaken keeps nothing.
+    deliveries.put_off(first, "receiver_refuses", 0)
+    (second,) = deliveries.take(9, lease_seconds=0)
+    deliveries.extend(first, 60)
+    assert deliveries.take(9, 60) == [Due(spec.id, second.attempt + 1)]
+
+
 def test_a_late_answer_of_an_overtaken_try_changes_nothing(
     store: JobStore, deliveries: Deliveries
 ) -> None:
