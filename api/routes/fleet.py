@@ -46,6 +46,7 @@ def get_capabilities(services: ServicesDep, caller: Reader) -> Capabilities:
         bases=[base_view(one) for one in bases],
         limits=_limits(services),
         formats=FormatsView(input=list(INPUT_FORMATS), output=list(OUTPUT_FORMATS)),
+        image_urls=services.settings.image_urls,
         workers=sum(one.workers for one in bases),
         versions={"retouch": version("retouch"), "api": "v1"},
     )

@@ -9,19 +9,17 @@ import { receive } from "./studio/intake.js";
 import { LivePreview } from "./studio/live.js";
 import { encodedAs } from "./studio/photo.js";
 import * as recipes from "./studio/recipe.js";
-import { remedyFor } from "./studio/remedy.js";
 import { asPreview, asWanted, copyPicture, download, dragOut, saveAll, showCode } from "./studio/save.js";
 import { read, showQuality, write } from "./studio/settings-form.js";
 import { Row } from "./studio/sheet.js";
 import { warmUp } from "./studio/sharpen.js";
+import { remedyOf, Shot } from "./studio/shot.js";
 import { notice, Stage } from "./studio/stage.js";
 import { strengthStrip } from "./studio/strength-strip.js";
 import { treatments } from "./studio/treatments.js";
 import { Trials } from "./studio/trials.js";
 import { isNothing } from "./studio/verdict.js";
 import { language, LANGUAGES, say, switchLanguage, translate } from "./studio/words.js";
-
-/** @typedef {import("./studio/shot.js").Shot} Shot */
 
 const VIEW = "retouch.view"; // of this tab: which photo, and how it is looked at
 
@@ -49,8 +47,20 @@ async function take(files) {
     toast(say("restored"));
     return;
   }
-  live.stop();
-  desk.take(files, desk.selected && isChanged(desk.selected) ? read() : recipes.kept());
+  desk.take(files, wanted());
+  showStage();
+}
+
+/** @param {{address: string, name: string}[]} links to photos, which the service fetches */
+function takeLinks(links) {
+  desk.begin(links.map(({ address, name }) => Shot.ofAddress(address, name, wanted())));
+  showStage();
+}
+
+/** The settings for a new photo. */
+const wanted = () => (desk.selected && isChanged(desk.selected) ? read() : recipes.kept());
+
+function showStage() {
   byId("stage", HTMLElement).focus({ preventScroll: true });
   scrollTo({ top: 0 });
 }
@@ -91,8 +101,7 @@ const ticked = () => desk.finished.filter((shot) => rows.get(shot)?.isTicked);
 /** What was chosen for a photo comes back with it. @param {Shot} shot */
 function openRow(shot) {
   desk.select(shot);
-  byId("stage", HTMLElement).focus({ preventScroll: true });
-  scrollTo({ top: 0 });
+  showStage();
 }
 
 /** Deletes at once, and for ten seconds brings back again. @param {Shot[]} shots */
@@ -116,7 +125,7 @@ function suggest() {
 function askLive(isLetGo) {
   const shot = desk.selected;
   drawButtons();
-  if (!shot?.kept.imageId || !["succeeded", "canceled"].includes(shot.kept.phase)) return;
+  if (!shot?.kept.width || !["succeeded", "canceled"].includes(shot.kept.phase)) return;
   if (isChanged(shot)) {
     trials.stop(); // what somebody waits for comes first
     return live.ask(shot, read(), spot(), isLetGo);
@@ -181,15 +190,14 @@ function enhanceAgain() {
   Object.assign(next.kept, { mask: painted.mask, maskStrength: painted.strength });
   brush?.close();
   next.isInView = true;
-  desk.begin(next);
-  desk.select(next);
+  desk.begin([next]);
   button("cancel").focus();
 }
 
 function mend() {
   const shot = desk.selected;
   if (!shot?.kept.problem) return;
-  const remedy = remedyFor(shot.kept.problem.code);
+  const remedy = remedyOf(shot);
   if (remedy === "other") byId("file", HTMLInputElement).click();
   else if (remedy === "key") askForKey(() => desk.retry(shot));
   else desk.mend(shot, remedy);
@@ -298,7 +306,11 @@ function listenToDesk() {
   });
   desk.addEventListener("trimmed", (event) => toast(say("trimmed", { n: /** @type {CustomEvent} */ (event).detail })));
   desk.addEventListener("full", () => notice(say("full")));
-  desk.addEventListener("known", (event) => { treatments().most = /** @type {CustomEvent} */ (event).detail.limits.max_loras; });
+  desk.addEventListener("known", (event) => {
+    const { limits, image_urls } = /** @type {CustomEvent} */ (event).detail;
+    treatments().most = limits.max_loras;
+    if (image_urls) whenIdle(async () => (await import("./later/address.js")).offerAddress(takeLinks));
+  });
 }
 
 function listenToStage() {

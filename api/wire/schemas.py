@@ -393,6 +393,7 @@ class Capabilities(_View):
     bases: list[BaseView]
     limits: LimitsView
     formats: FormatsView
+    image_urls: bool = Field(description="Whether jobs may name their photo by `image_url`.")
     workers: int
     versions: dict[str, str]
 

@@ -490,7 +490,7 @@ def test_where_nothing_was_found_three_treatments_are_offered_on_this_photo(page
     # Then
     expect(page.locator("#verdict")).to_have_text("Nothing to mend was found")
     expect(page.locator("#offers button")).to_have_count(3)
-    expect(page.locator("#offers img")).to_have_count(3)
+    expect(page.locator("#offers img:not(.waiting)")).to_have_count(3)
     page.locator("#offers button").nth(1).click()
     expect(page.locator("#again")).to_have_class(re.compile("main"))
 
@@ -511,7 +511,7 @@ def test_six_strengths_or_treatments_are_compared_and_one_is_picked(page: Page) 
     choose(page, a_photo())
     wait_for(page, "succeeded")
     page.click("#grid")
-    expect(page.locator("#grid-cells img")).to_have_count(6)
+    expect(page.locator("#grid-cells img:not(.waiting)")).to_have_count(6)
     page.click("#grid-kinds [value=treatments]")
     expect(page.locator("#grid-cells button")).to_have_count(6)
     expect(page.locator("#grid-cells button").first).to_contain_text("Portrait")

@@ -1,4 +1,5 @@
 // Six strengths, or six treatments, of the part that people look at, side by side to pick from.
+import { partOf } from "../studio/crop.js";
 import { byId, make } from "../studio/dom.js";
 import { strengthStrip } from "../studio/strength-strip.js";
 import { treatments } from "../studio/treatments.js";
@@ -44,6 +45,7 @@ export function openGrid(shot, spot, recipe, picked) {
 function fill(cells, shot, spot, recipe, pick) {
   const nodes = new Map(cells.map((cell) => [cell.key, button(cell.label, () => pick(cell))]));
   byId("grid-cells", HTMLElement).replaceChildren(...[...nodes.values()].map(({ node }) => node));
+  showMeanwhile(shot, spot, nodes.values());
   trials.stop();
   trials.run(shot, cells, spot, (key, picture) => nodes.get(key)?.show(picture), recipe);
 }
@@ -67,14 +69,25 @@ function others() {
   }));
 }
 
+/**
+ * The part as it is, faintly, until it has been made.
+ * @param {import("../studio/shot.js").Shot} shot
+ * @param {{x: number, y: number}} spot
+ * @param {Iterable<ReturnType<typeof button>>} nodes
+ */
+export async function showMeanwhile(shot, spot, nodes) {
+  const part = await partOf(shot, spot).catch(() => null);
+  for (const { node, show } of part ? nodes : []) if (!node.querySelector("img")) show(part?.blob ?? null, "waiting");
+}
+
 /** @param {string} label @param {() => void} onclick */
 export function button(label, onclick) {
   const frame = make("span", { className: "frame-of" });
   const node = make("button", { type: "button", onclick }, frame, make("span", { textContent: label }));
-  /** @param {Blob | null} picture */
-  const show = (picture) => {
+  /** @param {Blob | null} picture @param {string} [className] */
+  const show = (picture, className = "") => {
     if (!picture) return;
-    const image = make("img", { src: URL.createObjectURL(picture), alt: "" });
+    const image = make("img", { src: URL.createObjectURL(picture), alt: "", className });
     image.onload = () => URL.revokeObjectURL(image.src);
     frame.replaceChildren(image);
   };

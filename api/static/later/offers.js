@@ -9,7 +9,7 @@ const COUNT = 3;
 
 /** @param {import("../studio/shot.js").Shot} shot @param {{x: number, y: number}} spot @param {(name: string) => void} pick */
 export async function offerTreatments(shot, spot, pick) {
-  const { button } = await import("./grid.js");
+  const { button, showMeanwhile } = await import("./grid.js");
   const list = treatments();
   const all = (list.items ?? []).filter((item) => item.state === "available").sort((a, b) => b.treats.length - a.treats.length);
   const items = [all[0], ...list.specials.map(({ item }) => item)].filter((item, place, every) => item && every.indexOf(item) === place).slice(0, COUNT);
@@ -18,6 +18,7 @@ export async function offerTreatments(shot, spot, pick) {
   const box = byId("offers", HTMLElement);
   box.replaceChildren(...[...nodes.values()].map(({ node }) => node));
   box.hidden = items.length === 0;
+  showMeanwhile(shot, spot, nodes.values());
   trials.stop();
   const wanted = items.map((item) => ({ key: item.name, lora: [`${item.name}:${item.default_scale}`], strength: item.strength ?? 0.4 }));
   trials.run(shot, wanted, spot, (key, picture) => nodes.get(key)?.show(picture));

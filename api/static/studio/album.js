@@ -10,6 +10,7 @@
  * @property {string} [origin] the first of those that were made of the same photo
  * @property {string} name
  * @property {Blob} blob what was sent
+ * @property {string} [address] from where the service fetches the photo, until it has
  * @property {number} [sentBytes] of the file as it came
  * @property {{width: number, height: number}} [scaledFrom] its size, where the service's limits asked for less
  * @property {Blob | null} [seen] what the service made of it, where this browser cannot open it

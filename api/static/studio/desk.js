@@ -65,7 +65,11 @@ export class Desk extends EventTarget {
   /** @param {Iterable<File>} files @param {import("./recipe.js").Recipe} recipe */
   take(files, recipe) {
     const batch = newId();
-    const taken = [...files].map((file) => Shot.ofFile(file, file.name || "photo", batch, recipe));
+    this.begin([...files].map((file) => Shot.ofFile(file, file.name || "photo", batch, recipe)));
+  }
+
+  /** @param {Shot[]} taken in view is the first of them */
+  begin(taken) {
     if (!taken.length) return;
     for (const shot of taken) this.add(shot, "start");
     // Stored before anything is done, so that a reload loses none.
@@ -73,13 +77,6 @@ export class Desk extends EventTarget {
     this.tell("list");
     this.select(taken[0]);
     for (const shot of taken) this.run(shot);
-  }
-
-  /** @param {Shot} shot */
-  begin(shot) {
-    this.add(shot, "start");
-    this.tell("list");
-    this.run(shot);
   }
 
   /** @param {Shot} shot @param {"start" | "end"} where */

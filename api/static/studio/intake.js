@@ -25,7 +25,7 @@ export function receive(take) {
   paste.addEventListener("click", async () => {
     const files = await pasted().catch(() => []);
     if (files.length) take(files);
-    else toast(say("not_pasted"));
+    else if (!(await isTextTaken())) toast(say("not_pasted"));
   });
   receiveDrops(take);
 }
@@ -44,6 +44,13 @@ async function pasted() {
     const name = `${say("paste")}.${type.slice("image/".length)}`;
     return new File([await item.getType(type)], name, { type });
   }));
+}
+
+/** Text may be the address of a photo, where the service fetches those. */
+async function isTextTaken() {
+  const clipboardData = new DataTransfer();
+  clipboardData.setData("text/plain", await navigator.clipboard.readText().catch(() => ""));
+  return !document.dispatchEvent(new ClipboardEvent("paste", { clipboardData, cancelable: true }));
 }
 
 /** @param {(files: File[]) => void} take */

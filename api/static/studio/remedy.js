@@ -4,7 +4,7 @@
 
 /** By code: the button, and the sentence where it is not the code's own. @type {Record<string, [Remedy, string?]>} */
 const KNOWN = {
-  unreachable: ["retry"], internal_error: ["retry"], rate_limited: ["retry"], no_worker: ["retry"],
+  unreachable: ["retry"], address: ["other"], internal_error: ["retry"], rate_limited: ["retry"], no_worker: ["retry"],
   store_unavailable: ["retry"], storage_full: ["retry"], queue_full: ["retry", "busy"], overloaded: ["retry", "busy"],
   malformed_multipart: ["retry", "request"], malformed_request: ["retry", "request"], not_found: ["retry", "request"],
   method_not_allowed: ["retry", "request"], not_finished: ["retry", "busy"], already_finished: ["retry", "busy"],

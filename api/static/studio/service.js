@@ -81,7 +81,8 @@ export function upload(picture, name, onPercent, signal) {
 function inWords(status, text, retryAfter) {
   try {
     const body = JSON.parse(text);
-    return new Problem(body.code, body.detail ?? body.title ?? "", retryAfter || 0);
+    const isOfAddress = body.errors?.[0]?.pointer === "/image_url";
+    return new Problem(isOfAddress ? "address" : body.code, body.detail ?? body.title ?? "", retryAfter || 0);
   } catch {
     return status >= 500 ? unreachable() : new Problem("internal_error", say("e_internal_error"));
   }

@@ -5,7 +5,7 @@ import { newId } from "./new-id.js";
 import { fitted, isSentAsIs, open, thumbnail } from "./photo.js";
 import { quick } from "./quick.js";
 import { formFields } from "./recipe.js";
-import { isPassing, sentenceFor } from "./remedy.js";
+import { isPassing, remedyFor, sentenceFor } from "./remedy.js";
 import { ask, Problem, upload } from "./service.js";
 import { firstLook } from "./sharpen.js";
 import { say, served } from "./words.js";
@@ -66,6 +66,13 @@ export class Shot extends EventTarget {
       id, key: newId(), created: Date.now(), batch, origin: id, name, blob: file, sentBytes: file.size, seen: null, thumb: null,
       width: 0, height: 0, recipe, phase: "reading", imageId: null, jobId: null, result: null, job: null, problem: null, timings: {},
     });
+  }
+
+  /** A photo that the service fetches, and shows then. @param {string} address @param {string} name @param {import("./recipe.js").Recipe} recipe */
+  static ofAddress(address, name, recipe) {
+    const shot = Shot.ofFile(new Blob(), name, newId(), recipe);
+    shot.kept.address = address;
+    return shot;
   }
 
   get isAtRest() {
@@ -167,7 +174,7 @@ export class Shot extends EventTarget {
     this.stopper = new AbortController();
     this.retryAt = 0;
     try {
-      if (!this.kept.imageId || !(await this.isStillThere())) await this.send();
+      if (!this.kept.address && (!this.kept.imageId || !(await this.isStillThere()))) await this.send();
       if (!this.kept.jobId) await this.submit();
       if (this.isSealed && !this.kept.seen) this.unseal();
       this.follow();
@@ -206,23 +213,32 @@ export class Shot extends EventTarget {
     const seen = await asked.catch(() => null); // the result comes anyway
     const bitmap = seen && await open(seen);
     if (!seen || !bitmap) return;
-    this.kept.seen = seen;
+    this.keepSeen(seen, bitmap);
     this.note({ thumb: await thumbnail(bitmap).catch(() => null) });
     bitmap.close();
     this.tell("fitted");
   }
 
+  /** From an address, it is a photo like any other from now on. @param {Blob} seen @param {ImageBitmap} bitmap */
+  keepSeen(seen, { width, height }) {
+    this.isSealed = !this.kept.address;
+    Object.assign(this.kept, this.kept.address ? { blob: seen, sentBytes: seen.size, address: "", width, height } : { seen });
+  }
+
   async submit() {
-    this.note({ phase: "sending" });
+    const { address, imageId } = this.kept;
+    this.note({ phase: address ? "fetching" : "sending" });
     const body = new FormData();
-    body.append("image_id", this.kept.imageId ?? "");
+    if (address) body.append("image_url", address);
+    else body.append("image_id", imageId ?? "");
     for (const [name, value] of formFields(this.kept.recipe)) body.append(name, value);
     if (this.kept.mask) body.append("mask", this.kept.mask, "mask.png");
     const asked = { method: "POST", body, headers: { "Idempotency-Key": this.kept.key }, signal: this.stopper.signal };
     const job = await (await ask("v1/jobs", asked)).json();
     this.percent = 0;
     this.ahead = job.queue?.position ?? 0;
-    await this.note({ jobId: job.id, phase: "queued", job });
+    const size = address ? { width: job.source.width, height: job.source.height } : {};
+    await this.note({ jobId: job.id, phase: "queued", job, ...size });
   }
 
   follow() {
@@ -349,9 +365,9 @@ export class Shot extends EventTarget {
 
   /** The same photo once more, as a job of its own. @param {import("./recipe.js").Recipe} recipe */
   anew(recipe) {
-    const { blob, sentBytes, scaledFrom, seen, name, batch, origin, thumb, width, height, imageId } = this.kept;
+    const { blob, address, sentBytes, scaledFrom, seen, name, batch, origin, thumb, width, height, imageId } = this.kept;
     const shot = Shot.ofFile(blob, name, batch, recipe);
-    Object.assign(shot.kept, { sentBytes, scaledFrom, seen, origin, thumb, width, height, imageId });
+    Object.assign(shot.kept, { address, sentBytes, scaledFrom, seen, origin, thumb, width, height, imageId });
     return shot;
   }
 }
@@ -361,6 +377,12 @@ export function sentenceOf(problem) {
   if (!problem) return "";
   const isItsOwn = SPECIFIC.includes(problem.code) && problem.language === served() && problem.sentence;
   return isItsOwn ? problem.sentence : say(sentenceFor(problem.code));
+}
+
+/** The button that a problem gets. What is not here cannot be made smaller here. @param {Shot} shot */
+export function remedyOf({ kept }) {
+  const remedy = remedyFor(kept.problem?.code ?? "");
+  return kept.address && remedy === "smaller" ? "other" : remedy;
 }
 
 /** After the next paint, or soon if nothing is painted, as in a hidden tab. */

@@ -2,9 +2,8 @@
 import { announce } from "./announce.js";
 import { compareView } from "./compare-view.js";
 import { byId } from "./dom.js";
-import { remedyFor } from "./remedy.js";
 import { stageText } from "./sheet.js";
-import { sentenceOf } from "./shot.js";
+import { remedyOf, sentenceOf } from "./shot.js";
 import { drawVerdict } from "./verdict.js";
 import { say, span } from "./words.js";
 
@@ -201,7 +200,7 @@ export class Stage extends EventTarget {
     const problem = this.shot?.kept.phase === "failed" ? this.shot.kept.problem : null;
     if (!problem || !this.shot) return;
     const seconds = Math.ceil((this.shot.retryAt - Date.now()) / 1000);
-    const remedy = remedyFor(problem.code);
+    const remedy = remedyOf(this.shot);
     if (remedy === "retry" && seconds > 0) part("mend").textContent = say("do_retry_in", { n: seconds });
     else part("mend").textContent = say(`do_${remedy}`, { n: this.desk.sideAfter(this.shot) });
   }

@@ -37,8 +37,9 @@ function done({ kept }) {
 /** @param {any} before @param {number} beforeBytes @param {any} after */
 function sizes(before, beforeBytes, after) {
   const bold = (/** @type {any} */ picture) => make("b", { textContent: size(picture) });
-  const whole = (/** @type {any} */ picture, /** @type {number} */ bytes) => make("span", {}, bold(picture), ` ${weight(bytes)}`);
-  return [whole(before, beforeBytes), " → ", whole(after, after.size_bytes)];
+  const whole = (/** @type {string} */ lead, /** @type {any} */ picture, /** @type {number} */ bytes) =>
+    make("span", {}, lead, bold(picture), ` ${weight(bytes)}`);
+  return [whole("", before, beforeBytes), " ", whole("→ ", after, after.size_bytes)];
 }
 
 /** @param {Shot} shot */
