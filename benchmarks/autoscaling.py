@@ -4,6 +4,7 @@ Owns the replay: `python -m benchmarks.autoscaling`. An hour takes twelve second
 the fake engine, so that steps take a set time; store, gateway, ledger, workers and what the scaler
 reads (`/metrics`) are real. Decisions are KEDA's: from zero to one as soon as a job is there, then
 what the HorizontalPodAutoscaler makes of the average per worker, and zero after the cooldown.
+A Prometheus scrapes the gateway meanwhile, and `benchmarks.board` draws the board from it.
 """
 
 import json
@@ -23,6 +24,7 @@ from tempfile import TemporaryDirectory
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks import board
 from benchmarks.service import photo
 from retouch import Client
 from retouch.stack.ports import free_port
@@ -159,6 +161,7 @@ def replay(
         url, environment = stack.enter_context(running_gateway(folder))
         workers = Workers(environment, folder / "workers.log")
         stack.callback(workers.close)
+        prometheus = stack.enter_context(board.scraping(url.removeprefix("http://"), "s", folder))
         sender = threading.Thread(target=_send, args=(url, day, hour_seconds, ids))
         sender.start()
         scaler, began, born = Scaler(), time.monotonic(), time.time()
@@ -175,12 +178,14 @@ def replay(
         sender.join()
         with Client(url, "u") as client:
             jobs = [client.job(job_id) for job_id in ids]
+        panels, alerts = board.draw(prometheus), prometheus.alerts()
     waits = [
         ((job.created_at.timestamp() - born) / hour_seconds, job.timings["queued_seconds"])
         for job in jobs
         if job.created_at is not None
     ]
-    return _summary(samples, [str(job.state) for job in jobs], waits)
+    summary = _summary(samples, [str(job.state) for job in jobs], waits)
+    return summary | {"series_by_panel": panels, "alerts": alerts}
 
 
 def _send(url: str, day: Sequence[int], hour_seconds: float, ids: list[str]) -> None:

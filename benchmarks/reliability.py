@@ -255,7 +255,34 @@ def side_by_side() -> list[str]:
     return lines
 
 
+# What a store answers for six seconds, and failovers of a primary that lives on for a while.
+TROUBLES = {
+    "refuses.NOREPLICAS": "too few replicas (`NOREPLICAS`)",
+    "refuses.READONLY": "a replica (`READONLY`)",
+    "refuses.OOM": "out of memory (`OOM`)",
+    "refuses.NOPERM": "permissions taken away (`NOPERM`)",
+    "refuses.BUSY": "busy with a script (`BUSY`)",
+    "failover.replicas_1": "failover by Sentinel, `RETOUCH_STORE_REPLICAS=1`",
+    "failover.replicas_0": "failover by Sentinel, without confirmed replicas",
+}
+
+
+def troubles() -> list[str]:
+    """Acknowledged jobs that were lost, and the time until work went on; [] if not measured."""
+    found = [(text, figures(name)) for name, text in TROUBLES.items()]
+    rows = [
+        f"| {text} | {measured['lost']} of {measured['jobs']} | {measured['seconds']:.1f} s |"
+        for text, measured in found
+        if measured is not None
+    ]
+    return rows and ["| the store is | lost | until work went on |", "| --- | --- | --- |", *rows]
+
+
 def main() -> None:
+    if rows := troubles():
+        put(PAGE, "troubles", "\n".join(rows))
+    if not (FOLDER / "plain_celery.json").exists():
+        return
     beside = side_by_side()
     own = [*own_table(), "", "Beside a plain Celery application:", "", *beside]
     put(PAGE, "faults", "\n".join(own))
