@@ -6,8 +6,8 @@ from rich.progress import TaskID
 from worker.training.loop import Progress
 
 
-class Teller:
-    """Is notified of every step; each new stage gets its own line."""
+class StageBars:
+    """Shows the progress of each stage on a line of its own. Called after every step."""
 
     def __init__(self, bar: Bar) -> None:
         self._bar = bar

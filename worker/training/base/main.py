@@ -11,7 +11,7 @@ from rich.progress import Progress as Bar
 from worker.training.base.make import make_base
 from worker.training.base.recipe import read_recipe
 from worker.training.errors import TrainingError
-from worker.training.progress_bars import Teller
+from worker.training.progress_bars import StageBars
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with Bar(*columns, speed_estimate_period=60) as bar:
             start = make_base(
-                read_recipe(options.recipe), options.work, options.output, Teller(bar)
+                read_recipe(options.recipe), options.work, options.output, StageBars(bar)
             )
     except TrainingError as error:
         print(error, file=sys.stderr)

@@ -16,7 +16,7 @@ from worker.engine.upscale.loading import load_upscaler
 from worker.engine.upscale.networks import Enlarger
 from worker.training.base.recipe import read_recipe as read_base_recipe
 from worker.training.errors import TrainingError
-from worker.training.progress_bars import Teller
+from worker.training.progress_bars import StageBars
 from worker.training.upscaler.make import make_upscaler, write
 from worker.training.upscaler.recipe import read_recipe
 
@@ -59,7 +59,12 @@ def _make(options: argparse.Namespace) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Bar(*columns, speed_estimate_period=60) as bar:
         network = make_upscaler(
-            recipe, base, find_teacher(), options.photos or options.work, options.work, Teller(bar)
+            recipe,
+            base,
+            find_teacher(),
+            options.photos or options.work,
+            options.work,
+            StageBars(bar),
         )
     write(network, options.output, METADATA)
 

@@ -336,6 +336,6 @@ def test_a_stream_that_is_more_than_the_engine_can_do_starves_no_row_before_it(
             world.told[0].future.result(timeout=20)
         for told in world.told:
             told.future.result(timeout=20)
-    # Then it has waited for those that came before its age outweighed their haste, and no longer
-    haste = ADVANTAGE[urgency] - ADVANTAGE[Urgency.INTERACTIVE]
-    assert world.told[0].left <= 2 * haste + 30
+    # Then it has waited for those that came before its age outweighed their priority, and no longer
+    advantage = ADVANTAGE[urgency] - ADVANTAGE[Urgency.INTERACTIVE]
+    assert world.told[0].left <= 2 * advantage + 30
