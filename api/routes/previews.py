@@ -80,7 +80,7 @@ def _form(body: PreviewBody, settings: Settings, language: Language) -> JobForm:
     """Reads the body as a job's form: the same grammar, the same limits."""
     loras = [body.lora] if isinstance(body.lora, str) else body.lora
     named = {"image_id": body.image_id, "strength": body.strength, "prompt": body.prompt}
-    given = {**named, "seed": body.seed, "base": body.base}
+    given = {**named, "seed": body.seed, "base": body.base, "pyramid": body.pyramid}
     fields = [(name, str(value)) for name, value in given.items() if value is not None]
     return read_job_form(
         (*fields, *(("lora", lora) for lora in loras)),

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.params import MOST_LORAS
+from shared.params import MOST_LEVELS, MOST_LORAS
 
 
 class PreviewBody(BaseModel):
@@ -23,6 +23,7 @@ class PreviewBody(BaseModel):
     lora: Annotated[str, Field(max_length=160)] | Annotated[list[str], Field(max_length=MOST_LORAS)]
     base: Annotated[str | None, Field(max_length=128)] = None
     strength: float | None = None
+    pyramid: Annotated[int | None, Field(ge=1, le=MOST_LEVELS)] = None
     prompt: str | None = None
     seed: int | None = None
     session: Annotated[str | None, Field(max_length=64)] = None

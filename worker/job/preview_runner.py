@@ -5,6 +5,7 @@ and nothing is recorded.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import structlog
@@ -21,6 +22,7 @@ from worker.job.attempt import engine_job
 from worker.job.grey import kept_grey
 from worker.job.lora_choice import Chooser
 from worker.job.outputs import encode_preview
+from worker.job.pyramid import prepared
 from worker.job.sources import load_source
 from worker.job.transparency import Alpha, alpha_of, fitted_alpha, seen
 
@@ -33,6 +35,9 @@ SOURCES_KEPT = 32
 SESSIONS_KEPT = 256
 
 WAIT_SECONDS = 1.0
+
+# How many previews of several sizes are made at once.
+COARSE_AT_ONCE = 4
 
 
 # A small source's pixels and their opacity.
@@ -58,6 +63,7 @@ class PreviewServer:
         self._newest: OrderedDict[str, StopFlag] = OrderedDict()
         self._guards = guards
         self._delivery = ThreadPoolExecutor(1, thread_name_prefix="preview-delivery")
+        self._coarse = ThreadPoolExecutor(COARSE_AT_ONCE, thread_name_prefix="preview-sizes")
         self._loop = Periodic("previews", self._serve_next, every=0.0)
 
     def start(self) -> None:
@@ -65,6 +71,7 @@ class PreviewServer:
 
     def stop(self) -> None:
         self._loop.stop()
+        self._coarse.shutdown(wait=False, cancel_futures=True)
         self._delivery.shutdown(wait=False, cancel_futures=True)
 
     def _serve_next(self) -> None:
@@ -73,13 +80,17 @@ class PreviewServer:
             self._serve(pending)
 
     def _serve(self, pending: Pending) -> None:
+        self._answered(pending.request, lambda: self._begin(pending))
+
+    def _answered(self, request: PreviewRequest, act: Callable[[], None]) -> None:
+        """Acts; any error is the requester's answer."""
         try:
-            self._begin(pending)
+            act()
         except RetouchError as error:
-            self._refuse(pending.request, error)
+            self._refuse(request, error)
         except Exception:
             logger.exception("a preview failed unexpectedly")
-            self._refuse(pending.request, InternalError("something unexpected happened"))
+            self._refuse(request, InternalError("something unexpected happened"))
 
     def _begin(self, pending: Pending) -> None:
         request, stop = pending.request, self._stop_flag(pending)
@@ -87,13 +98,25 @@ class PreviewServer:
         small = request.params.model_copy(update=smaller)
         pixels, alpha = self._small(request.source.blob, small)
         params, chosen = self._chooser.settle(small, pixels)
-        job = as_preview(engine_job(pixels, params, chosen, stop), self._engine.device)
-        future = self._engine.submit(job, _ignore)
-        # Guards and encoding must not run on the engine's thread, which calls this.
-        given = (pixels, alpha)
-        future.add_done_callback(
-            lambda done: self._delivery.submit(self._finish, request, given, done)
-        )
+        given, levels = (pixels, alpha), params.pyramid or 1
+
+        def submitted(level: Pixels) -> "Future[EngineResult]":
+            job = as_preview(engine_job(level, params, chosen, stop), self._engine.device)
+            return self._engine.submit(job, _ignore)
+
+        def finish_later(picture: Pixels) -> None:
+            # Guards and encoding must not run on the engine's thread, which calls this.
+            submitted(picture).add_done_callback(
+                lambda done: self._delivery.submit(self._finish, request, given, done)
+            )
+
+        def coarse_to_fine() -> None:
+            finish_later(prepared(pixels, levels, lambda level: submitted(level).result().pixels))
+
+        if levels == 1:
+            finish_later(pixels)
+        else:  # the sizes wait for each other, and other requests must not wait for them
+            self._coarse.submit(self._answered, request, coarse_to_fine)
 
     def _small(self, blob: str, small: JobParams) -> Small:
         """The small source, cached: a slider requests the same one again and again."""
@@ -120,13 +143,9 @@ class PreviewServer:
         return flag
 
     def _finish(self, request: PreviewRequest, given: Small, done: "Future[EngineResult]") -> None:
-        try:
-            self._line.answer(request, self._checked(given, done.result().pixels))
-        except RetouchError as error:
-            self._refuse(request, error)
-        except Exception:
-            logger.exception("a preview failed unexpectedly")
-            self._refuse(request, InternalError("something unexpected happened"))
+        self._answered(
+            request, lambda: self._line.answer(request, self._checked(given, done.result().pixels))
+        )
 
     def _checked(self, given: Small, made: Pixels) -> bytes:
         pixels, alpha = kept_grey(given[0], made), given[1]

@@ -10,7 +10,7 @@ const TRIES = 3; // where the service is only busy
 const NOT_OFFERED = ["not_found", "method_not_allowed"];
 
 /** @typedef {import("./shot.js").Shot} Shot */
-/** @typedef {{lora: string[], strength?: number, session?: string, prompt?: string, seed?: number}} Wish */
+/** @typedef {{lora: string[], strength?: number, pyramid?: number, session?: string, prompt?: string, seed?: number}} Wish */
 
 /** Whether this service makes previews; one refusal settles it. */
 let isOffered = true;
@@ -92,9 +92,10 @@ export function wished({ kept }, recipe) {
   const lora = chosen ? (chosen.length ? chosen : ["none"]) : formFields(recipe).filter(([name]) => name === "lora").map(([, value]) => value);
   const strength = recipe.strength ?? (isChosen ? params.strength : null);
   const { prompt, seed } = recipe.fields;
+  const pyramid = recipe.fields.pyramid ?? (isChosen ? params.pyramid : null);
   const number = seed ? Number(seed) : params?.seed ?? null;
   return {
-    lora, ...(strength === null ? {} : { strength }),
+    lora, ...(strength === null ? {} : { strength }), ...(pyramid ? { pyramid: Number(pyramid) } : {}),
     ...(prompt ? { prompt: String(prompt) } : {}), ...(number === null ? {} : { seed: number }),
   };
 }

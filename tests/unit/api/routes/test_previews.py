@@ -58,10 +58,12 @@ def test_a_preview_comes_back_as_webp_with_the_loras_own_defaults(
 def test_the_sliders_strength_goes_first(
     client: TestClient, worker: list[PreviewRequest], image_id: str
 ) -> None:
-    body = {"image_id": image_id, "lora": ["face_restore:0.3"], "strength": 0.9, "seed": 4}
+    wanted = {"strength": 0.9, "seed": 4, "pyramid": 2}
+    body = {"image_id": image_id, "lora": ["face_restore:0.3"], **wanted}
     assert client.post("/v1/previews", json=body).status_code == 200
     params = worker[0].params
     assert (params.strength, params.seed, params.loras[0].scale) == (0.9, 4, 0.3)
+    assert params.pyramid == 2
 
 
 @pytest.mark.parametrize(
@@ -72,6 +74,7 @@ def test_the_sliders_strength_goes_first(
         ({"lora": "product_lighting_sdxl"}, 400, "lora_base_mismatch"),
         ({"strength": 7}, 422, "validation_error"),
         ({"strength": "much"}, 422, "validation_error"),
+        ({"pyramid": 9}, 422, "validation_error"),
         ({"colour": "red"}, 422, "validation_error"),
         ({"session": "x" * 65}, 422, "validation_error"),
     ],

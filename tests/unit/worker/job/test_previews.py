@@ -83,6 +83,29 @@ def test_a_preview_is_a_small_webp_of_the_right_shape(
     assert (image.format, image.size) == ("WEBP", (PREVIEW_SIDE, PREVIEW_SIDE // 2))
 
 
+def test_a_preview_is_treated_at_as_many_sizes_as_its_picture_will_be(
+    line: PreviewLine,
+    blobs: BlobStore,
+    serve: Callable[[float], PreviewServer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, seen = serve(0), list[tuple[int, ...]]()
+    submit = server._engine.submit
+
+    def watched(job: EngineJob, on_event: OnEvent) -> "Future[EngineResult]":
+        seen.append(job.pixels.shape)
+        return submit(job, on_event)
+
+    monkeypatch.setattr(server._engine, "submit", watched)
+    asked = request(blobs)
+    in_sizes = asked.params.model_copy(update={"pyramid": 3})
+
+    image = Image.open(io.BytesIO(line.ask(asked.model_copy(update={"params": in_sizes}))))
+
+    assert image.size == (PREVIEW_SIDE, PREVIEW_SIDE // 2)
+    assert seen == [(32, 64, 3), (64, 128, 3), (128, 256, 3)]
+
+
 def test_an_unsafe_preview_is_refused(
     line: PreviewLine, blobs: BlobStore, serve: Callable[..., PreviewServer]
 ) -> None:
