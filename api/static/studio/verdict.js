@@ -31,7 +31,8 @@ function done({ kept }) {
   const { params, result } = kept.job;
   const what = params.loras.map((/** @type {any} */ lora) => treatments().doneBy(lora.name));
   const factor = result.upscale ?? 1;
-  return listed([...new Set(what), factor > 1 && say("larger", { n: factor }), !what.length && factor === 1 && say("same_size")]);
+  const parts = [...new Set(what), factor > 1 && say("larger", { n: factor }), !what.length && factor === 1 && say("same_size")];
+  return parts.filter(Boolean).join(say("comma"));
 }
 
 /** @param {any} before @param {number} beforeBytes @param {any} after */

@@ -187,6 +187,7 @@ export default {
   done_jpeg: "JPEG traces removed",
   verdict_nothing: "Nothing to mend was found",
   offers: "Three treatments on your photo",
+  comma: ", ",
   larger: "{n} times larger",
   same_size: "same size",
   why_scaled: "This photo is over the limit of this service and was scaled from {size}.",

@@ -187,6 +187,7 @@ export default {
   done_jpeg: "Sin restos de JPEG",
   verdict_nothing: "No se encontró nada que arreglar",
   offers: "Tres tratamientos probados en tu foto",
+  comma: ", ",
   larger: "{n} veces más grande",
   same_size: "mismo tamaño",
   why_scaled: "La foto supera el límite de este servicio y se redujo desde {size}.",

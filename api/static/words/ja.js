@@ -187,6 +187,7 @@ export default {
   done_jpeg: "圧縮の跡を除きました",
   verdict_nothing: "直すところは見つかりませんでした",
   offers: "この写真で試した三つの処理",
+  comma: "、",
   larger: "{n} 倍に拡大",
   same_size: "大きさはそのまま",
   why_scaled: "このサービスの上限を超えるため、{size} から縮小しました。",

@@ -187,6 +187,7 @@ export default {
   done_jpeg: "压缩痕迹已去除",
   verdict_nothing: "没有发现需要修的地方",
   offers: "在这张照片上试过的三种处理",
+  comma: "，",
   larger: "放大 {n} 倍",
   same_size: "大小不变",
   why_scaled: "照片超出本服务的限制，已从 {size} 缩小。",
