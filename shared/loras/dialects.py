@@ -15,30 +15,34 @@ UNET, TEXT_ENCODER, TEXT_ENCODER_2 = "unet", "text_encoder", "text_encoder_2"
 PARTS = (UNET, TEXT_ENCODER, TEXT_ENCODER_2)
 
 # Markers after which the role begins in older spellings of diffusers and XLabs.
-_OLD = r"(?:(?<=[._]lora)|(?<=\.lora_linear_layer)|(?<=_lora[12]))"
-_ADAPTER = r"(?:\.\w+)?"
+_OLD = r"(?:(?<=[._]lora)|(?<=\.lora_layer)|(?<=\.lora_linear_layer)|(?<=_lora[12]))"
+_ADAPTER = r"(?:\.[\w-]+)?"
 _ENDING = re.compile(
-    rf"(?P<down>\.lora_A{_ADAPTER}\.weight|\.lora_A|\.lora_down{_ADAPTER}\.weight"
+    rf"(?P<down>\.lora_A{_ADAPTER}\.weight|\.lora_A|\.lora_down(?:{_ADAPTER}\.weight)?"
     rf"|{_OLD}\.down\.weight)"
-    rf"|(?P<up>\.lora_B{_ADAPTER}\.weight|\.lora_B|\.lora_up{_ADAPTER}\.weight"
+    rf"|(?P<up>\.lora_B{_ADAPTER}\.weight|\.lora_B|\.lora_up(?:{_ADAPTER}\.weight)?"
     rf"|{_OLD}\.up\.weight)"
     rf"|(?P<up_bias>\.lora_B{_ADAPTER}\.bias)"
-    r"|(?P<alpha>\.alpha)"
+    r"|(?P<alpha>\.(?:lora_|network_)?alpha)"
     r"|(?P<mid>\.lora_mid\.weight)"
     r"|(?P<dora>\.dora_scale)"
-    r"|(?P<magnitude>\.lora_magnitude_vector(?:\.\w+)*)"
+    r"|(?P<magnitude>\.lora_magnitude_vector(?:\.[\w-]+)*)"
     r"|\.(?P<lycoris>hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2|oft_blocks|rescale"
-    r"|scalar)(?:\.default)?"
+    rf"|scalar){_ADAPTER}"
     r"|\.(?P<plain>diff|diff_b|w_norm|b_norm|set_weight)"
     rf"|\.(?P<glora>a1|a2|b1|b2|bm)\.weight"
     rf"|(?P<oft_R>\.oft_R{_ADAPTER}\.weight|\.oft_R)"
 )
-_OLD_END = re.compile(r"(?:[._]lora|\.lora_linear_layer)$")
+_OLD_END = re.compile(r"(?:[._]lora|\.lora_layer|\.lora_linear_layer)$")
+_OLD_ENDS = ("lora", "lora_layer", "lora_linear_layer")
 # The longest ending has three dots: `.lora_A.default.weight`.
 _MAX_DOTS = 3
 
 # Prefixes of wrappers, which do not tell the part.
-_WRAPPERS = re.compile(r"^(?:base_model_model_|lora_(?!linear)|lycoris_)+")
+_WRAPPERS = re.compile(
+    r"^(?:base_model_model_|lora_(?!linear)|lycoris_|_orig_mod_|module_|network_"
+    r"|model_(?!diffusion_model_))+"
+)
 _PREFIXES = (
     (
         TEXT_ENCODER_2,
@@ -118,7 +122,7 @@ def _role(match: re.Match[str]) -> str:
 
 
 def _module(text: str) -> str:
-    return _OLD_END.sub("", text) if text.endswith(("lora", "lora_linear_layer")) else text
+    return _OLD_END.sub("", text) if text.endswith(_OLD_ENDS) else text
 
 
 # A file is gone over several times, and may have this many tensors (header.py).
@@ -129,10 +133,14 @@ def place_of(module: str) -> Place:
     match = _PART.match(path)
     if match is None:
         return _without_prefix(path)
-    rest = _WRAPPERS.sub("", path[match.end() :])
-    if match.lastgroup == UNET and not _UNET_ROOT.match(_tidy(rest)):
+    part, rest = str(match.lastgroup), _WRAPPERS.sub("", path[match.end() :])
+    # Some spellings name the part twice: `lora_unet_` before ComfyUI's `diffusion_model.`.
+    again = _PART.match(rest)
+    if again is not None and again.lastgroup == part:
+        rest = _WRAPPERS.sub("", rest[again.end() :])
+    if part == UNET and not _UNET_ROOT.match(_tidy(rest)):
         return Place((), rest)
-    return Place((str(match.lastgroup),), _tidy(rest))
+    return Place((part,), _tidy(rest))
 
 
 def _without_prefix(path: str) -> Place:
@@ -145,8 +153,9 @@ def _without_prefix(path: str) -> Place:
 
 
 def _tidy(path: str) -> str:
-    """The path without segments that only some versions of the libraries have."""
-    return path.removeprefix("text_model_").replace("_processor_", "_").removesuffix("_base_layer")
+    """The path without segments that only some versions of the libraries have, or compilation."""
+    path = path.replace("__orig_mod_", "_").replace("_processor_", "_")
+    return path.removeprefix("text_model_").removesuffix("_base_layer")
 
 
 def scheme_of(module: str) -> str:

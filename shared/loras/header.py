@@ -11,6 +11,7 @@ import re
 from typing import BinaryIO, NamedTuple
 
 from shared.loras.reasons import Reason, clean, refused
+from shared.loras.unusual_entry import read_entry
 
 MAX_HEADER_BYTES = 8 * 2**20
 MAX_TENSORS = 20_000
@@ -35,17 +36,10 @@ _OFFSETS = _SPACE.join(
 _FIELD = rb"(?:" + rb"|".join((_DTYPE, rb"()" + _SHAPE, _OFFSETS)) + rb")"
 _FIELDS = rb"(?:" + _SPACE + _FIELD + _SPACE + rb"(?:,(?=[ \t\r\n]*+\")|(?=\}))){3}"
 _END = _SPACE + rb"([,}])"
-_TENSOR = re.compile(
-    _SPACE
-    + rb'"((?:[^"\\\x00-\x1f]|\\["\\/bfnrtu]){1,512}+)"'
-    + _SPACE
-    + rb":"
-    + _SPACE
-    + rb"\{"
-    + _FIELDS
-    + rb"\}"
-    + _END
-)
+_CLOSING = re.compile(_END)
+_NAME = _SPACE + rb'("(?:[^"\\\x00-\x1f]|\\["\\/bfnrtu]){1,4096}+")' + _SPACE + rb":" + _SPACE
+_NAMED = re.compile(_NAME)
+_TENSOR = re.compile(_NAME + rb"\{" + _FIELDS + rb"\}" + _END)
 _METADATA = re.compile(_SPACE + rb'"__metadata__"' + _SPACE + rb":" + _SPACE + rb"\{" + _SPACE)
 _STRING = rb'("(?:[^"\\\x00-\x1f]++|\\["\\/bfnrtu])*+")'
 _PAIR = re.compile(_SPACE + _STRING + _SPACE + rb":" + _SPACE + _STRING + _END)
@@ -111,6 +105,16 @@ def _refuse_foreign(prefix: bytes) -> None:
         raise refused(Reason.NOT_SAFETENSORS)
 
 
+def _unescaped(literal: str) -> str:
+    """A string literal's text. Raises ValueError, also for half of a surrogate pair, which the
+    library refuses.
+    """
+    text = str(json.loads(literal))
+    if "\\u" in literal:
+        text.encode("utf-8")
+    return text
+
+
 class _Parser:
     """One pass over the bytes of a header; lives for one call of `parse`."""
 
@@ -140,23 +144,35 @@ class _Parser:
         if nothing:
             return self._skip_metadata(nothing)
         found = _TENSOR.match(self._raw, self._at)
-        if not found:
-            raise self._malformed()
+        if not found or None in found.group(2, 3, 5):
+            return self._read_unusual()
+        _, dtype, _, shape, begin, end, closing = found.groups()
+        sizes = tuple(map(int, shape.split(b","))) if shape else ()
+        name = self._text(*found.span(1))
+        self._add(Tensor(name, dtype.decode("ascii"), sizes, int(begin), int(end)))
         self._at = found.end()
-        return self._add(found)
+        return bytes(closing)
 
-    def _add(self, found: re.Match[bytes]) -> bytes:
-        _, dtype, has_shape, shape, begin, end, closing = found.groups()
-        if dtype is None or has_shape is None or begin is None:
+    def _read_unusual(self) -> bytes:
+        """Reads a tensor with other fields or escapes. What cannot be read is named."""
+        named = _NAMED.match(self._raw, self._at)
+        if not named:
             raise self._malformed()
-        text = self._text(found.start(1) - 1, found.end(1) + 1)
-        if text in self._tensors:
-            raise refused(Reason.DUPLICATE_KEY, name=clean(text))
+        name = self._text(*named.span(1))
+        entry = read_entry(self._raw, named.end())
+        closing = _CLOSING.match(self._raw, named.end() + entry.size) if entry else None
+        if not entry or not closing:
+            raise self._malformed(clean(name, 40))
+        self._add(Tensor(name, *entry[:4]))
+        self._at = closing.end()
+        return closing[1]
+
+    def _add(self, tensor: Tensor) -> None:
+        if tensor.name in self._tensors:
+            raise refused(Reason.DUPLICATE_KEY, name=clean(tensor.name))
         if len(self._tensors) == MAX_TENSORS:
             raise refused(Reason.TOO_MANY_TENSORS, limit=MAX_TENSORS)
-        sizes = tuple(map(int, shape.split(b","))) if shape else ()
-        self._tensors[text] = Tensor(text, dtype.decode("ascii"), sizes, int(begin), int(end))
-        return bytes(closing)
+        self._tensors[tensor.name] = tensor
 
     def _skip_metadata(self, nothing: re.Match[bytes]) -> bytes:
         if self._metadata is not None:
@@ -190,19 +206,23 @@ class _Parser:
         if key in into:
             raise refused(Reason.DUPLICATE_KEY, name=clean(key))
         limit = MAX_HEADER_BYTES if key in LARGE_METADATA else MAX_METADATA_VALUE_BYTES
-        into[key] = self._text(*found.span(2), limit)
+        into[key] = self._text(*found.span(2), limit, key)
         self._at = found.end()
         return found[3]
 
-    def _text(self, begin: int, end: int, limit: int = MAX_METADATA_VALUE_BYTES) -> str:
-        """Decodes the string literal in `raw[begin:end]`, including its quotes."""
+    def _text(
+        self, begin: int, end: int, limit: int = MAX_METADATA_VALUE_BYTES, key: str = ""
+    ) -> str:
+        """Decodes the string literal in `raw[begin:end]`, including its quotes; a complaint names
+        the `key` whose value it is.
+        """
         if end - begin > limit:
             raise refused(Reason.METADATA_TOO_LONG, limit=limit, unit="bytes in one string")
         try:
             text = str(memoryview(self._raw)[begin:end], "utf-8")
-            return str(json.loads(text)) if "\\" in text else text[1:-1]
+            return _unescaped(text) if "\\" in text else text[1:-1]
         except ValueError as error:
-            raise self._malformed() from error
+            raise self._malformed(clean(key, 40)) from error
 
     def _bad_pair(self) -> Exception:
         """The complaint about a member of the metadata; its key is named if it is readable."""

@@ -113,12 +113,14 @@ def _inspect_sound(
     kind = name_kind(found, header.metadata)
     detection = detect_base(found, header.metadata, stem, bases)
     scan = scan_metadata(header.metadata)
-    unplaced = _unplaced(found, bases.get(detection.base))
+    modules = bases.get(detection.base)
+    unplaced = place(found, modules).unplaced if modules else []
     judged = judge_layers(found, kind, ordered)
     findings = (
         *_judge_values(body, ordered),
         *judged,
-        *_judge_places(found, detection.base, unplaced),
+        *_judge_places(detection.base, unplaced),
+        *(() if modules else _judge_naming(found)),
         *(judge_plainness(found, kind, ordered) if detection.base in _TRANSFORMERS else ()),
         *scan.findings,
         *detection.findings,
@@ -141,12 +143,8 @@ def _inspect_sound(
     )
 
 
-def _unplaced(found: Layers, modules: Modules | None) -> list[Unplaced]:
-    return place(found, modules).unplaced if modules else []
-
-
-def _judge_places(found: Layers, base: str, unplaced: list[Unplaced]) -> Iterator[Finding]:
-    """Tensors without a place; without the base's modules, tensors in no known dialect."""
+def _judge_places(base: str, unplaced: list[Unplaced]) -> Iterator[Finding]:
+    """Tensors without a place."""
     for why, reason in (("module", Reason.NO_SUCH_MODULE), ("shape", Reason.OTHER_SHAPE)):
         names = [tensor.name for tensor in unplaced if tensor.why == why]
         if names:
@@ -156,7 +154,11 @@ def _judge_places(found: Layers, base: str, unplaced: list[Unplaced]) -> Iterato
                 "more": len(names) - 1,
             }
             yield Finding(reason, facts)
-    if found.scheme == "unknown" and found.by_module and not unplaced:
+
+
+def _judge_naming(found: Layers) -> Iterator[Finding]:
+    """Without the base's modules: tensors in no known dialect."""
+    if found.scheme == "unknown" and found.by_module:
         spelled = next(name for name in found.by_module if scheme_of(name) == "unknown")
         yield Finding(Reason.UNKNOWN_NAMING, {"name": clean(spelled)})
 

@@ -9,6 +9,7 @@ Knows nothing of base models and makes no judgement.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from math import isqrt, prod
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ _HADAMARD = frozenset({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"})
 _GLORA = frozenset({"a1", "a2", "b1", "b2"})
 # Parts that modify a change and make none by themselves.
 QUALIFIERS = frozenset({"alpha", "scalar"})
+# The longest ending of a layer's tensor has three dots.
+_MAX_ABOVE = 3
 _MAGNITUDES = frozenset({"dora", "magnitude"})
 
 
@@ -227,16 +230,31 @@ class Layers:
 def read_layers(tensors: Iterable[Tensor]) -> Layers:
     """Sorts tensors into layers by their names."""
     found = Layers({}, [])
+    notes: list[Tensor] = []
     for tensor in tensors:
         beside = is_beside(tensor.name)
         ending = None if beside else read_ending(tensor.name)
         if ending is not None:
             _add(found, tensor, *ending)
-        elif beside or _is_note(tensor):
+        elif beside:
             found.beside.append(tensor.name)
+        elif _is_note(tensor):
+            notes.append(tensor)
         else:
             found.foreign.append(tensor)
+    _sort_notes(found, notes)
     return found
+
+
+def _sort_notes(found: Layers, notes: list[Tensor]) -> None:
+    """A number that belongs to a layer, such as a scale, may change it; others are only notes."""
+    for note in notes:
+        parts = note.name.split(".")
+        above = (".".join(parts[:end]) for end in range(len(parts) - 1, 0, -1))
+        if any(module in found.by_module for module in islice(above, _MAX_ABOVE)):
+            found.foreign.append(note)
+        else:
+            found.beside.append(note.name)
 
 
 def _is_note(tensor: Tensor) -> bool:

@@ -606,6 +606,39 @@ def test_tensors_that_the_running_base_has_no_place_for_are_named(folder: Path) 
     assert entry.unplaced == tuple(name for name in specs if "blocks.1." not in name)
 
 
+CROSS = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
+
+
+def test_names_of_no_known_dialect_are_taken_if_each_has_a_place(folder: Path) -> None:
+    write_lora(folder / "a.safetensors", pair(f"module.{CROSS}", 768, 640))
+    catalog = Catalog(folder, "sd15", modules=published_modules("sd15"))
+    catalog.scan()
+
+    assert only(catalog).state is LoraState.AVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [
+        (f"unet.{CROSS}.scale", LoraState.INCOMPATIBLE),
+        (f"unet.{CROSS}.lora_A.scale_weight", LoraState.INCOMPATIBLE),
+        ("scaled_fp8", LoraState.AVAILABLE),
+        ("iteration", LoraState.AVAILABLE),
+    ],
+)
+def test_a_number_that_may_change_a_layer_is_never_passed_over(
+    name: str, state: LoraState, folder: Path
+) -> None:
+    write_lora(folder / "a.safetensors", {**pair(f"unet.{CROSS}", 768, 640), name: Spec((1,))})
+    catalog = Catalog(folder, "sd15", modules=published_modules("sd15"))
+    catalog.scan()
+
+    entry = only(catalog)
+
+    assert entry.state is state
+    assert entry.unplaced == ((name,) if state is LoraState.INCOMPATIBLE else ())
+
+
 @pytest.mark.parametrize(
     "config",
     [

@@ -76,6 +76,18 @@ DIALECTS = {
         "text_encoders.clip_g.transformer.text_model.")}, PEFT, False, True),
     "comfy, diffusers' ids": Dialect({"unet": "diffusion_model."}, PEFT),
     "lycoris": Dialect({"unet": "lycoris_"}, KOHYA, True),
+    "compiled": Dialect({"unet": "unet._orig_mod.", **texts(
+        "text_encoder._orig_mod.text_model.", "text_encoder_2._orig_mod.text_model.")}, PEFT),
+    "the part named twice": Dialect(
+        {"unet": "lora_unet_model_diffusion_model_"}, KOHYA, True, True),
+    "inside a module": Dialect({"unet": "module.unet.", **texts(
+        "module.text_encoder.", "module.text_encoder_2.")}, PEFT),
+    "flat, without the part": Dialect({"unet": "lora_"}, KOHYA, True),
+    "lora layers": Dialect(
+        {"unet": "unet."}, (".lora_layer.down.weight", ".lora_layer.up.weight")),
+    "an adapter named with a dash": Dialect({"unet": "base_model.model."}, (
+        ".lora_A.my-style.weight", ".lora_B.my-style.weight")),
+    "parameters without a name": Dialect({"unet": "unet."}, (".lora_down", ".lora_up")),
 }  # fmt: skip
 
 
@@ -148,6 +160,19 @@ def test_every_dialect_gives_the_same_weights(
         weight = getattr(base, part).get_parameter(f"{module}.weight")
         expected = (up.flatten(1) @ down.flatten(1)).reshape(weight.shape) * 0.5
         torch.testing.assert_close(found[part][module].delta(weight), expected)
+
+
+@pytest.mark.parametrize("name", ["lora_alpha", "network_alpha"])
+def test_an_alpha_under_another_name_scales_its_layer(name: str, base: Any, tmp_path: Path) -> None:
+    module = "down_blocks.0.attentions.0.proj_in"
+    down, up, _ = factors(base.unet.get_parameter(f"{module}.weight").shape, 2, is_square=False)
+    named = write(base, DIALECTS["diffusers"], {("unet", module): (down, up, torch.tensor(1.0))})
+    renamed = {key.replace(".alpha", f".{name}"): tensor for key, tensor in named.items()}
+    save_file(renamed, tmp_path / "some.safetensors")
+
+    change = read_adapter(base, check_file(tmp_path / "some.safetensors")).parts["unet"][module]
+
+    assert change.scale == 0.5  # type: ignore[attr-defined]
 
 
 def test_the_oldest_names_of_diffusers_are_read(base: Any, tmp_path: Path) -> None:
