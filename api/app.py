@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager, nullcontext
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from api.access.foreign_pages import Cors
 from api.access.keys import Keyring
 from api.access.rate import deployment_rate
-from api.faces.choice import face_routers, face_tags, mcp_door
+from api.faces.choice import face_paths, face_routers, face_tags, mcp_door
 from api.faces.mcp.door import PATH
 from api.metrics.metrics import Metrics
 from api.routes import (
@@ -102,7 +102,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.router.routes.append(Route(PATH, door, include_in_schema=False))
     app.mount("/static", PageFiles(directory=STATIC), name="static")
     install_error_handlers(app)
-    install_openapi(app, settings.public_url)
+    install_openapi(app, settings.public_url, face_paths(settings))
     _add_middleware(app, settings)
     return app
 
@@ -110,7 +110,7 @@ def create_app(settings: Settings) -> FastAPI:
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """The middleware added last sees a request first."""
     app.add_middleware(
-        CORSMiddleware,
+        Cors,
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "HEAD", "POST", "DELETE"],
         # Clients send many headers of their own; none of them decides anything that a key does not.

@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
+from api.access.foreign_pages import tell_refused_page
 from api.access.hosts import netloc_of
 from api.access.keys import ALL_SCOPES, ANONYMOUS, DEFAULT_SCOPES, Caller, Scope
 from api.services import Services
@@ -55,6 +56,7 @@ def check_origin(connection: HTTPConnection, services: Services) -> None:
         return
     own = {connection.headers.get("host", "").lower(), *map(netloc_of, settings.public_url)}
     if _place_of(origin) not in own:
+        tell_refused_page(origin)
         raise Forbidden(
             Sentence(
                 f"a page of {origin[:200]} may not use the service; "

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from api.faces.mcp import docs as mcp
 from api.faces.mcp.door import McpDoor
 from api.faces.openai import routes as openai
 from api.faces.sdapi import routes as sdapi
@@ -28,4 +29,10 @@ def mcp_door(settings: Settings) -> McpDoor | None:
 
 def face_tags(settings: Settings) -> list[dict[str, Any]]:
     """The tags by which OpenAPI groups the faces."""
-    return [FACES[name].TAG for name in settings.face_names if name in FACES]
+    known = FACES | {"mcp": mcp}
+    return [known[name].TAG for name in settings.face_names if name in known]
+
+
+def face_paths(settings: Settings) -> dict[str, Any]:
+    """Addresses of the faces that FastAPI has no routes for, as OpenAPI describes them."""
+    return mcp.PATHS if "mcp" in settings.face_names else {}

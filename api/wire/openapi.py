@@ -3,7 +3,8 @@
 Owns security schemes, the problem schema and the description of what OpenAPI has no routes for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from fastapi import FastAPI
@@ -78,15 +79,21 @@ SECURITY_SCHEMES = {
 OPEN_PATHS = {"/healthz", "/readyz"}
 
 
-def install_openapi(app: FastAPI, public_urls: Sequence[str]) -> None:
-    """Makes `/openapi.json` serve the completed document."""
+def install_openapi(
+    app: FastAPI, public_urls: Sequence[str], more_paths: Mapping[str, Any]
+) -> None:
+    """Makes `/openapi.json` serve the completed document. `more_paths` are those of other
+    applications at this address.
+    """
 
-    def document() -> dict[str, Any]:
+    def completed() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _complete(_generated(app, public_urls))
+            document = _generated(app, public_urls)
+            document["paths"] |= deepcopy(more_paths)
+            app.openapi_schema = _complete(document)
         return app.openapi_schema
 
-    app.openapi = document  # type: ignore[method-assign]
+    app.openapi = completed  # type: ignore[method-assign]
 
 
 def _generated(app: FastAPI, public_urls: Sequence[str]) -> dict[str, Any]:

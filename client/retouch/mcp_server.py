@@ -5,6 +5,7 @@ Needs the `mcp` package. Talks to the service over HTTP, as every command does.
 """
 
 import base64
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,9 +16,10 @@ from mcp_types import CallToolResult, ImageContent, ResourceLink, TextContent
 from pydantic import Field
 
 from retouch.async_client import AsyncClient
-from retouch.files import EXTENSIONS, free_path
+from retouch.files import EXTENSIONS, NOT_MADE, format_of, free_path
+from retouch.job_fields import PictureFormat
 from retouch.problems import RetouchProblem
-from retouch.records import Progress
+from retouch.records import Job, Progress
 
 MOST_INLINE_BYTES = 512 * 2**10
 INSTRUCTIONS = (
@@ -26,6 +28,13 @@ INSTRUCTIONS = (
 )
 
 Photo = Annotated[str, Field(description="Path of a photo, inside an allowed folder.")]
+Output = Annotated[
+    str | None,
+    Field(
+        description="Where to write the result: a folder or a new file. Its extension, .png, .jpg "
+        "or .webp, decides the format; without one, the photo's."
+    ),
+]
 JobId = Annotated[str, Field(description="A job's id.", max_length=64)]
 Ctx = Context[Any, Any]
 
@@ -36,10 +45,23 @@ class Allowed:
     def __init__(self, folders: list[Path]) -> None:
         self._folders = [folder.expanduser().resolve() for folder in folders]
 
-    def path(self, text: str) -> Path:
-        """The path with its links resolved. Raises ToolError if it is outside every folder."""
+    def photo(self, text: str) -> Path:
+        """A photo's path with its links resolved; a relative one is looked for in every folder.
+
+        Raises ToolError if there is no such file, or if it is outside every folder.
+        """
+        paths = [self.path(text, folder) for folder in self._folders]
+        found = next((path for path in paths if path.is_file()), None)
+        if found is None:
+            raise ToolError("there is no such file")
+        return found
+
+    def path(self, text: str, folder: Path) -> Path:
+        """A path, which may be relative to this folder, with its links resolved. Raises ToolError
+        if it is outside every allowed folder.
+        """
         try:
-            path = Path(text).expanduser().resolve()
+            path = (folder / Path(text).expanduser()).resolve()
         except (OSError, ValueError, RuntimeError) as error:
             raise ToolError("this is not a path") from error
         if not any(path.is_relative_to(folder) for folder in self._folders):
@@ -47,6 +69,19 @@ class Allowed:
                 "this path is outside the allowed folders; start with: retouch mcp --allow DIR"
             )
         return path
+
+
+@dataclass(frozen=True)
+class Target:
+    """The file to write. Without a `format` its extension is added once the format is known."""
+
+    path: Path
+    format: PictureFormat | None = None
+
+    def of(self, job: Job) -> Path:
+        if self.format is not None:
+            return self.path
+        return free_path(self.path, EXTENSIONS[job.picture_format])
 
 
 class Tools:
@@ -60,7 +95,7 @@ class Tools:
         self,
         ctx: Ctx,
         path: Photo,
-        output: Annotated[str | None, Field(description="Where to write the result.")] = None,
+        output: Output = None,
         lora: Annotated[str, Field(description="A LoRA's name, auto, or none.")] = "auto",
         strength: Annotated[float | None, Field(description="0.05 to 1.")] = None,
         upscale: Annotated[str, Field(description="auto, 1, 2, 3 or 4.")] = "auto",
@@ -68,17 +103,18 @@ class Tools:
         seed: int | None = None,
     ) -> CallToolResult:
         """Enhance a photo, write the picture and return it; progress is its percentage."""
-        source = self._allowed.path(path)
-        if not source.is_file():
-            raise ToolError("there is no such file")
+        source = self._allowed.photo(path)
         target = self._target(source, output)
         given = {"lora": lora, "strength": strength, "upscale": upscale}
-        given |= {"prompt": prompt, "seed": seed}
+        given |= {"prompt": prompt, "seed": seed, "format": target.format}
         fields: Any = {name: value for name, value in given.items() if value is not None}
         try:
             return await self._enhanced(ctx, source, target, fields)
         except RetouchProblem as problem:
             raise _in_words(problem) from problem
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            raise ToolError(f"{error.filename or source}: {why}") from error
 
     async def list_loras(self) -> dict[str, Any]:
         """List the LoRAs that enhance_photo can apply; unusable ones with the reason."""
@@ -104,17 +140,23 @@ class Tools:
             raise _in_words(problem) from problem
         return {"state": (await self.get_job(job_id))["state"]}
 
-    def _target(self, source: Path, output: str | None) -> Path | None:
-        """The file to write; None for one beside the photo, named once its format is known."""
+    def _target(self, source: Path, output: str | None) -> Target:
+        """Where to write. Raises ToolError for a file that exists: a photo is never replaced."""
         if output is None:
-            return None
-        target = self._allowed.path(output)
-        if target == source:
-            raise ToolError("the result would replace the photo; give another output")
-        return target
+            return Target(source.with_name(f"{source.stem}_enhanced"))
+        path = self._allowed.path(output, source.parent)
+        if path.is_dir():
+            return Target(path / source.stem)
+        if path.suffix.lower() in NOT_MADE:
+            raise ToolError(f"{path.suffix} files are not produced; use .png, .jpg or .webp")
+        if path.exists():
+            raise ToolError("there is a file already; give another output")
+        if not path.parent.is_dir():
+            raise ToolError(f"there is no folder {path.parent}")
+        return Target(path, format_of(path))
 
     async def _enhanced(
-        self, ctx: Ctx, source: Path, target: Path | None, fields: Any
+        self, ctx: Ctx, source: Path, target: Target, fields: Any
     ) -> CallToolResult:
         job = await self._client.submit(source, **fields)
         try:
@@ -124,14 +166,10 @@ class Tools:
             # The call was canceled or the host is gone: nobody waits for the job any more.
             await self._give_up(job.id)
             raise
-        if target is None:
-            beside = source.with_name(f"{source.stem}_enhanced")
-            target = free_path(beside, EXTENSIONS[job.picture_format])
-        await self._client.save(job, target)
-        data = target.read_bytes()
-        facts = job.model_dump(mode="json") | {"path": str(target)}
-        more = _picture(target, data)
-        content = [TextContent(text=f"Written to {target}"), more]
+        path = await self._client.save(job, target.of(job))
+        more = _picture(path, job.picture_format)
+        facts = job.model_dump(mode="json") | {"path": str(path)}
+        content = [TextContent(text=f"Written to {path}"), more]
         return CallToolResult(content=content, structured_content=facts)
 
     async def _follow(self, ctx: Ctx, job_id: str) -> None:
@@ -161,8 +199,8 @@ async def serve(client: AsyncClient, folders: list[Path]) -> None:
     await server.run_stdio_async()
 
 
-def _picture(path: Path, data: bytes) -> ImageContent | ResourceLink:
-    kind = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
+def _picture(path: Path, picture_format: PictureFormat) -> ImageContent | ResourceLink:
+    data, kind = path.read_bytes(), f"image/{picture_format}"
     if len(data) > MOST_INLINE_BYTES:
         return ResourceLink(name=path.name, uri=path.as_uri(), mime_type=kind, size=len(data))
     return ImageContent(data=base64.b64encode(data).decode(), mime_type=kind)

@@ -14,6 +14,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
 
+from api.faces.mcp.open_sessions import MOST_OF_ONE
 from tests.faces.conftest import KEYS
 from tests.support.pictures import photo
 from tests.support.stack import RETOUCH, RunningUp, clean_environment
@@ -201,6 +202,20 @@ def test_a_session_is_of_no_use_to_somebody_else(up: RunningUp) -> None:
     assert initialize(up, "bob", "0" * 32).status_code == 404
 
 
+def test_nobody_takes_all_sessions(up: RunningUp) -> None:
+    opened = [initialize(up, "eve") for _ in range(MOST_OF_ONE + 1)]
+
+    assert [answer.status_code for answer in opened] == [200] * MOST_OF_ONE + [429]
+    assert opened[-1].json()["code"] == "rate_limited"
+    assert initialize(up, "bob").status_code == 200
+    headers = {
+        "Authorization": f"Bearer {KEYS['eve']}",
+        "Mcp-Session-Id": opened[0].headers["mcp-session-id"],
+    }
+    assert httpx2.delete(f"{up.url}/mcp", headers=headers).status_code == 200
+    assert initialize(up, "eve").status_code == 200
+
+
 def test_a_wrong_key_a_foreign_origin_and_a_large_body_are_refused(up: RunningUp) -> None:
     key = {"Authorization": f"Bearer {KEYS['ada']}"}
     post = f"{up.url}/mcp"
@@ -248,3 +263,37 @@ def test_stdio_takes_a_path_and_writes_beside_it(up: RunningUp, tmp_path: Path) 
     for answer in refused:
         assert answer.is_error
         assert "--allow" in said(answer)
+
+
+def test_stdio_never_replaces_a_file_and_writes_what_the_name_says(
+    up: RunningUp, tmp_path: Path
+) -> None:
+    (tmp_path / "me.webp").write_bytes(photo(kind="WEBP"))
+    (tmp_path / "you.png").write_bytes(photo(kind="PNG"))
+    (tmp_path / "better").mkdir()
+    before = (tmp_path / "you.png").read_bytes()
+
+    async def work() -> dict[str, Any]:
+        outputs = (None, "new.jpg", "new", "better", "you.png", "new.heic", "none/x.png")
+        async with on_stdio(up, tmp_path) as client:
+            return {
+                str(output): await client.call_tool(
+                    "enhance_photo", {"path": "me.webp", "lora": "none", "output": output}
+                )
+                for output in outputs
+            }
+
+    answers = run(work())
+
+    made = {"me_enhanced.webp": "WEBP", "new.jpg": "JPEG", "new.webp": "WEBP"}
+    for name, kind in (made | {"better/me.webp": "WEBP"}).items():
+        with Image.open(tmp_path / name) as image:
+            assert image.format == kind, name
+    kinds = [item.mime_type for item in answers["None"].content if item.type == "image"]
+    assert kinds == ["image/webp"]
+    refused = {output: said(answer) for output, answer in answers.items() if answer.is_error}
+    assert set(refused) == {"you.png", "new.heic", "none/x.png"}
+    assert "already" in refused["you.png"]
+    assert "not produced" in refused["new.heic"]
+    assert "no folder" in refused["none/x.png"]
+    assert (tmp_path / "you.png").read_bytes() == before

@@ -141,6 +141,19 @@ def test_flower_asks_for_its_password_and_ends_with_the_rest(tmp_path: Path) -> 
         assert_nothing_is_left(up, family, ports)
 
 
+def test_a_page_that_was_refused_is_said_once_with_the_way_out(up: RunningUp) -> None:
+    for _ in range(2):
+        sent = httpx2.post(f"{up.url}/v1/jobs", headers={"Origin": "https://a.example"})
+        headers = {"Origin": "https://b.example", "Access-Control-Request-Method": "POST"}
+        asked = httpx2.request("OPTIONS", f"{up.url}/v1/jobs", headers=headers)
+        assert (sent.status_code, asked.status_code) == (403, 400)
+
+    for origin in ("https://a.example", "https://b.example"):
+        hint = f"RETOUCH_CORS_ORIGINS={origin}"
+        wait_until(lambda hint=hint: hint in up.said(), description=f"the hint about {origin}")
+        assert up.said().count(hint) == 1
+
+
 def test_a_worker_that_dies_is_said_and_replaced(up: RunningUp) -> None:
     # Given
     with Client(up.url) as client:

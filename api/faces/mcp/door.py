@@ -67,11 +67,11 @@ class McpDoor:
         try:
             check_origin(request, services)
             caller = await admit(request, services, KeyScope.READ)
+            sessions, owner = await self._open(), who(request, caller)
+            sessions.check_room(scope, owner)
         except RetouchError as error:
             await refusal(request, error)(scope, receive, send)
             return
-        sessions = await self._open()
-        owner = who(request, caller)
         await sessions.handle(scope, receive, send, owner=owner, caller=caller, services=services)
 
 

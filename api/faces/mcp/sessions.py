@@ -13,6 +13,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.types import Receive, Scope, Send
 
 from api.access.keys import Caller
+from api.faces.mcp.open_sessions import OpenSessions
 from api.faces.mcp.tools import CALLER, SERVICES, make_server
 from api.services import Services
 
@@ -33,6 +34,11 @@ class Sessions:
             transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
         )
         self._manager = server.session_manager
+        self._open = OpenSessions()
+
+    def check_room(self, scope: Scope, owner: str) -> None:
+        """Raises RateLimited if the caller has too many sessions to open another one."""
+        self._open.check_room(scope, owner)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -52,4 +58,5 @@ class Sessions:
         """Serves one request of `owner`, who alone can use the sessions that he opens."""
         token = AccessToken(token="", client_id=owner, scopes=[])
         known = {"user": AuthenticatedUser(token), CALLER: caller, SERVICES: services}
-        await self._manager.handle_request({**scope, **known}, receive, send)
+        noting = self._open.noting(scope, owner, send)
+        await self._manager.handle_request({**scope, **known}, receive, noting)

@@ -11,6 +11,7 @@ from retouch.console import out, progress_line, say
 from retouch.interrupts import Interrupts
 from retouch.stack.plan import StackPlan
 from retouch.stack.ports import free_port
+from retouch.stack.refused_pages import RefusedPages
 from retouch.stack.stack import Stack
 from shared.settings import load_settings
 
@@ -41,8 +42,11 @@ def _run(plan: StackPlan, interrupts: Interrupts) -> None:
         with progress_line() as tell:
             stack.start(tell)
         _greet(plan, stack)
+        pages = RefusedPages(plan.log("gateway"))
         while not interrupts.requested:
             time.sleep(LOOK_SECONDS)
+            for message in pages.fresh():
+                say(message)
     finally:
         if interrupts.requested:
             say(

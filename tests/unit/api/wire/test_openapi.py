@@ -95,6 +95,14 @@ def test_every_refusal_is_the_problem_shape_with_an_example(document: dict[str, 
                 assert example["value"]["status"] == STATUS[code] == int(status)
 
 
+def test_every_face_is_a_group_of_its_own(document: dict[str, Any]) -> None:
+    described = {tag["name"] for tag in document["tags"]}
+    used = {tag for operation in operations(document).values() for tag in operation["tags"]}
+
+    assert described & used >= FACES
+    assert "POST /mcp" in operations(document)
+
+
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     for reference in references(document):
         kind, name = reference.removeprefix("#/components/").split("/")
