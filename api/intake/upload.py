@@ -152,11 +152,23 @@ async def received_parts(
     try:
         parsed = await parser.parse()
     except MultiPartException as error:
-        raise MalformedMultipart() from error
+        raise _malformed(error, max_files) from error
     try:
         yield _checked(parsed.multi_items(), max_file_bytes, bounds)
     finally:
         await parsed.close()
+
+
+def _malformed(error: MultiPartException, max_files: int) -> MalformedMultipart:
+    for start, most, en, zh in (
+        ("Too many files", max_files, "files", "个文件"),
+        ("Too many fields", MAX_FIELDS, "fields", "个字段"),
+    ):
+        if error.message.startswith(start):
+            return MalformedMultipart(
+                Sentence(f"the form has more than {most} {en}", f"表单中超过 {most} {zh}")
+            )
+    return MalformedMultipart()
 
 
 async def received_json(request: Request) -> bytes:

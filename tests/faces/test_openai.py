@@ -216,6 +216,19 @@ def test_making_pictures_from_words_is_refused_in_words(client: openai.OpenAI) -
         client.images.generate(prompt="a cat", model="retouch")
 
 
+def test_more_pictures_than_a_request_may_have_are_counted_in_words(client: openai.OpenAI) -> None:
+    for count, limit in ((17, "16"), (10_000, "files")):
+        with pytest.raises(openai.BadRequestError, match=f"more than.*{limit}"):
+            client.images.edit(image=[("p.jpg", b"x")] * count, prompt="x")
+
+
+def test_other_apis_of_openai_are_refused_in_words(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="images/edits"):
+        client.chat.completions.create(model="retouch", messages=[])
+    with pytest.raises(openai.NotFoundError, match="images/edits"):
+        client.embeddings.create(model="retouch", input="x")
+
+
 def test_a_wrong_key_is_an_authentication_error_and_a_reading_one_may_not_edit(
     up: RunningUp,
 ) -> None:

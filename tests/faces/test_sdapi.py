@@ -321,6 +321,7 @@ def test_a_task_is_followed_by_the_name_that_the_client_gave_it(plain: httpx2.Cl
         {"steps": -1, "cfg_scale": -1, "width": -1, "height": -1, "batch_size": -1, "n_iter": -1},
         {"prompt": None, "negative_prompt": None, "override_settings": None, "styles": None},
         {"alwayson_scripts": {"ADetailer": {"args": [False]}}, "script_name": ""},
+        {"alwayson_scripts": [], "override_settings": []},
         {"denoising_strength": 0, "steps": 150, "cfg_scale": 30, "sampler_index": "Euler"},
     ],
 )

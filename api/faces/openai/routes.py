@@ -18,6 +18,7 @@ from api.faces.openai.streaming import EventStream
 from api.jobs.waiting import awaited, caller_present, ended_jobs
 from api.services import Services
 from api.wire.sentence import Sentence
+from shared.errors import NotFound
 
 TAG = {
     "name": "openai",
@@ -117,6 +118,29 @@ async def _whole(request: Request, services: Services, caller: Caller, order: Or
             return failure_response(request, failure)
         body = await run_in_threadpool(images_response, request, services, order, jobs)
     return JSONResponse(body, headers={"x-request-id": order.job_ids[0], **_private()})
+
+
+# What OpenAI's clients also know, and nobody here does.
+OTHER_APIS = (
+    *("chat/completions", "completions", "responses", "embeddings", "moderations"),
+    *("audio/speech", "audio/transcriptions", "audio/translations", "files", "videos", "batches"),
+)
+
+
+async def refuse_other_api(caller: Reader) -> None:
+    del caller
+    raise NotFound(
+        Sentence(
+            "retouch makes photos better and offers nothing else: send one to /v1/images/edits",
+            "retouch 只改善照片，不提供其他功能：请将照片发送到 /v1/images/edits",
+        )
+    )
+
+
+for _path in OTHER_APIS:
+    router.add_api_route(
+        f"/{_path}", refuse_other_api, methods=["GET", "POST"], include_in_schema=False
+    )
 
 
 def _private() -> dict[str, str]:

@@ -54,6 +54,10 @@ Share = Annotated[
 Guidance = Annotated[Annotated[float, Field(ge=0, le=100)] | None, BeforeValidator(_given)]
 Seed = Annotated[Annotated[int, Field(ge=0, le=2**63)] | None, BeforeValidator(_given)]
 Texts = Annotated[list[str], Field(min_length=1, max_length=MOST_PICTURES)]
+# PHP's clients write an empty object as an empty list.
+Object = Annotated[
+    dict[str, Any] | None, BeforeValidator(lambda value: None if value in ("", []) else value)
+]
 Switch = Annotated[bool | None, BeforeValidator(_given)]
 
 
@@ -82,8 +86,8 @@ class Img2Img(BaseModel):
     mask: str | None = None
     inpainting_mask_invert: Annotated[Literal[0, 1] | None, BeforeValidator(_given)] = None
     script_name: str | None = None
-    alwayson_scripts: dict[str, Any] | None = None
-    override_settings: dict[str, Any] | None = None
+    alwayson_scripts: Object = None
+    override_settings: Object = None
     force_task_id: Annotated[str, Field(max_length=200)] | None = None
 
     @property

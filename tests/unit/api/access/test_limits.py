@@ -92,6 +92,15 @@ def test_whoever_tries_keys_out_is_slowed_down(gateway: Gateway) -> None:
     assert client.get("/v1/loras", headers=key("ada")).status_code == 200
 
 
+def test_whoever_tries_passwords_out_is_slowed_down_too(gateway: Gateway) -> None:
+    client = gateway(api_keys=KEYS, rate_limit="1/minute")
+
+    answers = [client.get("/sdapi/v1/options", auth=("x", f"guess-{n}")) for n in range(11)]
+
+    assert [answer.status_code for answer in answers] == [401] * 10 + [429]
+    assert answers[-1].json()["error"] == "rate_limited"
+
+
 def test_event_streams_count_as_requests(gateway: Gateway) -> None:
     client = gateway(rate_limit="1/minute")
     path = f"/v1/jobs/{'0' * 32}/events"
