@@ -22,8 +22,9 @@ function nameOf(address) {
 
 /** @param {Take} take */
 export function offerAddress(take) {
-  const field = make("input", { type: "url", id: "address", placeholder: "https://", required: true, data: { sayLabel: "address" } });
-  const form = make("form", { id: "address-form", className: "ways" }, field, make("button", { type: "submit", data: { say: "fetch" } }));
+  const field = make("input", { type: "url", id: "address", placeholder: "https://", required: true });
+  const label = make("label", {}, make("span", { className: "fine", data: { say: "address" } }), field);
+  const form = make("form", { id: "address-form", className: "ways" }, label, make("button", { type: "submit", data: { say: "fetch" } }));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     take(linksIn(field.value));
