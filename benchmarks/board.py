@@ -114,7 +114,8 @@ def _draw_panel(axes: Any, panel: dict[str, Any], prometheus: Prometheus) -> int
             label = _legend(target["legendFormat"], series["metric"])
             axes.plot(minutes, [value for _, value in points], label=label, linewidth=1.2)
             number += 1
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=0, auto=True)
+    axes.set_xlim(0, (time.time() - prometheus.began) / 60)
     if number:
         axes.legend(fontsize=7, loc="upper left")
     return number

@@ -1,9 +1,10 @@
 """The page in Chromium: its size, how fast it loads, and how fast a photo is processed.
 
-`python -m benchmarks.page [--rounds 10] [--throttled 3]`: the whole service with the embedded base.
-Times are measured inside the page, from the user's event to the frame after the visible result. The
-throttled load uses the profile of Chromium's own tools: "Slow 4G" (1.44 Mbit/s, 562 ms) and a
-processor slowed down four times.
+`python -m benchmarks.page [--rounds 10] [--throttled 3]`: the whole service with the embedded base;
+then its memory over `--jobs 200` photos, with the fake engine, and the frames while a history of
+1,000 pictures scrolls. Times are measured inside the page, from the user's event to the frame after
+the visible result. The throttled load uses the profile of Chromium's own tools: "Slow 4G"
+(1.44 Mbit/s, 562 ms) and a processor slowed down four times. 3,500 px are twelve megapixels.
 """
 
 import argparse
@@ -16,9 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.service import photo, running_service
+from tests.browser.driving import FILL
 
 ROOT = Path(__file__).parents[1]
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
@@ -78,6 +81,19 @@ LET_GO = """async value => {
   range.dispatchEvent(new Event('change', { bubbles: true }));
   return (await shown) - began;
 }"""
+FRAME_MS = 1000 / 60
+SCROLL = """() => new Promise(done => {
+  const between = [];
+  let last = performance.now();
+  const step = now => {
+    between.push(now - last);
+    last = now;
+    scrollBy(0, 40);
+    if (between.length < 180) requestAnimationFrame(step);
+    else done(between.slice(1));
+  };
+  requestAnimationFrame(step);
+})"""
 LOAD = """() => ({
   paint: performance.getEntriesByName('first-contentful-paint')[0].startTime,
   interactive: performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd,
@@ -88,6 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--throttled", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=200)
     options = parser.parse_args()
     chromium = shutil.which("chromium") or "/usr/bin/chromium"
     with (
@@ -105,6 +122,18 @@ def main() -> None:
         answers(browser, url, options.rounds)
         super_resolution(browser, url)
         axe(browser, url)
+        browser.close()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_service(Path(folder), {"RETOUCH_ENGINE": "fake", "RETOUCH_GUARDS": "off"}) as (
+            url,
+            _,
+        ),
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=chromium, chromium_sandbox=False)
+        memory(browser, url, options.jobs)
+        frames(browser, url)
         browser.close()
 
 
@@ -159,6 +188,39 @@ def answers(browser: Browser, url: str, rounds: int) -> None:
             page.evaluate(LET_GO, "0.95")
             values = [f"{0.1 + 0.05 * n:.2f}" for n in range(rounds)]
             show("slider let go to preview", [page.evaluate(LET_GO, value) for value in values])
+    page.close()
+
+
+def memory(browser: Browser, url: str, jobs: int) -> None:
+    """The largest renderer's memory after every fifth of so many photos, all of which stay."""
+    page = browser.new_page()
+    page.goto(url)
+    tools = browser.new_browser_cdp_session()
+    data = photo(256)
+    sizes = []
+    for n in range(1, jobs + 1):
+        jpeg = {"name": f"{n}.jpg", "mimeType": "image/jpeg", "buffer": data}
+        page.set_input_files("#file", jpeg)  # type: ignore[arg-type]
+        page.wait_for_selector(f'#rows li[data-phase="succeeded"] b:text-is("{n}.jpg")')
+        if n % (jobs // 5) == 0:
+            processes = tools.send("SystemInfo.getProcessInfo")["processInfo"]
+            renderers = [one["id"] for one in processes if one["type"] == "renderer"]
+            sizes.append(max(psutil.Process(one).memory_info().rss for one in renderers) / 2**20)
+    page.close()
+    print(f"renderer over {jobs} photos: {' '.join(f'{size:.0f}' for size in sizes)} MiB")
+
+
+def frames(browser: Browser, url: str) -> None:
+    """The time between two frames while a history of a thousand pictures scrolls."""
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(url)
+    page.evaluate(FILL, 1000)
+    page.reload()
+    page.wait_for_function("() => document.querySelectorAll('#rows li').length === 1000")
+    between = page.evaluate(SCROLL)
+    late = sum(one > 1.5 * FRAME_MS for one in between) / len(between)
+    show("a thousand rows, frame to frame", between)
+    print(f"    {late:.1%} of {len(between)} frames were missed")
     page.close()
 
 

@@ -16,6 +16,23 @@ DROP = """([bytes, name]) => {
       new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true }));
   }
 }"""
+# So many finished pictures in the history, as if made long ago.
+FILL = """async count => {
+  const blob = await (await fetch('static/icon-192.png')).blob();
+  const open = indexedDB.open('retouch', 1);
+  open.onupgradeneeded = () => open.result.createObjectStore('shots', { keyPath: 'id' });
+  const base = await new Promise(done => { open.onsuccess = () => done(open.result); });
+  const store = base.transaction('shots', 'readwrite').objectStore('shots');
+  const params = { loras: [], strength: 0.4, lora_mode: 'none' };
+  const job = { params, result: { width: 8, height: 8, format: 'png', size_bytes: 1, upscale: 1 },
+    degraded: [], timings: { queued_seconds: 0, total_seconds: 1 } };
+  for (let n = 0; n < count; n++) store.put({ id: `old-${n}`, key: `${n}`, created: n, batch: 'b',
+    name: `old-${n}.png`, blob, thumb: blob, width: 8, height: 8, phase: 'succeeded', imageId: null,
+    jobId: null, result: blob, job, problem: null, timings: {},
+    recipe: { mode: 'auto', loras: [], strength: null, fields: {} } });
+  await new Promise(done => { store.transaction.oncomplete = done; });
+  base.close();
+}"""
 PHASES = "names => names.includes(document.getElementById('stage').dataset.phase)"
 
 

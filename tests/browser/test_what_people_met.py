@@ -11,6 +11,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.driving import (
+    FILL,
     a_photo,
     beyond,
     choose,
@@ -23,22 +24,6 @@ from tests.browser.driving import (
 from tests.support.pictures import photo
 from tests.support.stack import RunningUp
 
-FILL = """async count => {
-  const blob = await (await fetch('static/icon-192.png')).blob();
-  const open = indexedDB.open('retouch', 1);
-  open.onupgradeneeded = () => open.result.createObjectStore('shots', { keyPath: 'id' });
-  const base = await new Promise(done => { open.onsuccess = () => done(open.result); });
-  const store = base.transaction('shots', 'readwrite').objectStore('shots');
-  const params = { loras: [], strength: 0.4, lora_mode: 'none' };
-  const job = { params, result: { width: 8, height: 8, format: 'png', size_bytes: 1, upscale: 1 },
-    degraded: [], timings: { queued_seconds: 0, total_seconds: 1 } };
-  for (let n = 0; n < count; n++) store.put({ id: `old-${n}`, key: `${n}`, created: n, batch: 'b',
-    name: `old-${n}.png`, blob, thumb: blob, width: 8, height: 8, phase: 'succeeded', imageId: null,
-    jobId: null, result: blob, job, problem: null, timings: {},
-    recipe: { mode: 'auto', loras: [], strength: null, fields: {} } });
-  await new Promise(done => { store.transaction.oncomplete = done; });
-  base.close();
-}"""
 SWIPE = """(node, [down, across]) => {
   const box = node.getBoundingClientRect();
   const at = { x: box.x + box.width / 2, y: box.y + box.height / 2 };
