@@ -144,7 +144,7 @@ def running_gateway(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 def unfinished_jobs(url: str) -> int:
     """What KEDA's scaler reads, with the key that opens nothing else."""
-    answer = httpx2.get(f"{url}/metrics", headers={"X-API-Key": "s"}, timeout=5).raise_for_status()
+    answer = httpx2.get(f"{url}/metrics", headers={"X-API-Key": "s"}, timeout=60).raise_for_status()
     for family in text_string_to_metric_families(answer.text):
         for sample in family.samples:
             if sample.name == "retouch_unfinished_jobs":

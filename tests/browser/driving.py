@@ -5,8 +5,14 @@ from pathlib import Path
 
 from playwright.sync_api import FilePayload, Page
 
+from shared.settings import REPOSITORY
 from tests.support.pictures import photo
 
+AXE = REPOSITORY / "node_modules" / "axe-core" / "axe.min.js"
+# What axe finds that keeps somebody from using the page.
+FAULTS = """async () => (await axe.run()).violations
+  .filter(found => ['serious', 'critical'].includes(found.impact))
+  .map(found => `${found.id}: ${found.nodes.map(node => node.target).join(', ')}`)"""
 DROP = """([bytes, name]) => {
   const transfer = new DataTransfer();
   const type = name.endsWith('.png') ? 'image/png' : 'image/jpeg';

@@ -8,16 +8,12 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect
 
-from tests.browser.driving import a_photo, beyond, choose, prefer, wait_for
+from tests.browser.driving import AXE, FAULTS, a_photo, beyond, choose, prefer, wait_for
 from tests.support.stack import RunningUp
 
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "api" / "static"
-AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 MOST_BYTES = 90 * 1024
-FAULTS = """async () => (await axe.run()).violations
-  .filter(found => ['serious', 'critical'].includes(found.impact))
-  .map(found => `${found.id}: ${found.nodes.map(node => node.target).join(', ')}`)"""
 
 
 def words(language: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.driving import download, set_strength, wait_for
+from tests.browser.driving import AXE, FAULTS, download, set_strength, wait_for
 from tests.support.pictures import photo
 from tests.support.stack import RunningUp, running_up
 
@@ -131,3 +131,21 @@ def test_where_the_service_fetches_nothing_no_address_is_asked_for(
         page.goto(stack.url, wait_until="networkidle")
     expect(page.locator("#choose")).to_be_visible()
     expect(page.locator("#address")).to_have_count(0)
+
+
+def test_axe_finds_nothing_serious_where_an_address_is_asked_for(
+    browser: Browser, stack: RunningUp, album: str
+) -> None:
+    if not AXE.exists():
+        pytest.skip("axe-core is not there (npm ci)")
+    context = browser.new_context(bypass_csp=True, reduced_motion="reduce")
+    page = context.new_page()
+    page.goto(stack.url)
+    expect(page.locator("#address")).to_be_visible()
+    page.add_script_tag(path=AXE)
+    assert page.evaluate(FAULTS) == []
+    page.fill("#address", f"{album}/gone.jpg")
+    page.keyboard.press("Enter")
+    wait_for(page, "failed")
+    assert page.evaluate(FAULTS) == []
+    context.close()

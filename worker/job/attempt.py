@@ -83,6 +83,9 @@ Answer = TypeVar("Answer")
 
 logger = structlog.get_logger(__name__)
 
+# How long the engine is silent before the time counts as progress.
+SILENCE_SECONDS = 0.25
+
 # How long a finished picture waits for an unreachable store. Longer than any restart; if the store
 # stays away longer, whoever claims the job then runs it again.
 STORE_PATIENCE_SECONDS = 600.0
@@ -270,7 +273,7 @@ class Attempt:
         with self._parts.pulse.expected():
             future = begin(on_event)
             future.add_done_callback(lambda _: events.put(None))
-            while (event := next_event(events, throttle)) is not None:
+            while (event := next_event(events, throttle, tracker)) is not None:
                 self._on_event(event, tracker, throttle)
         result = future.result()
         for part, seconds in result.seconds.items():
@@ -374,6 +377,7 @@ class Attempt:
             enlarging=cost,
             result_megapixels=plan.megapixels,
             coarser=[w * h / 1e6 for w, h in coarser_sizes(width, height, params.pyramid or 1)],
+            opened=time.monotonic() - self._started,
         )
 
     def _enlarging_seconds(self, plan: Plan) -> float:
@@ -425,14 +429,20 @@ class Attempt:
 
 
 def next_event(
-    events: "queue.SimpleQueue[EngineEvent | None]", throttle: ProgressThrottle
+    events: "queue.SimpleQueue[EngineEvent | None]", throttle: ProgressThrottle, tracker: Tracker
 ) -> EngineEvent | None:
-    """The engine's next event; while it is silent, held-back progress is sent."""
-    try:
-        return events.get(timeout=throttle.next_report_seconds)
-    except queue.Empty:
-        throttle.flush()
-        return events.get()
+    """The engine's next event; while it is silent, held-back progress is sent, and then what the
+    time says.
+    """
+    while True:
+        held_back = throttle.next_report_seconds
+        try:
+            return events.get(timeout=SILENCE_SECONDS if held_back is None else held_back)
+        except queue.Empty:
+            if held_back is None:
+                throttle.report(tracker.passing())
+            else:
+                throttle.flush()
 
 
 def own_seconds(parts: Mapping[str, float]) -> dict[Stage, float]:

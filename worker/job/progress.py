@@ -19,6 +19,9 @@ LAST_PERCENT = 99.0
 # each.
 GAP_SECONDS = 0.03
 
+# Of what the engine is doing, time alone counts for no more than this share: the rest is its word.
+MOST_BY_TIME = 0.9
+
 # When the percentage is compared with the time that had really passed, and for which jobs.
 QUARTERS = (25, 50, 75)
 LEAST_SECONDS = 1.0
@@ -33,7 +36,10 @@ class EnlargingCost:
 
 
 class ProgressTracker:
-    """Turns stages, steps and tiles into a percentage that never decreases."""
+    """Turns stages, steps and tiles into a percentage that never decreases.
+
+    `opened` are the seconds that opening and judging the photo took before; they count as done.
+    """
 
     def __init__(
         self,
@@ -44,6 +50,7 @@ class ProgressTracker:
         enlarging: EnlargingCost | None = None,
         result_megapixels: float | None = None,
         coarser: Sequence[float] = (),
+        opened: float = 0.0,
     ) -> None:
         self._planned = costs.planned(megapixels, steps, result_megapixels)
         self._costs = costs
@@ -53,12 +60,18 @@ class ProgressTracker:
         self._passed = 0.0
         self._enlarging = enlarging or EnlargingCost()
         self._enlarged = 0.0
-        self._whole = sum(self._planned.values()) + self._enlarging.seconds + sum(self._coarser)
+        self._opened = opened
+        self._whole = opened + sum(self._planned.values()) + sum(self._coarser)
+        self._whole += self._enlarging.seconds
         self._steps = steps
         self._clock = clock
         self._stage = Stage.LOADING
-        self._since = self._began = clock()
+        self._since = clock()
+        self._began = self._since - opened
         self._step = 0
+        # The engine's present piece of work (a step, a part, a tile): expected seconds, and begin.
+        self._piece = 0.0
+        self._piece_since = self._since
         self._percent = 0.0
         self._ended = 0.0
         self._parts: dict[Stage, float] = {}
@@ -71,22 +84,27 @@ class ProgressTracker:
         """Records that the job has entered a stage."""
         self._since = self._close_stage()
         self._stage = stage
-        return self._progress()
+        return self._progress(self._piece_of(stage, 0, self._pieces_of(stage)))
 
     def step(self, step: int) -> Progress:
         """Records that the job has executed its `step`-th step."""
         self._step = step
-        return self._progress()
+        return self._progress(self._piece_of(Stage.DENOISING, step, self._steps))
 
     def part(self, stage: Stage, done: int, total: int) -> Progress:
         """Records how much of a stage is done, whichever stage the job entered last."""
         self._parts[stage] = done / total
-        return self._progress()
+        return self._progress(self._piece_of(stage, done, total))
 
     def tile(self, tile: int, total: int) -> Progress:
         """Records how many of the enlargement's tiles are done."""
         self._enlarged = max(self._enlarged, tile / total)
-        return self._progress()
+        return self._progress(self._enlarging.seconds / total if tile < total else 0.0)
+
+    def passing(self) -> Progress:
+        """What the time that passes says, while the engine is silent."""
+        now = self._clock()
+        return self._shown_as(now, min(now - self._piece_since, MOST_BY_TIME * self._piece))
 
     def coarse_passes(self) -> Iterator["CoarseTracker"]:
         """A tracker for each pass over a smaller picture, in their order."""
@@ -132,10 +150,22 @@ class ProgressTracker:
         self.spent[self._stage] = self.spent.get(self._stage, 0.0) + now - self._since
         return now
 
-    def _progress(self) -> Progress:
-        done = self._done_seconds()
+    def _pieces_of(self, stage: Stage) -> int:
+        return self._steps if stage is Stage.DENOISING else 1
+
+    def _piece_of(self, stage: Stage, done: int, pieces: int) -> float:
+        """Expected seconds of a stage's next piece; 0 when all are done."""
+        return self._planned[stage] / pieces if done < pieces else 0.0
+
+    def _progress(self, piece: float = 0.0) -> Progress:
+        """What the events say; the next piece is expected to take so many seconds."""
+        self._piece, self._piece_since = piece, self._clock()
+        return self._shown_as(self._piece_since, 0.0)
+
+    def _shown_as(self, now: float, passing: float) -> Progress:
+        done = self._done_seconds() + passing
         self._percent = max(self._percent, min(LAST_PERCENT, 100 * done / self._whole))
-        self._shown.append((self._clock(), self._percent))
+        self._shown.append((now, self._percent))
         return Progress(
             stage=self._stage,
             percent=round(self._percent, 1),
@@ -146,7 +176,7 @@ class ProgressTracker:
 
     def _done_seconds(self) -> float:
         done = sum(seconds * self._share(stage) for stage, seconds in self._planned.items())
-        return done + self._enlarging_done() + self._passed
+        return done + self._enlarging_done() + self._passed + self._opened
 
     @staticmethod
     def _of_engine(costs: StageCosts, megapixels: float, steps: int) -> float:
@@ -181,6 +211,7 @@ class Tracker(Protocol):
     def step(self, step: int) -> Progress: ...
     def part(self, stage: Stage, done: int, total: int) -> Progress: ...
     def tile(self, tile: int, total: int) -> Progress: ...
+    def passing(self) -> Progress: ...
 
 
 class CoarseTracker:
@@ -202,6 +233,9 @@ class CoarseTracker:
 
     def tile(self, tile: int, total: int) -> Progress:
         return self._counted(self._own.tile(tile, total))
+
+    def passing(self) -> Progress:
+        return self._counted(self._own.passing())
 
     def finish(self) -> Progress:
         """Records that the pass is done, whatever its last event was."""

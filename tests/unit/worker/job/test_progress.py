@@ -4,19 +4,22 @@ import queue
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.jobs import Progress, Stage
 from shared.params import executed_steps
 from worker.engine.interface import EngineEvent, StepDone
-from worker.job.attempt import next_event, own_seconds
+from worker.job.attempt import SILENCE_SECONDS, next_event, own_seconds
 from worker.job.history import StageCosts
 from worker.job.progress import (
     GAP_SECONDS,
     LAST_PERCENT,
+    MOST_BY_TIME,
+    EnlargingCost,
     ProgressThrottle,
     ProgressTracker,
+    Tracker,
 )
 
 EVEN = StageCosts(seconds=dict.fromkeys(Stage, 1.0))
@@ -30,6 +33,13 @@ def test_each_stage_and_step_moves_the_percentage_by_its_share_of_the_time() -> 
     assert [tracker.step(step).percent for step in range(1, 6)] == [30, 40, 50, 60, 70]
     assert tracker.enter(Stage.DECODING).percent == 70
     assert tracker.enter(Stage.SAVING).percent == 90
+
+
+def test_opening_the_photo_counts_as_done_when_the_engine_gets_it() -> None:
+    tracker = ProgressTracker(EVEN, megapixels=1.0, steps=5, opened=2.5)  # before ten units of work
+    opened = tracker.enter(Stage.LOADING)
+    assert (opened.percent, opened.eta_seconds) == (20, 10)
+    assert tracker.enter(Stage.ENCODING).percent == pytest.approx(28)
 
 
 def test_checking_and_saving_count_by_the_pixels_of_the_result() -> None:
@@ -58,6 +68,7 @@ def test_what_each_stage_took_is_kept_for_the_history() -> None:
     assert tracker.spent == {Stage.LOADING: 2.0, Stage.SAVING: 3.0}
 
 
+@settings(deadline=None)
 @given(
     costs=st.lists(st.floats(1e-3, 1e3), min_size=len(Stage), max_size=len(Stage)),
     megapixels=st.floats(0.001, 4),
@@ -126,8 +137,67 @@ def test_while_the_engine_is_silent_what_it_said_last_is_passed_on() -> None:
     events: queue.SimpleQueue[EngineEvent | None] = queue.SimpleQueue()
     late = threading.Timer(20 * GAP_SECONDS, events.put, args=(StepDone(1, 10),))
     late.start()
-    assert next_event(events, throttle) == StepDone(1, 10)
-    assert told == [10.0, 20.0]
+    tracker = ProgressTracker(StageCosts(), megapixels=1.0, steps=10)
+    assert next_event(events, throttle, tracker) == StepDone(1, 10)
+    assert told[:2] == [10.0, 20.0]
+    late.join()
+
+
+def test_while_the_engine_is_silent_the_percentage_follows_the_time_but_not_to_the_end() -> None:
+    # Given a picture of one step, which is expected to take one of six seconds
+    now = 100.0
+    tracker = ProgressTracker(EVEN, megapixels=1.0, steps=1, clock=lambda: now)
+    tracker.enter(Stage.ENCODING)
+    begun = tracker.enter(Stage.DENOISING).percent
+    # When half of that time passes without a word, and then much more
+    now += 0.5
+    half = tracker.passing()
+    now += 100.0
+    late = tracker.passing()
+    # Then the rest of the step waits for the engine's word
+    assert (begun, half.percent) == (pytest.approx(33.3), pytest.approx(41.7))
+    assert half.eta_seconds == pytest.approx(3.5)
+    assert late.percent == pytest.approx(33.3 + MOST_BY_TIME * 16.7, abs=0.1)
+    assert tracker.step(1).percent == 50
+    now += 1.0
+    assert tracker.passing().percent == 50  # all that is known of the stage is done
+
+
+def test_time_counts_in_parts_tiles_and_passes_over_smaller_pictures() -> None:
+    now = 0.0
+    cost = EnlargingCost(4.0, Stage.DECODING)
+    tracker = ProgressTracker(EVEN, 1.0, 1, lambda: now, enlarging=cost, coarser=[1.0])
+    whole = 6 + 4 + 3
+
+    def after(seconds: float, of: Tracker = tracker) -> float:
+        nonlocal now
+        now += seconds
+        return of.passing().percent * whole / 100
+
+    coarse = next(tracker.coarse_passes())
+    coarse.enter(Stage.DENOISING)
+    assert after(0.5, coarse) == pytest.approx(3 * 2.5 / 6, abs=0.05)
+    coarse.finish()
+    tracker.enter(Stage.ENCODING)
+    tracker.part(Stage.ENCODING, 1, 2)
+    assert after(0.25) == pytest.approx(3 + 1 + 0.75, abs=0.05)
+    tracker.enter(Stage.DECODING)
+    tracker.tile(1, 4)
+    before = tracker.passing().percent * whole / 100
+    assert after(0.5) == pytest.approx(before + 0.5, abs=0.05)
+
+
+def test_a_silent_engine_is_asked_about_the_time_again_and_again() -> None:
+    told: list[float] = []
+    throttle = ProgressThrottle(lambda each: told.append(each.percent))
+    tracker = ProgressTracker(EVEN, megapixels=1.0, steps=1)
+    tracker.enter(Stage.DENOISING)
+    events: queue.SimpleQueue[EngineEvent | None] = queue.SimpleQueue()
+    late = threading.Timer(3 * SILENCE_SECONDS, events.put, args=(None,))
+    late.start()
+    assert next_event(events, throttle, tracker) is None
+    assert told
+    assert told == sorted(told)
     late.join()
 
 
