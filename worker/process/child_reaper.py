@@ -3,6 +3,8 @@
 Runs in the supervisor, which knows that its child is dead; no other process may decide that.
 """
 
+import signal
+
 import redis
 import structlog
 
@@ -62,7 +64,9 @@ class ChildReaper:
             logger.warning("worker died", job=reaped.job_id, status=status, now=str(reaped.outcome))
             self._settle(reaped)
         self._fleet.withdraw(worker_id)
-        if status != 0:
+        # A child that is told to end while it still starts has no handler, and dies of the signal.
+        was_told = not blame and status == -signal.SIGTERM
+        if status != 0 and not was_told:
             self._store.count(f"ended:{exits.CAUSES.get(status, 'crashed')}")
 
     def _settle(self, reaped: Reaped) -> None:
