@@ -49,6 +49,15 @@ _GRADED: dict[str, Any] = {
     "judged_strengths": (0.4, 1.0),
     "edges": 1.0,
 }
+# One prediction makes the whole change; no other setting is served.
+_ONCE: dict[str, Any] = {
+    "convolutions": True,
+    "sampler_steps": 1,
+    "strength": 1.0,
+    "judged_strengths": (),
+    "other_settings_share": 0.0,
+    "objective": "rollout",
+}
 _HUB_NAMES = {"sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
 
 
@@ -87,7 +96,7 @@ def read_options(options: argparse.Namespace) -> tuple[Recipe, Places]:
         recipe = replace(recipe, base=str(options.models / "tiny"))
     # A folder with the embedded base's kind of checkpoint gets its settings, too.
     suited = _EMBEDDED if identify_base(recipe.base) is TINY else _LARGE
-    suited = suited | (_GRADED if recipe.graded else {})
+    suited = suited | (_GRADED if recipe.graded else {}) | (_ONCE if recipe.once else {})
     recipe = replace(recipe, **{key: value for key, value in suited.items() if key not in given})
     recipe = replace(recipe, base=_HUB_NAMES.get(recipe.base, recipe.base))
     run = options.run or Path("var") / "training" / recipe.name
@@ -161,6 +170,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--graded", action="store_true", default=None, help="one step at any strength"
     )
+    parser.add_argument(
+        "--once", action="store_true", default=None, help="restore in one prediction, without noise"
+    )
+    parser.add_argument("--timestep", type=int, help="the noise level for --once")
     parser.add_argument("--adversarial", type=float, help="weight of a discriminator")
     parser.add_argument("--compare-pixels", action="store_true", default=None)
     parser.add_argument("--start", type=Path, help="a LoRA of the same base and rank to start from")

@@ -105,19 +105,16 @@ def without_colour(pixels: Pixels) -> Pixels:
     return np.repeat(grey[..., None], 3, axis=2)
 
 
-def random_crop(
-    photos: list[Photo], crop: int, random: np.random.Generator, upright: bool = False
-) -> Photo:
-    """A square of `crop` pixels, randomly mirrored and, unless `upright`, rotated; large photos are
-    drawn more often.
+def random_crop(photos: list[Photo], crop: int, random: np.random.Generator) -> Photo:
+    """A square of `crop` pixels, randomly mirrored and rotated; large photos are drawn more often.
 
     Half of them are cut larger and scaled down, so that the same objects occur in several sizes and
     sharp to the pixel. In half of the cases the busier of two positions is used.
     """
-    first = _cut(photos, crop, random, upright)
+    first = _cut(photos, crop, random)
     if random.random() >= 0.5:
         return first
-    other = _cut(photos, crop, random, upright)
+    other = _cut(photos, crop, random)
     return max(first, other, key=lambda photo: _busyness(photo.pixels))
 
 
@@ -125,7 +122,7 @@ def _busyness(pixels: Pixels) -> float:
     return float(np.abs(np.diff(pixels[..., 1].astype(np.int16), axis=1)).mean())
 
 
-def _cut(photos: list[Photo], crop: int, random: np.random.Generator, upright: bool) -> Photo:
+def _cut(photos: list[Photo], crop: int, random: np.random.Generator) -> Photo:
     areas = np.array([photo.pixels.shape[0] * photo.pixels.shape[1] for photo in photos])
     photo = photos[random.choice(len(photos), p=_share(areas))]
     height, width = photo.pixels.shape[:2]
@@ -133,7 +130,7 @@ def _cut(photos: list[Photo], crop: int, random: np.random.Generator, upright: b
     top = int(random.integers(height - side + 1))
     left = int(random.integers(width - side + 1))
     square = _scaled(photo.pixels[top : top + side, left : left + side], crop)
-    square = np.rot90(square, 0 if upright else int(random.integers(4)))
+    square = np.rot90(square, int(random.integers(4)))
     if random.random() < 0.5:
         square = square[:, ::-1]
     return Photo(photo.name, np.ascontiguousarray(square), photo.caption)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from shared.bases import identify_base
-from shared.params import is_lora_name
+from shared.params import DEFAULT_TIMESTEP, is_lora_name
 from worker.training.damage import RANGES, Kind
 from worker.training.loop import Schedule
 
@@ -32,7 +32,8 @@ class Recipe:
     decoded pictures instead of on latents. `weight_decay` keeps a long run from growing weights
     without bound. A `graded` LoRA takes one step at any strength: it is
     faithful at the lowest and vivid at the highest, where a discriminator has the weight
-    `adversarial`, and the newest weights are kept. Of any other LoRA, the best weights are kept, by
+    `adversarial`, and the newest weights are kept. A LoRA for `once` restores in one prediction at
+    `timestep`, without noise. Of any other LoRA, the best weights are kept, by
     the mean over `strength` and `judged_strengths`.
     """
 
@@ -54,6 +55,8 @@ class Recipe:
     horizon: int = 1
     graded: bool = False
     adversarial: float = 0.0
+    once: bool = False
+    timestep: int = DEFAULT_TIMESTEP
     whole_share: float = 0.3
     structure: float = 0.0
     edges: float = 0.0
@@ -111,6 +114,9 @@ class Recipe:
         strengths = (self.strength, *self.judged_strengths)
         yield all(0 < value <= 1 for value in strengths), "strength must be above 0 and at most 1"
         yield self.held_out >= 0, "held out must be 0 or more"
+        restores = self.task == "restore" and not self.graded
+        yield not self.once or restores, "once is for restoring, and not for graded LoRAs"
+        yield 1 <= self.timestep <= 999, "timestep must be 1 to 999"
         yield self.adversarial == 0 or self.graded, "adversarial is for graded LoRAs"
 
 

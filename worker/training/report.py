@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from worker.training.checkpoint import room_for
 from worker.training.damage import Pixels
 from worker.training.validation import Score, Verdict
 
@@ -36,6 +37,14 @@ def write_report(folder: Path, name: str, verdicts: list[Verdict]) -> Path:
     path = folder / "report.md"
     path.write_text(f"# {name} on held-out photos\n\n{table(verdicts)}\n", "utf-8")
     return path
+
+
+def write_samples(folder: Path, step: int, verdicts: list[Verdict]) -> None:
+    """Writes the pictures of an evaluation during the run, `samples/STEP.png`."""
+    if verdicts:
+        with room_for(folder):
+            (folder / "samples").mkdir(parents=True, exist_ok=True)
+            contact_sheet(verdicts).save(folder / "samples" / f"{step:06}.png")
 
 
 def table(verdicts: list[Verdict]) -> str:
@@ -82,7 +91,7 @@ def _cells(verdict: Verdict) -> list[tuple[Pixels, str]]:
     sample = verdict.sample
     return [
         (sample.damaged, f"{sample.kind} {verdict.before.psnr:.2f} dB"),
-        (verdict.result, f"restored {verdict.after.psnr:.2f} dB"),
+        (verdict.result, f"result {verdict.after.psnr:.2f} dB"),
         (sample.clean, sample.name[:30]),
     ]
 

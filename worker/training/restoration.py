@@ -72,13 +72,36 @@ def to_tensor(pictures: list[Pixels]) -> torch.Tensor:
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
 
 
-class RestorationLoss:
+class PictureLoss:
+    """Compares restored latents with the clean picture, in the way that base and recipe allow."""
+
+    def __init__(self, base: FrozenBase, recipe: Recipe) -> None:
+        self._base = base
+        self._recipe = recipe
+
+    def _compare(self, x0: torch.Tensor, target: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+        if self._recipe.compare_pixels:
+            return self._weighed(self._base.decode(x0), clean)
+        if self._base.folds:
+            return self._weighed(self._base.unfold(x0), clean)
+        unit = self._base.latent_unit
+        return picture_loss(x0 / unit, target / unit).mean()
+
+    def _weighed(self, pixels: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+        loss = picture_loss(pixels, clean)
+        if weight := self._recipe.structure:
+            loss = loss + weight * structure_loss(pixels, clean)
+        if weight := self._recipe.edges:
+            loss = loss + weight * edge_loss(pixels, clean)
+        return loss.mean()
+
+
+class RestorationLoss(PictureLoss):
     """Draws batches and computes their loss; `progress` in 0..1 is the progress of the run."""
 
     def __init__(self, base: FrozenBase, photos: list[Photo], recipe: Recipe) -> None:
-        self._base = base
+        super().__init__(base, recipe)
         self._photos = photos
-        self._recipe = recipe
         self._plan = executed_steps(base.scheduler, recipe.sampler_steps, recipe.strength)
         self._others = [executed_steps(base.scheduler, *setting) for setting in OTHER_SETTINGS]
         self._alphas = base.scheduler.alphas_cumprod.to(base.device)
@@ -136,19 +159,3 @@ class RestorationLoss:
         if self._recipe.compare_pixels:
             return self._compare((z - sigma * epsilon) / alpha, target, clean)
         return torch.nn.functional.mse_loss(epsilon, (z - alpha * target) / sigma)
-
-    def _compare(self, x0: torch.Tensor, target: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-        if self._recipe.compare_pixels:
-            return self._weighed(self._base.decode(x0), clean)
-        if self._base.folds:
-            return self._weighed(self._base.unfold(x0), clean)
-        unit = self._base.latent_unit
-        return picture_loss(x0 / unit, target / unit).mean()
-
-    def _weighed(self, pixels: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-        loss = picture_loss(pixels, clean)
-        if weight := self._recipe.structure:
-            loss = loss + weight * structure_loss(pixels, clean)
-        if weight := self._recipe.edges:
-            loss = loss + weight * edge_loss(pixels, clean)
-        return loss.mean()

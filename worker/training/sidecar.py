@@ -6,6 +6,7 @@ Owns the text of a new sidecar. shared/loras/sidecar.py defines what it may cont
 import json
 from pathlib import Path
 
+from shared.params import Fidelity
 from worker.training.recipe import Recipe
 
 # Sources that lack detail keep their detail; those whose detail is damage keep only their colours.
@@ -16,6 +17,10 @@ _FIDELITY = {
     "jpeg": "low",
     "phone": "low",
 }
+
+
+# A LoRA for one prediction makes the whole picture anew, in its photo's colours.
+ONCE_FIDELITY: Fidelity = "wavelet"
 
 
 def write_sidecar(path: Path, recipe: Recipe) -> None:
@@ -29,10 +34,13 @@ def write_sidecar(path: Path, recipe: Recipe) -> None:
     ]
     if recipe.graded:
         fields.append(("steps", 1))
+    if recipe.once:
+        fields += [("sampler", "once"), ("timestep", recipe.timestep), ("guidance_scale", 1.0)]
     if recipe.task == "restore":
         fields.append(("treats", list(recipe.treats)))
-        fields.append(("fidelity", fidelity_for(recipe.treats)))
-    if recipe.prompts[0]:
+        fidelity = ONCE_FIDELITY if recipe.once else fidelity_for(recipe.treats)
+        fields.append(("fidelity", fidelity))
+    if recipe.prompts[0] or recipe.once:
         fields.append(("prompt", recipe.prompts[0]))
     path.write_text("".join(f"{key} = {_toml(value)}\n" for key, value in fields), "utf-8")
 

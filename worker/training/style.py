@@ -1,13 +1,14 @@
 """The training task of a style LoRA: the ordinary diffusion objective, weighted by noise level.
 
-Owns the batches of captioned crops and their loss. Knows nothing of optimisers and files.
+Owns the batches of captioned photos and their loss. Knows nothing of optimisers and files.
 """
 
 import numpy as np
 import torch
 
+from worker.training.buckets import Buckets
 from worker.training.frozen_base import FrozenBase
-from worker.training.photos import Photo, random_crop
+from worker.training.photos import Photo
 from worker.training.recipe import Recipe
 from worker.training.restoration import to_tensor
 
@@ -23,17 +24,14 @@ class StyleLoss:
 
     def __init__(self, base: FrozenBase, photos: list[Photo], recipe: Recipe) -> None:
         self._base = base
-        self._photos = photos
+        self._buckets = Buckets(photos, recipe.crop)
         self._recipe = recipe
         self._levels = len(base.scheduler.alphas_cumprod)
 
     def __call__(self, random: np.random.Generator, progress: float) -> torch.Tensor:
         del progress
         recipe = self._recipe
-        crops = [
-            random_crop(self._photos, recipe.crop, random, upright=True)
-            for _ in range(recipe.batch)
-        ]
+        crops = self._buckets.draw(recipe.batch, random)
         drawn = [recipe.prompts[int(random.integers(len(recipe.prompts)))] for _ in crops]
         prompts = [crop.caption or prompt for crop, prompt in zip(crops, drawn, strict=True)]
         latents = self._base.encode(to_tensor([crop.pixels for crop in crops]))

@@ -28,9 +28,10 @@ from worker.training.errors import Diverged, NameTaken, RunChanged, TrainingErro
 from worker.training.frozen_base import FrozenBase, load_frozen
 from worker.training.graded import GradedLoss
 from worker.training.loop import Group, Loop, Loss, Progress
+from worker.training.once import OnceLoss
 from worker.training.photos import PhotoSet, load_photos
 from worker.training.recipe import Recipe
-from worker.training.report import write_report
+from worker.training.report import write_report, write_samples
 from worker.training.restoration import RestorationLoss
 from worker.training.sidecar import write_sidecar
 from worker.training.style import StyleLoss
@@ -108,8 +109,8 @@ class _Run:
         parameters = _adapted(self._base, recipe, places)
         self._loss = _loss(self._base, photos, recipe)
         self.loop = Loop([Group(parameters)], self._loss, recipe.schedule)
-        restoring = recipe.task == "restore"
-        self._samples = make_samples(photos.held_out, recipe) if restoring else []
+        self._restores = recipe.task == "restore"
+        self._samples = make_samples(photos.held_out, recipe)
         self._best: dict[str, Any] = {"gain": float("-inf"), "adapter": {}}
         self._resume()
 
@@ -151,9 +152,12 @@ class _Run:
         self.loop.swap_average()
         try:
             verdicts = judge(self._base, self._samples, self._recipe)
-            gain = mean_gain(verdicts, self._recipe.structure, self._recipe.edges)
+            write_samples(self._places.run, self.loop.step, verdicts)
+            # A style has no clean picture to be compared with.
+            judged = verdicts if self._restores else []
+            gain = mean_gain(judged, self._recipe.structure, self._recipe.edges)
             # Vividness costs decibels: a graded LoRA's later weights look better.
-            newest = self._recipe.graded or not self._samples
+            newest = self._recipe.graded or not judged
             if newest or gain > self._best["gain"]:
                 state = {
                     key: value.clone() for key, value in adapter_state(self._base.unet).items()
@@ -161,7 +165,7 @@ class _Run:
                 self._best = {"gain": gain, "step": self.loop.step, "adapter": state}
         finally:
             self.loop.swap_average()
-        self._log(gain, verdicts)
+        self._log(gain, judged)
         self._save()
 
     def _log(self, gain: float, verdicts: list[Verdict]) -> None:
@@ -187,7 +191,8 @@ class _Run:
         if self.loop.step % self._recipe.report_every or not self._best["adapter"]:
             self._keep()
         load_adapter_state(self._base.unet, self._best["adapter"])
-        verdicts = judge(self._base, self._samples, self._recipe)
+        samples = self._samples if self._restores else []
+        verdicts = judge(self._base, samples, self._recipe)
         report = write_report(self._places.run, self._recipe.name, verdicts)
         target.parent.mkdir(parents=True, exist_ok=True)
         write_sidecar(target.with_suffix(".toml"), self._recipe)
@@ -221,6 +226,8 @@ def _adapted(base: FrozenBase, recipe: Recipe, places: Places) -> list[torch.nn.
 def _loss(base: FrozenBase, photos: PhotoSet, recipe: Recipe) -> Loss:
     if recipe.task == "style":
         return StyleLoss(base, photos.training, recipe)
+    if recipe.once:
+        return OnceLoss(base, photos.training, recipe)
     kind = GradedLoss if recipe.graded else RestorationLoss
     return kind(base, photos.training, recipe)
 

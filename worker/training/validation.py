@@ -4,18 +4,22 @@ Owns the held-out pairs and their scores. Does not know how the adapter is train
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
 
+from worker.engine.colours import with_colours
 from worker.training.damage import Kind, Pixels, sorts_of
 from worker.training.frozen_base import FrozenBase, Words
 from worker.training.metrics import gmsd, psnr, ssim
 from worker.training.objective import Stretch, rollout_predictions
+from worker.training.once import predicted_once
 from worker.training.photos import Photo
 from worker.training.recipe import Recipe
 from worker.training.restoration import to_tensor
 from worker.training.sampler import executed_steps
+from worker.training.sidecar import ONCE_FIDELITY
 
 SIDE = 192
 MULTIPLE = 16
@@ -23,10 +27,12 @@ MULTIPLE = 16
 
 @dataclass(frozen=True)
 class Sample:
-    """A held-out part of a photo, and the same part damaged by one sort at its middle level."""
+    """A held-out part of a photo, and the same part damaged by one sort at its middle level; for a
+    style it is undamaged.
+    """
 
     name: str
-    kind: Kind
+    kind: Kind | Literal["style"]
     sort: str
     clean: Pixels
     damaged: Pixels
@@ -58,6 +64,9 @@ def make_samples(photos: list[Photo], recipe: Recipe) -> list[Sample]:
     samples = []
     for number, photo in enumerate(photos):
         clean = _middle(photo.pixels)
+        if recipe.task == "style":
+            samples.append(Sample(photo.name, "style", "style", clean, clean))
+            continue
         for kind in recipe.treats:
             sort = sorts_of(kind)[number % len(sorts_of(kind))]
             damaged = sort.make(clean, sort.range.middle, random)
@@ -92,8 +101,12 @@ def _judge_one(base: FrozenBase, sample: Sample, recipe: Recipe, embeddings: Wor
 @torch.no_grad()
 def restore(base: FrozenBase, damaged: Pixels, recipe: Recipe, embeddings: Words) -> Pixels:
     """The sampler's picture for `damaged`, sides multiples of 16, seed 0."""
-    plan = executed_steps(base.scheduler, recipe.sampler_steps, recipe.strength)
     source = base.encode(to_tensor([damaged]))
+    if recipe.once:
+        x0 = predicted_once(base, source, recipe.timestep, embeddings)
+        made = _pixels(base, source + recipe.strength * (x0 - source))
+        return with_colours(ONCE_FIDELITY, damaged, made)
+    plan = executed_steps(base.scheduler, recipe.sampler_steps, recipe.strength)
     noise = torch.randn(source.shape, generator=torch.Generator().manual_seed(0))
     last = Stretch(plan, len(plan) - 1, 1)
     x0 = rollout_predictions(
@@ -102,7 +115,11 @@ def restore(base: FrozenBase, damaged: Pixels, recipe: Recipe, embeddings: Words
         noise.to(source.device),
         last,
     )[0]
-    pixels = (base.decode(x0)[0].clamp(-1, 1) + 1) * 127.5
+    return _pixels(base, x0)
+
+
+def _pixels(base: FrozenBase, latents: torch.Tensor) -> Pixels:
+    pixels = (base.decode(latents)[0].clamp(-1, 1) + 1) * 127.5
     return np.asarray(pixels.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy())
 
 

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from tests.support.checkpoints import make_sd15, make_sd21, make_sdxl
+from worker.training.buckets import Buckets
 from worker.training.errors import TrainingError
 from worker.training.frozen_base import FrozenBase, load_frozen
-from worker.training.photos import Photo, random_crop
+from worker.training.photos import Photo
 from worker.training.recipe import Recipe
 from worker.training.style import StyleLoss, min_snr_weight
 from worker.training.train import metadata
@@ -89,8 +90,24 @@ def test_a_base_of_no_known_family_is_refused_in_words(tmp_path: Path) -> None:
 def test_photos_of_a_style_stay_upright() -> None:
     dark_above = np.zeros((48, 48, 3), np.uint8)
     dark_above[24:] = np.asarray(Image.new("RGB", (48, 24), "white"))
-    photos = [Photo("horizon", dark_above)]
+    buckets = Buckets([Photo("horizon", dark_above)], 48)
     random = np.random.default_rng(0)
+    for photo in buckets.draw(20, random):
+        assert photo.pixels[0].mean() < photo.pixels[-1].mean()
+
+
+def test_a_batch_has_one_size_and_a_portrait_keeps_its_head_and_feet() -> None:
+    tall, wide = np.zeros((96, 48, 3), np.uint8), np.zeros((60, 90, 3), np.uint8)
+    tall[:4], tall[-4:] = 255, 255
+    buckets = Buckets([Photo("tall", tall, "a person"), Photo("wide", wide)], 64)
+    random, seen = np.random.default_rng(0), set[tuple[int, ...]]()
     for _ in range(20):
-        pixels = random_crop(photos, 48, random, upright=True).pixels
-        assert pixels[0].mean() < pixels[-1].mean()
+        drawn = buckets.draw(3, random)
+        shapes = {photo.pixels.shape for photo in drawn}
+        assert len(shapes) == 1
+        seen |= shapes
+        for photo in drawn:
+            if photo.name == "tall":
+                assert photo.caption == "a person"
+                assert min(photo.pixels[0].mean(), photo.pixels[-1].mean()) > 200
+    assert seen == {(96, 48, 3), (48, 80, 3)}

@@ -418,6 +418,8 @@ def test_a_style_is_learnt_from_captions(recipe: Recipe, places: Places) -> None
     assert outcome.gain is None
     assert outcome.lora is not None
     assert tomllib.loads(outcome.lora.with_suffix(".toml").read_text())["prompt"] == "old photo"
+    # Its pictures can be looked at, although nothing is compared with them.
+    assert [path.name for path in (places.run / "samples").iterdir()] == ["000004.png"]
 
 
 @pytest.mark.parametrize("compare_pixels", [False, True])
