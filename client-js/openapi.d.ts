@@ -1,4 +1,4 @@
-// Made by `make client-types` from the service's OpenAPI document, 7b81aa59e22cca6f
+// Made by `make client-types` from the service's OpenAPI document, c75ce2ce3cc1d1b4
 
 export interface paths {
     "/v1/jobs": {
@@ -114,6 +114,7 @@ export interface components {
             /** @enum {string} */
             metadata: "none" | "keep";
             negative_prompt: string | null;
+            pixel_scale: number | null;
             preview: boolean;
             /** @enum {string} */
             priority: "interactive" | "batch";
@@ -124,6 +125,7 @@ export interface components {
             sampler: ("dpmpp_2m" | "euler" | "lcm" | "tcd" | "once") | null;
             sampler_reason: string | null;
             seed: number | null;
+            semantic_scale: number | null;
             steps: number;
             strength: number | null;
             timestep: number | null;
@@ -314,6 +316,11 @@ export interface operations {
                      */
                     negative_prompt?: string;
                     /**
+                     * Pixel Scale
+                     * @description For a LoRA with a part for fidelity and a part for detail (PiSA-SR): the first part's share of `strength`; default 1.
+                     */
+                    pixel_scale?: number;
+                    /**
                      * Preview
                      * @description Send a small result first, as a preview.
                      * @default true
@@ -358,6 +365,11 @@ export interface operations {
                      * @description The same seed and parameters give the same picture; default: random.
                      */
                     seed?: number;
+                    /**
+                     * Semantic Scale
+                     * @description The same for the part for detail; default 1.
+                     */
+                    semantic_scale?: number;
                     /**
                      * Steps
                      * @description Denoising steps; max(1, min(int(steps * strength), steps)) of them are executed.

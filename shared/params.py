@@ -40,6 +40,9 @@ AskedFormat = Literal["auto", "png", "jpeg", "webp"]
 Metadata = Literal["none", "keep"]
 Fidelity = Literal["none", "low", "residual", "wavelet", "adain"]
 Sampler = Literal["dpmpp_2m", "euler", "lcm", "tcd", "once"]
+# What the network's output is to the sampler `once`: what the base predicts, or the difference
+# between the given latents and the restored ones.
+Prediction = Literal["base", "difference"]
 WorkAt = Literal["source", "target"]
 Priority = Literal["interactive", "batch"]
 WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled"]
@@ -68,6 +71,7 @@ Guidance = Annotated[float, Field(ge=0, le=20, allow_inf_nan=False)]
 
 
 Timestep = Annotated[int, Field(ge=1, le=999)]
+PartScale = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 WebhookEvents = Annotated[list[WebhookEvent], BeforeValidator(_split), Field(min_length=1)]
 ALL_EVENTS: list[WebhookEvent] = ["job.succeeded", "job.failed", "job.canceled"]
 
@@ -129,6 +133,9 @@ class JobParams(Record):
     guidance_scale: Guidance | None = None
     sampler: Sampler | None = None
     timestep: Timestep | None = None
+    # Of a LoRA with two parts (PiSA-SR): the shares of `strength` for fidelity and for detail.
+    pixel_scale: PartScale | None = None
+    semantic_scale: PartScale | None = None
     sampler_reason: str | None = None
     sampler_reason_zh: str | None = None
     prompt: Annotated[str, Field(max_length=MAX_PROMPT)] | None = None

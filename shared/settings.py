@@ -248,6 +248,10 @@ class Settings(BaseSettings):
         description="Data type of the UNet on a CPU; auto: bfloat16 if the CPU is fast at it. "
         "float32 also keeps consumer cards from accumulating in half precision.",
     )
+    quantize: Literal["none", "int8"] = Field(
+        default="none",
+        description="int8: weights of eight bits in the UNet, for cards with little memory.",
+    )
     profile: Literal["auto", "full", "vae_tiling", "model_offload", "sequential_offload"] = Field(
         "auto",
         description="Which parts of the base stay on a CUDA device; auto: as many as fit its "

@@ -47,6 +47,9 @@ _WORDS = {
     "noise, for models made for that; strength is then the share of the change that is applied.",
     "timestep": "For the sampler once: the noise level that the model is given; default: the "
     "LoRA's own, else 200.",
+    "pixel_scale": "For a LoRA with a part for fidelity and a part for detail (PiSA-SR): the first "
+    "part's share of `strength`; default 1.",
+    "semantic_scale": "The same for the part for detail; default 1.",
     "prompt": "Default: the LoRA's own. `<lora:NAME:SCALE>` in it counts as a LoRA.",
     "trigger_words": "Add the LoRAs' trigger words to the prompt if they are missing.",
     "negative_prompt": "Default: the LoRA's own.",

@@ -82,6 +82,8 @@ class ParamsView(_RecordView):
     sampler: Sampler | None
     sampler_reason: str | None
     timestep: int | None
+    pixel_scale: float | None
+    semantic_scale: float | None
     prompt: str | None
     trigger_words: bool
     negative_prompt: str | None

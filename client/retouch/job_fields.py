@@ -31,6 +31,8 @@ class JobFields(TypedDict, total=False):
     guidance_scale: float | None
     sampler: SamplerName | None
     timestep: int | None
+    pixel_scale: float | None  # of a LoRA with two parts
+    semantic_scale: float | None
     prompt: str | None
     trigger_words: bool | None
     negative_prompt: str | None

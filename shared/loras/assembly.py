@@ -13,6 +13,7 @@ from shared.ledger.strikes import Suspension
 from shared.loras.entry import LoraEntry, LoraKind, LoraState
 from shared.loras.few_steps import FewSteps, recognise
 from shared.loras.inspection import NAMES, Inspection
+from shared.loras.one_step import recognise_one_step
 from shared.loras.origin import claim_of_sidecar, shorten
 from shared.loras.placement import Unplaced
 from shared.loras.reasons import Finding, Reason, clean
@@ -78,11 +79,13 @@ def make_entry(
 
 
 def _few_steps(name: str, seen: Inspection) -> FewSteps | None:
-    titles = [said for key, said in seen.metadata if key in NAMES]
-    return recognise(
-        [name, *titles],
+    names = [name, *(said for key, said in seen.metadata if key in NAMES)]
+    has_unet = seen.base not in _READ
+    one_step = recognise_one_step(seen.layout, names) if has_unet else None
+    return one_step or recognise(
+        names,
         covers_whole_unet=seen.kind is LoraKind.FULL,
-        has_unet=seen.base not in _READ,
+        has_unet=has_unet,
     )
 
 

@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 UNET, TEXT_ENCODER, TEXT_ENCODER_2 = "unet", "text_encoder", "text_encoder_2"
 PARTS = (UNET, TEXT_ENCODER, TEXT_ENCODER_2)
+VAE = "vae"
+# The UNet in the second of two evaluations, for a file with a LoRA of its own for each.
+SEMANTIC = "unet.semantic"
 
 # Markers after which the role begins in older spellings of diffusers and XLabs.
 _OLD = r"(?:(?<=[._]lora)|(?<=\.lora_layer)|(?<=\.lora_linear_layer)|(?<=_lora[12]))"
@@ -30,6 +33,7 @@ _ENDING = re.compile(
     r"|\.(?P<lycoris>hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2|oft_blocks|rescale"
     rf"|scalar){_ADAPTER}"
     r"|\.(?P<plain>diff|diff_b|w_norm|b_norm|set_weight)"
+    r"|\.base_layer\.(?:(?P<set_weight>weight)|(?P<set_bias>bias))"
     rf"|\.(?P<glora>a1|a2|b1|b2|bm)\.weight"
     rf"|(?P<oft_R>\.oft_R{_ADAPTER}\.weight|\.oft_R)"
 )
@@ -44,6 +48,8 @@ _WRAPPERS = re.compile(
     r"|model_(?!diffusion_model_))+"
 )
 _PREFIXES = (
+    (SEMANTIC, r"semantic_(?:state_dict_unet_|unet_)?"),
+    (VAE, r"(?:state_dict_)?vae_|first_stage_model_"),
     (
         TEXT_ENCODER_2,
         r"te2_|text_encoder_2_|(?:text_encoders_)?clip_g_(?:transformer_)?"
@@ -54,18 +60,26 @@ _PREFIXES = (
         r"te1?_|text_encoder_(?:1_)?|(?:text_encoders_)?clip_[lh]_(?:transformer_)?"
         r"|cond_stage_model_(?:transformer_|model_)?|conditioner_embedders_0_(?:transformer_)?",
     ),
-    (UNET, r"unet_|(?:model_)?diffusion_model_"),
+    (UNET, r"(?:state_dict_)?unet_|(?:model_)?diffusion_model_"),
 )
-_PART = re.compile("|".join(f"(?P<{part}>{prefix})" for part, prefix in _PREFIXES))
+_PART = re.compile("|".join(f"({prefix})" for _, prefix in _PREFIXES))
+# The adapters of PiSA-SR's semantic LoRA (arXiv:2412.03017): `default_encoder_sem` and so on.
+_SEMANTIC_ADAPTER = re.compile(r"\.lora_[AB]\.\w+_sem\.weight")
 # Diffusion transformers of all kinds are also written with the UNet's prefix; their modules are not
 # these.
 _UNET_ROOT = re.compile(
     r"(?:down_blocks|up_blocks|input_blocks|output_blocks)_\d|mid_block_|middle_block_\d"
     r"|time_embed|label_emb_|add_embedding_|conv_in$|conv_out$|conv_norm_out$|out_[02]$"
 )
+_VAE_ROOT = re.compile(r"encoder_(?:conv_in|conv_out|down_blocks_\d|mid_block_)|quant_conv$")
 _TEXT_ROOT = re.compile(r"text_model_|encoder_layers_\d|transformer_resblocks_\d|text_projection")
+_ROOTS = {UNET: _UNET_ROOT, SEMANTIC: _UNET_ROOT, VAE: _VAE_ROOT}
 _SCHEMES = (
-    (re.compile(r"base_model\.model\."), "peft"),
+    (re.compile(r"base_model\.model\.|(?:semantic\.)?state_dict_(?:unet|vae)\."), "peft"),
+    (
+        re.compile(r"semantic\.|vae\.|encoder\.(?:conv_|down_blocks|mid_block)|quant_conv$"),
+        "diffusers",
+    ),
     (re.compile(r"lora_(?:unet|te\d?)\."), "onetrainer"),
     (re.compile(r"lora_unet_|lora_te|lora_transformer_"), "kohya"),
     (re.compile(r"lycoris_"), "lycoris"),
@@ -113,7 +127,9 @@ def read_ending(name: str) -> Ending | None:
         dot = name.rfind(".", 0, dot)
         match = _ENDING.fullmatch(name, dot) if dot > 0 else None
         if match is not None:
-            return Ending(_module(name[:dot]), _role(match))
+            module = _module(name[:dot])
+            is_semantic = _SEMANTIC_ADAPTER.fullmatch(match[0]) is not None
+            return Ending(f"semantic.{module}" if is_semantic else module, _role(match))
     return None
 
 
@@ -133,20 +149,27 @@ def place_of(module: str) -> Place:
     match = _PART.match(path)
     if match is None:
         return _without_prefix(path)
-    part, rest = str(match.lastgroup), _WRAPPERS.sub("", path[match.end() :])
+    part, rest = _part(match), _WRAPPERS.sub("", path[match.end() :])
     # Some spellings name the part twice: `lora_unet_` before ComfyUI's `diffusion_model.`.
     again = _PART.match(rest)
-    if again is not None and again.lastgroup == part:
+    if again is not None and _part(again) == part:
         rest = _WRAPPERS.sub("", rest[again.end() :])
-    if part == UNET and not _UNET_ROOT.match(_tidy(rest)):
+    root = _ROOTS.get(part)
+    if root is not None and not root.match(_tidy(rest)):
         return Place((), rest)
     return Place((part,), _tidy(rest))
+
+
+def _part(match: re.Match[str]) -> str:
+    return _PREFIXES[(match.lastindex or 1) - 1][0]
 
 
 def _without_prefix(path: str) -> Place:
     """PEFT's own files do not say for which of a pipeline's models they are; the path decides."""
     if _UNET_ROOT.match(path):
         return Place((UNET,), _tidy(path))
+    if _VAE_ROOT.match(path):
+        return Place((VAE,), _tidy(path))
     if _TEXT_ROOT.match(path):
         return Place((TEXT_ENCODER, TEXT_ENCODER_2), _tidy(path))
     return Place((), path)

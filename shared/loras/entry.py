@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from shared.loras.few_steps import FewSteps
-from shared.params import Fidelity, Sampler, WorkAt
+from shared.params import Fidelity, Prediction, Sampler, WorkAt
 
 Damage = Literal["noise", "blur", "jpeg", "lowres", "phone"]
 
@@ -76,6 +76,7 @@ class LoraEntry(BaseModel):
     steps: int | None = None
     sampler: Sampler | None = None
     timestep: int | None = None
+    prediction: Prediction | None = None
     guidance_scale: float | None = None
     few_steps: FewSteps | None = None
     complaints: tuple[str, ...] = ()
@@ -94,6 +95,12 @@ class LoraEntry(BaseModel):
     identity: tuple[int, int, int, int]
     unplaced: tuple[str, ...] = ()
     adapter_config: str = ""
+
+    @property
+    def predicts_difference(self) -> bool:
+        """Whether the UNet with this LoRA predicts the change of the latents, for `once`."""
+        said = self.prediction or (self.few_steps.prediction if self.few_steps else None)
+        return said == "difference"
 
     @property
     def weights_id(self) -> str:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.params import Sampler
+from shared.params import Fidelity, Prediction, Sampler
 
 MOST_STEPS = 50
 
@@ -25,12 +25,18 @@ class FewSteps(BaseModel):
     sampler: Sampler | None
     guidance_scale: float | None
     steps: int
+    timestep: int | None = None
+    prediction: Prediction | None = None
+    prompt: str | None = None
+    fidelity: Fidelity | None = None
 
     @property
     def needs(self) -> str:
         """The settings in words."""
         guidance = None if self.guidance_scale is None else f"guidance {self.guidance_scale:g}"
-        return ", ".join(filter(None, (self.sampler, f"{self.steps} steps", guidance)))
+        steps = f"{self.steps} steps" if self.steps > 1 else "1 step"
+        timestep = None if self.timestep is None else f"timestep {self.timestep}"
+        return ", ".join(filter(None, (self.sampler, steps, guidance, timestep)))
 
 
 class _Family(NamedTuple):

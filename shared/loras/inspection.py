@@ -23,6 +23,7 @@ from shared.loras.kinds import judge_layers, judge_plainness, name_kind
 from shared.loras.layers import Layers, read_layers
 from shared.loras.layout import check_layout
 from shared.loras.modules import Modules
+from shared.loras.one_step import Layout, layout_of
 from shared.loras.placement import Unplaced, place
 from shared.loras.reasons import Finding, Reason, Refused, clean
 from shared.loras.strings import scan_metadata
@@ -52,6 +53,7 @@ class Inspection:
     open_bases: tuple[str, ...] = ()
     unplaced: tuple[Unplaced, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()
+    layout: Layout | None = None
 
     @property
     def may_grow(self) -> bool:
@@ -140,6 +142,7 @@ def _inspect_sound(
         open_bases=tuple(detection.open_bases),
         unplaced=(*unplaced, *(Unplaced(tensor.name, "module") for tensor in found.foreign)),
         metadata=tuple((k, v) for k in TITLES if (v := header.metadata.get(k))),
+        layout=layout_of(tensor.name for tensor in header.tensors),
     )
 
 

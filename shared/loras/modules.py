@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from shared.loras.dialects import UNET
+from shared.loras.dialects import SEMANTIC, UNET
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
@@ -58,15 +58,27 @@ class Modules:
 
     def find(self, part: str, path: str) -> str | None:
         """The module's own name; None if the part has no such module."""
-        return self._names.get(part, {}).get(path)
+        return self._names.get(network_of(part), {}).get(path)
 
     def weight_shape(self, part: str, module: str) -> Shape:
         """The shape of a module's weight."""
-        return self._parts[part][f"{module}.weight"]
+        return self._parts[network_of(part)][f"{module}.weight"]
 
     def bias_shape(self, part: str, module: str) -> Shape | None:
         """The shape of a module's bias; None if it has none."""
-        return self._parts[part].get(f"{module}.bias")
+        return self._parts[network_of(part)].get(f"{module}.bias")
+
+
+def layer_shapes(name: str, *shape: int, bias: bool = True) -> Iterator[tuple[str, Shape]]:
+    """The parameters of a layer whose weight has this shape."""
+    yield f"{name}.weight", shape
+    if bias:
+        yield f"{name}.bias", shape[:1]
+
+
+def network_of(part: str) -> str:
+    """The network of a part: the semantic LoRA of a file is one of the UNet, too."""
+    return UNET if part == SEMANTIC else part
 
 
 def _paths(part: str, shapes: Shapes) -> dict[str, str]:

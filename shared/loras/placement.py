@@ -16,7 +16,7 @@ from shared.loras.layers import Extent, Layer, Layers
 from shared.loras.modules import Modules, Shape
 
 Why = Literal["module", "shape"]
-_BIASES = ("diff_b", "b_norm", "up_bias")
+_BIASES = ("diff_b", "b_norm", "up_bias", "set_bias")
 _SCALES = ("dora", "magnitude")
 
 

@@ -13,8 +13,9 @@ from shared.checkpoints.facts import BadCheckpoint
 from shared.checkpoints.folder import read_config
 from shared.checkpoints.places import find_checkpoint
 from shared.checkpoints.published import FAMILIES, Config, published_configs
-from shared.loras.dialects import TEXT_ENCODER, TEXT_ENCODER_2, UNET
-from shared.loras.modules import Modules, Shape, Shapes
+from shared.loras.autoencoder_plan import autoencoder_shapes
+from shared.loras.dialects import TEXT_ENCODER, TEXT_ENCODER_2, UNET, VAE
+from shared.loras.modules import Modules, Shape, Shapes, layer_shapes
 
 _DOWN = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
 _UP = ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
@@ -34,7 +35,7 @@ _UNET_DEFAULTS: Config = {
 _SAID = frozenset({"block_out_channels", "down_block_types", "up_block_types", "layers_per_block"})
 _KNOWN_BLOCKS = {"CrossAttnDownBlock2D", "DownBlock2D", "UpBlock2D", "CrossAttnUpBlock2D"}
 EMBEDDED = Path(__file__).resolve().parents[2] / "models" / "tiny"
-_PARTS = (UNET, TEXT_ENCODER, TEXT_ENCODER_2)
+_PARTS = (UNET, TEXT_ENCODER, TEXT_ENCODER_2, VAE)
 
 
 def modules_of(base_model: str) -> Modules | None:
@@ -83,8 +84,12 @@ def _modules(configs: dict[str, Config]) -> Modules | None:
     unet = unet_shapes(configs[UNET])
     if unet is None:
         return None
-    texts = {part: text_shapes(config) for part, config in configs.items() if part != UNET}
-    return Modules({UNET: unet, **texts})
+    others = {part: _shapes(part, config) for part, config in configs.items() if part != UNET}
+    return Modules({UNET: unet, **others})
+
+
+def _shapes(part: str, config: Config) -> Shapes:
+    return autoencoder_shapes(config) if part == VAE else text_shapes(config)
 
 
 def _read_configs(folder: Path) -> dict[str, Config]:
@@ -102,12 +107,6 @@ def unet_shapes(config: Config) -> Shapes | None:
     return dict(_Unet(full).parameters())
 
 
-def _layer(name: str, *shape: int, bias: bool = True) -> Iterator[tuple[str, Shape]]:
-    yield f"{name}.weight", shape
-    if bias:
-        yield f"{name}.bias", shape[:1]
-
-
 class _Unet:
     """One walk through a UNet's configuration."""
 
@@ -122,18 +121,18 @@ class _Unet:
 
     def parameters(self) -> Iterator[tuple[str, Shape]]:
         first = self._channels[0]
-        yield from _layer("conv_in", first, self._config["in_channels"], 3, 3)
-        yield from _layer("time_embedding.linear_1", self._time, first)
-        yield from _layer("time_embedding.linear_2", self._time, self._time)
+        yield from layer_shapes("conv_in", first, self._config["in_channels"], 3, 3)
+        yield from layer_shapes("time_embedding.linear_1", self._time, first)
+        yield from layer_shapes("time_embedding.linear_2", self._time, self._time)
         if self._config.get("addition_embed_type") == "text_time":
             width = self._config["projection_class_embeddings_input_dim"]
-            yield from _layer("add_embedding.linear_1", self._time, width)
-            yield from _layer("add_embedding.linear_2", self._time, self._time)
+            yield from layer_shapes("add_embedding.linear_1", self._time, width)
+            yield from layer_shapes("add_embedding.linear_2", self._time, self._time)
         yield from self._down()
         yield from self._middle()
         yield from self._up()
-        yield from _layer("conv_norm_out", first)
-        yield from _layer("conv_out", self._config["out_channels"], first, 3, 3)
+        yield from layer_shapes("conv_norm_out", first)
+        yield from layer_shapes("conv_out", self._config["out_channels"], first, 3, 3)
 
     def _down(self) -> Iterator[tuple[str, Shape]]:
         before = self._channels[0]
@@ -145,7 +144,7 @@ class _Unet:
                     yield from self._attention(f"{name}.attentions.{j}", width, i)
                 before = width
             if i < len(self._channels) - 1:
-                yield from _layer(f"{name}.downsamplers.0.conv", width, width, 3, 3)
+                yield from layer_shapes(f"{name}.downsamplers.0.conv", width, width, 3, 3)
 
     def _middle(self) -> Iterator[tuple[str, Shape]]:
         width = self._channels[-1]
@@ -167,22 +166,22 @@ class _Unet:
                     yield from self._attention(f"{name}.attentions.{j}", width, -1 - i)
                 before = width
             if i < len(channels) - 1:
-                yield from _layer(f"{name}.upsamplers.0.conv", width, width, 3, 3)
+                yield from layer_shapes(f"{name}.upsamplers.0.conv", width, width, 3, 3)
 
     def _resnet(self, name: str, inside: int, outside: int) -> Iterator[tuple[str, Shape]]:
-        yield from _layer(f"{name}.norm1", inside)
-        yield from _layer(f"{name}.conv1", outside, inside, 3, 3)
-        yield from _layer(f"{name}.time_emb_proj", outside, self._time)
-        yield from _layer(f"{name}.norm2", outside)
-        yield from _layer(f"{name}.conv2", outside, outside, 3, 3)
+        yield from layer_shapes(f"{name}.norm1", inside)
+        yield from layer_shapes(f"{name}.conv1", outside, inside, 3, 3)
+        yield from layer_shapes(f"{name}.time_emb_proj", outside, self._time)
+        yield from layer_shapes(f"{name}.norm2", outside)
+        yield from layer_shapes(f"{name}.conv2", outside, outside, 3, 3)
         if inside != outside:
-            yield from _layer(f"{name}.conv_shortcut", outside, inside, 1, 1)
+            yield from layer_shapes(f"{name}.conv_shortcut", outside, inside, 1, 1)
 
     def _attention(self, name: str, width: int, block: int) -> Iterator[tuple[str, Shape]]:
         kernel = () if self._config["use_linear_projection"] else (1, 1)
-        yield from _layer(f"{name}.norm", width)
+        yield from layer_shapes(f"{name}.norm", width)
         for projection in ("proj_in", "proj_out"):
-            yield from _layer(f"{name}.{projection}", width, width, *kernel)
+            yield from layer_shapes(f"{name}.{projection}", width, width, *kernel)
         for k in range(self._depths[block]):
             inner = f"{name}.transformer_blocks.{k}"
             yield from _transformer(inner, width, self._contexts[block])
@@ -190,14 +189,14 @@ class _Unet:
 
 def _transformer(name: str, width: int, context: int) -> Iterator[tuple[str, Shape]]:
     for norm in ("norm1", "norm2", "norm3"):
-        yield from _layer(f"{name}.{norm}", width)
+        yield from layer_shapes(f"{name}.{norm}", width)
     for attention, read in (("attn1", width), ("attn2", context)):
-        yield from _layer(f"{name}.{attention}.to_q", width, width, bias=False)
-        yield from _layer(f"{name}.{attention}.to_k", width, read, bias=False)
-        yield from _layer(f"{name}.{attention}.to_v", width, read, bias=False)
-        yield from _layer(f"{name}.{attention}.to_out.0", width, width)
-    yield from _layer(f"{name}.ff.net.0.proj", 8 * width, width)
-    yield from _layer(f"{name}.ff.net.2", width, 4 * width)
+        yield from layer_shapes(f"{name}.{attention}.to_q", width, width, bias=False)
+        yield from layer_shapes(f"{name}.{attention}.to_k", width, read, bias=False)
+        yield from layer_shapes(f"{name}.{attention}.to_v", width, read, bias=False)
+        yield from layer_shapes(f"{name}.{attention}.to_out.0", width, width)
+    yield from layer_shapes(f"{name}.ff.net.0.proj", 8 * width, width)
+    yield from layer_shapes(f"{name}.ff.net.2", width, 4 * width)
 
 
 def _per_block(value: int | Sequence[int], count: int) -> list[int]:
@@ -214,11 +213,11 @@ def _text_parameters(config: Config) -> Iterator[tuple[str, Shape]]:
     for i in range(config["num_hidden_layers"]):
         name = f"encoder.layers.{i}"
         for projection in ("k_proj", "v_proj", "q_proj", "out_proj"):
-            yield from _layer(f"{name}.self_attn.{projection}", width, width)
-        yield from _layer(f"{name}.layer_norm1", width)
-        yield from _layer(f"{name}.layer_norm2", width)
-        yield from _layer(f"{name}.mlp.fc1", inner, width)
-        yield from _layer(f"{name}.mlp.fc2", width, inner)
-    yield from _layer("final_layer_norm", width)
+            yield from layer_shapes(f"{name}.self_attn.{projection}", width, width)
+        yield from layer_shapes(f"{name}.layer_norm1", width)
+        yield from layer_shapes(f"{name}.layer_norm2", width)
+        yield from layer_shapes(f"{name}.mlp.fc1", inner, width)
+        yield from layer_shapes(f"{name}.mlp.fc2", width, inner)
+    yield from layer_shapes("final_layer_norm", width)
     if "CLIPTextModelWithProjection" in (config.get("architectures") or []):
-        yield from _layer("text_projection", config["projection_dim"], width, bias=False)
+        yield from layer_shapes("text_projection", config["projection_dim"], width, bias=False)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from math import sqrt
 from typing import Any, NamedTuple
 
-from shared.loras.dialects import PARTS
+from shared.loras.dialects import PARTS, VAE
 
 Config = Mapping[str, Any]
 
@@ -61,7 +61,7 @@ def read_scaling(metadata: Mapping[str, str], beside: str = "") -> Scaling:
 
 def _by_part(config: dict[str, Any]) -> dict[str, Config]:
     parts: dict[str, Config] = {}
-    for part in (*PARTS, "transformer"):
+    for part in (*PARTS, VAE, "transformer"):
         start = f"{part}."
         inner = {k.removeprefix(start): v for k, v in config.items() if k.startswith(start)}
         if isinstance(config.get(part), dict):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from shared.loras.entry import Damage
 from shared.loras.neighbours import Neighbour
 from shared.loras.reasons import clean
-from shared.params import Fidelity, Guidance, Sampler, Timestep, WorkAt
+from shared.params import Fidelity, Guidance, Prediction, Sampler, Timestep, WorkAt
 
 MAX_SIDECAR_BYTES = 64 * 1024
 # Determined from the folder, never read from the file.
@@ -36,6 +36,7 @@ class Sidecar(BaseModel):
     steps: Annotated[int, Field(ge=1, le=50)] | None = None
     sampler: Sampler | None = None
     timestep: Timestep | None = None
+    prediction: Prediction | None = None
     guidance_scale: Guidance | None = None
     fidelity: Fidelity | None = None
     work_at: WorkAt | None = None

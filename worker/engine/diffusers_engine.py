@@ -252,7 +252,7 @@ class _Run:
 
 def _scheduler(config: Any, job: EngineJob) -> Any:
     if job.sampler == "once":
-        return make_once(config, job.timestep, job.strength)
+        return make_once(config, job.timestep, job.strength, job.predicts_difference)
     return make_scheduler(config, job.sampler, job.trailing)
 
 

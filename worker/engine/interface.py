@@ -72,7 +72,8 @@ class EngineJob:
     A `deterministic` one is computed in the same way whatever else the engine does: equal bits on
     one device.
     `trailing` spaces the timesteps as few-step models are distilled; `timestep` is the network's
-    input with the sampler `once`.
+    input with the sampler `once`, and `predicts_difference` says that its output is the difference
+    to the restored latents. `pixel_scale` and `semantic_scale` weigh the parts of a LoRA with two.
     """
 
     pixels: Pixels
@@ -87,6 +88,9 @@ class EngineJob:
     sampler: Sampler = DEFAULT_SAMPLER
     trailing: bool = False
     timestep: int = DEFAULT_TIMESTEP
+    predicts_difference: bool = False
+    pixel_scale: float = 1.0
+    semantic_scale: float = 1.0
     preview: bool = True
     urgency: Urgency = Urgency.INTERACTIVE
     deterministic: bool = False

@@ -40,7 +40,9 @@ def _make_real(settings: Settings) -> Engine:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = choose_device(settings.device)
-    loaded = load_base(settings.base_model, device, settings.precision, settings.profile)
+    loaded = load_base(
+        settings.base_model, device, settings.precision, settings.profile, settings.quantize
+    )
     engine = warm_engine(loaded, settings)
     try:
         try_engine(engine)

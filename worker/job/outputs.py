@@ -124,8 +124,8 @@ def _exif(about: About) -> dict[str, Any]:
 def recipe(params: JobParams) -> dict[str, Any]:
     """The parameters for making another picture like this one."""
     names = (
-        "strength", "steps", "guidance_scale", "sampler", "timestep", "prompt", "negative_prompt",
-        "seed", "fidelity", "pyramid",
+        "strength", "steps", "guidance_scale", "sampler", "timestep", "pixel_scale",
+        "semantic_scale", "prompt", "negative_prompt", "seed", "fidelity", "pyramid",
     )  # fmt: skip
     chosen: dict[str, Any] = {name: getattr(params, name) for name in names}
     chosen["loras"] = [{"name": lora.name, "scale": lora.scale} for lora in params.loras]

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from retouch.commands.processes import PASS_THROUGH, convert
 from retouch.console import language, out, print_json
 from retouch.interrupts import Interrupts
 from retouch.records import Lora
@@ -13,6 +14,8 @@ from retouch.server_packages import server_packages
 from retouch.service import service
 
 app = typer.Typer(no_args_is_help=True, help="List LoRAs, or check LoRA files.")
+
+app.command(context_settings=PASS_THROUGH)(convert)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 COLOURS = {"available": "green", "quarantined": "red", "incompatible": "yellow"}

@@ -43,6 +43,12 @@ def train(context: typer.Context) -> None:
     _become("worker.training", context.args)
 
 
+def convert(context: typer.Context) -> None:
+    """Convert LoRAs saved by torch (.pkl, .pth, .pt) to .safetensors; no code in them is run."""
+    require_packages("`retouch loras convert`", *OF_WORKER)
+    _become("worker.conversion", context.args)
+
+
 def train_base(context: typer.Context) -> None:
     """Train the embedded base model; `retouch train-base --help` lists its options."""
     require_packages("`retouch train-base`", *OF_WORKER)

@@ -92,7 +92,7 @@ def decode_bytes(vae: Any, pixels: int) -> int:
 def slot_bytes(unet: torch.nn.Module, layers: Iterable[str]) -> int:
     """LoRA slots on these layers (worker/engine/lora/slots.py)."""
     return sum(
-        SLOTS * (prod(weight.shape[1:]) + weight.shape[0]) * weight.element_size()
+        SLOTS * (prod(weight.shape[1:]) + weight.shape[0]) * _plain_size(weight)
         for weight in _weights(unet, layers)
     )
 
@@ -103,12 +103,17 @@ def merged_bytes(unet: torch.nn.Module, layers: Iterable[str], limit: int) -> in
     """
     weights = _weights(unet, layers)
     largest = max((weight.numel() for weight in weights), default=0)
-    size = sum(weight.nbytes for weight in weights)
+    size = sum(weight.numel() * _plain_size(weight) for weight in weights)
     return (size if size <= limit else 0) + 3 * 4 * largest
 
 
 def _weights(unet: torch.nn.Module, layers: Iterable[str]) -> list[torch.nn.Parameter]:
     return [unet.get_parameter(f"{layer}.weight") for layer in layers]
+
+
+def _plain_size(weight: torch.Tensor) -> int:
+    """Bytes of a LoRA's number beside this weight: int8 weights are computed with in fp16."""
+    return max(2, weight.element_size())
 
 
 def size_of(module: torch.nn.Module) -> int:

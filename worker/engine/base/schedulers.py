@@ -33,7 +33,7 @@ LEAST_ALPHA = 2.0**-12
 class OnceScheduler(DDIMScheduler):  # type: ignore[misc]
     """A single prediction without noise, in the form of diffusers' schedulers."""
 
-    timestep, strength = DEFAULT_TIMESTEP, 1.0
+    timestep, strength, difference = DEFAULT_TIMESTEP, 1.0, False
 
     def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
         """One step, whatever is requested."""
@@ -54,13 +54,17 @@ class OnceScheduler(DDIMScheduler):  # type: ignore[misc]
         signal = float(self.alphas_cumprod[int(timestep)].double())
         kind = str(self.config.prediction_type)
         p, q = data_prediction(kind, signal**0.5, (1 - signal) ** 0.5)
+        if self.difference:
+            p, q = 1.0, -1.0
         return (sample + self.strength * (p * sample + q * model_output - sample),)
 
 
-def make_once(config: Any, timestep: int, strength: float) -> OnceScheduler:
+def make_once(
+    config: Any, timestep: int, strength: float, difference: bool = False
+) -> OnceScheduler:
     """The scheduler of `once` for a checkpoint's configuration."""
     made: OnceScheduler = OnceScheduler.from_config(config)
-    made.timestep, made.strength = timestep, strength
+    made.timestep, made.strength, made.difference = timestep, strength, difference
     return made
 
 

@@ -4,7 +4,7 @@ shared/loras/placement.py says to which module each tensor belongs; the catalogu
 Does not know devices or where the changes are applied.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -14,12 +14,14 @@ import torch
 from safetensors.torch import load
 
 from shared.errors import LoraCorrupt
+from shared.loras.autoencoder_plan import is_of_encoder
 from shared.loras.checked_read import read_checked
-from shared.loras.dialects import PARTS
+from shared.loras.dialects import PARTS, SEMANTIC, UNET, VAE
 from shared.loras.entry import LoraEntry
 from shared.loras.header import read_header
 from shared.loras.layers import Layer, read_layers
 from shared.loras.modules import Modules
+from shared.loras.one_step import PUBLISHED_ALPHA, layout_of
 from shared.loras.placement import Target, place
 from shared.loras.scaling import Scaling, read_scaling
 from worker.engine.lora.changes import (
@@ -53,6 +55,8 @@ _FORMS: tuple[tuple[str, Rule, str], ...] = (
 _KRONECKER = ("lokr_w2_b", "lokr_w1_b")
 _NEUMANN_TERMS = 5
 _HALF = torch.float16
+# Where a file may change a pipeline. The autoencoder is changed while pictures are encoded only.
+_PLACES = (*PARTS, VAE, SEMANTIC)
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,28 @@ class AdapterWeights:
 
     name: str
     parts: Mapping[str, Mapping[str, Change]]
+
+    @property
+    def main(self) -> "AdapterWeights":
+        """The changes that act together while prompts are encoded and the UNet runs."""
+        return self._only(PARTS)
+
+    @property
+    def semantic(self) -> "AdapterWeights | None":
+        """The LoRA of the UNet's second evaluation, as changes of the UNet; None if there is none.
+        It is weighed separately (shared/loras/one_step.py).
+        """
+        own = self.parts.get(SEMANTIC)
+        return AdapterWeights(f"{self.name} (semantic)", {UNET: own}) if own else None
+
+    @property
+    def of_encoder(self) -> "AdapterWeights | None":
+        """The changes of the autoencoder; None if there are none."""
+        return self._only((VAE,)) if VAE in self.parts else None
+
+    def _only(self, places: tuple[str, ...]) -> "AdapterWeights":
+        kept = {part: changes for part, changes in self.parts.items() if part in places}
+        return self if len(kept) == len(self.parts) else AdapterWeights(self.name, kept)
 
     @property
     def size_bytes(self) -> int:
@@ -86,23 +112,28 @@ def read_adapter(pipeline: Any, entry: LoraEntry) -> AdapterWeights:
     if not placement.layers:
         message = f"'{entry.name}' has no weights for this base"
         raise LoraCorrupt.at(message, entry.sha256, "no layer")
-    reader = _Reader(load(data), read_scaling(header.metadata, entry.adapter_config), modules)
+    scaling = read_scaling(header.metadata, entry.adapter_config)
+    if not scaling.parts and layout_of(tensor.name for tensor in header.tensors) is not None:
+        scaling = Scaling({"": {"lora_alpha": PUBLISHED_ALPHA}})
+    reader = _Reader(load(data), scaling, modules)
     found: dict[str, dict[str, Change]] = {}
     for target, layers in placement.layers.items():
         found.setdefault(target.part, {}).update(reader.changes(entry, target, layers))
-    return AdapterWeights(entry.name, {part: found[part] for part in PARTS if part in found})
+    return AdapterWeights(entry.name, {part: found[part] for part in _PLACES if part in found})
 
 
 def modules_of_pipeline(pipeline: Any) -> Modules:
     """The modules of a loaded pipeline's parts."""
-    networks = ((part, getattr(pipeline, part, None)) for part in PARTS)
+    networks = ((part, getattr(pipeline, part, None)) for part in (*PARTS, VAE))
     return Modules(
-        {
-            part: {name: tuple(weight.shape) for name, weight in network.named_parameters()}
-            for part, network in networks
-            if network is not None
-        }
+        {part: dict(_shapes(part, network)) for part, network in networks if network is not None}
     )
+
+
+def _shapes(part: str, network: torch.nn.Module) -> Iterator[tuple[str, tuple[int, ...]]]:
+    for name, weight in network.named_parameters():
+        if part != VAE or is_of_encoder(name):
+            yield name, tuple(weight.shape)
 
 
 class _Reader:
@@ -193,6 +224,8 @@ class _Reader:
             for part in ("diff_b", "b_norm")
             if part in parts
         ]
+        if "set_bias" in parts:
+            found.append(Dense({"set_weight": parts["set_bias"]}, 1.0, replaced))
         if "up_bias" in parts:
             scale = self._scale(target, parts, parts["down"].shape[0])
             found.append(Dense({"diff": parts["up_bias"]}, scale, added))

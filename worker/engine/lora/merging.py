@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from worker.engine.lora.changes import Change
-from worker.engine.lora.lora_file import PARTS, AdapterWeights
+from worker.engine.lora.int8 import plain_dtype, plain_weight
+from worker.engine.lora.lora_file import AdapterWeights
 from worker.engine.lora.residency import Residency, Switches
 
 AdapterSet = tuple[tuple[str, float], ...]
@@ -79,7 +80,7 @@ class WeightMerger:
 
     def _merged_bytes(self, weights: AdapterWeights) -> int:
         names = ((part, layer) for part, pairs in weights.parts.items() for layer in pairs)
-        return sum(self._parameter(name).nbytes for name in names)
+        return sum(map(self._plain_bytes, names))
 
     def pristine(self, name: LayerName) -> torch.Tensor | None:
         """A layer's original weight, while another one is in its place."""
@@ -110,7 +111,15 @@ class WeightMerger:
             self._is_pinned = True
 
     def _size_of(self, adapters: Sequence[tuple[AdapterWeights, float]]) -> int:
-        return sum(self._parameter(name).nbytes for name in _changes_of(adapters))
+        return sum(map(self._plain_bytes, _changes_of(adapters)))
+
+    def _plain_bytes(self, name: LayerName) -> int:
+        """The size of a merged weight, which is never int8."""
+        parameter = self._parameter(name)
+        if parameter.dtype != torch.int8:
+            return parameter.nbytes
+        network: torch.nn.Module = getattr(self._pipeline, name[0])
+        return parameter.numel() * plain_dtype(network.get_submodule(name[1])).itemsize
 
     def _exchange(
         self, wanted: AdapterSet, adapters: Sequence[tuple[AdapterWeights, float]]
@@ -138,7 +147,8 @@ class WeightMerger:
         for name, weight in layers.items():
             parameter = self._parameter(name)
             self._own[name] = parameter.data
-            parameter.data = weight
+            # The autoencoder may have moved since the set was merged.
+            parameter.data = weight.to(parameter.device)
 
     def _write(self, values: Mapping[LayerName, torch.Tensor]) -> None:
         """Into the memory that the layers read now: offloading may have moved them meanwhile."""
@@ -151,6 +161,8 @@ class WeightMerger:
         much.
         """
         new = [name for name in layers if name not in self._kept]
+        if any(self._parameter(name).dtype == torch.int8 for name in new):
+            return False
         size = sum(self._parameter(name).nbytes for name in [*self._kept, *new])
         if size > self._limit_bytes:
             return False
@@ -206,11 +218,19 @@ class WeightMerger:
     def _changed_layer(
         self, name: LayerName, changes: Sequence[tuple[Change, float]]
     ) -> torch.Tensor:
-        base = self._parameter(name).data
+        base = self._plain(name)
         weight = base.float()
         for change, scale in changes:
             weight = weight + change.delta(base) * scale
         return torch.empty_like(base).copy_(weight)
+
+    def _plain(self, name: LayerName) -> torch.Tensor:
+        """The layer's weight or bias in floating-point numbers."""
+        part, layer = name
+        if layer.endswith(_BIAS):
+            return self._parameter(name).data
+        network: torch.nn.Module = getattr(self._pipeline, part)
+        return plain_weight(network.get_submodule(layer))
 
     def _parameter(self, name: LayerName) -> torch.nn.Parameter:
         part, layer = name
@@ -226,7 +246,7 @@ def _changes_of(
     """What these LoRAs change, by layer, each with its scale."""
     changes: dict[LayerName, list[tuple[Change, float]]] = {}
     for weights, scale in adapters:
-        for part in PARTS:
-            for layer, own in weights.parts.get(part, {}).items():
+        for part, layers in weights.parts.items():
+            for layer, own in layers.items():
                 changes.setdefault((part, layer), []).append((own, scale))
     return changes

@@ -4,7 +4,7 @@ Owns the autoencoder's calls, the cache of its outputs for sources, and tiling. 
 once per size: jobs with another strength, seed or LoRA find its moments in the cache.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
@@ -60,11 +60,16 @@ class Codec:
         self._scaling = float(self._vae.config.scaling_factor)
         self._cache: Residency[Moments] = Residency(cache_bytes)
 
-    def moments(self, sources: Mapping[str, torch.Tensor], faithful: bool) -> dict[str, Moments]:
+    def moments(
+        self, sources: Mapping[str, torch.Tensor], faithful: bool, changes: Hashable = ()
+    ) -> dict[str, Moments]:
         """The encoder's output for each source [1, 3, H, W] in -1..1, all of one size, by its name;
-        with D(E(x)) if requested. Equal names mean equal pixels.
+        with D(E(x)) if requested. Equal names mean equal pixels. `changes` are the LoRAs that are
+        in the encoder now.
         """
-        keys = {name: (name, tuple(source.shape), faithful) for name, source in sources.items()}
+        keys = {
+            name: (name, tuple(source.shape), faithful, changes) for name, source in sources.items()
+        }
         cached = set(self._cache.keys())
         known = [name for name, key in keys.items() if key in cached]
         new = [name for name, key in keys.items() if key not in cached]
@@ -77,12 +82,14 @@ class Codec:
 
             # Known entries are held before new ones can evict them from the cache.
             found = {name: hold(name) for name in known}
-            batch = self._encode([sources[name] for name in new], faithful) if new else []
+            batch = self._encode([sources[name] for name in new], faithful, changes) if new else []
             return found | {name: hold(name, one) for name, one in zip(new, batch, strict=True)}
 
-    def unkept(self, sources: Mapping[str, torch.Tensor], faithful: bool) -> dict[str, Moments]:
+    def unkept(
+        self, sources: Mapping[str, torch.Tensor], faithful: bool, changes: Hashable = ()
+    ) -> dict[str, Moments]:
         """The same without the cache, for inputs that would fill it and hardly recur."""
-        encoded = self._encode(list(sources.values()), faithful)
+        encoded = self._encode(list(sources.values()), faithful, changes)
         return dict(zip(sources, encoded, strict=True))
 
     def latents(self, moments: Moments, noise: torch.Tensor | None) -> torch.Tensor:
@@ -106,8 +113,11 @@ class Codec:
         self._is_tiled = enabled
         return True
 
-    def _encode(self, sources: Sequence[torch.Tensor], faithful: bool) -> list[Moments]:
-        encoded = self._computed(ENCODER, self._encoder, torch.cat(list(sources)))
+    def _encode(
+        self, sources: Sequence[torch.Tensor], faithful: bool, changes: Hashable
+    ) -> list[Moments]:
+        joined = torch.cat(list(sources))
+        encoded = self._computed(ENCODER, self._encoder, joined, is_base=not changes)
         mean, deviation = encoded[0], encoded[1] if len(encoded) > 1 else None
         reconstruction = self._decode_raw(mean) if faithful else None
         parts = (mean, deviation, reconstruction)
@@ -117,11 +127,12 @@ class Codec:
         return self._computed(DECODER, self._decoder, latents)[0]
 
     def _computed(
-        self, part: str, usual: torch.nn.Module, tensor: torch.Tensor
+        self, part: str, usual: torch.nn.Module, tensor: torch.Tensor, is_base: bool = True
     ) -> tuple[torch.Tensor, ...]:
         tensor = tensor.to(self._dtype).contiguous(memory_format=self._layout)
         # Tiles save memory, and an engine built for the whole picture would not.
-        output = self._parts.built(part, [tensor], allowed=not self._is_tiled)
+        allowed = is_base and not self._is_tiled
+        output = self._parts.built(part, [tensor], allowed=allowed)
         if output is not None:
             return output
         with self.offload_slot.present():

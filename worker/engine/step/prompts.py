@@ -35,6 +35,11 @@ class Condition:
         """UNet evaluations per step of this row: two under guidance."""
         return int(self.embeddings.shape[0])
 
+    def at(self, index: int) -> "Condition":
+        """That of one evaluation."""
+        added = {name: tensor[index : index + 1] for name, tensor in self.added.items()}
+        return Condition(self.embeddings[index : index + 1], added)
+
 
 class PromptEncoder:
     """Encodes for one pipeline. Belongs to the engine's thread."""

@@ -81,6 +81,7 @@ class Row:
     condition: Condition | None = None
     finished: Pixels | None = None
     pooled: bool = False
+    slot_keys: tuple[str, ...] = ()
     is_among_its_like: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     degraded: list[str] = field(default_factory=list)
@@ -103,6 +104,14 @@ class Row:
         return tuple((entry.weights_id, scale) for entry, scale in self.job.loras)
 
     @property
+    def encoder_set(self) -> AdapterSet:
+        """The part of the LoRAs that changes how the picture is encoded."""
+        if not self.adapter_set or not self.adapters.done() or self.adapters.exception():
+            return ()
+        pairs = zip(self.adapter_set, self.adapters.result(), strict=True)
+        return tuple(one for one, weights in pairs if weights.of_encoder is not None)
+
+    @property
     def bucket(self) -> tuple[Any, ...]:
         """What rows must have in common to share a unit: the kind of work, the size, the largest
         batch that fits, and for a step in merged mode the LoRAs.
@@ -115,7 +124,7 @@ class Row:
         cells = tuple(-(-side // SIDE_MULTIPLE) for side in self.pixels.shape[:2])
         common = (self.unit, cells, self.max_batch)
         if self.unit is Unit.ENCODE:
-            return (*common, needs_reconstruction(self.job.fidelity))
+            return (*common, needs_reconstruction(self.job.fidelity), self.encoder_set)
         if self.unit is Unit.DECODE or self.pooled or not self.adapter_set:
             return common
         return (*common, self.adapter_set)

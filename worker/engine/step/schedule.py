@@ -69,11 +69,14 @@ class Schedule:
         scheduler = make_scheduler(self._config, sampler, trailing)
         return self._planned(STEPS[sampler](scheduler, steps, strength))
 
-    def once(self, timestep: int, strength: float) -> StepPlan:
+    def once(self, timestep: int, strength: float, difference: bool = False) -> StepPlan:
         """A single prediction: latents are passed without noise, as if they were at this level, and
-        `strength` is the share of the change that is applied.
+        `strength` is the share of the change that is applied. If the network predicts the
+        `difference`, it is subtracted as it is, whatever the level.
         """
         update = (1 - strength, strength, 0.0, 0.0)
+        if difference:
+            return StepPlan((timestep,), CLEAN, np.array([(1.0, -1.0, *update)]))
         plan = self._planned([Step(timestep, self._level(timestep), update)])
         return replace(plan, start=CLEAN)
 

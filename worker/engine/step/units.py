@@ -6,7 +6,7 @@ thread.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -19,6 +19,7 @@ from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.base.profiles import USUAL_PIXELS, EngineLimits
 from worker.engine.base.tile_size import SIDE_MULTIPLE
 from worker.engine.built.engine_cache import EngineCache
+from worker.engine.built.parts import TEXTS
 from worker.engine.built.use import Parts
 from worker.engine.fidelity import (
     apply_fidelity,
@@ -35,14 +36,22 @@ from worker.engine.step.codec import Codec, Moments, source_key
 from worker.engine.step.denoiser import ADDED, Denoiser
 from worker.engine.step.draws import Draws, StepNoise
 from worker.engine.step.enlarge_row import EnlargeRow
+from worker.engine.step.evaluations import (
+    Evaluation,
+    branches,
+    by_key,
+    combined,
+    evaluations,
+    pairs_of,
+)
 from worker.engine.step.graphs import cuda_capture
 from worker.engine.step.prompts import Condition, PromptEncoder
 from worker.engine.step.rows import Row, Unit
 from worker.engine.step.schedule import Schedule, StepPlan
 from worker.engine.step.tiled_rows import TileRow
 
-# Ends the key of a LoRA of which only the text encoders' changes are merged.
-TEXTS_ONLY = ":texts"
+# End the keys of LoRAs of which only the changes of text encoders or of the autoencoder are merged.
+TEXTS_ONLY, ENCODER_ONLY = ":texts", ":encoder"
 
 
 class Units:
@@ -58,7 +67,7 @@ class Units:
         self.codec = Codec(loaded.pipeline, loaded.device, limits.cache_bytes, self.parts)
         self.merger = WeightMerger(loaded.pipeline, limits.merged_bytes, rewrites=limits.graphs)
         unet: Any = loaded.pipeline.unet
-        self._slots = SlotPool(unet)
+        self._slots = SlotPool(unet, pristine=self.merger.pristine)
         # Rows without batch mates are cheaper with their LoRAs in the weights, if these are already
         # merged.
         self._alone = limits.rows_for(USUAL_PIXELS) == 1
@@ -103,9 +112,7 @@ class Units:
             padded = [pad_to_multiple(source, SIDE_MULTIPLE) for source in sources]
             names = [source_key(row.pixels) for row in rows]
             faithful = needs_reconstruction(rows[0].job.fidelity)
-            # The latents of tiles may be larger than the picture; sliders request small ones.
-            encode = self.codec.unkept if isinstance(rows[0], TileRow) else self.codec.moments
-            moments = encode(dict(zip(names, padded, strict=True)), faithful)
+            moments = self._encoded(rows, dict(zip(names, padded, strict=True)), faithful)
         conditions = [self._condition(row, like) for row, like in zip(rows, padded, strict=True)]
         with self._shared(rows, "encoding"):
             plans = [self._planned(row.job) for row in rows]
@@ -119,9 +126,41 @@ class Units:
             row.reconstruction = moments[names[i]].reconstruction
             row.encoded(latents[i])
 
+    def _encoded(
+        self, rows: Sequence[Row], sources: dict[str, torch.Tensor], faithful: bool
+    ) -> dict[str, Moments]:
+        """The encoder's output, by LoRAs if the rows have some for it; what the autoencoder loses
+        is always that of the base.
+        """
+        # The latents of tiles may be larger than the picture; sliders request small ones.
+        encode = self.codec.unkept if isinstance(rows[0], TileRow) else self.codec.moments
+        changes = rows[0].encoder_set
+        own = encode(sources, faithful) if faithful or not changes else {}
+        if not changes:
+            return own
+        with self._encoder_changed(rows[0], changes):
+            changed = encode(sources, False, changes)
+        if not faithful:
+            return changed
+        return {
+            name: replace(found, reconstruction=own[name].reconstruction)
+            for name, found in changed.items()
+        }
+
+    @contextmanager
+    def _encoder_changed(self, row: Row, changes: AdapterSet) -> Iterator[None]:
+        weights = dict(zip((key for key, _ in row.adapter_set), row.adapters.result(), strict=True))
+        parts = [(weights[key].of_encoder, scale) for key, scale in changes]
+        wanted = tuple((f"{key}{ENCODER_ONLY}", scale) for key, scale in changes)
+        self.merger.apply(wanted, [(part, scale) for part, scale in parts if part is not None])
+        try:
+            yield
+        finally:
+            self.merger.apply((), [])
+
     def _planned(self, job: EngineJob) -> StepPlan:
         if job.sampler == "once":
-            return self._schedule.once(job.timestep, job.strength)
+            return self._schedule.once(job.timestep, job.strength, job.predicts_difference)
         return self._schedule.plan(job.steps, job.strength, job.sampler, job.trailing)
 
     def _condition(self, row: Row, padded: torch.Tensor) -> Condition:
@@ -146,7 +185,7 @@ class Units:
             yield
             return
         changes = [
-            (without_unet(weights), scale)
+            (texts_of(weights), scale)
             for weights, (key, scale) in zip(row.adapters.result(), row.adapter_set, strict=True)
             if (key, scale) in texts
         ]
@@ -169,7 +208,7 @@ class Units:
         """The row is gone: its slots may be given to others."""
         if row.pooled:
             row.pooled = False
-            for key, _ in row.adapter_set:
+            for key in row.slot_keys:
                 self._slots.release(key)
 
     @contextmanager
@@ -210,38 +249,44 @@ class Units:
             row.spend(part, share)
 
     def _put_adapters(self, row: Row) -> None:
-        weights = row.adapters.result()
+        known = by_key(row.adapter_set, row.adapters.result())
         if row.unit is Unit.ENCODE and not row.pooled:
-            row.pooled = self._take_columns(row, weights)
+            row.pooled = self._take_columns(row, known)
         if row.pooled:
             self.merger.apply((), [])
             return
-        scales = [scale for _, scale in row.job.loras]
-        self.merger.apply(row.adapter_set, list(zip(weights, scales, strict=True)))
+        self._merge(branches(row.job, row.adapter_set, known)[-1].adapters, known)
 
-    def _take_columns(self, row: Row, weights: Sequence[AdapterWeights]) -> bool:
-        pool, held = self._slots, list[str]()
+    def _merge(self, wanted: AdapterSet, known: Mapping[str, AdapterWeights]) -> None:
+        self.merger.apply(wanted, pairs_of(wanted, known))
+
+    def _take_columns(self, row: Row, known: Mapping[str, AdapterWeights]) -> bool:
+        pool, held, weights = self._slots, list[str](), list(known.values())
         if not weights or not pool.can_carry(weights):
             return False
         # Whether slots are free depends on the batch mates.
         if row.job.deterministic:
             return False
         # A merged LoRA costs nothing, if all batch mates have the same one.
-        if (self._alone or row.is_among_its_like) and self.merger.keeps_many(weights):
+        # Two sets in turn would be merged anew at every step.
+        is_lone = len(branches(row.job, row.adapter_set, known)) == 1
+        is_cheap = self._alone or row.is_among_its_like
+        if is_lone and is_cheap and self.merger.keeps_many(weights):
             return False
         try:
-            for (key, _), one in zip(row.adapter_set, weights, strict=True):
+            for key, one in known.items():
                 if pool.hold(key, one):
                     held.append(key)
         finally:
             if len(held) < len(weights):
                 for key in held:
                     pool.release(key)
+        row.slot_keys = tuple(held)
         return len(held) == len(weights)
 
     def _text_adapters(self, row: Row) -> AdapterSet:
         """The part of the row's LoRAs that changes the text encoders; a key for the cache."""
-        touches = [any(p != "unet" for p in weights.parts) for weights in row.adapters.result()]
+        touches = [bool(texts_of(weights).parts) for weights in row.adapters.result()]
         return tuple(one for one, yes in zip(row.adapter_set, touches, strict=True) if yes)
 
     def _noised(self, row: Row, moments: Moments, start: tuple[float, float]) -> torch.Tensor:
@@ -304,9 +349,50 @@ class Units:
         return crop_to(decoded, source)
 
     def _guided(self, rows: Sequence[Row], latents: torch.Tensor) -> torch.Tensor:
-        """The model's output for every row, guidance applied: [rows, C, h, w]."""
-        owner, negative, positive = _evaluations(rows)
-        conditions = [row.condition for row in rows if row.condition is not None]
+        """The model's output for every row, all evaluations added up: [rows, C, h, w]."""
+        plans = [self._evaluations(row) for row in rows]
+        if all(len(plan) == 1 and plan[0].weight == 1.0 for plan in plans):
+            return self._called(rows, latents, [(i, plan[0]) for i, plan in enumerate(plans)])
+        calls = [(i, call) for i, plan in enumerate(plans) for call in plan]
+        outputs: list[torch.Tensor] = [latents] * len(calls)
+        for places in self._in_turn(rows, calls):
+            answer = self._called(rows, latents, [calls[place] for place in places])
+            for index, place in enumerate(places):
+                outputs[place] = answer[index : index + 1]
+        by_row = [
+            [o for o, (i, _) in zip(outputs, calls, strict=True) if i == r]
+            for r in range(len(rows))
+        ]
+        return torch.cat(
+            [combined(plan, torch.cat(own)) for plan, own in zip(plans, by_row, strict=True)]
+        )
+
+    def _evaluations(self, row: Row) -> list[Evaluation]:
+        assert row.condition is not None
+        known = by_key(row.adapter_set, row.adapters.result())
+        found = branches(row.job, row.adapter_set, known)
+        return evaluations(row.job, row.condition.evaluations, found)
+
+    def _in_turn(
+        self, rows: Sequence[Row], calls: Sequence[tuple[int, Evaluation]]
+    ) -> Iterator[list[int]]:
+        """The places of the calls that are made together: all, unless LoRAs are merged and differ.
+
+        Merged LoRAs of a set are in the weights while its calls are made.
+        """
+        if rows[0].pooled or not rows[0].adapter_set:
+            yield list(range(len(calls)))
+            return
+        known = by_key(rows[0].adapter_set, rows[0].adapters.result())
+        for wanted in dict.fromkeys(call.adapters for _, call in calls):
+            self._merge(wanted, known)
+            yield [place for place, (_, call) in enumerate(calls) if call.adapters == wanted]
+
+    def _called(
+        self, rows: Sequence[Row], latents: torch.Tensor, calls: Sequence[tuple[int, Evaluation]]
+    ) -> torch.Tensor:
+        """The UNet's outputs of these calls, each for the row with its index."""
+        owner = [index for index, _ in calls]
         timesteps = [_plan(row).timesteps[row.step] for row in rows]
         inputs = {
             "sample": latents[owner],
@@ -315,22 +401,19 @@ class Units:
             "timestep": torch.tensor(
                 [timesteps[i] for i in owner], dtype=torch.float32, device=self._device
             ),
-            "embeddings": torch.cat([condition.embeddings for condition in conditions]),
+            "embeddings": torch.cat([_words(rows[i], call).embeddings for i, call in calls]),
         }
-        for name in conditions[0].added:
-            inputs[ADDED + name] = torch.cat([condition.added[name] for condition in conditions])
-        sets = [rows[i].adapter_set if rows[i].pooled else () for i in owner]
-        output = self.denoiser(
+        for name in _condition(rows[0]).added:
+            inputs[ADDED + name] = torch.cat(
+                [_words(rows[i], call).added[name] for i, call in calls]
+            )
+        sets = [call.adapters if rows[i].pooled else () for i, call in calls]
+        return self.denoiser(
             inputs,
             sets,
             weights_are_pristine=self.merger.in_place == (),
             weights_are_at_home=self.merger.is_at_home,
         )
-        if negative == positive:
-            return output
-        scale = self._column([row.job.guidance_scale for row in rows]).to(self._dtype)
-        without = output[negative]
-        return without + scale * (output[positive] - without)
 
     def _coefficients(self, rows: Sequence[Row]) -> tuple[torch.Tensor, ...]:
         table = torch.tensor(
@@ -340,30 +423,21 @@ class Units:
         )
         return tuple(table[:, i].view(-1, 1, 1, 1) for i in range(table.shape[1]))
 
-    def _column(self, values: list[float]) -> torch.Tensor:
-        return torch.tensor(values, device=self._device).view(-1, 1, 1, 1)
 
-
-def _evaluations(rows: Sequence[Row]) -> tuple[list[int], list[int], list[int]]:
-    """For each UNet evaluation its row; for each row its negative and positive evaluation.
-
-    A row without guidance has one evaluation, which serves as both.
-    """
-    owner: list[int] = []
-    negative, positive = [], []
-    for index, row in enumerate(rows):
-        assert row.condition is not None
-        count = row.condition.evaluations
-        negative.append(len(owner))
-        positive.append(len(owner) + count - 1)
-        owner += [index] * count
-    return owner, negative, positive
-
-
-def without_unet(weights: AdapterWeights) -> AdapterWeights:
-    """What a LoRA changes outside the UNet."""
-    parts = {part: changes for part, changes in weights.parts.items() if part != "unet"}
+def texts_of(weights: AdapterWeights) -> AdapterWeights:
+    """What a LoRA changes in the text encoders."""
+    parts = {part: changes for part, changes in weights.parts.items() if part in TEXTS}
     return replace(weights, parts=parts)
+
+
+def _condition(row: Row) -> Condition:
+    assert row.condition is not None
+    return row.condition
+
+
+def _words(row: Row, call: Evaluation) -> Condition:
+    """The condition of one call."""
+    return _condition(row).at(call.condition)
 
 
 def _plan(row: Row) -> StepPlan:

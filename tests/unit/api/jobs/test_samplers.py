@@ -54,6 +54,8 @@ def test_a_settings_file_and_a_lora_for_few_steps_fill_what_was_left_open(
         ({"sampler": "ddim"}, "/sampler", "'dpmpp_2m', 'euler', 'lcm', 'tcd' or 'once'"),
         ({"sampler": "once", "steps": "4"}, "/steps", "must be 1"),
         ({"sampler": "once", "timestep": "0"}, "/timestep", "at least 1"),
+        ({"sampler": "once", "pixel_scale": "-1"}, "/pixel_scale", "at least 0"),
+        ({"sampler": "once", "semantic_scale": "2.5"}, "/semantic_scale", "at most 2"),
     ],
 )
 def test_what_no_sampler_can_do_is_refused_in_words(
@@ -72,6 +74,8 @@ def test_one_step_restoration_comes_with_what_such_models_need(client: TestClien
     assert (params["strength"], params["fidelity"]) == (1.0, "wavelet")
     asked = shown(client, "plain", sampler="once", timestep="999", strength="0.3")
     assert (asked["timestep"], asked["strength"]) == (999, 0.3)
+    parts = shown(client, "plain", sampler="once", pixel_scale="0.8", semantic_scale="1.2")
+    assert (parts["pixel_scale"], parts["semantic_scale"]) == (0.8, 1.2)
 
 
 def test_the_catalogue_shows_what_each_lora_needs(client: TestClient) -> None:

@@ -1,6 +1,7 @@
 """Memory as arithmetic: networks in their real size, on the meta device, against usual cards."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -9,9 +10,11 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
+from shared.bases import BASES
 from tests.support.published_networks import on_meta
 from worker.engine.base.memory_plan import GIB, merged_bytes, plan_memory, size_of, slot_bytes
 from worker.engine.base.profiles import choose_profile, plans_of, spare_bytes
+from worker.engine.base.quantizing import quantize_unet
 from worker.engine.base.tile_size import choose_tile_size
 from worker.engine.base.vae_tiles import SIDE, tile_vae
 
@@ -66,6 +69,42 @@ def test_a_usual_lora_fits_beside_the_base_in_the_profile_of_a_card(
     limit = spare_bytes(free - plan_memory(base, chosen, side).weights) // 2
     for loras in (slot_bytes(base.unet, layers), merged_bytes(base.unet, layers, limit)):
         plan = plan_memory(base, chosen, side, loras)
+        assert plan.peak <= free, plan.shown()
+
+
+@cache
+def rounded(family: str) -> Any:
+    """The same with weights of eight bits in the UNet."""
+    made = dict(vars(pipeline(family)))
+    made["unet"] = deepcopy(made["unet"])
+    whole = SimpleNamespace(**made)
+    quantize_unet(whole, BASES[family])
+    return whole
+
+
+@pytest.mark.parametrize(
+    ("family", "card_gib", "profile"),
+    [
+        ("sd15", 4, "vae_tiling"),
+        ("sd15", 6, "full"),
+        ("sdxl", 4, "sequential_offload"),
+        ("sdxl", 6, "model_offload"),
+        ("sdxl", 8, "vae_tiling"),
+        ("sdxl", 12, "full"),
+    ],
+)
+def test_weights_of_eight_bits_and_a_usual_lora_fit_a_smaller_card(
+    family: str, card_gib: int, profile: str
+) -> None:
+    base, free = rounded(family), int((card_gib - TAKEN_GIB) * GIB)
+    assert size_of(base.unet) < 0.52 * size_of(pipeline(family).unet)
+    sizes = [size_of(part) for part in vars(base).values()]
+    chosen = choose_profile(free, sum(sizes), max(sizes), plans_of(base, family))
+    assert chosen == profile
+    if chosen != "sequential_offload":
+        side = choose_tile_size(family, has_room=chosen == "full").side
+        layers = list(kohya_layers(base.unet))
+        plan = plan_memory(base, chosen, side, slot_bytes(base.unet, layers))
         assert plan.peak <= free, plan.shown()
 
 
