@@ -4,22 +4,25 @@
 
 Files have the names and shapes of an SD 1.5 attention LoRA in kohya's dialect (792 tensors), with
 random weights. "Cold" scans run in new processes and read every byte; each row says whether from
-disk or from the page cache. Prints one table.
+disk or from the page cache. Prints one table; processor time beside time tells how busy the machine
+was with other work.
 """
 
 import argparse
 import json
+import logging
 import os
 import struct
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
 import psutil
+import structlog
 
 from benchmarks.machine import describe_machine
 from shared.loras.catalog import Catalog
@@ -104,11 +107,16 @@ def scan_once(folder: Path, digests: Path | None) -> dict[str, float]:
     process = psutil.Process()
     before = process.memory_info().rss
     catalog = Catalog(folder, "sd15", digests=digests)
-    begin = time.perf_counter()
+    begin, used = time.perf_counter(), time.process_time()
     catalog.scan()
-    seconds = time.perf_counter() - begin
+    seconds, busy = time.perf_counter() - begin, time.process_time() - used
     added = process.memory_info().rss - before
-    return {"seconds": seconds, "mib": added / 2**20, "entries": len(catalog.entries())}
+    return {
+        "seconds": seconds,
+        "busy": busy,
+        "mib": added / 2**20,
+        "entries": len(catalog.entries()),
+    }
 
 
 def scan_in_new_process(folder: Path, digests: Path | None) -> dict[str, float]:
@@ -119,15 +127,15 @@ def scan_in_new_process(folder: Path, digests: Path | None) -> dict[str, float]:
     return result
 
 
-def time_of(action: object, repeats: int) -> float:
-    """The median time of one call, in milliseconds."""
-    assert callable(action)
-    spans = []
+def time_of(action: Callable[[], object], repeats: int) -> dict[str, float]:
+    """The median time of one call, in seconds, and the median of its processor time."""
+    spans, uses = [], []
     for _ in range(repeats):
-        begin = time.perf_counter()
+        begin, used = time.perf_counter(), time.process_time()
         action()
         spans.append(time.perf_counter() - begin)
-    return 1000 * median(spans)
+        uses.append(time.process_time() - used)
+    return {"seconds": median(spans), "busy": median(uses)}
 
 
 def time_drops(folder: Path, catalog: Catalog, rank: int, drops: int) -> list[float]:
@@ -158,17 +166,15 @@ def measure_scans(folder: Path, scratch: Path) -> None:
 def measure_running(folder: Path, rank: int, drops: int) -> None:
     catalog = Catalog(folder, "sd15")
     catalog.scan()
-    show("scan with nothing changed", seconds=time_of(catalog.scan, 20) / 1000)
+    show("scan with nothing changed", **time_of(catalog.scan, 20))
     path = next(folder.rglob("lora_0000_v1.5.safetensors"))
 
     def change_one() -> None:
         os.utime(path)
         catalog.scan()
 
-    show("scan with one file changed", seconds=time_of(change_one, 20) / 1000)
-    show(
-        "resolve by short name", seconds=time_of(lambda: catalog.resolve("lora_0000"), 2000) / 1000
-    )
+    show("scan with one file changed", **time_of(change_one, 20))
+    show("resolve by short name", **time_of(lambda: catalog.resolve("lora_0000"), 2000))
     catalog.watch()
     for weight_rank, count in ((rank, drops), (64, max(1, drops // 4))):
         spans = time_drops(folder, catalog, weight_rank, count)
@@ -184,14 +190,23 @@ def measure_running(folder: Path, rank: int, drops: int) -> None:
     catalog.close()
 
 
-def show(what: str, *, seconds: float, mib: float | None = None, entries: float = 0) -> None:
+def show(
+    what: str,
+    *,
+    seconds: float,
+    busy: float | None = None,
+    mib: float | None = None,
+    entries: float = 0,
+) -> None:
     number = f"{seconds:10.3f} s " if seconds >= 0.1 else f"{1000 * seconds:10.3f} ms"
+    number += "" if busy is None else f"   processor {1000 * busy:.3f} ms"
     memory = f"   +{mib:.1f} MiB for {entries:.0f} entries" if mib is not None else ""
     print(f"{what:<44}{number}{memory}", flush=True)
 
 
 def main() -> None:
     """Parses the command line and measures."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--rank", type=int, default=4)
