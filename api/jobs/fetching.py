@@ -13,6 +13,7 @@ from api.webhooks.addresses import AddressRefused, Allowed, Target, parse_target
 from api.webhooks.download import BadAnswer, TooLarge, download
 from api.webhooks.pinned import PinnedNetwork
 from api.webhooks.sender import own_name
+from api.webhooks.trust import system_trust
 from api.wire.errors import InvalidFields
 from api.wire.problems import FieldProblem
 from api.wire.sentence import Sentence
@@ -36,7 +37,7 @@ class Fetcher:
     ) -> None:
         self._allowed = Allowed(settings.webhook_hosts)
         self._network = network or PinnedNetwork(self._allowed)
-        self._trust = trust or httpcore2.default_ssl_context()
+        self._trust = trust or system_trust()
         self._most = settings.max_upload_bytes
         self._seconds = seconds
 

@@ -15,6 +15,7 @@ import httpcore2
 
 from api.webhooks.addresses import AddressRefused, Target
 from api.webhooks.pinned import PinnedNetwork
+from api.webhooks.trust import system_trust
 
 SECONDS_EACH = 15.0
 PICTURE_PATIENCE = 4
@@ -46,7 +47,7 @@ class Sender:
         seconds: float = SECONDS_EACH,
     ) -> None:
         self._network = network
-        self._trust = trust or httpcore2.default_ssl_context()
+        self._trust = trust or system_trust()
         self._seconds = seconds
 
     async def send(

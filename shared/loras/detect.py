@@ -6,7 +6,6 @@ if its metadata agrees with the name. Reads nothing itself.
 """
 
 from collections.abc import Mapping
-from functools import cache
 from typing import NamedTuple
 
 from shared.bases import BASES, FLUX, SD3, UNKNOWN
@@ -68,15 +67,10 @@ def _narrow_by_modules(
     """Of several bases, keeps those in whose modules every layer has a place, if there are any."""
     if len(possible) < 2:
         return possible
-    modules = {base: known.get(base) or _published(base) for base in possible}
+    modules = {base: known.get(base) or published_modules(base) for base in possible}
     fitting = {base for base, at in modules.items() if at and fits_whole(found, at)}
     # The modules of transformers are not known here, so nothing speaks against them.
     return frozenset(fitting) | (possible & _TRANSFORMERS) if fitting else possible
-
-
-@cache
-def _published(base: str) -> Modules | None:
-    return published_modules(base)
 
 
 def _narrow(possible: Candidates, claim: Claim | None, evidence: list[str]) -> Candidates:

@@ -6,6 +6,7 @@ diffusers' UNet2DConditionModel and of transformers' CLIPTextModel. Reads no wei
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from shared.bases import identify_base
@@ -72,6 +73,7 @@ def _own_modules(configs: dict[str, Config]) -> Modules | None:
         return None
 
 
+@cache
 def published_modules(base: str) -> Modules | None:
     """The modules of a family's published checkpoint."""
     if base not in FAMILIES:

@@ -4,14 +4,13 @@ Owns the limit on time. Follows no redirects: only the checked address is read.
 """
 
 import asyncio
-import ssl
-from functools import cache
 
 import httpcore2
 
 from api.webhooks.addresses import AddressRefused, Allowed, parse_target
 from api.webhooks.download import BadAnswer, TooLarge, download
 from api.webhooks.pinned import PinnedNetwork
+from api.webhooks.trust import system_trust
 from api.wire.sentence import Sentence
 from shared.errors import InvalidImage, PayloadTooLarge
 from shared.settings import Settings
@@ -26,7 +25,9 @@ async def fetched(url: str, settings: Settings) -> bytes:
     try:
         target = parse_target(url, allowed)
         async with asyncio.timeout(SECONDS), PinnedNetwork(allowed).opened() as network:
-            return await download(target, network, _trust(), settings.max_upload_bytes, HEADER)
+            return await download(
+                target, network, system_trust(), settings.max_upload_bytes, HEADER
+            )
     except AddressRefused as error:
         reason = error.args[0]
         zh = getattr(reason, "zh", str(reason))
@@ -40,8 +41,3 @@ async def fetched(url: str, settings: Settings) -> bytes:
         ) from error
     except TooLarge:
         raise PayloadTooLarge from None
-
-
-@cache
-def _trust() -> ssl.SSLContext:
-    return httpcore2.default_ssl_context()

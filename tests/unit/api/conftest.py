@@ -12,6 +12,7 @@ from api.app import create_app
 from shared.blobs import BlobStore, open_blobs
 from shared.settings import Settings
 from tests.support.pictures import photo
+from tests.support.shared_decoders import SharedDecoders
 from tests.unit.loras.lora_files import sdxl_specs, tiny_specs, write_lora
 
 Gateway = Callable[..., TestClient]
@@ -39,10 +40,14 @@ def loras_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def gateway(
-    make_settings: Callable[..., Settings], loras_dir: Path, redis_client: redis.Redis
+    make_settings: Callable[..., Settings],
+    loras_dir: Path,
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Gateway]:
     """Start a gateway with these settings; it is stopped when the test ends."""
     del redis_client  # empties the store first, looks at its keys afterwards
+    monkeypatch.setattr("api.services.Decoders", SharedDecoders)
     with ExitStack() as stack:
 
         def start(**overrides: object) -> TestClient:
