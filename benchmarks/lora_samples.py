@@ -18,7 +18,7 @@ from worker.training.damage import SORTS, Pixels
 SIDE, GAP = 224, 4
 # The damage of a LoRA's sample, its photo, and the top left corner of its part.
 PIECES = {
-    "denoise": ("white", "chelsea", 40, 120),
+    "denoise": ("night", "chelsea", 40, 120),
     "deblur": ("gaussian", "coffee", 120, 150),
     "dejpeg": ("jpeg", "astronaut", 0, 64),
     "lowres": ("small", "motorcycle", 150, 150),
