@@ -1,4 +1,4 @@
-"""Decoder processes that the gateways of one test run share: a start takes as long as forty small pictures."""
+"""Decoder processes that the gateways of one test run share: to start one takes long."""
 
 import threading
 from typing import ClassVar
