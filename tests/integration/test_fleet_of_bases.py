@@ -58,7 +58,13 @@ def start(tmp_path: Path, store_url: str, redis_client: redis.Redis) -> Iterator
 
 
 def send(url: str, **fields: str) -> dict[str, Any]:
-    answer = httpx2.post(f"{url}/v1/jobs", files={"image": photo()}, data=fields, timeout=30)
+    def take() -> httpx2.Response | None:
+        answer = httpx2.post(f"{url}/v1/jobs", files={"image": photo()}, data=fields, timeout=30)
+        # A worker that gets no processor time for ten seconds is away until it does.
+        return None if answer.status_code == 400 else answer
+
+    answer = wait_until(take, description="its base to be served", seconds=60, every=0.5)
+    assert answer is not None
     assert answer.status_code == 202, answer.text
     job: dict[str, Any] = answer.json()
     return job
