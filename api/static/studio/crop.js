@@ -5,7 +5,7 @@ const SIDE = 256; // pixels, what the service previews without scaling
 const BLOCK = 16; // JPEG's grid, so that a part shows the damage of the whole
 
 /** @typedef {import("./compare-view.js").Rect} Rect */
-/** @typedef {{blob: Blob, rect: Rect, imageId: string | null}} Part */
+/** @typedef {{blob: Blob, rect: Rect, imageId: Promise<string> | null}} Part */
 
 /** @type {WeakMap<import("./shot.js").Shot, Map<string, Promise<Part>>>} */
 const known = new WeakMap();
@@ -25,10 +25,16 @@ export function partOf(shot, spot) {
   return parts.get(key);
 }
 
-/** The id by which the service knows the part. @param {Part} part @param {AbortSignal} signal */
-export async function sent(part, signal) {
-  part.imageId ??= (await upload(part.blob, "part.png", () => undefined, signal)).id;
-  return part.imageId;
+/** The id by which the service knows the part. Several previews at once send it once. @param {Part} part */
+export async function sent(part) {
+  // Not with a preview's signal: the next one needs the part too.
+  const sending = (part.imageId ??= upload(part.blob, "part.png", () => undefined, new AbortController().signal).then(({ id }) => id));
+  try {
+    return await sending;
+  } catch (error) {
+    if (part.imageId === sending) part.imageId = null;
+    throw error;
+  }
 }
 
 /** @param {number} length @param {number} share */
@@ -40,7 +46,7 @@ async function cut({ kept, isSealed }, x, y) {
   const { width, height } = kept;
   const size = { width: Math.min(SIDE, width), height: Math.min(SIDE, height) };
   const rect = { x: x / width, y: y / height, width: size.width / width, height: size.height / height };
-  if (size.width === width && size.height === height && !isSealed) return { blob: kept.blob, rect, imageId: kept.imageId };
+  if (size.width === width && size.height === height && !isSealed) return { blob: kept.blob, rect, imageId: kept.imageId === null ? null : Promise.resolve(kept.imageId) };
   const bitmap = await createImageBitmap(kept.seen ?? kept.blob);
   const canvas = new OffscreenCanvas(size.width, size.height);
   canvas.getContext("2d")?.drawImage(bitmap, -x, -y, width, height);

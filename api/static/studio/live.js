@@ -110,7 +110,7 @@ export function wished({ kept }, recipe) {
 export async function preview(shot, wish, spot, signal) {
   if (!isOffered) throw new Problem("not_found", "");
   const part = await partOf(shot, spot);
-  const render = async () => rendered({ ...wish, image_id: await sent(part, signal) }, signal);
+  const render = async () => rendered({ ...wish, image_id: await sent(part) }, signal);
   try {
     return { picture: await patiently(render, signal), rect: part.rect };
   } catch (error) {
