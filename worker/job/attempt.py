@@ -256,6 +256,8 @@ class Attempt:
             return EngineResult(pixels, plan.degraded, {})
         urgency = Urgency.BATCH if self.params.priority == "batch" else Urgency.INTERACTIVE
         job = EnlargeJob(pixels, plan.factor, plan.entry, urgency, self._stop)
+        # A small picture is one tile: without this, nothing would be told before its end.
+        self._report(tracker.tile(0, 1))
         made = self._follow(lambda told: self._parts.engine.enlarge(job, told), tracker)
         self._learn_enlarging(plan.entry.name, made.seconds, pixels)
         return made

@@ -60,6 +60,7 @@ class ProgressTracker:
         self._passed = 0.0
         self._enlarging = enlarging or EnlargingCost()
         self._enlarged = 0.0
+        self._is_enlarging = False
         self._opened = opened
         self._whole = opened + sum(self._planned.values()) + sum(self._coarser)
         self._whole += self._enlarging.seconds
@@ -97,7 +98,8 @@ class ProgressTracker:
         return self._progress(self._piece_of(stage, done, total))
 
     def tile(self, tile: int, total: int) -> Progress:
-        """Records how many of the enlargement's tiles are done."""
+        """Records how many of the enlargement's tiles are done; 0 is its beginning."""
+        self._is_enlarging = True
         self._enlarged = max(self._enlarged, tile / total)
         return self._progress(self._enlarging.seconds / total if tile < total else 0.0)
 
@@ -199,7 +201,8 @@ class ProgressTracker:
         cost, stages = self._enlarging, list(Stage)
         if stages.index(self._stage) > stages.index(cost.stage):
             return cost.seconds
-        decoded = self._enlarged > 0 and self._share(Stage.DECODING) == 0
+        follows_decoding = self._is_enlarging and cost.stage is Stage.DECODING
+        decoded = follows_decoding and self._share(Stage.DECODING) == 0
         before = self._planned[Stage.DECODING] if decoded else 0.0
         return before + cost.seconds * self._enlarged
 

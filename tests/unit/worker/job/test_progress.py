@@ -188,6 +188,17 @@ def test_time_counts_in_parts_tiles_and_passes_over_smaller_pictures() -> None:
     assert after(0.5) == pytest.approx(before + 0.5, abs=0.05)
 
 
+def test_time_counts_in_an_enlargement_of_a_single_tile() -> None:
+    now = 0.0
+    cost = EnlargingCost(4.0, Stage.DECODING)
+    tracker = ProgressTracker(EVEN, 1.0, 1, lambda: now, enlarging=cost)
+    tracker.enter(Stage.DECODING)
+    begun = tracker.tile(0, 1).percent  # the decoding itself is over by then
+    now = 2.0
+    assert tracker.passing().percent == pytest.approx(begun + 100 * 2 / 10, abs=0.1)
+    assert begun == pytest.approx(100 * 4 / 10, abs=0.1)
+
+
 def test_a_silent_engine_is_asked_about_the_time_again_and_again() -> None:
     told: list[float] = []
     throttle = ProgressThrottle(lambda each: told.append(each.percent))
