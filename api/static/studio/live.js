@@ -14,6 +14,8 @@ const NOT_OFFERED = ["not_found", "method_not_allowed"];
 
 /** Whether this service makes previews; one refusal settles it. */
 let isOffered = true;
+/** The first request; what starts meanwhile waits for its answer. @type {Promise<void> | null} */
+let first = null;
 
 /** Requests previews for one page; fires `wait`, `shown`, and `quiet` when none comes. */
 export class LivePreview extends EventTarget {
@@ -115,7 +117,6 @@ export async function preview(shot, wish, spot, signal) {
     return { picture: await patiently(render, signal), rect: part.rect };
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
-    if (NOT_OFFERED.includes(error.code)) isOffered = false;
     if (error.code !== "image_not_found") throw error;
     part.imageId = null;
     return { picture: await render(), rect: part.rect };
@@ -136,6 +137,19 @@ async function patiently(act, signal) {
 
 /** @param {object} wish @param {AbortSignal} signal */
 async function rendered(wish, signal) {
+  if (first) await first;
+  if (!isOffered) throw new Problem("not_found", "");
   const init = { method: "POST", body: JSON.stringify(wish), headers: { "Content-Type": "application/json" }, signal };
-  return (await ask("v1/previews", init)).blob();
+  // The first one is not given up when its settings change: its answer settles whether there are previews.
+  const asking = ask("v1/previews", first ? init : { ...init, signal: undefined });
+  first ??= asking.then(() => undefined, settle);
+  const answer = await asking;
+  signal.throwIfAborted();
+  return answer.blob();
+}
+
+/** @param {unknown} error */
+function settle(error) {
+  if (!(error instanceof Problem)) first = null; // no answer: nothing is known
+  else if (NOT_OFFERED.includes(error.code)) isOffered = false;
 }
