@@ -156,7 +156,7 @@ async def running_services(
     sync = lora_sync(settings)
     if sync is not None:
         sync.start()
-    _scan_beside(catalog, upscalers)
+    _scan_beside(stopping, catalog, upscalers)
     reaper.start()
     families.start()
     services.courier.start()
@@ -183,14 +183,15 @@ def default_base(settings: Settings) -> ServedBase:
     return ServedBase(name, base_defaults_of(settings.base_model))
 
 
-def _scan_beside(*catalogs: Catalog | UpscalerCatalog) -> None:
+def _scan_beside(stopping: threading.Event, *catalogs: Catalog | UpscalerCatalog) -> None:
     # Hashing gigabytes of weights must not delay the gateway's first answers.
-    thread = threading.Thread(target=_scan, args=catalogs, name="first-scan", daemon=True)
+    given = (stopping, *catalogs)
+    thread = threading.Thread(target=_scan, args=given, name="first-scan", daemon=True)
     thread.start()
     thread.join(FIRST_SCAN_SECONDS)
 
 
-def _scan(*catalogs: Catalog | UpscalerCatalog) -> None:
+def _scan(stopping: threading.Event, *catalogs: Catalog | UpscalerCatalog) -> None:
     # The smaller file first: jobs with LoRAs wait for the other one anyway.
     for catalog in reversed(catalogs):
         try:
@@ -198,6 +199,8 @@ def _scan(*catalogs: Catalog | UpscalerCatalog) -> None:
         except Exception as error:
             note_failure("first-scan", error)
         catalog.watch()
+        if stopping.is_set():  # the gateway may have closed it before this
+            catalog.close()
         logger.info(
             "catalogue scanned", kind=type(catalog).__name__, entries=len(catalog.entries())
         )

@@ -125,9 +125,9 @@ class Catalog:
 
     def close(self) -> None:
         """Stops watching the folder."""
-        if self._watcher is not None:
-            self._watcher.close()
-            self._watcher = None
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.close()
 
     def _refresh(self, settle_seconds: float) -> bool:
         """Brings the index up to date; True if a file has to be checked again soon."""

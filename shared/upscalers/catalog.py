@@ -115,9 +115,9 @@ class UpscalerCatalog:
 
     def close(self) -> None:
         """Stops watching the folder."""
-        if self._watcher is not None:
-            self._watcher.close()
-            self._watcher = None
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.close()
 
     def _find(self, name: str) -> UpscalerEntry | None:
         found = [entry for entry in self._entries if entry.name == name]
