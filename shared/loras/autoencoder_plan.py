@@ -7,7 +7,7 @@ act on every picture that is decoded in the same batch.
 from collections.abc import Iterator
 
 from shared.checkpoints.published import Config
-from shared.loras.modules import Shape, Shapes, layer_shapes
+from shared.loras.modules import Shape, Shapes, layer_shapes, resnet_shapes
 
 _DEFAULTS: Config = {"in_channels": 3, "latent_channels": 4, "layers_per_block": 2}
 
@@ -34,7 +34,7 @@ def _parameters(config: Config) -> Iterator[tuple[str, Shape]]:
     for block, width in enumerate(widths):
         name = f"encoder.down_blocks.{block}"
         for index in range(int(config["layers_per_block"])):
-            yield from _resnet(f"{name}.resnets.{index}", before, width)
+            yield from resnet_shapes(f"{name}.resnets.{index}", before, width)
             before = width
         if block < len(widths) - 1:
             yield from layer_shapes(f"{name}.downsamplers.0.conv", width, width, 3, 3)
@@ -49,17 +49,8 @@ def _parameters(config: Config) -> Iterator[tuple[str, Shape]]:
 
 def _middle(name: str, width: int, has_attention: bool) -> Iterator[tuple[str, Shape]]:
     for index in range(2):
-        yield from _resnet(f"{name}.resnets.{index}", width, width)
+        yield from resnet_shapes(f"{name}.resnets.{index}", width, width)
     if has_attention:
         yield from layer_shapes(f"{name}.attentions.0.group_norm", width)
         for projection in ("to_q", "to_k", "to_v", "to_out.0"):
             yield from layer_shapes(f"{name}.attentions.0.{projection}", width, width)
-
-
-def _resnet(name: str, inside: int, outside: int) -> Iterator[tuple[str, Shape]]:
-    yield from layer_shapes(f"{name}.norm1", inside)
-    yield from layer_shapes(f"{name}.conv1", outside, inside, 3, 3)
-    yield from layer_shapes(f"{name}.norm2", outside)
-    yield from layer_shapes(f"{name}.conv2", outside, outside, 3, 3)
-    if inside != outside:
-        yield from layer_shapes(f"{name}.conv_shortcut", outside, inside, 1, 1)

@@ -76,6 +76,22 @@ def layer_shapes(name: str, *shape: int, bias: bool = True) -> Iterator[tuple[st
         yield f"{name}.bias", shape[:1]
 
 
+def resnet_shapes(
+    name: str, inside: int, outside: int, time: int | None = None
+) -> Iterator[tuple[str, Shape]]:
+    """The parameters of a ResNet block; `time` is the width of the timestep's embedding, if it has
+    one.
+    """
+    yield from layer_shapes(f"{name}.norm1", inside)
+    yield from layer_shapes(f"{name}.conv1", outside, inside, 3, 3)
+    if time is not None:
+        yield from layer_shapes(f"{name}.time_emb_proj", outside, time)
+    yield from layer_shapes(f"{name}.norm2", outside)
+    yield from layer_shapes(f"{name}.conv2", outside, outside, 3, 3)
+    if inside != outside:
+        yield from layer_shapes(f"{name}.conv_shortcut", outside, inside, 1, 1)
+
+
 def network_of(part: str) -> str:
     """The network of a part: the semantic LoRA of a file is one of the UNet, too."""
     return UNET if part == SEMANTIC else part

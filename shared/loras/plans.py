@@ -16,7 +16,7 @@ from shared.checkpoints.places import find_checkpoint
 from shared.checkpoints.published import FAMILIES, Config, published_configs
 from shared.loras.autoencoder_plan import autoencoder_shapes
 from shared.loras.dialects import TEXT_ENCODER, TEXT_ENCODER_2, UNET, VAE
-from shared.loras.modules import Modules, Shape, Shapes, layer_shapes
+from shared.loras.modules import Modules, Shape, Shapes, layer_shapes, resnet_shapes
 
 _DOWN = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
 _UP = ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
@@ -141,7 +141,7 @@ class _Unet:
         for i, kind in enumerate(self._config["down_block_types"]):
             name, width = f"down_blocks.{i}", self._channels[i]
             for j in range(self._layers[i]):
-                yield from self._resnet(f"{name}.resnets.{j}", before, width)
+                yield from resnet_shapes(f"{name}.resnets.{j}", before, width, self._time)
                 if kind.startswith("CrossAttn"):
                     yield from self._attention(f"{name}.attentions.{j}", width, i)
                 before = width
@@ -151,7 +151,7 @@ class _Unet:
     def _middle(self) -> Iterator[tuple[str, Shape]]:
         width = self._channels[-1]
         for j in range(2):
-            yield from self._resnet(f"mid_block.resnets.{j}", width, width)
+            yield from resnet_shapes(f"mid_block.resnets.{j}", width, width, self._time)
         yield from self._attention("mid_block.attentions.0", width, -1)
 
     def _up(self) -> Iterator[tuple[str, Shape]]:
@@ -163,21 +163,12 @@ class _Unet:
             count = self._layers[-1 - i] + 1
             for j in range(count):
                 skip = last_skip if j == count - 1 else width
-                yield from self._resnet(f"{name}.resnets.{j}", before + skip, width)
+                yield from resnet_shapes(f"{name}.resnets.{j}", before + skip, width, self._time)
                 if kind.startswith("CrossAttn"):
                     yield from self._attention(f"{name}.attentions.{j}", width, -1 - i)
                 before = width
             if i < len(channels) - 1:
                 yield from layer_shapes(f"{name}.upsamplers.0.conv", width, width, 3, 3)
-
-    def _resnet(self, name: str, inside: int, outside: int) -> Iterator[tuple[str, Shape]]:
-        yield from layer_shapes(f"{name}.norm1", inside)
-        yield from layer_shapes(f"{name}.conv1", outside, inside, 3, 3)
-        yield from layer_shapes(f"{name}.time_emb_proj", outside, self._time)
-        yield from layer_shapes(f"{name}.norm2", outside)
-        yield from layer_shapes(f"{name}.conv2", outside, outside, 3, 3)
-        if inside != outside:
-            yield from layer_shapes(f"{name}.conv_shortcut", outside, inside, 1, 1)
 
     def _attention(self, name: str, width: int, block: int) -> Iterator[tuple[str, Shape]]:
         kernel = () if self._config["use_linear_projection"] else (1, 1)

@@ -104,17 +104,15 @@ class PreviewServer:
             job = as_preview(engine_job(level, params, chosen, stop), self._engine.device)
             return self._engine.submit(job, _ignore)
 
-        def finish_later(picture: Pixels) -> None:
+        def coarse_to_fine() -> None:
+            fine = prepared(pixels, levels, lambda level: submitted(level).result().pixels)
             # Guards and encoding must not run on the engine's thread, which calls this.
-            submitted(picture).add_done_callback(
+            submitted(fine).add_done_callback(
                 lambda done: self._delivery.submit(self._finish, request, given, done)
             )
 
-        def coarse_to_fine() -> None:
-            finish_later(prepared(pixels, levels, lambda level: submitted(level).result().pixels))
-
         if levels == 1:
-            finish_later(pixels)
+            coarse_to_fine()
         else:  # the sizes wait for each other, and other requests must not wait for them
             self._coarse.submit(self._answered, request, coarse_to_fine)
 

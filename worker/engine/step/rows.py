@@ -27,6 +27,7 @@ from worker.engine.lora.lora_file import AdapterWeights
 from worker.engine.lora.merging import AdapterSet
 from worker.engine.pixels import in_colours_of, to_pixels
 from worker.engine.step.draws import StepNoise
+from worker.engine.step.evaluations import Evaluation
 from worker.engine.step.prompts import Condition
 from worker.engine.step.schedule import StepPlan
 
@@ -54,8 +55,8 @@ class Row:
     `adapters` completes when the LoRA files are loaded; until then the row is not ready. A job's
     preview shares the job's adapters and does not own them. `reported` and `steps_reported` are
     what its owner has been told, `max_batch` is the largest batch that fitted in memory, once
-    known. `is_among_its_like` is whether all stepping rows have the same LoRAs when this row is
-    encoded.
+    known. `calls` are the UNet's calls of every step. `is_among_its_like` is whether all stepping
+    rows have the same LoRAs when this row is encoded.
     """
 
     job: EngineJob
@@ -79,6 +80,7 @@ class Row:
     previous: torch.Tensor | None = None
     step_noise: StepNoise | None = None
     condition: Condition | None = None
+    calls: tuple[Evaluation, ...] = ()
     finished: Pixels | None = None
     pooled: bool = False
     slot_keys: tuple[str, ...] = ()

@@ -122,6 +122,7 @@ class Units:
             ]
         for i, row in enumerate(rows):
             row.plan, row.condition = plans[i], conditions[i]
+            row.calls = self._evaluations(row, conditions[i])
             row.source, row.padded = sources[i], padded[i]
             row.reconstruction = moments[names[i]].reconstruction
             row.encoded(latents[i])
@@ -350,7 +351,7 @@ class Units:
 
     def _guided(self, rows: Sequence[Row], latents: torch.Tensor) -> torch.Tensor:
         """The model's output for every row, all evaluations added up: [rows, C, h, w]."""
-        plans = [self._evaluations(row) for row in rows]
+        plans = [row.calls for row in rows]
         if all(len(plan) == 1 and plan[0].weight == 1.0 for plan in plans):
             return self._called(rows, latents, [(i, plan[0]) for i, plan in enumerate(plans)])
         calls = [(i, call) for i, plan in enumerate(plans) for call in plan]
@@ -367,11 +368,11 @@ class Units:
             [combined(plan, torch.cat(own)) for plan, own in zip(plans, by_row, strict=True)]
         )
 
-    def _evaluations(self, row: Row) -> list[Evaluation]:
-        assert row.condition is not None
+    def _evaluations(self, row: Row, condition: Condition) -> tuple[Evaluation, ...]:
+        """The UNet's calls of every step of a row."""
         known = by_key(row.adapter_set, row.adapters.result())
         found = branches(row.job, row.adapter_set, known)
-        return evaluations(row.job, row.condition.evaluations, found)
+        return tuple(evaluations(row.job, condition.evaluations, found))
 
     def _in_turn(
         self, rows: Sequence[Row], calls: Sequence[tuple[int, Evaluation]]
