@@ -1,13 +1,12 @@
 """A photo from an address: offered where the service fetches one, then a photo like any other."""
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.driving import AXE, FAULTS, download, set_strength, wait_for
+from tests.support.http_servers import Quiet, serving
 from tests.support.pictures import photo
 from tests.support.stack import RunningUp, running_up
 
@@ -24,7 +23,7 @@ DROP_LINK = """link => {
 }"""
 
 
-class Album(BaseHTTPRequestHandler):
+class Album(Quiet):
     """Another site with one photo, one page, and nothing else."""
 
     FILES = {"/my%20selfie.jpg": photo(320, 240), "/page.html": b"<!doctype html><p>No photo."}
@@ -36,19 +35,11 @@ class Album(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body or b"")
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture(scope="module")
 def album() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Album)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Album) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

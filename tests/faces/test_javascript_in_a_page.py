@@ -1,9 +1,8 @@
 """The JavaScript client in Chromium, in a page of another origin than the service's."""
 
-import threading
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import pytest
 from shared.settings import REPOSITORY
 from tests.browser.conftest import browser
 from tests.faces.conftest import KEYS
+from tests.support.http_servers import Quiet, serving
 from tests.support.pictures import photo
 from tests.support.stack import RunningUp, running_up
 
@@ -50,9 +50,8 @@ window.ready = true;
 </script>"""
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
+class Files(Quiet, SimpleHTTPRequestHandler):
+    """Serves a folder."""
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +61,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "retouch.js").write_bytes((REPOSITORY / "client-js" / "retouch.js").read_bytes())
     (folder / "index.html").write_bytes(PAGE)
     (folder / "photo.jpg").write_bytes(photo(96, 72))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(partial(Files, directory=str(folder))) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

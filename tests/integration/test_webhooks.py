@@ -1,15 +1,14 @@
 """A webhook from a real gateway to a real receiver, with the gateway's end in between."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx2
 from standardwebhooks import Webhook
 
 from tests.support.gateways import running_gateway
+from tests.support.http_servers import Quiet, serving
 from tests.support.pictures import photo
 from tests.support.wait import wait_until
 
@@ -21,7 +20,7 @@ def receiver(*statuses: int) -> Iterator[tuple[int, Heard]]:
     """Answers with these statuses, the last one for good; its port, and what it has heard."""
     heard: Heard = []
 
-    class Answers(BaseHTTPRequestHandler):
+    class Answers(Quiet):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             status = statuses[min(len(heard), len(statuses) - 1)]
@@ -29,18 +28,8 @@ def receiver(*statuses: int) -> Iterator[tuple[int, Heard]]:
             self.send_response(status)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Answers)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_port, heard
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Answers) as url:
+        yield int(url.rpartition(":")[2]), heard
 
 
 def test_a_webhook_survives_the_end_of_its_gateway(

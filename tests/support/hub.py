@@ -6,11 +6,12 @@ GET /api/models/ID[/revision/REV|/tree/REV], GET and HEAD /ID/resolve/REV/FILE
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
+
+from tests.support.http_servers import Quiet, running
 
 COMMIT = "c" * 40
 
@@ -32,18 +33,11 @@ class Hub(ThreadingHTTPServer):
 
 @contextmanager
 def running_hub(files: dict[str, dict[str, bytes]]) -> Iterator[Hub]:
-    hub = Hub(files)
-    thread = threading.Thread(target=hub.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with running(Hub(files)) as hub:
         yield hub
-    finally:
-        hub.shutdown()
-        hub.server_close()
-        thread.join()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet):
     server: Hub
 
     def do_HEAD(self) -> None:
@@ -51,9 +45,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer(with_body=True)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
     def _answer(self, with_body: bool) -> None:
         parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
