@@ -8,13 +8,13 @@ nothing of LoRAs.
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import structlog
-from watchfiles import watch
+from watchfiles import Change, watch
 
 from shared.periodic import Periodic
 
@@ -102,7 +102,7 @@ class FolderWatcher:
                 waiting = self._refresh()
                 ended = time.monotonic()
                 due = ended + max(sweep, min(_SHARE * (ended - begun), _LONGEST_SECONDS))
-            if _inodes(self._folders) != there:
+            if _are_removed(batch, there) or _inodes(self._folders) != there:
                 return
 
 
@@ -113,6 +113,12 @@ def _inodes(folders: Sequence[Path]) -> dict[Path, int]:
         with suppress(OSError):
             found[folder] = folder.stat().st_ino
     return found
+
+
+def _are_removed(batch: Collection[tuple[Change, str]], folders: Collection[Path]) -> bool:
+    """Whether a watched folder itself was removed: the one in its place may have its inode."""
+    removed = {path for change, path in batch if change is Change.deleted}
+    return any(str(folder) in removed for folder in folders)
 
 
 def _sends_events(folder: Path) -> bool:
