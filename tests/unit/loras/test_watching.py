@@ -190,7 +190,7 @@ def test_a_folder_that_cannot_be_watched_is_looked_at_now_and_then(
     catalog.watch()
     try:
         write_lora(folder / "new_tiny.safetensors", tiny_specs())
-        wait_until(lambda: names(catalog) == {"new_tiny"}, description="the sweep", seconds=4.0)
+        wait_until(lambda: names(catalog) == {"new_tiny"}, description="the sweep", seconds=20.0)
     finally:
         catalog.close()
 
