@@ -393,7 +393,7 @@ export interface operations {
                     trigger_words?: boolean;
                     /**
                      * Upscale
-                     * @description Factor of enlargement; `auto`: 1 for a photo whose long side is 1,024 or more, otherwise 2 or 4, the smallest that reaches 1,024.
+                     * @description Factor of enlargement; `auto`: 1 for a photo whose long side is 1,024 or more, otherwise 2 or 4, the smallest that reaches 1,024, as far as the limits allow.
                      * @default auto
                      * @enum {unknown}
                      */

@@ -3,7 +3,7 @@
 Does not know how pictures are enlarged.
 """
 
-from api.jobs.result_limits import check_result_size
+from api.jobs.result_limits import check_result_size, is_within
 from api.wire.sentence import Sentence
 from shared.errors import UpscalerNotFound, UpscalerUnusable
 from shared.params import JobParams
@@ -34,7 +34,11 @@ def settle_size(
 
     Raises ImageTooLarge if the result would exceed this deployment's limit.
     """
-    settled = settle_factor(params, size)
+
+    def is_allowed(factor: int) -> bool:
+        return is_within(params.model_copy(update={"upscale": factor}), size, settings)
+
+    settled = settle_factor(params, size, is_allowed)
     check_result_size(settled, size, settings)
     if settled.factor > 1:
         settle_upscaler(settled, catalog)

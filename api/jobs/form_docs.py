@@ -58,7 +58,7 @@ _WORDS = {
     "Default: a base for which the LoRAs were made, the deployment's own first.",
     "max_side": "Longer side of the result, in pixels; default: the photo's own, enlarged.",
     "upscale": "Factor of enlargement; `auto`: 1 for a photo whose long side is 1,024 or more, "
-    "otherwise 2 or 4, the smallest that reaches 1,024.",
+    "otherwise 2 or 4, the smallest that reaches 1,024, as far as the limits allow.",
     "upscaler": "Name of an enlarger from GET /v1/upscalers, `lanczos` for a plain filter, `auto`.",
     "format": "auto: by the photo's format. JPEG and HEIC give JPEG, PNG and pictures with "
     "transparency give PNG, others WebP. If a format cannot hold the longer side (WebP 16,383 "

@@ -11,12 +11,18 @@ from shared.settings import Settings
 from shared.sizes import Size, fitting, megapixels, result_size
 
 
+def is_within(params: JobParams, size: Size, settings: Settings) -> bool:
+    """Whether the result of a photo of this width and height exceeds no limit."""
+    width, height = result_size(size, params)
+    return width * height <= settings.max_result_pixels and max(width, height) <= settings.max_side
+
+
 def check_result_size(params: JobParams, size: Size, settings: Settings) -> None:
     """Raises ImageTooLarge if the result of a photo of this width and height exceeds a limit."""
+    if is_within(params, size, settings):
+        return
     wanted, most = result_size(size, params), settings.max_result_pixels
     side = settings.max_side
-    if wanted[0] * wanted[1] <= most and max(wanted) <= side:
-        return
     passing = fitting(wanted, most, side)
     longest, passing_text = max(passing), f"{passing[0]}x{passing[1]}"
     raise ImageTooLarge(

@@ -10,7 +10,7 @@ import { LivePreview } from "./studio/live.js";
 import { encodedAs } from "./studio/photo.js";
 import * as recipes from "./studio/recipe.js";
 import { asPreview, asWanted, copyPicture, download, dragOut, saveAll, showCode } from "./studio/save.js";
-import { read, showQuality, write } from "./studio/settings-form.js";
+import { know, read, showQuality, write } from "./studio/settings-form.js";
 import { Row } from "./studio/sheet.js";
 import { warmUp } from "./studio/sharpen.js";
 import { remedyOf, Shot } from "./studio/shot.js";
@@ -199,20 +199,20 @@ function mend() {
   if (!shot?.kept.problem) return;
   const remedy = remedyOf(shot);
   if (remedy === "other") byId("file", HTMLInputElement).click();
-  else if (remedy === "key") askForKey(() => desk.retry(shot));
+  else if (remedy === "key") askForKey(shot);
   else desk.mend(shot, remedy);
   if (remedy === "auto" || remedy === "reset") write(shot.kept.recipe);
 }
 
-/** @param {() => void} then */
-function askForKey(then) {
+/** @param {Shot} shot what was refused without it */
+function askForKey(shot) {
   const box = byId("key-box", HTMLDialogElement);
   box.onclose = () => {
     const key = byId("key", HTMLInputElement).value.trim();
     if (box.returnValue !== "ok" || !key) return;
     localStorage.setItem("retouch.key", key);
     treatments().load();
-    then();
+    desk.change(shot);
   };
   box.showModal();
 }
@@ -307,8 +307,9 @@ function listenToDesk() {
   desk.addEventListener("trimmed", (event) => toast(say("trimmed", { n: /** @type {CustomEvent} */ (event).detail })));
   desk.addEventListener("full", () => notice(say("full")));
   desk.addEventListener("known", (event) => {
-    const { limits, image_urls } = /** @type {CustomEvent} */ (event).detail;
+    const { base, limits, image_urls } = /** @type {CustomEvent} */ (event).detail;
     treatments().most = limits.max_loras;
+    know({ base, limits });
     if (image_urls) whenIdle(async () => (await import("./later/address.js")).offerAddress(takeLinks));
   });
 }

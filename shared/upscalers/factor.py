@@ -3,6 +3,8 @@
 Owns the sizes. choice.py decides which enlarger is used.
 """
 
+from collections.abc import Callable
+
 from shared.params import JobParams
 
 # A photo of this length needs no enlarging; for a smaller one, the smallest factor that reaches it.
@@ -21,15 +23,31 @@ _WORDS = {
         "The photo's long side is {side} pixels; {factor} times makes {larger}.",
         "照片长边为 {side} 像素，放大 {factor} 倍为 {larger} 像素。",
     ),
+    "limited": (
+        "A larger result would exceed this service's limits: {factor} times makes {larger} pixels.",
+        "更大的结果会超出此服务的限制：放大 {factor} 倍为 {larger} 像素。",
+    ),
+    "full": (
+        "A larger result would exceed this service's limits: the photo keeps its size.",
+        "更大的结果会超出此服务的限制，因此照片保持原尺寸。",
+    ),
 }
 
 
-def settle_factor(params: JobParams, size: tuple[int, int]) -> JobParams:
-    """The parameters with a number instead of `auto`, from the photo's width and height."""
+def settle_factor(
+    params: JobParams, size: tuple[int, int], is_allowed: Callable[[int], bool] = lambda _: True
+) -> JobParams:
+    """The parameters with a number instead of `auto`, from the photo's width and height.
+
+    Of the factors above 1, `is_allowed` may refuse those that are too much for this service.
+    """
     if params.upscale != "auto":
         return params
     side = max(size)
-    factor, why = _factor(side, params.max_side)
+    wanted, why = _factor(side, params.max_side)
+    factor = _most(wanted, is_allowed)
+    if factor < wanted:
+        why = "limited" if factor > 1 else "full"
     facts = {"side": side, "enough": f"{LONG_ENOUGH:,}", "cap": params.max_side}
     facts |= {"factor": factor, "larger": side * factor}
     english, chinese = (words.format_map(facts) for words in _WORDS[why])
@@ -44,3 +62,8 @@ def _factor(side: int, max_side: int | None) -> tuple[int, str]:
         return 1, "capped"
     reaching = (factor for factor in FACTORS if side * factor >= LONG_ENOUGH)
     return next(reaching, FACTORS[-1]), "small"
+
+
+def _most(wanted: int, is_allowed: Callable[[int], bool]) -> int:
+    smaller = (factor for factor in reversed(FACTORS) if factor <= wanted and is_allowed(factor))
+    return next(smaller, 1)

@@ -227,3 +227,48 @@ def test_nothing_is_wider_than_the_screen(page: Page, width: int) -> None:
     for mode in "123":
         page.locator(".frame").press(mode)
         assert beyond(page) <= 0
+
+
+# Controls of which a part is beyond the screen's sides, or cut off by a box around.
+CUT_OFF = """() => {
+  const OVER = '.frame, .print'; // what lies over a picture may be larger than it
+  const shown = [...document.querySelectorAll('button, a, select, input, textarea, summary')]
+    .filter(node => node.checkVisibility({ visibilityProperty: true }) && !node.closest('.skip'));
+  const isCut = node => {
+    const box = node.getBoundingClientRect();
+    if (box.left < -0.5 || box.right > innerWidth + 0.5) return true;
+    for (let outer = node.parentElement; outer !== document.body; outer = outer.parentElement) {
+      const edges = outer.getBoundingClientRect();
+      const isOpen = getComputedStyle(outer).overflowX === 'visible' || outer.matches(OVER);
+      if (!isOpen && (box.left < edges.left - 0.5 || box.right > edges.right + 0.5)) return true;
+    }
+    return node.scrollWidth > node.clientWidth + 1 && node.matches('button:not(.opener)');
+  };
+  return shown.filter(isCut).map(node => node.id || node.textContent || node.outerHTML);
+}"""
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_on_a_phone_no_control_is_cut_off_in_any_language(page: Page, language: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.select_option("#language", language)
+    expect(page.locator("html")).to_have_attribute("lang", re.compile(language))
+    assert page.evaluate(CUT_OFF) == []
+    choose(page, a_photo("a-very-long-name-" * 8 + ".jpg"))
+    assert page.evaluate(CUT_OFF) == []
+    wait_for(page, "succeeded")
+    page.click("#more summary")
+    page.click(".all summary")
+    page.click("#outcome summary")
+    page.select_option("#save-format", "jpeg")
+    for mode in "123":
+        page.locator(".frame").press(mode)
+        assert page.evaluate(CUT_OFF) == []
+    page.click("#only-here")
+    assert page.evaluate(CUT_OFF) == []
+    page.click("#brush-done")
+    for opener, closer in (("#code", "#code-close"), ("#grid", "#grid-close")):
+        page.click(opener)
+        expect(page.locator(closer)).to_be_visible()
+        assert page.evaluate(CUT_OFF) == []
+        page.click(closer)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -200,24 +200,65 @@ def test_a_restarted_server_finishes_the_job_that_the_page_follows(
         assert download(page)[1].startswith(b"\xff\xd8")  # a JPEG comes back as one
 
 
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[RunningUp]:
+    """A service with keys, and with limits of its own."""
+    del browser  # first, so that nothing is started for skipped tests
+    folder = tmp_path_factory.mktemp("locked")
+    with running_up(folder, api_keys=f"me={KEY}", max_side="800", max_loras="2") as up:
+        yield up
+
+
 def test_a_service_with_keys_asks_for_one_and_events_go_by_ticket(
-    browser: Browser, tmp_path: Path
+    browser: Browser, locked: RunningUp
 ) -> None:
     # Given
     context = browser.new_context(locale="en-US", accept_downloads=True)
     page = context.new_page()
-    with running_up(tmp_path, api_keys=f"me={KEY}") as up:
-        page.goto(up.url)
-        choose(page, a_photo())
-        expect(page.locator("#sentence")).to_contain_text("needs a key")
-        # When
-        page.click("#mend")
-        page.fill("#key", KEY)
-        with page.expect_request(lambda request: "/events?ticket=" in request.url):
-            page.keyboard.press("Enter")
-        # Then
-        wait_for(page, "succeeded")
-        assert KEY not in page.url
+    page.goto(locked.url)
+    choose(page, a_photo())
+    expect(page.locator("#sentence")).to_contain_text("needs a key")
+    # When
+    page.click("#mend")
+    page.fill("#key", KEY)
+    with page.expect_request(lambda request: "/events?ticket=" in request.url):
+        page.keyboard.press("Enter")
+    # Then
+    wait_for(page, "succeeded")
+    assert KEY not in page.url
+    context.close()
+
+
+def test_with_a_key_the_page_asks_again_what_is_offered_without_a_reload(
+    browser: Browser, locked: RunningUp
+) -> None:
+    # Given photos that were refused, of which one is beyond the limits that only a key tells
+    context = browser.new_context(locale="en-US", service_workers="block")
+    page = context.new_page()
+    page.goto(locked.url)
+    large = {"name": "large.jpg", "mimeType": "image/jpeg", "buffer": photo(1600, 1200)}
+    choose(page, large, a_photo("small.jpg"))  # type: ignore[arg-type]
+    expect(page.locator('#rows li[data-phase="failed"]')).to_have_count(2)
+    expect(page.locator(".card")).to_have_count(1)
+    # When a wrong key is entered, and then the right one
+    page.click("#mend")
+    page.fill("#key", "not-a-key-of-this-service")
+    page.keyboard.press("Enter")
+    expect(page.locator("#sentence")).to_have_text("The service does not know this key.")
+    page.click("#mend")
+    page.fill("#key", KEY)
+    page.keyboard.press("Enter")
+    # Then all of them are made, within the limits
+    expect(page.locator('#rows li[data-phase="succeeded"]')).to_have_count(2)
+    expect(page.locator("#why")).to_contain_text("scaled from 1,600 × 1,200")
+    expect(page.locator("#sizes")).to_contain_text("800 × 600")
+    # And the settings are those of the service
+    expect(page.locator(".card")).to_have_count(6)
+    expect(page.locator("[name=steps]")).to_have_attribute("placeholder", "10")
+    page.click(".all summary")
+    for row in page.locator(".all .row:not(.off) input:not([value=none])").all()[:3]:
+        row.click()
+    expect(page.locator("#toast")).to_contain_text("At most 2 at once")
     context.close()
 
 

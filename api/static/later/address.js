@@ -22,6 +22,7 @@ function nameOf(address) {
 
 /** @param {Take} take */
 export function offerAddress(take) {
+  if (document.getElementById("address-form")) return;
   const field = make("input", { type: "url", id: "address", placeholder: "https://", required: true });
   const label = make("label", {}, make("span", { className: "fine", data: { say: "address" } }), field);
   const form = make("form", { id: "address-form", className: "ways" }, label, make("button", { type: "submit", data: { say: "fetch" } }));

@@ -4,7 +4,7 @@ import { newId } from "./new-id.js";
 import { plain } from "./recipe.js";
 import { isPassing, smallerSide } from "./remedy.js";
 import { ask } from "./service.js";
-import { Shot } from "./shot.js";
+import { remedyOf, Shot } from "./shot.js";
 
 // Assumed limits until the service has sent its own.
 const USUAL_LIMITS = { max_pixels: 50_000_000, max_side: 65_535, max_upload_bytes: 50 * 2 ** 20 };
@@ -40,12 +40,7 @@ export class Desk extends EventTarget {
 
   /** Loads the service's limits, and resumes what this device was doing when the page was closed. @param {string | null} inView */
   async resume(inView) {
-    const limits = ask("v1/capabilities").then((answer) => answer.json(), () => null).then((found) => {
-      if (!found) return;
-      const { max_pixels, max_side, max_upload_bytes } = found.limits;
-      this.limits = { max_pixels, max_side, max_upload_bytes };
-      this.tell("known", found);
-    });
+    const limits = this.learn();
     for (const kept of await album.all()) {
       if (!this.shots.some((shot) => shot.kept.id === kept.id)) this.add(new Shot(kept), "end");
     }
@@ -55,6 +50,25 @@ export class Desk extends EventTarget {
     for (const shot of this.unfinished) this.run(shot);
     const first = this.shots.find((shot) => shot.kept.id === inView) ?? this.shots.find((shot) => !shot.isAtRest);
     if (first && !this.selected) this.select(first);
+  }
+
+  /** What the service offers to whoever holds this page's key. */
+  async learn() {
+    const found = await ask("v1/capabilities").then((answer) => answer.json(), () => null);
+    if (!found) return;
+    const { max_pixels, max_side, max_upload_bytes } = found.limits;
+    this.limits = { max_pixels, max_side, max_upload_bytes };
+    this.tell("known", found);
+  }
+
+  /** With another key: what is offered may differ, and whatever was refused is tried again. @param {Shot | null} shot */
+  async change(shot) {
+    await this.learn();
+    const refused = this.shots.filter((one) => one === shot || remedyOf(one) === "key");
+    for (const one of refused.reverse()) {
+      one.isRead &&= Boolean(one.kept.imageId); // not yet sent: it has to fit the limits of this key
+      this.retry(one);
+    }
   }
 
   /** In the order in which they are worked on. */

@@ -11,6 +11,7 @@
 export const TEXT_FIELDS = ["prompt", "negative_prompt", "steps", "guidance_scale", "sampler", "seed", "max_side", "upscale", "format", "quality", "metadata", "fidelity", "pyramid"];
 export const FLAG_FIELDS = ["embed_metadata", "force"];
 const KEPT = "retouch.recipe";
+const MOST = 32; // LoRAs that a recipe from elsewhere may name; how many run together, the service says
 
 /** @returns {Recipe} */
 export const plain = () => ({ mode: "auto", loras: [], strength: null, fields: {} });
@@ -47,7 +48,7 @@ export const isSame = (one, other) => JSON.stringify(formFields(one).sort()) ===
 
 /** Anything that came from outside, reduced to what a recipe may hold. @param {any} raw @returns {Recipe} */
 export function of(raw) {
-  const loras = (Array.isArray(raw?.loras) ? raw.loras : []).slice(0, 4)
+  const loras = (Array.isArray(raw?.loras) ? raw.loras : []).slice(0, MOST)
     .filter((/** @type {any} */ lora) => typeof lora?.name === "string" && Number.isFinite(lora.scale))
     .map((/** @type {any} */ lora) => ({ name: lora.name, scale: lora.scale }));
   const recipe = plain();

@@ -53,6 +53,13 @@ export function write(recipe) {
   if (isOpen) byId("more", HTMLDetailsElement).open = true;
 }
 
+/** What this service's base runs with, and how much it takes. @param {{base: any, limits: any}} offered */
+export function know({ base, limits }) {
+  for (const name of ["steps", "guidance_scale"]) control(name).placeholder = String(base?.[name] ?? "");
+  control("steps").max = String(limits.max_steps);
+  for (const name of ["prompt", "negative_prompt"]) control(name).maxLength = limits.max_prompt_characters;
+}
+
 /** A quality is for formats that have one. */
 export function showQuality() {
   byId("quality-row", HTMLElement).hidden = !["jpeg", "webp"].includes(format().value);

@@ -6,7 +6,7 @@ import { fitted, isSentAsIs, open, thumbnail } from "./photo.js";
 import { quick } from "./quick.js";
 import { formFields } from "./recipe.js";
 import { isPassing, remedyFor, sentenceFor } from "./remedy.js";
-import { ask, Problem, upload } from "./service.js";
+import { ask, hasKey, Problem, upload } from "./service.js";
 import { firstLook } from "./sharpen.js";
 import { say, served } from "./words.js";
 
@@ -375,6 +375,7 @@ export class Shot extends EventTarget {
 /** What a problem means, in the page's words. @param {import("./album.js").Kept["problem"]} problem */
 export function sentenceOf(problem) {
   if (!problem) return "";
+  if (problem.code === "unauthenticated" && hasKey()) return say("e_key_unknown");
   const isItsOwn = SPECIFIC.includes(problem.code) && problem.language === served() && problem.sentence;
   return isItsOwn ? problem.sentence : say(sentenceFor(problem.code));
 }

@@ -213,6 +213,7 @@ export default {
   e_request: "The service did not understand this page. Reload it and try again.",
   e_lora_base_mismatch: "That treatment was made for another model than the one that runs here.",
   e_unauthenticated: "This service needs a key.",
+  e_key_unknown: "The service does not know this key.",
   e_forbidden: "Your key does not allow this. Ask whoever runs the service for one that does.",
   e_image_not_found: "The service no longer has this photo. It has to be sent again.",
   e_job_not_found: "The service no longer knows this photo. It has to be sent again.",

@@ -213,6 +213,7 @@ export default {
   e_request: "El servicio no entendió esta página. Recárgala y prueba otra vez.",
   e_lora_base_mismatch: "Ese tratamiento es para otro modelo que el de aquí.",
   e_unauthenticated: "Este servicio necesita una clave.",
+  e_key_unknown: "El servicio no conoce esta clave.",
   e_forbidden: "Tu clave no permite esto. Pide otra a quien lleva el servicio.",
   e_image_not_found: "El servicio ya no tiene esta foto. Hay que enviarla otra vez.",
   e_job_not_found: "El servicio ya no recuerda esta foto. Hay que enviarla otra vez.",

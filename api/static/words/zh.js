@@ -213,6 +213,7 @@ export default {
   e_request: "服务没有看懂这个页面的请求，请刷新后再试。",
   e_lora_base_mismatch: "兄弟，版本不对，别硬来。这种处理是给别的模型做的。",
   e_unauthenticated: "此服务需要密钥。",
+  e_key_unknown: "服务不认识这个密钥。",
   e_forbidden: "你的密钥不允许这样做，请向管理员要一个可以的。",
   e_image_not_found: "服务器上已经没有这张照片，需要重新发送。",
   e_job_not_found: "服务器已不记得这张照片，需要重新发送。",

@@ -35,6 +35,14 @@ def test_max_side_is_a_wish_for_a_small_picture() -> None:
     assert result_size((600, 300), settled) == (800, 400)
 
 
+@pytest.mark.parametrize(("most", "factor"), [(4, 4), (3, 2), (1, 1)])
+def test_auto_asks_for_no_more_than_the_service_makes(most: int, factor: int) -> None:
+    settled = settle_factor(JobParams(), (200, 100), lambda wanted: wanted <= most)
+    assert settled.factor == factor
+    assert ("limits" in (settled.upscale_reason or "")) == (factor < 4)
+    assert settled.upscale_reason_zh
+
+
 @pytest.mark.parametrize("text", ["2", "2.0", 2, 2.0, "auto"])
 def test_a_form_may_write_a_factor_in_any_way(text: object) -> None:
     assert JobParams.model_validate({"upscale": text}).upscale in (2, "auto")

@@ -119,6 +119,16 @@ def test_a_result_over_the_limit_is_refused_with_the_size_that_would_pass(
     assert submit(client, photo(1600, 500), **fields, max_side=4000).status_code == 202
 
 
+def test_an_enlargement_that_the_service_chooses_is_within_its_limits(gateway: Gateway) -> None:
+    client = gateway(max_side=800)
+    answer = submit(client, photo(640, 480))
+    assert answer.status_code == 202
+    params = answer.json()["params"]
+    assert params["upscale"] == 1
+    assert "limits" in params["upscale_reason"]
+    assert submit(client, photo(200, 150)).json()["params"]["upscale"] == 4
+
+
 @pytest.mark.parametrize("picture_format", ["auto", "webp", "jpeg", "png"])
 def test_a_side_that_a_format_cannot_hold_is_no_reason_to_refuse(
     client: TestClient, picture_format: str
