@@ -317,7 +317,7 @@ export interface operations {
                     negative_prompt?: string;
                     /**
                      * Pixel Scale
-                     * @description For a LoRA with a part for fidelity and a part for detail (PiSA-SR): the first part's share of `strength`; default 1.
+                     * @description For a LoRA with a part for fidelity and a part for detail (PiSA-SR): the first part's share of `strength`; default 1. With another LoRA it has no effect, and `degraded` says so.
                      */
                     pixel_scale?: number;
                     /**

@@ -174,6 +174,11 @@ class JobParams(Record):
         )
 
     @property
+    def asks_for_parts(self) -> bool:
+        """Whether the caller weighed the two parts of a LoRA."""
+        return self.pixel_scale is not None or self.semantic_scale is not None
+
+    @property
     def factor(self) -> int:
         """The factor by which the result is enlarged; 1 while `auto` is not settled."""
         return 1 if self.upscale == "auto" else self.upscale

@@ -48,7 +48,8 @@ _WORDS = {
     "timestep": "For the sampler once: the noise level that the model is given; default: the "
     "LoRA's own, else 200.",
     "pixel_scale": "For a LoRA with a part for fidelity and a part for detail (PiSA-SR): the first "
-    "part's share of `strength`; default 1.",
+    "part's share of `strength`; default 1. With another LoRA it has no effect, and "
+    "`degraded` says so.",
     "semantic_scale": "The same for the part for detail; default 1.",
     "prompt": "Default: the LoRA's own. `<lora:NAME:SCALE>` in it counts as a LoRA.",
     "trigger_words": "Add the LoRAs' trigger words to the prompt if they are missing.",

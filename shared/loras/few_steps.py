@@ -17,7 +17,9 @@ MOST_STEPS = 50
 
 
 class FewSteps(BaseModel):
-    """The name and the needs of such a LoRA; None for values left to the base."""
+    """The name and the needs of such a LoRA; None for values left to the base. `has_parts` is
+    whether it has a part for fidelity and one for detail, each with a scale.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,6 +31,7 @@ class FewSteps(BaseModel):
     prediction: Prediction | None = None
     prompt: str | None = None
     fidelity: Fidelity | None = None
+    has_parts: bool = False
 
     @property
     def needs(self) -> str:

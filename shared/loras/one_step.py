@@ -26,7 +26,12 @@ _COMMON = FewSteps(
 _BY_LAYOUT: dict[Layout, FewSteps] = {
     "osediff": _COMMON.model_copy(update={"label": "OSEDiff", "timestep": 999}),
     "pisa_sr": _COMMON.model_copy(
-        update={"label": "PiSA-SR", "timestep": 1, "prediction": "difference"}
+        update={
+            "label": "PiSA-SR",
+            "timestep": 1,
+            "prediction": "difference",
+            "has_parts": True,
+        }
     ),
 }
 _BY_NAME = _COMMON.model_copy(update={"label": "HYPIR", "timestep": 200, "fidelity": "wavelet"})

@@ -64,6 +64,7 @@ from worker.job.attempt_parts import AttemptParts
 from worker.job.enlarging import Plan, fitted
 from worker.job.grey import kept_grey
 from worker.job.history import StageCosts
+from worker.job.ineffective import ineffective
 from worker.job.leases import obey
 from worker.job.lora_choice import BelongsElsewhere, Chosen
 from worker.job.masking import Masking
@@ -142,7 +143,8 @@ class Attempt:
         megapixels = plan.megapixels if plan.first else worked_on
         tracker = self._tracker(plan, megapixels, pixels, params)
         result = self._make(pixels, params, chosen, plan, tracker)
-        result = replace(result, pixels=kept_grey(pixels, result.pixels))
+        noted = (*result.degraded, *ineffective(params, chosen))
+        result = replace(result, pixels=kept_grey(pixels, result.pixels), degraded=noted)
         checking = tracker.enter(Stage.CHECKING)
         if self._parts.guards.look_at_results:
             self._report(checking)
