@@ -12,11 +12,6 @@ import diffusers
 import structlog
 import torch
 import transformers
-from diffusers import (
-    AutoPipelineForImage2Image,
-    StableDiffusionImg2ImgPipeline,
-    StableDiffusionXLImg2ImgPipeline,
-)
 
 from shared.bases import SDXL, Base, identify_place
 from shared.checkpoints.judgement import check_checkpoint
@@ -128,11 +123,12 @@ def _load_pipeline(base: Base, place: Path, dtype: torch.dtype) -> Any:
 
 
 def _class_of(base: Base) -> Any:
+    # diffusers imports a class when its name is first used; the last one imports all families.
     if base is SDXL:
-        return StableDiffusionXLImg2ImgPipeline
+        return diffusers.StableDiffusionXLImg2ImgPipeline
     if base.id in STABLE_DIFFUSION:
-        return StableDiffusionImg2ImgPipeline
-    return AutoPipelineForImage2Image
+        return diffusers.StableDiffusionImg2ImgPipeline
+    return diffusers.AutoPipelineForImage2Image
 
 
 def _options(base: Base) -> dict[str, Any]:
