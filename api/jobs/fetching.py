@@ -1,7 +1,8 @@
 """A job's picture from an address that the caller names, instead of an upload.
 
 Owns the limit of time. The address follows the rules of webhooks: https, on the public
-internet, checked after resolving, without redirects.
+internet, checked after resolving, without redirects. Knows no face: each says in its own form why
+nothing came.
 """
 
 import asyncio
@@ -14,15 +15,20 @@ from api.webhooks.download import BadAnswer, TooLarge, download
 from api.webhooks.pinned import PinnedNetwork
 from api.webhooks.sender import own_name
 from api.webhooks.trust import system_trust
-from api.wire.errors import InvalidFields
-from api.wire.problems import FieldProblem
 from api.wire.sentence import Sentence
 from shared.errors import PayloadTooLarge
-from shared.messages import Language
 from shared.settings import Settings
 
-POINTER = "/image_url"
 SECONDS = 30.0
+
+
+class NotFetched(Exception):
+    """Raised with a Sentence about the address ("cannot be reached")."""
+
+    @property
+    def reason(self) -> Sentence:
+        reason: Sentence = self.args[0]
+        return reason
 
 
 class Fetcher:
@@ -41,8 +47,8 @@ class Fetcher:
         self._most = settings.max_upload_bytes
         self._seconds = seconds
 
-    async def fetch(self, url: str, language: Language) -> bytes:
-        """The file's bytes. Raises InvalidFields if they cannot be had, PayloadTooLarge."""
+    async def fetch(self, url: str) -> bytes:
+        """The file's bytes. Raises NotFetched if they cannot be had, PayloadTooLarge."""
         try:
             async with asyncio.timeout(self._seconds):
                 return await self._get(parse_target(url, self._allowed))
@@ -58,10 +64,9 @@ class Fetcher:
             reason = Sentence(f"answered {error}", f"返回了 {error}")
         except TooLarge:
             raise PayloadTooLarge(
-                f"the file at image_url has more than {self._most} bytes"
+                f"the file at the address has more than {self._most} bytes"
             ) from None
-        detail = reason.zh if language == "zh" else str(reason)
-        raise InvalidFields([FieldProblem(pointer=POINTER, detail=detail)])
+        raise NotFetched(reason)
 
     async def _get(self, target: Target) -> bytes:
         header = ("User-Agent", own_name())

@@ -16,6 +16,7 @@ from api.intake.accepted import Accepted
 from api.intake.masks import AcceptedMask
 from api.intake.upload import FILE_FIELD, MASK_FIELD, Form, received_form
 from api.jobs.entrance import accept_mask, accept_picture, entering
+from api.jobs.fetching import NotFetched
 from api.jobs.idempotency import RENEW_SECONDS, checked_key
 from api.jobs.job_form import AUTO, JobForm, read_job_form
 from api.jobs.submission import Submitted
@@ -100,9 +101,17 @@ async def _picture(
     if asked.image_id is not None:
         return await run_in_threadpool(services.images.find, asked.image_id, caller.name)
     if asked.image_url is not None:
-        data = await services.fetcher.fetch(asked.image_url, language)
+        data = await _fetched(services, asked.image_url, language)
         return await accept_picture(services, caller, lambda: data)
     return await _decoded(services, caller, form)
+
+
+async def _fetched(services: Services, url: str, language: Language) -> bytes:
+    try:
+        return await services.fetcher.fetch(url)
+    except NotFetched as error:
+        detail = error.reason.zh if language == "zh" else str(error.reason)
+        raise InvalidFields([FieldProblem(pointer="/image_url", detail=detail)]) from error
 
 
 async def _mask(

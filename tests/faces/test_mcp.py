@@ -77,7 +77,7 @@ def test_a_photo_is_enhanced_with_its_true_percentage(
     (image,) = [item for item in result.content if item.type == "image"]
     picture = Image.open(io.BytesIO(base64.b64decode(image.data)))
     facts = result.structured_content["result"]
-    assert (picture.format, image.mime_type) == ("PNG", "image/png")
+    assert (picture.format, image.mime_type) == ("JPEG", "image/jpeg")  # as the photo
     assert picture.size == (facts["width"], facts["height"])
     assert told
     assert told == sorted(told)

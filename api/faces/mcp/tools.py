@@ -20,9 +20,9 @@ from starlette.requests import Request
 from api.access.guard import check_scope, who
 from api.access.keys import Caller
 from api.access.keys import Scope as KeyScope
-from api.faces.mcp.fetching import fetched
 from api.intake.accepted import Accepted
 from api.jobs.entrance import accept_picture, ask, entering, submit
+from api.jobs.fetching import NotFetched
 from api.jobs.follow import Snapshot
 from api.jobs.ownership import owned_job
 from api.jobs.waiting import awaited
@@ -30,7 +30,8 @@ from api.services import Services
 from api.wire.addresses import absolute
 from api.wire.errors import language_of, refusal
 from api.wire.presenter import error_view, job_view, lora_view
-from shared.errors import NotFinished, RetouchError
+from api.wire.sentence import Sentence
+from shared.errors import InvalidImage, NotFinished, RetouchError
 from shared.jobs import EventKind, Job
 from shared.messages import Language
 from shared.params import MEDIA_TYPES
@@ -82,7 +83,7 @@ async def enhance_photo(
     upscale: Annotated[str, Field(description="auto, 1, 2, 3 or 4.")] = "auto",
     prompt: str | None = None,
     seed: int | None = None,
-    format: Annotated[str, Field(description="png, jpeg or webp.")] = "png",
+    format: Annotated[str, Field(description="auto (as the photo), png, jpeg or webp.")] = "auto",
 ) -> CallToolResult:
     """Enhance a photo and return the picture; progress is its true percentage."""
     request, services, caller = _parts(ctx, KeyScope.SUBMIT)
@@ -135,7 +136,11 @@ async def cancel_job(ctx: Context[Any, Any], job_id: JobId) -> dict[str, Any]:
 async def _picture(services: Services, caller: Caller, image: str) -> Accepted:
     if "://" not in image:
         return await run_in_threadpool(services.images.find, image, caller.name)
-    data = await fetched(image, services.settings)
+    try:
+        data = await services.fetcher.fetch(image)
+    except NotFetched as error:
+        reason = error.reason
+        raise InvalidImage(Sentence(f"the address {reason}", f"图片地址{reason.zh}")) from error
     return await accept_picture(services, caller, lambda: data)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from api.jobs.fetching import Fetcher
+from api.jobs.fetching import Fetcher, NotFetched
 from api.webhooks.addresses import Allowed
 from api.webhooks.pinned import PinnedNetwork
-from api.wire.errors import InvalidFields
+from api.wire.sentence import Sentence
 from shared.errors import PayloadTooLarge
 from shared.settings import Settings
 from tests.support.pictures import photo
@@ -29,17 +29,16 @@ def fetch(settings: Settings, reaction: Reaction, address: str = PUBLIC, url: st
         async with receiving(reaction) as server:
             allowed = Allowed(settings.webhook_hosts)
             network = PinnedNetwork(allowed, Resolver([address]), Tap(server.port))
-            return await Fetcher(settings, network, seconds=0.5).fetch(url, "en")
+            return await Fetcher(settings, network, seconds=0.5).fetch(url)
 
     return asyncio.run(work())
 
 
 def why(settings: Settings, reaction: Reaction, **where: str) -> str:
-    with pytest.raises(InvalidFields) as refused:
+    with pytest.raises(NotFetched) as refused:
         fetch(settings, reaction, **where)
-    (problem,) = refused.value.problems
-    assert problem.pointer == "/image_url"
-    return problem.detail
+    assert refused.value.reason.zh
+    return str(refused.value.reason)
 
 
 @pytest.fixture
@@ -118,6 +117,19 @@ def test_there_is_one_picture_for_a_job(gateway: Callable[..., TestClient]) -> N
     both = ask(client, image_url="https://photos.example/a", image_id="a" * 64)
 
     assert pointers(both) == ["/image_url"]
+
+
+def test_a_picture_that_could_not_be_fetched_is_said_at_the_field(
+    gateway: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def missing(*_: object) -> bytes:
+        raise NotFetched(Sentence("answered 404", "返回了 404"))
+
+    monkeypatch.setattr(Fetcher, "fetch", missing)
+
+    body = ask(gateway(image_urls=True), image_url="https://photos.example/a.jpg")
+
+    assert body["errors"] == [{"pointer": "/image_url", "detail": "answered 404"}]
 
 
 def test_a_job_is_made_of_the_picture_at_its_address(
