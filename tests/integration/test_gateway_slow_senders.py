@@ -21,6 +21,9 @@ from tests.support.jobs import make_spec
 from tests.support.pictures import photo
 from tests.support.raw_http import read_answer
 
+# Between the test's patience of one second and the shipped one of twenty.
+CUT_OFF_SECONDS = 15.0
+
 
 @pytest.fixture
 def address(
@@ -41,7 +44,7 @@ def closed_after(connection: socket.socket, drip: bytes) -> tuple[float, bytes]:
     """Send one byte now and then until the other side closes; seconds, and what it said."""
     started, heard = time.monotonic(), b""
     connection.settimeout(0.2)
-    while time.monotonic() - started < 10:
+    while time.monotonic() - started < CUT_OFF_SECONDS + 10:
         try:
             connection.sendall(drip)
             data = connection.recv(65536)
@@ -61,7 +64,7 @@ def test_headers_that_do_not_end_are_cut_off(address: tuple[str, int]) -> None:
 
         seconds, _ = closed_after(connection, b"A: b\r\n")
 
-    assert seconds < 5
+    assert seconds < CUT_OFF_SECONDS
 
 
 def test_a_body_that_drips_is_cut_off_in_words(address: tuple[str, int]) -> None:
@@ -73,7 +76,7 @@ def test_a_body_that_drips_is_cut_off_in_words(address: tuple[str, int]) -> None
 
         seconds, heard = closed_after(connection, b"A")
 
-    assert seconds < 5
+    assert seconds < CUT_OFF_SECONDS
     assert b" 400 " in heard.split(b"\r\n")[0]
     assert b"malformed_multipart" in heard
 
@@ -87,7 +90,7 @@ def test_a_body_that_never_comes_is_cut_off(address: tuple[str, int]) -> None:
 
         seconds, heard = closed_after(connection, b"")
 
-    assert seconds < 5
+    assert seconds < CUT_OFF_SECONDS
     assert b"malformed_multipart" in heard
 
 
@@ -112,7 +115,7 @@ def test_a_second_request_s_headers_are_cut_off_too(address: tuple[str, int]) ->
 
         seconds, _ = closed_after(connection, b"A: b\r\n")
 
-    assert seconds < 5
+    assert seconds < CUT_OFF_SECONDS
 
 
 def test_json_that_drips_is_cut_off_in_words(address: tuple[str, int]) -> None:
@@ -124,7 +127,7 @@ def test_json_that_drips_is_cut_off_in_words(address: tuple[str, int]) -> None:
 
         seconds, heard = closed_after(connection, b" ")
 
-    assert seconds < 5
+    assert seconds < CUT_OFF_SECONDS
     assert b"malformed_request" in heard
 
 

@@ -508,8 +508,8 @@ def test_what_has_happened_to_the_fleet_is_counted(store: JobStore) -> None:
     assert counts["finished:canceled"] == 1
     assert counts["released"] == 1
     assert counts["reaped:worker_died"] == 1
-    assert counts["recovered:+Inf"] == counts["recovered:1"] == 1
-    assert 0 <= counts["recovery_seconds"] < 1
+    assert counts["recovered:+Inf"] == 1
+    assert 0 <= counts["recovery_seconds"] < 60
 
 
 def test_a_recovery_is_counted_from_the_lost_workers_last_sign_of_life(

@@ -1,6 +1,7 @@
 """What goes wrong in the step engine, and who must not notice."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -185,9 +186,11 @@ def test_time_that_a_preview_takes_in_the_middle_of_a_unit_is_not_the_jobs(
         if event == StageStarted(Stage.DECODING):
             previews.append(engine.submit(make_job(2, urgency=Urgency.PREVIEW), lambda _: None))
 
+    started = time.monotonic()
     result = engine.submit(make_job(1), on_event).result(timeout=60)
+    elapsed = time.monotonic() - started
     previews[0].result(timeout=60)
-    assert result.seconds["decoding"] < 0.7
+    assert sum(result.seconds.values()) < elapsed - 0.9
 
 
 @pytest.mark.parametrize(
