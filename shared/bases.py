@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.checkpoints.facts import BadCheckpoint, CheckpointFacts
+from shared.checkpoints.folder import SINGLE_FILES
 from shared.checkpoints.judgement import read_facts
-from shared.checkpoints.places import SINGLE_FILES, find_checkpoint
+from shared.checkpoints.places import find_checkpoint
 from shared.params import Sampler
 
 

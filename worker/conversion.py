@@ -17,6 +17,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from shared.loras.header import refuse_other_formats
+from shared.loras.reasons import Refused
+
 
 class NotConvertible(Exception):
     """Raised when a file cannot be converted; the text says why."""
@@ -55,10 +58,14 @@ def convert(path: Path, folder: Path) -> Path:
 
 def _loaded(path: Path) -> object:
     try:
+        with path.open("rb") as file:
+            refuse_other_formats(file.read(8))
         with warnings.catch_warnings():
             # Unusual protocols are read, or refused.
             warnings.filterwarnings("ignore", message=".*pickle protocol.*")
             return torch.load(path, map_location="cpu", weights_only=True)
+    except Refused as error:
+        raise NotConvertible(error.finding.en) from error
     except UnpicklingError as error:
         raise NotConvertible(
             "it is damaged, or refers to more than tensors and plain values, and is not opened"

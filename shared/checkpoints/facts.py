@@ -16,6 +16,7 @@ class CheckpointFacts:
     embeddings that it reads; None if the checkpoint has no UNet. `has_guidance_embedding` is
     whether guidance is an input of the network (latent consistency models). `has_latent_mean` is
     whether latents are shifted by a mean (EDM models). `is_lora` is whether the file is a LoRA, not
+    a base. `other` says which other model it is and what to do, worded to follow "it is"; empty for
     a base.
     """
 
@@ -25,4 +26,5 @@ class CheckpointFacts:
     has_guidance_embedding: bool = False
     has_latent_mean: bool = False
     is_lora: bool = False
+    other: str = ""
     missing: tuple[str, ...] = ()

@@ -6,9 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from shared.checkpoints.facts import BadCheckpoint, CheckpointFacts
+from shared.loras.reasons import clean
+
+SINGLE_FILES = (".safetensors", ".ckpt")
 
 # Parts that a pipeline does not need here: this service's own guards check the outputs.
 DISPENSABLE = frozenset({"safety_checker", "feature_extractor", "image_encoder", "watermark"})
+
+_FOR_TORCH = "Use the folder with its .safetensors files: retouch models pull OWNER/NAME"
+_RUNTIMES = {
+    "Onnx": f"a checkpoint for ONNX Runtime. {_FOR_TORCH}",
+    "ORT": f"a checkpoint for ONNX Runtime. {_FOR_TORCH}",
+    "OV": f"a checkpoint for OpenVINO. {_FOR_TORCH}",
+    "Flax": f"a checkpoint for Flax. {_FOR_TORCH}",
+}
 
 
 def folder_facts(folder: Path) -> CheckpointFacts:
@@ -19,8 +30,10 @@ def folder_facts(folder: Path) -> CheckpointFacts:
     unet = read_config(folder / "unet" / "config.json")
     autoencoder = read_config(folder / "vae" / "config.json")
     width = unet.get("cross_attention_dim")
+    pipeline = str(index.get("_class_name", ""))
     return CheckpointFacts(
-        pipeline=str(index.get("_class_name", "")),
+        pipeline=pipeline,
+        other=next((said for kind, said in _RUNTIMES.items() if pipeline.startswith(kind)), ""),
         in_channels=unet.get("in_channels"),
         cross_attention_width=width if isinstance(width, int) else None,
         has_guidance_embedding=unet.get("time_cond_proj_dim") is not None,
@@ -37,11 +50,36 @@ def read_index(folder: Path) -> Mapping[str, Any]:
         )
     index = read_config(folder / "model_index.json")
     if not index:
-        raise BadCheckpoint(
-            f"'{folder}' has no readable model_index.json: a base is a folder in "
-            "diffusers' layout (model_index.json, unet/, vae/, ...) or one .safetensors file"
-        )
+        raise BadCheckpoint(_without_index(folder))
     return index
+
+
+def _without_index(folder: Path) -> str:
+    """What a folder without a readable index is, as far as it can be told, and what to name."""
+    above = folder.parent
+    if folder.name in read_config(above / "model_index.json"):
+        return f"'{folder.name}' is one part of a checkpoint: name its folder, '{above}'"
+    files = _single_files(folder)
+    if files:
+        return f"'{folder}' holds files and no checkpoint folder: name one of them, '{files[0]}'"
+    config = read_config(folder / "config.json")
+    kind = config.get("_class_name") or next(iter(config.get("architectures") or ()), None)
+    if kind:
+        return (
+            f"'{folder.name}' is a {clean(str(kind))} alone, and no checkpoint: name a folder with "
+            "a model_index.json, whose parts (unet/, vae/, ...) are in it"
+        )
+    return (
+        f"'{folder}' has no readable model_index.json: a base is a folder in "
+        "diffusers' layout (model_index.json, unet/, vae/, ...) or one .safetensors file"
+    )
+
+
+def _single_files(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix.lower() in SINGLE_FILES)
+    except OSError:
+        return []
 
 
 def missing_parts(folder: Path, index: Mapping[str, Any]) -> set[str]:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from shared.bases import family_of
 from shared.checkpoints.facts import BadCheckpoint
+from shared.checkpoints.folder import SINGLE_FILES
+from shared.checkpoints.formats import FOREIGN_MODELS
 from shared.checkpoints.judgement import complaint_about, read_facts
-from shared.checkpoints.places import SINGLE_FILES, cached_snapshot, hub_cache
+from shared.checkpoints.places import cached_snapshot, hub_cache
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ def _in_folder(models: Path) -> Iterator[Path]:
     if not models.is_dir():
         return
     for place in models.iterdir():
-        is_file = place.is_file() and place.suffix.lower() in SINGLE_FILES
+        is_file = place.is_file() and place.suffix.lower() in (*SINGLE_FILES, *FOREIGN_MODELS)
         if is_file or (place / "model_index.json").is_file():
             yield place
 

@@ -44,6 +44,8 @@ def complaint_about(facts: CheckpointFacts) -> str | None:
     """Why a checkpoint is not served, worded to follow "it is"; None if it is served."""
     if facts.is_lora:
         return "a LoRA and no base. Put it into the LoRA folder and choose a base for it"
+    if facts.other:
+        return facts.other
     if facts.in_channels in _EXTRA_CHANNELS:
         return _EXTRA_CHANNELS[facts.in_channels]
     if facts.has_guidance_embedding:
@@ -57,5 +59,8 @@ def complaint_about(facts: CheckpointFacts) -> str | None:
             "which is not served. Use an SDXL checkpoint"
         )
     if facts.missing:
-        return f"incomplete: {' and '.join(facts.missing)} cannot be found in it"
+        return (
+            f"incomplete: {' and '.join(facts.missing)} cannot be found in it. Download the whole "
+            "checkpoint"
+        )
     return None

@@ -9,14 +9,14 @@ import re
 from pathlib import Path
 
 from shared.checkpoints.facts import BadCheckpoint
+from shared.checkpoints.formats import KNOWN_FILES, check_format
 
-SINGLE_FILES = (".safetensors", ".ckpt")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}")
 
 
 def is_hub_id(base_model: str) -> bool:
     """Whether the text has the form OWNER/NAME of a model on the hub."""
-    return bool(_HUB_ID.fullmatch(base_model)) and not base_model.lower().endswith(SINGLE_FILES)
+    return bool(_HUB_ID.fullmatch(base_model)) and not base_model.lower().endswith(KNOWN_FILES)
 
 
 def find_checkpoint(base_model: str) -> Path | None:
@@ -28,21 +28,13 @@ def find_checkpoint(base_model: str) -> Path | None:
     if place.is_dir():
         return place
     if place.is_file():
-        return _checked(place)
+        check_format(place)
+        return place
     if is_hub_id(base_model):
         return cached_snapshot(base_model)
     raise BadCheckpoint(
         f"there is no '{base_model}': name a folder in diffusers' layout, one .safetensors file, "
         "or a hub id such as stable-diffusion-v1-5/stable-diffusion-v1-5"
-    )
-
-
-def _checked(file: Path) -> Path:
-    if file.suffix.lower() in SINGLE_FILES:
-        return file
-    raise BadCheckpoint(
-        f"'{file.name}' is not a checkpoint that can be read: a single file ends in .safetensors "
-        "(or .ckpt), everything else is a folder in diffusers' layout"
     )
 
 

@@ -20,7 +20,7 @@ from shared.loras.release import read_releases
 from shared.loras.sidecar import completed, read_sidecar
 
 _NO_FILE = FileKey(0, 0, 0, 0, 0)
-_ARCHIVES = (".zip", ".7z", ".rar")
+_BY_SUFFIX = {".gguf": Reason.GGUF, **dict.fromkeys((".zip", ".7z", ".rar"), Reason.ARCHIVE)}
 
 
 def check_for_service(path: Path, base_model: str) -> LoraEntry:
@@ -56,5 +56,5 @@ def _inspect(path: Path, stem: str, bases: Bases) -> Inspection:
 
 def foreign_file(path: Path, key: FileKey) -> Inspection:
     """The verdict on a file of another format, which is never opened."""
-    is_archive = path.name.lower().endswith(_ARCHIVES)
-    return Inspection(key, (Finding(Reason.ARCHIVE if is_archive else Reason.WRONG_SUFFIX, {}),))
+    reason = _BY_SUFFIX.get(path.suffix.lower(), Reason.WRONG_SUFFIX)
+    return Inspection(key, (Finding(reason, {}),))

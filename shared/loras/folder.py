@@ -16,7 +16,7 @@ from typing import NamedTuple
 from shared.loras.files import FileKey, is_regular, key_of
 
 SUFFIX = ".safetensors"
-FOREIGN_SUFFIXES = (".pt", ".pth", ".pkl", ".ckpt", ".bin", ".zip", ".7z", ".rar")
+FOREIGN_SUFFIXES = (".pt", ".pth", ".pkl", ".ckpt", ".bin", ".gguf", ".zip", ".7z", ".rar")
 # Files beside NAME.safetensors with metadata, this service's own first.
 NOTES = (".toml", ".civitai.info", ".metadata.json", ".cm-info.json", ".json")
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp")

@@ -22,6 +22,7 @@ LARGE_METADATA = frozenset({"ss_tag_frequency", "ss_datasets"})
 
 _PREFIX_BYTES = 8
 _PICKLE_OPENINGS = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
+_GGUF, _LFS_POINTER, _PAGES = b"GGUF", b"version ", (b"<!doctyp", b"<html", b"<?xml")
 _ARCHIVE_OPENINGS = (b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf\x27\x1c", b"BZh")
 
 # Possessive quantifiers throughout: a match never backtracks, so time and memory stay linear.
@@ -95,8 +96,19 @@ def read_header(file: BinaryIO, file_size: int) -> Header:
     return Header(tensors, metadata, _PREFIX_BYTES + length)
 
 
+def refuse_other_formats(prefix: bytes) -> None:
+    """Names formats of weights that no reader here supports, and what stands in for a file."""
+    if prefix.startswith(_GGUF):
+        raise refused(Reason.GGUF)
+    if prefix == _LFS_POINTER:
+        raise refused(Reason.LFS_POINTER)
+    if prefix.lower().startswith(_PAGES):
+        raise refused(Reason.NOT_SAFETENSORS)
+
+
 def _refuse_foreign(prefix: bytes) -> None:
     """Names well-known formats that are not safetensors."""
+    refuse_other_formats(prefix)
     if prefix.startswith(_PICKLE_OPENINGS):
         raise refused(Reason.EXECUTABLE, what="Python pickle")
     if prefix.startswith(_ARCHIVE_OPENINGS):

@@ -23,7 +23,7 @@ from shared.loras.kinds import judge_layers, judge_plainness, name_kind
 from shared.loras.layers import Layers, read_layers
 from shared.loras.layout import check_layout
 from shared.loras.modules import Modules
-from shared.loras.one_step import Layout, layout_of
+from shared.loras.one_step import Layout, layout_of, unserved_restorer
 from shared.loras.placement import Unplaced, place
 from shared.loras.reasons import Finding, Reason, Refused, clean
 from shared.loras.strings import scan_metadata
@@ -120,6 +120,7 @@ def _inspect_sound(
     judged = judge_layers(found, kind, ordered)
     findings = (
         *_judge_values(body, ordered),
+        *_judge_restorer([tensor.name for tensor in ordered], stem),
         *judged,
         *_judge_places(detection.base, unplaced),
         *(() if modules else _judge_naming(found)),
@@ -144,6 +145,13 @@ def _inspect_sound(
         metadata=tuple((k, v) for k in TITLES if (v := header.metadata.get(k))),
         layout=layout_of(tensor.name for tensor in header.tensors),
     )
+
+
+def _judge_restorer(names: list[str], stem: str) -> Iterator[Finding]:
+    publication = unserved_restorer(names, stem)
+    if publication is not None:
+        facts: Facts = {"what": publication, "base": SD3.label}
+        yield Finding(Reason.UNSERVED_RESTORER, facts)
 
 
 def _judge_places(base: str, unplaced: list[Unplaced]) -> Iterator[Finding]:

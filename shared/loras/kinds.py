@@ -9,6 +9,7 @@ base models.
 import re
 from collections.abc import Iterator
 
+from shared.checkpoints.other_models import OtherModel, name_other
 from shared.loras.dialects import UNET, place_of
 from shared.loras.entry import LoraKind
 from shared.loras.header import Tensor
@@ -21,6 +22,7 @@ _NETWORKS = (
     *("model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner."),
     *("double_blocks.", "joint_blocks."),
 )
+_UNET = "model.diffusion_model.input_blocks."
 # Widths of the text encoders of SD 1.x and SDXL, SD 2.x and SDXL's second.
 _EMBEDDINGS = {(768,), (1024,), (1280,)}
 _FLOATS = frozenset({"F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2"})
@@ -128,6 +130,8 @@ def _judge_rank(found: Layers) -> Iterator[Finding]:
 def _judge_foreign(found: Layers, kind: LoraKind) -> Iterator[Finding]:
     if kind is LoraKind.UNKNOWN and _is_embedding(found):
         yield Finding(Reason.EMBEDDING, {})
+    elif (other := _other_model(found)) is not None:
+        yield Finding(Reason.OTHER_MODEL, {"what": other.what})
     elif _is_checkpoint(found):
         yield Finding(Reason.BASE_CHECKPOINT, {})
     elif found.foreign or kind is LoraKind.UNKNOWN:
@@ -138,6 +142,16 @@ def _judge_foreign(found: Layers, kind: LoraKind) -> Iterator[Finding]:
 def _is_checkpoint(found: Layers) -> bool:
     """Whether a file holds a base's own networks."""
     return not found.by_module and any(t.name.startswith(_NETWORKS) for t in found.foreign)
+
+
+def _other_model(found: Layers) -> OtherModel | None:
+    """The known model without LoRA layers that the file is, if it is no base of Stable
+    Diffusion.
+    """
+    names = [*(tensor.name for tensor in found.foreign), *found.beside]
+    if found.by_module or not found.foreign:
+        return None
+    return name_other(names, is_whole=any(name.startswith(_UNET) for name in names))
 
 
 def _is_embedding(found: Layers) -> bool:

@@ -25,6 +25,8 @@ class Reason(StrEnum):
     STILL_CHANGING = "still_changing"
     EXECUTABLE = "executable"
     NOT_SAFETENSORS = "not_safetensors"
+    GGUF = "gguf"
+    LFS_POINTER = "lfs_pointer"
     FILE_TOO_LARGE = "file_too_large"
     FILE_TOO_SHORT = "file_too_short"
     HEADER_TOO_LONG = "header_too_long"
@@ -69,6 +71,8 @@ class Reason(StrEnum):
     UNREAD_NAMING = "unread_naming"
     FOREIGN_TENSORS = "foreign_tensors"
     BASE_CHECKPOINT = "base_checkpoint"
+    OTHER_MODEL = "other_model"
+    UNSERVED_RESTORER = "unserved_restorer"
     UNKNOWN_NETWORK = "unknown_network"
     MISSING_TENSOR = "missing_tensor"
     WRONG_SHAPE = "wrong_shape"
@@ -91,6 +95,8 @@ _UNFIT = frozenset(
         Reason.UNREAD_NAMING,
         Reason.FOREIGN_TENSORS,
         Reason.BASE_CHECKPOINT,
+        Reason.OTHER_MODEL,
+        Reason.UNSERVED_RESTORER,
         Reason.UNKNOWN_NETWORK,
         Reason.MISSING_TENSOR,
         Reason.WRONG_SHAPE,

@@ -3,7 +3,7 @@ that they were read from, adapted by PEFT itself.
 
 The layouts are those in which the authors save their weights: adapters `default_encoder`,
 `default_decoder` and `default_others` (OSEDiff), the same with `_pix` and `_sem` (PiSA-SR), and
-`default` (HYPIR); the first two leave PEFT's alpha of 8 unsaid.
+`default` (HYPIR); the first two leave PEFT's alpha of 8 unsaid. TSD-SR's is not served.
 """
 
 import warnings
@@ -14,13 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
+from diffusers import StableDiffusion3Pipeline
+from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import save_file
 
 Tensors = dict[str, torch.Tensor]
 _UNET_LAYERS = (
     *("to_k", "to_q", "to_v", "to_out.0", "conv", "conv1", "conv2", "conv_in", "conv_shortcut"),
     *("conv_out", "proj_out", "proj_in", "ff.net.2", "ff.net.0.proj"),
+)
+_SD3_LAYERS = (
+    *("to_k", "to_q", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "proj"),
+    *("linear", "proj_out"),
 )
 _VAE_LAYERS = (
     *("conv1", "conv2", "conv_in", "conv_shortcut", "conv", "conv_out"),
@@ -89,6 +94,21 @@ def hypir(pipeline: Any, rank: int = 8) -> Adapted:
     names = [name for name in _layers(unet, _UNET_LAYERS) if name != "conv_in"]
     _add(unet, "default", rank, names, alpha=rank)
     return Adapted(unet, pipeline.vae, _kept(unet, "lora"))
+
+
+def tsd_sr(folder: Path, transformer: Any, vae: Any, rank: int = 4) -> tuple[Path, Path]:
+    """The two files of TSD-SR, saved as its trainer does: both by SD 3's writer of LoRAs."""
+    networks = {"transformer": deepcopy(transformer), "vae": deepcopy(vae)}
+    encoder = [*_layers(vae, _VAE_LAYERS, lambda name: "encoder" in name)]
+    _add(networks["transformer"], "default", rank, list(_SD3_LAYERS), alpha=rank)
+    _add(networks["vae"], "default", rank, encoder, alpha=rank)
+    for name, network in networks.items():
+        StableDiffusion3Pipeline.save_lora_weights(
+            folder,
+            transformer_lora_layers=get_peft_model_state_dict(network, adapter_name="default"),
+            weight_name=f"{name}.safetensors",
+        )
+    return folder / "transformer.safetensors", folder / "vae.safetensors"
 
 
 def switched(unet: Any, part: str, is_on: bool) -> None:

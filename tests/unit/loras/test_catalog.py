@@ -468,6 +468,38 @@ def test_a_file_of_another_format_is_listed_unopened_with_what_to_do(
     assert "safetensors" in scanned(folder).explain(name.partition(".")[0])
 
 
+@pytest.mark.parametrize("name", ["style.gguf", "style.safetensors"])
+def test_a_gguf_file_is_called_that_whatever_its_ending(name: str, folder: Path) -> None:
+    (folder / name).write_bytes(b"GGUF\x03\x00\x00\x00" + bytes(100))
+
+    entry = only(scanned(folder))
+
+    assert entry.reason_code == "gguf"
+    assert "GGUF" in (entry.reason or "")
+    assert "GGUF" in (entry.reason_zh or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("first_stage_model.decoder.conv_in.weight", "an autoencoder"),
+        ("control_model.input_hint_block.0.weight", "a ControlNet"),
+        ("double_blocks.0.img_attn.qkv.weight", "a FLUX network"),
+        ("text_model.embeddings.token_embedding.weight", "a text encoder"),
+        ("conv_first.weight", "an enlarger"),
+    ],
+)
+def test_another_model_among_the_loras_is_called_what_it_is(
+    name: str, words: str, folder: Path
+) -> None:
+    write_lora(folder / "model.safetensors", {name: Spec((4, 4))})
+
+    entry = only(scanned(folder))
+
+    assert entry.state is LoraState.INCOMPATIBLE
+    assert (entry.reason_code, words in (entry.reason or "")) == ("other_model", True)
+
+
 def test_a_file_in_a_subfolder_is_called_by_its_path_and_by_its_name_where_that_is_unique(
     folder: Path,
 ) -> None:

@@ -56,6 +56,12 @@ def test_a_file_with_code_is_refused_and_none_of_it_runs(
     assert not list(tmp_path.glob("*.safetensors"))
 
 
+def test_a_gguf_file_is_called_that(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "style.gguf").write_bytes(b"GGUF" + bytes(100))
+    assert main([str(tmp_path / "style.gguf")]) == 1
+    assert "a GGUF file" in capsys.readouterr().err
+
+
 def test_what_cannot_be_converted_is_said_and_the_others_are_converted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ this way; other families are loaded by the class that diffusers chooses.
 """
 
 import warnings
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 import transformers
 
 from shared.bases import SDXL, Base, identify_place
+from shared.checkpoints.facts import BadCheckpoint
 from shared.checkpoints.judgement import check_checkpoint
 from shared.checkpoints.places import find_checkpoint
 from shared.params import DEFAULT_SAMPLER
@@ -58,6 +60,7 @@ def load_base(
     base = identify_place(place)
     dtype = _weights_dtype(base, device)
     pipeline = _load_pipeline(base, place, dtype)
+    _check_takes_photo(place, pipeline)
     if base.id in STEP_FAMILIES:
         pipeline.scheduler = make_scheduler(pipeline.scheduler.config, DEFAULT_SAMPLER)
     pipeline.set_progress_bar_config(disable=True)
@@ -120,6 +123,15 @@ def _load_pipeline(base: Base, place: Path, dtype: torch.dtype) -> Any:
             options["torch_dtype"] = options.pop("dtype")
             return load_single_file(place, kind, options)
         return load_folder(place, kind, options)
+
+
+def _check_takes_photo(place: Path, pipeline: Any) -> None:
+    """Raises BadCheckpoint for a pipeline that would make its pictures from words alone."""
+    if "image" not in signature(pipeline.__call__).parameters:
+        raise BadCheckpoint(
+            f"'{place.name}' is for {type(pipeline).__name__}, which takes no photo. Use a "
+            "checkpoint of SD 1.x, SD 2.x, SDXL, SD 3 or FLUX, or one that edits pictures"
+        )
 
 
 def _class_of(base: Base) -> Any:

@@ -15,18 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.model_loading_utils import load_state_dict
 from safetensors import safe_open
 
 from shared.bases import SD21, Base, family_of
 from shared.checkpoints.facts import BadCheckpoint
 from shared.checkpoints.judgement import complaint_about
 from shared.checkpoints.published import Config
-from shared.checkpoints.single_file import UNET, facts_of
+from shared.checkpoints.single_file import CKPT, UNET, facts_of, read_shapes
 from worker.engine.base.clip_tokenizer import VOCABULARY, write_tokenizer
 from worker.engine.base.single_file_layout import Shapes, configurations, text_prefixes
 
-FAMILIES = ("sd15", "sd21", "sdxl")
 # Empty tensors by which trainers mark the kind of prediction (kohya-ss/sd-scripts, ComfyUI).
 V_PREDICTION, ZERO_SNR = "v_pred", "ztsnr"
 _PREDICTIONS = {"v": "v_prediction", "epsilon": "epsilon"}
@@ -48,22 +46,35 @@ def load_single_file(path: Path, pipeline_class: Any, options: dict[str, Any]) -
     """A pipeline of the class with the file's weights. Raises BadCheckpoint."""
     summary = summarise(path)
     check_file(path, summary)
-    with _written(_configured(summary)) as folder:
-        try:
-            pipeline = pipeline_class.from_single_file(
-                str(path), config=str(folder), local_files_only=True, **options
-            )
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise BadCheckpoint(f"'{path.name}' cannot be loaded: {error}") from error
+    with _said_in_words(path), _written(_configured(summary)) as folder:
+        pipeline = pipeline_class.from_single_file(
+            str(path), config=str(folder), local_files_only=True, **options
+        )
     _check_all_loaded(path, pipeline, summary.shapes)
     _settle_prediction(pipeline, summary)
     return pipeline
 
 
+@contextmanager
+def _said_in_words(path: Path) -> Iterator[None]:
+    """Turns whatever a file's contents raise into BadCheckpoint."""
+    try:
+        yield
+    except BadCheckpoint:
+        raise
+    except KeyError as error:
+        raise BadCheckpoint(
+            f"'{path.name}' is of another build than its family: it has no {error}. Load it as a "
+            "folder in diffusers' layout"
+        ) from error
+    except Exception as error:  # the libraries raise errors of many kinds for unusual contents
+        raise BadCheckpoint(f"'{path.name}' cannot be loaded: {error}") from error
+
+
 def summarise(path: Path) -> FileSummary:
-    """Reads shapes and metadata; a `.ckpt` by torch's loader that runs no code."""
-    if path.suffix.lower() == ".ckpt":
-        return FileSummary(_ckpt_shapes(path), {})
+    """Reads shapes and metadata; a `.ckpt` has none of the latter."""
+    if path.suffix.lower() == CKPT:
+        return FileSummary(read_shapes(path), {})
     with safe_open(path, framework="pt") as file:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         return FileSummary(shapes, file.metadata() or {})
@@ -76,22 +87,6 @@ def check_file(path: Path, summary: FileSummary) -> None:
     complaint = complaint_about(facts_of(summary.shapes))
     if complaint is not None:
         raise BadCheckpoint(f"'{path.name}' is {complaint}")
-    if summary.base.id not in FAMILIES:
-        raise BadCheckpoint(
-            f"'{path.name}' is no SD 1.x, SD 2.x or SDXL checkpoint. Other families load from a "
-            "folder in diffusers' layout"
-        )
-
-
-def _ckpt_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    try:
-        loaded: Any = load_state_dict(str(path))
-    except Exception as error:  # anything that unpickling an untrusted file raises
-        raise BadCheckpoint(
-            f"'{path.name}' cannot be read without running code from it. Convert it to .safetensors"
-        ) from error
-    weights = loaded.get("state_dict", loaded)
-    return {name: tuple(value.shape) for name, value in weights.items() if torch.is_tensor(value)}
 
 
 def _configured(summary: FileSummary) -> dict[str, Config]:

@@ -16,6 +16,7 @@ from shared.loras.check import check_file
 from shared.loras.entry import LoraEntry
 from shared.settings import Settings
 from tests.support.engine_jobs import CPU, by_pipeline, make_job, psnr, run_all
+from tests.support.one_step_files import tsd_sr
 from tests.support.transformer_checkpoints import make_flux, make_sd3
 from worker.engine.base.base_loading import load_base
 from worker.engine.base.tile_size import TileSize
@@ -135,3 +136,18 @@ def test_a_picture_too_large_for_a_family_without_tiles_keeps_its_size_and_says_
     result = run_all(started.engine, [make_job(pixels=ODD)])[0]
     assert result.pixels.shape == ODD.shape
     assert result.degraded[-1] == "smaller_side"
+
+
+def test_a_one_step_restorer_on_sd3_is_refused_by_its_name(tmp_path: Path) -> None:
+    # Given TSD-SR's two files, which look like a LoRA of a base that is served
+    pipeline: Any = load_base(str(make_sd3(tmp_path / "sd3")), CPU).pipeline
+    files = tsd_sr(tmp_path, pipeline.transformer, pipeline.vae)
+    renamed = make_transformer_lora(tmp_path / "sd3", tmp_path).path
+    # Then each of them is known, also by its name alone, and no other LoRA is
+    for path in (*files, renamed.rename(tmp_path / "tsdsr-mse.safetensors")):
+        entry = check_file(path)
+        assert (entry.state, entry.reason_code) == ("incompatible", "unserved_restorer"), path
+        assert "TSD-SR" in (entry.reason or "")
+        assert "SD 3" in (entry.reason or "")
+    other = make_transformer_lora(tmp_path / "sd3", tmp_path)
+    assert other.reason_code != "unserved_restorer"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DDPMPipeline, DDPMScheduler, StableDiffusionPipeline, UNet2DModel
 from safetensors.torch import load_file, save_file
 
 from shared.checkpoints.facts import BadCheckpoint
@@ -85,15 +85,38 @@ def spoil(tensor: torch.Tensor) -> torch.Tensor:
     return torch.full_like(tensor, float("nan"))
 
 
-@pytest.mark.parametrize("change", [spoil, torch.zeros_like], ids=["not a number", "zeros"])
-def test_a_base_that_makes_no_picture_is_known_before_anybodys_job(
-    folder: Path, change: Callable[[torch.Tensor], torch.Tensor]
+def test_a_pipeline_that_takes_no_photo_is_refused_and_not_served_from_words(
+    tmp_path: Path,
 ) -> None:
-    # Given a decoder whose last layer was spoiled on the way
-    path = folder / "vae" / WEIGHTS
+    unet = UNet2DModel(
+        sample_size=8,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D",) * 2,
+        up_block_types=("UpBlock2D",) * 2,
+    )
+    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path)
+    with pytest.raises(BadCheckpoint, match="takes no photo"):
+        load_base(str(tmp_path), CPU)
+
+
+@pytest.mark.parametrize(
+    ("part", "layer", "change"),
+    [
+        ("vae", "decoder.conv_out", spoil),
+        ("vae", "decoder.conv_out", torch.zeros_like),
+        ("vae", "encoder.conv_in", spoil),
+        ("unet", "conv_in", spoil),
+    ],
+)
+def test_a_base_that_makes_no_picture_is_known_before_anybodys_job(
+    folder: Path, part: str, layer: str, change: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    # Given a layer that was spoiled on the way
+    path = folder / part / WEIGHTS
     weights = load_file(path)
-    last = {name: change(w) for name, w in weights.items() if name.startswith("decoder.conv_out")}
-    save_file(weights | last, path)
+    spoilt = {name: change(w) for name, w in weights.items() if name.startswith(layer)}
+    save_file(weights | spoilt, path)
     # Then the engine does not start
     with pytest.raises(BadCheckpoint, match="one flat colour"):
         make_engine(Settings(base_model=str(folder), guards="off"))

@@ -1,17 +1,20 @@
 """Checkpoints in one file: their configuration from shapes, their weights, and what is refused."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from diffusers import StableDiffusionImg2ImgPipeline
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
 from shared.checkpoints.facts import BadCheckpoint
 from shared.checkpoints.published import published_configs
 from tests.support.published_networks import on_meta
 from tests.support.single_files import names_and_shapes, sd15_file, small_unet
+from worker.engine.base.base_loading import load_base
 from worker.engine.base.clip_tokenizer import VOCABULARY, write_tokenizer
 from worker.engine.base.single_file import load_single_file
 from worker.engine.base.single_file_layout import configurations
@@ -52,6 +55,23 @@ def test_a_single_file_loads_with_its_own_weights_and_asks_no_hub(
     assert loaded.keys() == expected.keys()
     for name, value in loaded.items():
         torch.testing.assert_close(value, expected[name].half().float())
+
+
+def test_the_same_as_ckpt_is_loaded_as_its_family(tmp_path: Path) -> None:
+    loaded = load_base(str(sd15_file(tmp_path / "dreams.ckpt")), torch.device("cpu"))
+    assert loaded.base.id == "sd15"
+    expected = small_unet(768, attention_head_dim=8).state_dict()["conv_in.weight"]
+    torch.testing.assert_close(loaded.pipeline.unet.conv_in.weight, expected.half().float())
+
+
+def test_a_network_without_one_of_its_layers_is_refused_and_the_layer_named(tmp_path: Path) -> None:
+    whole = sd15_file(tmp_path / "whole.safetensors")
+    lost = "model.diffusion_model.input_blocks.1.0.out_layers.3.weight"
+    save_file(
+        {k: w for k, w in load_file(whole).items() if k != lost}, tmp_path / "odd.safetensors"
+    )
+    with pytest.raises(BadCheckpoint, match=re.escape(lost)):
+        load_base(str(tmp_path / "odd.safetensors"), torch.device("cpu"))
 
 
 def test_a_network_of_another_build_is_refused_and_not_loaded_in_part(tmp_path: Path) -> None:
