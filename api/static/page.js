@@ -35,6 +35,8 @@ const spot = () => compareView().spot ?? { x: 0.5, y: 0.5 };
 let painted = { mask: null, strength: 1 };
 /** @type {import("./later/brush.js").Brush | null} */
 let brush = null;
+/** Counts what is shown on the cards, so that one that takes long never covers a newer one. */
+let faceTurn = 0;
 /** Whether a full picture is to be saved as soon as it is there. */
 let isToBeSaved = false;
 
@@ -265,15 +267,26 @@ function offer() {
 /** @param {string[]} names */
 const chosen = (names) => Object.fromEntries(names.map((name) => [name, read().fields[name] ?? ""]));
 
+/** Looks at a face, as long as nobody has pointed at something else. @param {Shot} shot */
+async function lookAtFace(shot) {
+  const view = compareView();
+  const small = shot.kept.thumb ?? shot.look?.before;
+  if (view.isPointed || !small) return;
+  const face = await import("./later/face.js").then(({ faceIn }) => faceIn(small)).catch(() => null);
+  if (face && desk.selected === shot && !view.isPointed) view.lookAt(face);
+}
+
 /** The face in view on the cards, then each treatment tried on it. */
 async function tryOnFace() {
   const shot = desk.selected;
+  const turn = ++faceTurn;
   trials.stop();
   treatments().face(null);
   byId("offers", HTMLElement).hidden = true;
   if (!shot?.kept.width || (shot.isSealed && !shot.kept.seen)) return;
+  await lookAtFace(shot);
   const part = await partOf(shot, spot()).catch(() => null);
-  if (desk.selected !== shot) return;
+  if (turn !== faceTurn) return;
   if (part) treatments().face("auto", part.blob);
   const isQuiet = !desk.shots.some((one) => !one.isAtRest);
   if (shot.kept.phase !== "succeeded" || !isQuiet || document.hidden) return;

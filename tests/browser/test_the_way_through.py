@@ -75,6 +75,10 @@ def test_the_first_look_is_by_webgl_where_there_is_hardware_for_it(
     choose(page, a_photo())
     # Then
     expect(page.locator(".badge")).to_have_text("Sharpened on this device, not the result yet")
+    drawn = page.locator("compare-view .after canvas.layer")
+    assert drawn.evaluate(
+        "canvas => canvas.getContext('2d') === null"
+    )  # it shows a bitmap of WebGL
 
 
 def test_a_slow_upload_shows_its_true_percentage(page: Page) -> None:
@@ -304,6 +308,7 @@ def test_the_request_is_shown_as_code(page: Page, stack: RunningUp, kind: str) -
     text = page.inner_text("#code-text")
     assert stack.url in text
     assert "strength" in text
+    assert ("better.jpg" in text) == (kind != "javascript")  # a JPEG comes back as one
 
 
 def test_history_stays_on_this_device_until_it_is_deleted(page: Page) -> None:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
+from skimage import data
 
 from tests.browser.driving import (
     FILL,
@@ -473,7 +474,9 @@ def test_where_nothing_was_found_three_treatments_are_offered_on_this_photo(page
     choose(page, a_photo())
     wait_for(page, "succeeded")
     # Then
-    expect(page.locator("#verdict")).to_have_text("Nothing to mend was found")
+    expect(page.locator("#verdict")).to_have_text(
+        "Nothing to mend was found; only enlarged 4 times"
+    )
     expect(page.locator("#offers button")).to_have_count(3)
     expect(page.locator("#offers img:not(.waiting)")).to_have_count(3)
     page.locator("#offers button").nth(1).click()
@@ -704,3 +707,69 @@ def test_a_mask_is_painted_by_keyboard_kept_with_its_photo_and_cleared(page: Pag
     page.click("#brush-clear")
     page.click("#brush-done")
     expect(page.locator("#only-here")).to_have_attribute("aria-pressed", "false")
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
+def test_the_picture_is_out_of_the_way_of_the_history(page: Page, size: tuple[int, int]) -> None:
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.evaluate(FILL, 100)
+    page.reload()
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    page.locator("#rows li").last.scroll_into_view_if_needed()
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    ends = "() => document.getElementById('stage').getBoundingClientRect().bottom"
+    begins = "() => document.getElementById('sheet').getBoundingClientRect().top"
+    assert page.evaluate(begins) < 0
+    assert page.evaluate(ends) <= page.evaluate(begins) + 1
+
+
+def test_the_tools_are_in_sight_below_a_notice(page: Page) -> None:
+    page.set_viewport_size({"width": 1280, "height": 800})
+    choose(page, a_photo("selfie.jpg", 480, 640))
+    wait_for(page, "succeeded")
+    page.context.set_offline(True)
+    expect(page.locator("#notice")).to_be_visible()
+    for button in page.locator(".tools button").all():
+        box = button.bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] <= 800
+
+
+def test_a_file_without_a_picture_is_named_where_the_picture_would_be(page: Page) -> None:
+    choose(page, {"name": "letter.docx", "mimeType": "text/plain", "buffer": b"not a picture"})
+    wait_for(page, "failed")
+    expect(page.locator("#unseen")).to_have_text("letter.docx")
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    expect(page.locator("#unseen")).to_be_hidden()
+
+
+SPOT = "() => { const { x, y } = document.getElementById('compare').spot; return [x, y]; }"
+
+
+def test_the_face_is_looked_at_until_somebody_points_elsewhere(page: Page) -> None:
+    # Given a portrait whose face is above the middle
+    no_job(page)
+    whole = Image.fromarray(data.astronaut())
+    whole.crop((40, 0, 424, 512)).save(buffer := io.BytesIO(), "JPEG")
+    portrait = {"name": "me.jpg", "mimeType": "image/jpeg", "buffer": buffer.getvalue()}
+    # When
+    choose(page, portrait)  # type: ignore[arg-type]
+    # Then
+    page.wait_for_function(f"() => ({SPOT})()[1] < 0.3")
+    x, y = page.evaluate(SPOT)
+    assert 0.35 < x < 0.6
+    assert 0.12 < y < 0.3
+    # And a photo without one is looked at in its middle
+    choose(page, a_photo("none.jpg", 300, 400))
+    page.wait_for_function(f"() => ({SPOT})()[1] === 0.42")
+
+
+def test_a_strength_that_the_service_chooses_is_not_named_before_it_has(page: Page) -> None:
+    no_job(page)
+    choose(page, a_photo())
+    wait_for(page, "uploading")
+    expect(page.locator("#strength output")).to_have_text("set for each photo")
+    set_strength(page, "0.4")
+    expect(page.locator("#strength output")).to_have_text("Clear · 40 %")

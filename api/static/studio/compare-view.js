@@ -8,6 +8,7 @@ const MODES = /** @type {const} */ (["slider", "side", "hold"]);
 const FADE_MS = 450;
 const MOST = 8; // pixels of the screen for one of the picture's
 const STEP = 1.5;
+const MIDDLE = { x: 0.5, y: 0.42 }; // where faces are, mostly
 
 /** @typedef {typeof MODES[number]} Mode */
 /** @typedef {{scale: number, x: number, y: number, split: number, mode: Mode}} View positions as shares of the frame */
@@ -22,7 +23,8 @@ export class CompareView extends HTMLElement {
     this.x = 0; // pixels
     this.y = 0;
     /** Where people look, as shares of the picture. */
-    this.spot = { x: 0.5, y: 0.42 };
+    this.spot = MIDDLE;
+    this.isPointed = false; // by the person
     this.natural = 0; // the width of what is shown after, pixels
     this.asked = 0; // counts pictures, so that one that decodes late never covers a newer one
     /** @type {Record<string, number>} */
@@ -116,7 +118,8 @@ export class CompareView extends HTMLElement {
     this.newest = { before: this.asked, after: this.asked };
     for (const side of [this.piece("beforeSide"), this.piece("afterSide")]) for (const layer of [...side.children]) drop(layer);
     this.natural = width;
-    this.spot = { x: 0.5, y: 0.42 };
+    this.spot = MIDDLE;
+    this.isPointed = false;
     this.showLoupe(false);
     this.allow(false);
     this.zoom(0);
@@ -244,10 +247,16 @@ export class CompareView extends HTMLElement {
     return { x: within((event.clientX - box.left) / box.width), y: within((event.clientY - box.top) / box.height) };
   }
 
+  /** @param {{x: number, y: number}} spot shares of the picture */
+  lookAt(spot) {
+    this.spot = spot;
+    this.loupe?.draw();
+  }
+
   /** Somebody points at a part. @param {MouseEvent} event */
   look(event) {
-    this.spot = this.shareAt(event);
-    this.loupe?.draw();
+    this.isPointed = true;
+    this.lookAt(this.shareAt(event));
     this.dispatchEvent(new Event("spot"));
   }
 

@@ -26,7 +26,7 @@ void main() {
   colour = vec4(clamp(here + edges + local, 0.0, 1.0), 1);
 }`;
 
-/** @typedef {{before: HTMLCanvasElement, after: HTMLCanvasElement, byGpu: boolean}} Look */
+/** @typedef {{before: HTMLCanvasElement, after: HTMLCanvasElement}} Look */
 
 /** @type {{canvas: OffscreenCanvas, gl: WebGL2RenderingContext, program: WebGLProgram} | null | undefined} null: not on this device */
 let bench;
@@ -46,7 +46,7 @@ export function firstLook(bitmap) {
   const drawn = onGpu(before);
   if (drawn) after.getContext("bitmaprenderer")?.transferFromImageBitmap(drawn);
   else drawPlainly(after, before);
-  return { before, after, byGpu: Boolean(drawn) };
+  return { before, after };
 }
 
 /** @param {{width: number, height: number}} size */

@@ -105,14 +105,14 @@ export class Stage extends EventTarget {
   /** A sharpened look at once, and drawn before anything is sent. @param {Shot} shot @param {boolean} isSame */
   look(shot, isSame) {
     if (!shot.look || shot.kept.result || this.isFormer) return;
-    const { before, after, byGpu } = shot.look;
+    const { before, after } = shot.look;
     const view = compareView();
     if (!isSame) view.reset(shot.kept.width, shot.kept.height);
     view.hidden = false;
     view.showBefore(before);
     view.showAfter(after);
     this.seen = after;
-    view.note(say(byGpu ? "note_look" : "note_look_plain"));
+    view.note(say("note_look"));
     view.allow(true);
     shot.kept.timings.look ??= performance.now() - shot.began;
     part("empty").hidden = true;
@@ -155,6 +155,8 @@ export class Stage extends EventTarget {
     part("panel").hidden = !shot || (shot.kept.phase === "failed" && !shot.kept.width); // there is no photo to set them for
     part("main").classList.toggle("busy", Boolean(shot));
     compareView().hidden = !shot || !shot.kept.width;
+    part("unseen").hidden = !shot || Boolean(shot.kept.width);
+    part("unseen-name").textContent = shot?.kept.name ?? "";
     part("working").hidden = !shot || shot.isAtRest;
     part("outcome").hidden = shot?.kept.phase !== "succeeded";
     part("stage").dataset.phase = shot?.kept.phase ?? "empty";

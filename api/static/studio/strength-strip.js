@@ -13,6 +13,7 @@ export class StrengthStrip extends HTMLElement {
   connectedCallback() {
     if (this.range) return;
     this.isAuto = true;
+    this.isKnown = false;
     this.range = make("input", { type: "range", min: "0.05", max: "1", step: "0.05", value: String(DEFAULT), id: "strength-range" });
     this.label = make("label", { htmlFor: "strength-range" });
     this.output = make("output", { htmlFor: /** @type {any} */ ("strength-range") });
@@ -21,6 +22,7 @@ export class StrengthStrip extends HTMLElement {
     this.append(make("div", { className: "head" }, this.label, this.output), make("div", { className: "strip" }, this.bands, this.range));
     this.range.addEventListener("input", () => {
       this.isAuto = false;
+      this.isKnown = true;
       this.say();
     });
     document.addEventListener("retouch:language", () => this.say());
@@ -35,6 +37,7 @@ export class StrengthStrip extends HTMLElement {
   /** @param {number | null} value */
   set value(value) {
     this.isAuto = value === null;
+    this.isKnown = value !== null;
     if (this.range) this.range.value = String(value ?? DEFAULT);
     this.say();
   }
@@ -47,6 +50,7 @@ export class StrengthStrip extends HTMLElement {
   suggest(value) {
     if (!this.isAuto || !this.range) return;
     this.range.value = String(value);
+    this.isKnown = true;
     this.say();
   }
 
@@ -55,9 +59,11 @@ export class StrengthStrip extends HTMLElement {
     const band = bandOf(this.shown);
     const name = say(`band_${band}`);
     this.label.textContent = say("strength");
-    this.output.textContent = this.isAuto ? `${name} · ${say("strength_auto")}` : `${name} · ${Math.round(this.shown * 100)} %`;
-    this.range.setAttribute("aria-valuetext", `${name}, ${Math.round(this.shown * 100)} %`);
-    for (const [place, node] of [...this.bands.children].entries()) node.classList.toggle("on", place === band);
+    const percent = `${Math.round(this.shown * 100)} %`;
+    this.output.textContent = this.isKnown ? `${name} · ${this.isAuto ? say("strength_auto") : percent}` : say("strength_open");
+    this.range.setAttribute("aria-valuetext", this.isKnown ? `${name}, ${percent}` : say("strength_open"));
+    this.classList.toggle("open", !this.isKnown);
+    for (const [place, node] of [...this.bands.children].entries()) node.classList.toggle("on", this.isKnown && place === band);
   }
 }
 

@@ -18,13 +18,16 @@ export function isNothing({ kept }) {
 export function drawVerdict(shot) {
   const { kept } = shot;
   const { source, result } = kept.job;
-  part("verdict").textContent = isNothing(shot) ? say("verdict_nothing") : done(shot);
+  part("verdict").textContent = isNothing(shot) ? nothing(result.upscale ?? 1) : done(shot);
   part("sizes").replaceChildren(...sizes(source ?? kept, kept.sentBytes ?? kept.blob.size, result));
   part("why").textContent = reasons(shot);
   part("why").lang = served() === "zh" ? "zh-CN" : "en";
   part("facts").textContent = facts(shot);
   part("speed").textContent = speed(shot);
 }
+
+/** @param {number} factor */
+const nothing = (factor) => say("verdict_nothing") + (factor > 1 ? say("only_larger", { n: factor }) : "");
 
 /** @param {Shot} shot */
 function done({ kept }) {
