@@ -115,7 +115,7 @@ export class Stage extends EventTarget {
     view.note(say("note_look"));
     view.allow(true);
     shot.kept.timings.look ??= performance.now() - shot.began;
-    part("empty").hidden = true;
+    for (const id of ["empty", "unseen"]) part(id).hidden = true;
   }
 
   /** The small result over the look, never instead of it: alone it would seem to get worse. @param {Shot} shot */
