@@ -4,6 +4,7 @@ Owns the display during waiting. Rows appear and disappear with their photos, so
 photos do not fill the screen.
 """
 
+import math
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +17,13 @@ from retouch.console import Language, language
 from retouch.records import Progress
 
 # The service provides the texts of all other stages; before it has the photo, only the client can.
-SENDING: dict[Language, str] = {"en": "sending", "zh": "正在发送"}
+SENDING: dict[Language, str] = {"en": "Sending", "zh": "正在发送"}
+# The time that is left, in seconds or minutes; the service estimates it.
+LEFT: dict[Language, tuple[str, str]] = {
+    "en": ("about {} s left", "about {} min left"),
+    "zh": ("约剩 {} 秒", "约剩 {} 分钟"),
+}
+MINUTES_FROM_SECONDS = 90
 
 # The longest names have 255 letters, and the bar needs room.
 NAME = Column(max_width=40, overflow="ellipsis", no_wrap=True)
@@ -28,7 +35,7 @@ class ProgressView:
     def __init__(self, console: Console) -> None:
         self._bars = Bars(
             TextColumn("{task.fields[photo]}", markup=False, table_column=NAME),
-            BarColumn(),
+            BarColumn(bar_width=24),  # a line of 80 has room for name, stage and time
             TextColumn("{task.percentage:>5.1f}%"),
             TextColumn("{task.description}"),
             console=console,
@@ -73,6 +80,16 @@ class Row:
 
 def _description(progress: Progress) -> str:
     text = progress.message or progress.stage or ""
-    if progress.stage == "denoising" and progress.total_steps:
+    if progress.stage == "denoising" and progress.total_steps > 1:
         text = f"{text} {progress.step}/{progress.total_steps}"
-    return text
+    return ", ".join(part for part in (text, _left(progress.eta_seconds)) if part)
+
+
+def _left(seconds: float | None) -> str:
+    """Rounded up, since a wait that is longer than announced annoys more than a shorter one."""
+    if seconds is None:
+        return ""
+    in_seconds, in_minutes = LEFT[language()]
+    if seconds < MINUTES_FROM_SECONDS:
+        return in_seconds.format(max(1, math.ceil(seconds)))
+    return in_minutes.format(math.ceil(seconds / 60))
