@@ -24,6 +24,7 @@ PIECES = {
     "lowres": ("small", "motorcycle", 150, 150),
     "face_restore": ("phone", "astronaut", 0, 64),
     "restore": ("chat", "astronaut", 0, 64),
+    "chat": ("chat", "coffee", 120, 150),
 }
 
 
