@@ -1,6 +1,7 @@
 """From settings to an engine with a loaded, warm base."""
 
 from shared.bases import identify_base
+from shared.checkpoints.judgement import check_checkpoint
 from shared.settings import Settings
 from worker.engine.interface import Engine
 
@@ -27,6 +28,8 @@ def _make_fake(settings: Settings) -> Engine:
 
 
 def _make_real(settings: Settings) -> Engine:
+    # Before the libraries are imported, which takes longer.
+    check_checkpoint(settings.base_model)
     import torch
     import transformers
 

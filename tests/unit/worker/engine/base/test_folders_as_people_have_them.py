@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +80,15 @@ def test_an_id_that_the_hub_does_not_have_says_how_to_get_one(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(BadCheckpoint, match="retouch models pull nobody/nothing"):
         load_base("nobody/nothing", CPU)
+
+
+def test_a_file_that_is_no_base_is_refused_before_the_libraries_are_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "flux-Q4.gguf").write_bytes(b"GGUF" + bytes(99))
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(BadCheckpoint, match="a GGUF file"):
+        make_engine(Settings(base_model=str(tmp_path / "flux-Q4.gguf"), guards="off"))
 
 
 def spoil(tensor: torch.Tensor) -> torch.Tensor:
