@@ -29,7 +29,7 @@ from benchmarks.eye import quality
 from benchmarks.fitted import write_network
 from benchmarks.pages import ROOT
 from benchmarks.restorer import Restorer
-from worker.job.damage import MIN_GAIN
+from worker.job.damage import diagnosed, least_gain
 from worker.job.damage_measures import measure
 from worker.job.treatments import GAINS, Tried, treatment_measures
 from worker.training.damage import KINDS, Pixels, sorts_of
@@ -82,11 +82,11 @@ def main() -> None:
     photos = load_photos(options.photos, SIDE, 0, 1400).training
     rows = list(_measured(photos, options, restorer, tried))
     restorer.close()
-    measures, gains, numbers, sorts = (np.array(column) for column in zip(*rows, strict=True))
+    measures, gains, numbers, sorts, least = (np.array(one) for one in zip(*rows, strict=True))
     model = _network(options.seed)
     minded = weighed(gains)
     expected = cross_val_predict(model, measures, minded, groups=numbers, cv=GroupKFold(5))
-    print(_worth(expected, gains, sorts, tried))
+    print(_worth(expected, gains, sorts, least, tried))
     model.fit(measures, minded)
     known = [asdict(Tried(restorer.sha256(name), *way)) for name, *way in tried]
     write_network(GAINS, model, tried=known)
@@ -116,8 +116,10 @@ def _network(seed: int) -> Pipeline:
 
 def _measured(
     photos: list[Photo], options: argparse.Namespace, restorer: Restorer, tried: list[Way]
-) -> Iterator[tuple[np.ndarray, list[float], int, str]]:
-    """Measures, gains, the photo's number and the sort of damage of every example."""
+) -> Iterator[tuple[np.ndarray, list[float], int, str, float]]:
+    """Measures, gains, the photo's number, the sort of damage and the gain that a treatment must
+    promise, of every example.
+    """
     for begin in range(0, options.pictures, TOGETHER):
         together = range(begin, min(begin + TOGETHER, options.pictures))
         examples = [draw(photos, index, options.seed) for index in together]
@@ -125,8 +127,10 @@ def _measured(
         columns = [_kept_gains(examples, restorer, way) for way in tried]
         print(f"{together.stop} of {options.pictures}", flush=True)
         for example, gains in zip(examples, zip(*columns, strict=True), strict=True):
-            measures = treatment_measures(example.damaged, measure(example.damaged))
-            yield measures, list(gains), example.photo, example.sort
+            found = measure(example.damaged)
+            measures = treatment_measures(example.damaged, found)
+            least = least_gain(diagnosed(found))
+            yield measures, list(gains), example.photo, example.sort, least
 
 
 def _kept_gains(examples: list[Example], restorer: Restorer, way: Way) -> list[float]:
@@ -182,15 +186,17 @@ def _part(pixels: Pixels, random: np.random.Generator) -> Pixels:
     return cut if side == SIDE else resized(cut, SIDE, SIDE)
 
 
-def _worth(expected: np.ndarray, gains: np.ndarray, sorts: np.ndarray, tried: list[Way]) -> str:
+def _worth(
+    expected: np.ndarray, gains: np.ndarray, sorts: np.ndarray, least: np.ndarray, tried: list[Way]
+) -> str:
     """What is chosen, and what came of it, for each sort of damage."""
     best = expected.argmax(1)
     promised = expected[np.arange(len(best)), best]
-    chosen = np.where(promised >= MIN_GAIN, gains[np.arange(len(best)), best], 0.0)
+    chosen = np.where(promised >= least, gains[np.arange(len(best)), best], 0.0)
     lines = ["sort            pictures  chosen gain  best gain  worst  treated  most often"]
     for sort in sorted(set(sorts)):
         own = sorts == sort
-        treated = own & (promised >= MIN_GAIN)
+        treated = own & (promised >= least)
         names = [_named(tried[i]) for i in best[treated]]
         most = max(set(names), key=names.count) if names else ""
         lines.append(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from worker.training.damage import scaling
 from worker.training.damage.blurring import gaussian
 from worker.training.damage.compression import jpeg
 from worker.training.damage.noise import correlated, white
@@ -24,10 +25,12 @@ FILTERS = (
     Image.Resampling.BOX,
     Image.Resampling.BILINEAR,
 )
-CLEAN_SHARE, SOFT_SHARE, NOISY_SHARE, COMPRESSED_SHARE = 0.3, 0.6, 0.4, 0.5
+CLEAN_SHARE, SOFT_SHARE, NOISY_SHARE, COMPRESSED_SHARE = 0.3, 0.6, 0.4, 0.65
 WHITE_SHARE = 0.4
 SOFTEST, NOISIEST = 2.2, 6.0
-QUALITIES = (55, 96)
+QUALITIES = (40, 96)
+# Of what is compressed: at a smaller size, and enlarged again, as from a chat application.
+SENT_SHARE, SMALLEST = 0.4, 1.7
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def targets_of(large: list[Pixels]) -> dict[int, torch.Tensor]:
 
 def halved(pixels: Pixels) -> Pixels:
     height, width = pixels.shape[:2]
-    return _resized(pixels, width // 2, height // 2, Image.Resampling.LANCZOS)
+    return scaling.resized(pixels, width // 2, height // 2, Image.Resampling.LANCZOS)
 
 
 def shrunk(pixels: Pixels, factor: float, random: np.random.Generator) -> Pixels:
@@ -63,7 +66,7 @@ def shrunk(pixels: Pixels, factor: float, random: np.random.Generator) -> Pixels
         pixels = gaussian(pixels, float(random.uniform(0.2, SOFTEST)) * factor / 2)
     height, width = pixels.shape[:2]
     chosen = FILTERS[int(random.integers(len(FILTERS)))]
-    return _resized(pixels, round(width / factor), round(height / factor), chosen)
+    return scaling.resized(pixels, round(width / factor), round(height / factor), chosen)
 
 
 def damaged(pixels: Pixels, random: np.random.Generator) -> Pixels:
@@ -74,9 +77,14 @@ def damaged(pixels: Pixels, random: np.random.Generator) -> Pixels:
         noise = white if random.random() < WHITE_SHARE else correlated
         pixels = noise(pixels, float(random.uniform(1, NOISIEST)), random)
     if random.random() < COMPRESSED_SHARE:
-        pixels = jpeg(pixels, float(random.uniform(*QUALITIES)))
+        pixels = compressed(pixels, random)
     return pixels
 
 
-def _resized(pixels: Pixels, width: int, height: int, how: Image.Resampling) -> Pixels:
-    return np.asarray(Image.fromarray(pixels).resize((width, height), how))
+def compressed(pixels: Pixels, random: np.random.Generator) -> Pixels:
+    """One JPEG compression, sometimes at a smaller size."""
+    quality = float(random.uniform(*QUALITIES))
+    if random.random() >= SENT_SHARE:
+        return jpeg(pixels, quality)
+    small = scaling.shrunk(pixels, float(random.uniform(1, SMALLEST)))
+    return scaling.like(jpeg(small, quality), pixels)

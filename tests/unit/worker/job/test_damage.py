@@ -106,7 +106,7 @@ def test_what_is_known_too_little_is_left_alone_and_told_so(
     photo: Pixels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unsure = Diagnosis("phone", MIN_CERTAINTY - 0.01, 1.0)
-    monkeypatch.setattr("worker.job.damage._diagnosed", lambda _measures: unsure)
+    monkeypatch.setattr("worker.job.damage.diagnosed", lambda _measures: unsure)
     choice = choose(photo, EVERYTHING)
     assert (choice.loras, choice.strength) == ((), 0.1)
     assert "uncertain" in choice.reason["en"]
