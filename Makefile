@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 IMAGE ?= examples/portrait.jpg
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 CHAOS_PROCESSES ?= 2
 BENCHMARKS ?= gateway roundtrip engine rows catalogue hit_rate previews scaling peers peers_report
 VENV := .venv
