@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from skimage import data
 
+from shared.loras.catalog import Catalog
 from shared.loras.entry import Damage, LoraEntry, LoraKind, LoraState
+from shared.settings import REPOSITORY
 from worker.job.damage import MIN_CERTAINTY, Diagnosis, choose, diagnose
 from worker.job.damage_measures import MAX_SIDE, measure, measure_colours, windows
 from worker.training.damage import RANGES, Kind, Pixels, degrade
@@ -173,3 +175,15 @@ def test_noise_of_colour_alone_is_measured() -> None:
 
     assert abs(measure(noisy)[0] - measure(clean)[0]) < 2
     assert (measure_colours(noisy) > measure_colours(clean) + 1.5).all()
+
+
+@pytest.mark.parametrize(("kind", "name"), [("blur", "deblur"), ("jpeg", "dejpeg")])
+def test_of_the_shipped_loras_the_one_for_a_certain_kind_is_taken(
+    photo: Pixels, kind: Kind, name: str
+) -> None:
+    catalog = Catalog(REPOSITORY / "loras", "tiny")
+    catalog.scan()
+    own = [*catalog.entries(), offered("a_of_somebody", kind)]
+    choice = choose(damaged(photo, kind), own)
+    assert [entry.short_name for entry, _ in choice.loras] == [name]
+    assert name in choice.reason["en"]
