@@ -26,7 +26,7 @@ def main(photo: str, url: str) -> None:
         made = client.image(client.wait(client.submit(STATIC / "sample.webp")))
     with Image.open(io.BytesIO(made)) as after:
         after.convert("RGB").resize(SHOWN, Image.Resampling.LANCZOS).save(
-            STATIC / "sample-after.webp", quality=42, method=6
+            STATIC / "sample-after.webp", quality=28, method=6
         )
 
 
