@@ -64,9 +64,7 @@ def shrunk(pixels: Pixels, factor: float, random: np.random.Generator) -> Pixels
     """Shrunk by a random filter, sometimes after a slight blur."""
     if random.random() < SOFT_SHARE:
         pixels = gaussian(pixels, float(random.uniform(0.2, SOFTEST)) * factor / 2)
-    height, width = pixels.shape[:2]
-    chosen = FILTERS[int(random.integers(len(FILTERS)))]
-    return scaling.resized(pixels, round(width / factor), round(height / factor), chosen)
+    return scaling.shrunk(pixels, factor, FILTERS[int(random.integers(len(FILTERS)))])
 
 
 def damaged(pixels: Pixels, random: np.random.Generator) -> Pixels:
