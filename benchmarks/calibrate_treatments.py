@@ -47,7 +47,7 @@ ALONE_SHARE = 0.5
 TRIED: dict[str, tuple[tuple[float, int], ...]] = {
     "restore": ((0.05, 1), (0.05, 2), (0.05, 3), (0.4, 1)),
     "denoise": ((0.1, 1), (0.1, 2), (0.1, 3)),
-    "denoise_strong": ((0.1, 1), (0.1, 2), (0.1, 3)),
+    "strong_denoise": ((0.1, 1), (0.1, 2), (0.1, 3)),
     "chat": ((0.1, 1), (0.1, 2)),
 }
 OWN = ((0.1, 1),)

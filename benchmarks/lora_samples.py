@@ -19,7 +19,7 @@ SIDE, GAP = 224, 4
 # The damage of a LoRA's sample, its photo, and the top left corner of its part.
 PIECES = {
     "denoise": ("night", "chelsea", 40, 120),
-    "denoise_strong": ("white", "coffee", 120, 150),
+    "strong_denoise": ("white", "coffee", 120, 150),
     "deblur": ("gaussian", "coffee", 120, 150),
     "dejpeg": ("jpeg", "astronaut", 0, 64),
     "lowres": ("small", "motorcycle", 150, 150),

@@ -15,7 +15,7 @@ from worker.training.damage import Pixels
 from worker.training.validation import Score, score
 
 LORA_OF = {
-    "noise": "denoise_strong",
+    "noise": "strong_denoise",
     "blur": "deblur",
     "jpeg": "dejpeg",
     "lowres": "lowres",

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 # A good deal less than measured at the LoRA's own strength, in dB on this part of this photo.
 SHIPPED: list[tuple[str, Kind, float]] = [
     ("denoise", "noise", 5.0),
-    ("denoise_strong", "noise", 5.0),
+    ("strong_denoise", "noise", 5.0),
     ("deblur", "blur", 1.5),
     ("dejpeg", "jpeg", 0.3),
     ("lowres", "lowres", 0.3),
