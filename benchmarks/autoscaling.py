@@ -7,6 +7,7 @@ what the HorizontalPodAutoscaler makes of the average per worker, and zero after
 A Prometheus scrapes the gateway meanwhile, and `benchmarks.board` draws the board from it.
 """
 
+import argparse
 import json
 import math
 import os
@@ -252,6 +253,7 @@ def _wait_for(url: str) -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     with TemporaryDirectory() as folder:
         figures = replay(DAY, Path(folder))
     FIGURES.parent.mkdir(exist_ok=True)

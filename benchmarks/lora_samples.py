@@ -6,6 +6,8 @@ Photos that were not used in training, damaged at the middle of each range, thro
 chooser and engine. Run it after new weights.
 """
 
+import argparse
+
 import numpy as np
 from PIL import Image
 
@@ -30,6 +32,7 @@ PIECES = {
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     photos = held_out_photos()
     restorer = Restorer(ROOT / "models" / "tiny", ROOT / "loras", KEPT / "pictures")
     for lora, (sort, name, top, left) in PIECES.items():

@@ -5,6 +5,7 @@ Run `python -m benchmarks.peers_report` after `python -m benchmarks.peers --lora
 docs/benchmarks.md; the text around them is hand-written.
 """
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ Record = dict[str, Any]
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     records = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("peers-*.json"))]
     if not records:
         raise SystemExit("nothing measured yet: python -m benchmarks.peers")

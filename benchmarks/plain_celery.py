@@ -4,6 +4,7 @@ The same store, machine, job lengths and numbers as in tests/chaos. A worker tha
 after 0.2 s, as by a container's restart policy. Writes var/chaos/plain_celery.json.
 """
 
+import argparse
 import json
 import os
 import random
@@ -286,4 +287,11 @@ def main(wanted: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("measurements", nargs="*", metavar="NAME", help=", ".join(MEASUREMENTS))
+    wanted = parser.parse_args().measurements
+    if unknown := set(wanted) - set(MEASUREMENTS):
+        parser.error(
+            f"there is no {', '.join(sorted(unknown))}; there are {', '.join(MEASUREMENTS)}"
+        )
+    main(wanted)

@@ -2,6 +2,7 @@
 docs/reliability.md and README.md, between their markers. Measures nothing itself.
 """
 
+import argparse
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -279,6 +280,7 @@ def troubles() -> list[str]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     if rows := troubles():
         put(PAGE, "troubles", "\n".join(rows))
     if not (FOLDER / "plain_celery.json").exists():

@@ -5,6 +5,7 @@ step should be constant), round by round; then the ledger's share of a job with 
 waiting. benchmarks/catalogue.py measures the cost of 1,000 LoRAs in the folder.
 """
 
+import argparse
 import statistics
 import tempfile
 import time
@@ -34,6 +35,7 @@ WAITING = (10, 10_000)
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     print(describe_machine())
     over_pixels_and_steps()
     over_waiting_jobs()

@@ -5,8 +5,8 @@ up`; `python -m benchmarks.tiles seams` makes pictures in tiles and in one piece
 between the two, and how far the worst row or column of the difference exceeds its neighbours.
 """
 
+import argparse
 import io
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +38,8 @@ from worker.engine.step.tiles import plan_tiles
 MIB = 2**20
 LOOK_SECONDS = 0.5
 NOISE = 8.0
+# A picture in one piece, on a machine that others use too, s.
+PATIENCE = 900.0
 
 
 def photo(width: int, height: int) -> Pixels:
@@ -128,7 +130,7 @@ def compared(engine: StepEngine, pixels: Pixels, tiles: TileSize, strength: floa
     for size in (WHOLE, tiles):
         engine._limits = replace(engine._limits, tile_size=size)
         started = time.perf_counter()
-        made.append(run_all(engine, [job])[0].pixels)
+        made.append(run_all(engine, [job], seconds=PATIENCE)[0].pixels)
         seconds.append(time.perf_counter() - started)
     grid = plan_tiles(pixels.shape[0], pixels.shape[1], tiles)
     return (
@@ -157,10 +159,15 @@ def seams() -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parts = parser.add_subparsers(dest="part")
+    parts.add_parser("seams", help="pictures in tiles and in one piece, by family")
+    whole = parts.add_parser("service", help="large photos through the whole service")
+    whole.add_argument("megapixels", nargs="*", type=float, default=[12.0, 24.0])
+    options = parser.parse_args()
     print(describe_machine(), flush=True)
-    what, *rest = sys.argv[1:] or ["seams"]
-    if what == "service":
-        service([float(size) for size in rest or ["12", "24"]])
+    if options.part == "service":
+        service(options.megapixels)
     else:
         seams()
 

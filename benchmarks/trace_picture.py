@@ -4,6 +4,7 @@
 and draws the spans that arrive into docs/trace.png.
 """
 
+import argparse
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -61,4 +62,5 @@ def draw(spans: list[Seen]) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     draw(collected())

@@ -114,9 +114,9 @@ def by_pipeline(pipeline: Any, job: EngineJob, **more: object) -> Any:
         ).images
 
 
-def run_all(engine: Engine, jobs: list[EngineJob]) -> list[EngineResult]:
+def run_all(engine: Engine, jobs: list[EngineJob], seconds: float = 60) -> list[EngineResult]:
     futures = [engine.submit(job, lambda _: None) for job in jobs]
-    return [future.result(timeout=60) for future in futures]
+    return [future.result(timeout=seconds) for future in futures]
 
 
 def batch_sizes(
