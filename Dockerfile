@@ -19,7 +19,8 @@ COPY requirements requirements
 # Super-resolution for the page. If npm or its registry is unavailable, the page works without it.
 FROM common AS extras
 COPY package.json package-lock.json .npmrc ./
-COPY api/__init__.py api/server/page_files.py api/
+COPY api/__init__.py api/
+COPY api/server/__init__.py api/server/page_files.py api/server/
 COPY api/extras api/extras
 RUN mkdir -p api/static/extra \
  && { apt-get update -q && apt-get install -q -y --no-install-recommends npm \

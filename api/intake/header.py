@@ -26,7 +26,7 @@ BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
 MAX_SEGMENTS = 4096
 MAX_BLOCKS = 500_000
 WEBP_ANIMATION_FLAG = 0x02
-DEEPEST_SAMPLE = 16
+COMMON_SAMPLE, DEEPEST_SAMPLE = 8, 16
 GIF_EXTENSION, GIF_PICTURE, GIF_END = 0x21, 0x2C, 0x3B
 
 
@@ -139,6 +139,13 @@ def _tiff(data: bytes) -> Header:
             Sentence(
                 "the TIFF holds floating-point or 32-bit numbers; export it with 8 or 16 bits",
                 "该 TIFF 为浮点或 32 位数据；请以 8 位或 16 位导出",
+            )
+        )
+    if page.bits > COMMON_SAMPLE and (page.is_lab or page.is_grey_beside_more):
+        raise UnsupportedMediaType(
+            Sentence(
+                "the TIFF holds 16-bit LAB or 16-bit grey with transparency; export it as RGB",
+                "该 TIFF 为 16 位 LAB 或带透明度的 16 位灰度；请以 RGB 导出",
             )
         )
     return Header("tiff", page.width, page.height, page.pages)

@@ -9,10 +9,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 MOST_ENTRIES, MOST_PAGES = 4096, 10_000
-WIDTH, HEIGHT, BITS, PHOTOMETRIC, SUB_IFDS, SAMPLE_FORMAT = 256, 257, 258, 262, 330, 339
+WIDTH, HEIGHT, BITS, PHOTOMETRIC, SAMPLES, SUB_IFDS, SAMPLE_FORMAT = (
+    256,
+    257,
+    258,
+    262,
+    277,
+    330,
+    339,
+)
 SUBFILE, DNG_VERSION = 254, 50706
 REDUCED = 1
 COLOUR_FILTER_ARRAY, LINEAR_RAW = 32803, 34892
+GREYS, LAB = (0, 1), 8
 UNSIGNED = 1
 # The size of each type and struct's format for it; the other types are not needed here.
 TYPES = {1: (1, "B"), 3: (2, "H"), 4: (4, "I"), 13: (4, "I"), 16: (8, "Q")}
@@ -34,6 +43,8 @@ class Page:
     sample_format: int
     pages: int
     is_raw: bool
+    is_grey_beside_more: bool
+    is_lab: bool
 
 
 def read_page(data: bytes) -> Page:
@@ -52,6 +63,8 @@ def read_page(data: bytes) -> Page:
         sample_format=first.get(SAMPLE_FORMAT, UNSIGNED),
         pages=pages,
         is_raw=_is_raw(first),
+        is_grey_beside_more=first.get(PHOTOMETRIC) in GREYS and first.get(SAMPLES, 1) > 1,
+        is_lab=first.get(PHOTOMETRIC) == LAB,
     )
 
 

@@ -30,39 +30,42 @@ OVERRIDE = {
 
 
 class Fleet:
-    """A compose project of this repository on a port of its own."""
+    """A compose project of this repository on ports of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *more: str, **environment: str) -> None:
         override = folder / "override.json"
         override.write_text(json.dumps(OVERRIDE))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self._command = [
-            *_compose(),
-            *("--project-name", "retouch-test", "--profile", "monitor"),
-            *("--project-directory", str(REPOSITORY)),
-            *("-f", str(REPOSITORY / "docker-compose.yml"), "-f", str(override)),
-        ]
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.flower_port = free.getsockname()[1]
-
-    def run(self, *arguments: str) -> str:
-        environment = os.environ | {
+        files = (REPOSITORY / "docker-compose.yml", *(REPOSITORY / name for name in more), override)
+        self.port, self.flower_port = _free_port(), _free_port()
+        self._environment = os.environ | environment
+        self._environment |= {
             "RETOUCH_PORT": str(self.port),
             "RETOUCH_FLOWER_PORT": str(self.flower_port),
             "RETOUCH_FLOWER_AUTH": "watcher:secret",
         }
+        self._command = [
+            *_compose(),
+            *("--project-name", "retouch-test", "--profile", "monitor"),
+            *("--project-directory", str(REPOSITORY)),
+            *(word for path in files for word in ("-f", str(path))),
+        ]
+
+    def run(self, *arguments: str) -> str:
         answer = subprocess.run(
             [*self._command, *arguments],
-            env=environment,
+            env=self._environment,
             capture_output=True,
             text=True,
             check=False,
         )
         assert answer.returncode == 0, answer.stdout[-3000:] + answer.stderr[-3000:]
         return answer.stdout
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def _compose() -> list[str]:
@@ -125,7 +128,7 @@ def test_both_workers_take_jobs_and_every_picture_is_finished(client: Client) ->
     assert {job.state for job in jobs} == {"succeeded"}
     assert len({job.worker for job in jobs}) == 2
     for job in jobs:
-        assert Image.open(io.BytesIO(client.image(job))).format == "PNG"
+        assert Image.open(io.BytesIO(client.image(job))).format == "JPEG"
 
 
 @pytest.mark.usefixtures("client")

@@ -109,20 +109,23 @@ def tiff_originals(rgb: Image.Image, alpha: Image.Image) -> list[bytes]:
         saved(rgb, "TIFF", big_tiff=True),
         arranged(rgb, tile=(16, 16)),
         arranged(rgb, planarconfig="separate"),
+        arranged(rgb, is_deep=True, planarconfig="separate"),
+        arranged(alpha, planarconfig="separate", extrasamples=["assocalpha"]),
     ]
 
 
-def arranged(rgb: Image.Image, **how: object) -> bytes:
-    """A TIFF in tiles or in planes, which Pillow reads but does not write."""
-    out, pixels = io.BytesIO(), _array(rgb, is_planar="planarconfig" in how)
-    tifffile.imwrite(out, pixels, photometric="rgb", **how)
+def arranged(picture: Image.Image, is_deep: bool = False, **how: object) -> bytes:
+    """A TIFF in tiles, in planes or of 16 bits, which Pillow reads but does not write."""
+    out, pixels = io.BytesIO(), _array(picture, "planarconfig" in how, is_deep)
+    tifffile.imwrite(out, pixels, **{"photometric": "rgb"} | how)
     return out.getvalue()
 
 
-def _array(rgb: Image.Image, is_planar: bool) -> object:
+def _array(picture: Image.Image, is_planar: bool, is_deep: bool) -> object:
     import numpy as np
 
-    pixels = np.asarray(rgb)
+    pixels = np.asarray(picture)
+    pixels = pixels.astype(np.uint16) * 257 if is_deep else pixels
     return pixels.transpose(2, 0, 1) if is_planar else pixels
 
 

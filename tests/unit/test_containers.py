@@ -1,5 +1,8 @@
 """What the compose file promises of its containers, read as Compose reads it."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +91,33 @@ def test_images_end_as_a_user_that_is_not_root() -> None:
     assert {stages[image][-1] for image in images} == {"retouch"}
 
 
+def test_the_page_s_super_resolution_is_made_of_what_its_stage_has(tmp_path: Path) -> None:
+    """The build goes on without it when this fails, so that only its absence would tell."""
+    stage = (REPOSITORY / "Dockerfile").read_text().partition("AS extras\n")[2]
+    for line in stage.partition("\nRUN")[0].splitlines():
+        _, *sources, target = line.split()
+        for name in sources:
+            _copy(REPOSITORY / name, tmp_path / target)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "api.extras"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "npm has not installed" in done.stderr
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    else:
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+
+
 def test_no_model_brings_code_along() -> None:
     """`use_safetensors` keeps pickles out; a custom pipeline or remote code would be code."""
     code = {path: path.read_text() for path in (REPOSITORY / "worker").rglob("*.py")}
@@ -97,3 +127,27 @@ def test_no_model_brings_code_along() -> None:
         for word in ("trust_remote_code", "custom_pipeline", "import pickle"):
             assert word not in text, path
         assert text.count("torch.load(") == text.count("weights_only=True"), path
+
+
+def with_tls() -> dict[str, Any]:
+    """What compose.tls.yml adds."""
+    added: dict[str, Any] = yaml.safe_load((REPOSITORY / "compose.tls.yml").read_text())
+    return added
+
+
+def test_the_proxy_may_bind_its_ports_and_nothing_else() -> None:
+    proxy = with_tls()["services"]["caddy"]
+    assert proxy["read_only"] is True
+    assert (proxy["cap_drop"], proxy["cap_add"]) == (["ALL"], ["NET_BIND_SERVICE"])
+    assert "no-new-privileges:true" in proxy["security_opt"]
+    assert proxy["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
+    assert "mem_limit" in proxy
+    assert proxy["volumes"] == ["certificates:/data"]
+
+
+def test_a_public_service_needs_keys_and_believes_its_proxy_alone() -> None:
+    services = with_tls()["services"]
+    settings = services["api"]["environment"]
+    assert settings["RETOUCH_ALLOW_ANONYMOUS"] == "${RETOUCH_ALLOW_ANONYMOUS:-0}"
+    proxy = services["caddy"]["networks"]["default"]["ipv4_address"]
+    assert settings["RETOUCH_TRUSTED_PROXIES"] == proxy

@@ -48,6 +48,8 @@ def prepare() -> None:
     Image.MAX_IMAGE_PIXELS = None  # the order gives the limit on pixels
     PngImagePlugin.MAX_TEXT_CHUNK = LARGEST_CHUNK
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    # Pillow's own reader takes the planes of an uncompressed 16-bit TIFF for 8-bit ones.
+    TiffImagePlugin.READ_LIBTIFF = True
     register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 
 

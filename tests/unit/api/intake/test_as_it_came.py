@@ -15,6 +15,7 @@ from api.intake.decoding.opening import prepare
 from api.intake.header import read_header
 from shared.errors import AnimatedImage, UnsupportedMediaType
 from shared.kept import read_kept, read_kept_alpha
+from tests.support.containers import arranged
 from tests.support.hostile_pictures import saved, spiked
 
 Levels = npt.NDArray[np.float64]
@@ -277,6 +278,18 @@ def test_numbers_that_no_screen_shows_are_refused_in_words() -> None:
 
     with pytest.raises(UnsupportedMediaType, match="8 or 16 bits"):
         read_header(data)
+
+
+@pytest.mark.parametrize("colours", ["cielab", "minisblack"])
+def test_sixteen_bits_that_the_decoder_does_not_know_are_named_and_not_called_damaged(
+    colours: str,
+) -> None:
+    image = Image.effect_noise((48, 40), 60).convert("LA" if colours == "minisblack" else "RGB")
+    how = {"extrasamples": ["unassalpha"]} if colours == "minisblack" else {}
+
+    with pytest.raises(UnsupportedMediaType, match="export it as RGB"):
+        read_header(arranged(image, is_deep=True, photometric=colours, **how))
+    assert read_header(arranged(image, photometric=colours, **how)).kind == "tiff"
 
 
 @pytest.mark.parametrize("kept", [0.992, 1.0])

@@ -12,7 +12,7 @@ from PIL import Image
 from api.intake.decoder import Decoders, Normalised
 from api.intake.header import read_header
 from shared.errors import RetouchError
-from shared.kept import read_kept
+from shared.kept import read_kept, read_kept_alpha
 from tests.support.containers import arranged, depth_image, grid_of_tiles
 from tests.support.hostile_pictures import saved
 from tests.support.mutations import originals
@@ -84,6 +84,14 @@ TIFFS: dict[str, Callable[[Image.Image], bytes]] = {
     "big": lambda image: saved(image, "TIFF", big_tiff=True),
     "tiles": lambda image: arranged(image, tile=(16, 16)),
     "planes": lambda image: arranged(image, planarconfig="separate"),
+    "deep": lambda image: arranged(image, is_deep=True),
+    "deep-planes": lambda image: arranged(image, is_deep=True, planarconfig="separate"),
+    "deep-planes-motorola": lambda image: arranged(
+        image, is_deep=True, planarconfig="separate", byteorder=">"
+    ),
+    "deep-planes-tiles": lambda image: arranged(
+        image, is_deep=True, planarconfig="separate", tile=(16, 16)
+    ),
     "motorola": lambda image: arranged(image, byteorder=">"),
     "lzw-tiles": lambda image: arranged(image, tile=(16, 16), compression="adobe_deflate"),
 }
@@ -96,6 +104,35 @@ def test_a_tiff_of_every_compression_and_arrangement_is_taken_pixel_by_pixel(
     image = noise()
 
     assert np.array_equal(pixels(decoders, make(image)), np.asarray(image))
+
+
+@pytest.mark.parametrize("is_deep", [False, True], ids=["8 bits", "16 bits"])
+@pytest.mark.parametrize("alpha", ["unassalpha", "assocalpha"])
+def test_a_tiff_in_planes_keeps_its_transparency(
+    decoders: Decoders, alpha: str, is_deep: bool
+) -> None:
+    image = noise()
+    image.putalpha(Image.linear_gradient("L").resize(image.size).point(lambda a: 255 * (a > 99)))
+    how = {"planarconfig": "separate", "extrasamples": [alpha]}
+
+    kept = taken(decoders, arranged(image, is_deep=is_deep, **how)).data
+
+    alpha_found = read_kept_alpha(kept)
+    seen = np.asarray(image)[:, :, 3] > 0
+    assert alpha_found is not None
+    assert np.array_equal(np.asarray(alpha_found) > 0, seen)
+    assert np.array_equal(np.asarray(read_kept(kept))[seen], np.asarray(image)[seen][:, :3])
+
+
+def test_a_print_in_sixteen_bits_and_planes_has_the_colours_of_one_in_eight(
+    decoders: Decoders,
+) -> None:
+    image = noise().convert("CMYK")
+    how = {"planarconfig": "separate", "photometric": "separated"}
+
+    found = pixels(decoders, arranged(image, is_deep=True, **how))
+
+    assert np.array_equal(found, pixels(decoders, saved(image, "TIFF")))
 
 
 def test_the_depth_map_beside_a_portrait_changes_nothing_about_it(decoders: Decoders) -> None:
