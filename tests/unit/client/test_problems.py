@@ -87,6 +87,17 @@ def test_json_of_another_shape_is_no_answer_of_retouch(body: Any) -> None:
                 call()
 
 
+def test_the_page_of_a_proxy_that_takes_no_large_files_is_explained() -> None:
+    page = b"<html><h1>413 Request Entity Too Large</h1>nginx</html>"
+
+    refusal = caught(Answer(413, page, {"Content-Type": "text/html"}))
+
+    assert isinstance(refusal, problems.PayloadTooLarge)
+    assert "proxy" in refusal.advice
+    assert "limit" in refusal.advice
+    assert not refusal.retryable
+
+
 def test_a_redirect_is_not_followed_but_told() -> None:
     refusal = caught(Answer(302, b"", {"Location": "http://elsewhere.example/"}))
     assert isinstance(refusal, UnexpectedAnswer)

@@ -6,6 +6,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+import redis
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from PIL import Image
@@ -343,6 +344,20 @@ def test_no_worker_alive_takes_jobs_and_says_so(client: TestClient) -> None:
     assert ready.status_code == 200
     checks = ready.json()["checks"]
     assert (checks["store"], checks["disk"], checks["worker"]) == ("ok", "ok", "no_worker")
+
+
+@pytest.mark.parametrize(("file", "said"), [("yes", "ok"), ("no", "no_append_only_file")])
+def test_readiness_says_whether_accepted_jobs_survive_the_store(
+    client: TestClient, redis_client: redis.Redis, file: str, said: str
+) -> None:
+    before = redis_client.config_get("appendonly")
+    redis_client.config_set("appendonly", file)
+    try:
+        ready = client.get("/readyz")
+    finally:
+        redis_client.config_set("appendonly", before["appendonly"])
+
+    assert (ready.status_code, ready.json()["checks"]["persistence"]) == (200, said)
 
 
 def test_a_full_queue_refuses_with_a_wait_before_it_reads(gateway: Gateway) -> None:
