@@ -82,7 +82,9 @@ def _description(progress: Progress) -> str:
     text = progress.message or progress.stage or ""
     if progress.stage == "denoising" and progress.total_steps > 1:
         text = f"{text} {progress.step}/{progress.total_steps}"
-    return ", ".join(part for part in (text, _left(progress.eta_seconds)) if part)
+    # Other photos may come first until the engine has begun; only then is the time known.
+    left = "" if progress.stage == "loading" else _left(progress.eta_seconds)
+    return ", ".join(part for part in (text, left) if part)
 
 
 def _left(seconds: float | None) -> str:

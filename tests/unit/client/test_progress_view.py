@@ -38,6 +38,15 @@ def test_one_step_is_not_counted_and_an_unknown_time_is_not_named(
     assert "约剩" not in seen
 
 
+def test_no_time_is_promised_while_other_photos_may_come_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("retouch.progress_view.language", lambda: "en")
+    seen = shown(Progress(percent=2, message="Getting ready", stage="loading", eta_seconds=100))
+    assert "Getting ready" in seen
+    assert "left" not in seen
+
+
 def shown(progress: Progress) -> str:
     """The terminal's text while the row is there."""
     text = io.StringIO()
