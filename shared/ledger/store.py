@@ -245,6 +245,13 @@ class JobStore:
             self._scripts.run("refuse", row[0], worker, row[3], self._ttl)
         return None
 
+    def is_named(self, base: str) -> bool:
+        """Whether the jobs in this queue are for the base of exactly this name. Those that gateways
+        before 0.2 put there are for any checkpoint of the family.
+        """
+        with translated_errors():
+            return bool(self._redis.exists(f"named:{base}"))
+
     def waiting(self, base: str, worker: str) -> int:
         """Queued jobs that this worker could claim."""
         return int(self._scripts.run("waiting", base, worker))

@@ -3,7 +3,7 @@
 Owns the boundary at which all exceptions are handled. Knows nothing of Celery.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -91,19 +91,21 @@ class Runner(AttemptParts):
 
     def waiting(self) -> int:
         """Waiting jobs that this worker could claim. Raises StoreUnavailable."""
-        return sum(self.store.waiting(name, self.worker_id) for name in self._queues)
+        return sum(self.store.waiting(name, self.worker_id) for name in self._queues())
 
-    @property
-    def _queues(self) -> list[str]:
-        """The base's own queue, and that of its family, in which gateways of earlier versions put
-        jobs.
+    def _queues(self) -> Iterator[str]:
+        """The base's own queue, and that of its family where gateways before 0.2 put jobs in it.
+        Another base may be named as its family: its jobs are not for this one.
         """
-        return list(dict.fromkeys([self.base, self.engine.base]))
+        yield self.base
+        family = self.engine.base
+        if family != self.base and not self.store.is_named(family):
+            yield family
 
     def _claim(self) -> Claim | None:
         # The lost answer may have contained a job, which is ours until its lease expires.
         ticket, loaded = uuid4().hex, self.engine.loaded_loras()
-        for queue in self._queues:
+        for queue in self._queues():
             claim = patiently(
                 partial(self.store.claim, queue, self.worker_id, ticket, loaded),
                 seconds=self.store.lease_seconds,

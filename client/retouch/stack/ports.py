@@ -1,18 +1,26 @@
 """TCP ports of this machine: which are free, and who holds one that is not."""
 
+import random
 import socket
+from contextlib import suppress
 
 import psutil
 
 from retouch.address import LOOPBACK
 from retouch.stack.refusal import PortTaken
 
+# Below the ports that systems give to outgoing connections (Linux from 32,768, others from 49,152):
+# none of those can take a port between its choice and its use.
+CHOICES = range(20_000, 32_768)
+TRIES = 100
+
 
 def free_port() -> int:
-    """A port of the loopback address that is free now."""
-    with socket.create_server((LOOPBACK, 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """A port of the loopback address that is free now, chosen at random. Raises PortTaken."""
+    for port in random.SystemRandom().sample(CHOICES, TRIES):
+        with suppress(OSError), socket.create_server((LOOPBACK, port)):
+            return port
+    raise PortTaken(f"No port of {LOOPBACK} can be used; {TRIES} were tried.")
 
 
 def require_free(host: str, port: int, option: str) -> None:

@@ -28,6 +28,9 @@ local RUNNING = 'running'
 local QUEUES = 'queues'
 -- Exists while a worker serves the base; see shared/ledger/fleet.py.
 local function served_key(base) return 'base:' .. base end
+-- Exists while jobs may wait that are for the base of exactly this name. Versions before 0.2 put
+-- the jobs of all checkpoints of a family in one queue, and do not write it.
+local function named_key(base) return 'named:' .. base end
 local WEBHOOKS = 'webhooks'
 local FINISHED = 'finished'
 

@@ -90,6 +90,19 @@ def test_a_lock_ends_with_its_process_even_if_that_is_killed(tmp_path: Path) -> 
     lock.release()
 
 
+def test_a_free_port_is_none_that_an_outgoing_connection_could_take_before_it_is_used() -> None:
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert all(free_port() < lowest for _ in range(20))
+
+
+def test_a_port_that_is_in_use_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    monkeypatch.setattr("retouch.stack.ports.CHOICES", range(port, port + 1))
+    monkeypatch.setattr("retouch.stack.ports.TRIES", 1)
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(PortTaken, match="1 were tried"):
+        free_port()
+
+
 def test_a_taken_port_is_named_together_with_a_way_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

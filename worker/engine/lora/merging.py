@@ -27,6 +27,10 @@ LayerName = tuple[str, str]
 
 _BIAS = ".bias"
 
+# In place while weights are exchanged, and after an exchange that was interrupted for want of
+# memory: equal to no set that can be asked for.
+_PARTLY: AdapterSet = (("partly", 0.0),)
+
 # Merging SD 1.5's attention again takes half a second on a CPU; copying it into slots a few ms.
 MANY = 8
 
@@ -57,7 +61,8 @@ class WeightMerger:
         self._own: dict[LayerName, torch.Tensor] = {}
         self._kept: dict[LayerName, torch.Tensor] = {}
         self._in_place: AdapterSet = ()
-        self._is_rewritten = self._is_pinned = False
+        self._is_rewritten = False
+        self._pinned: AdapterSet = ()
         self._carried: Sequence[tuple[AdapterWeights, float]] = ()
         self._changed: tuple[LayerName, ...] = ()
         self.merged: Residency[MergedWeights] = Residency(limit_bytes)
@@ -95,20 +100,30 @@ class WeightMerger:
         self._restore()
         if not wanted:
             return
-        self._carried = adapters
-        if self._size_of(adapters) > self._limit_bytes:
+        self._carried, self._in_place = adapters, _PARTLY
+        try:
             with self.switches.timed():
-                self._exchange(wanted, adapters)
+                self._put(wanted, adapters)
+        except BaseException:
+            self._restore()
+            raise
+        self._in_place = wanted
+
+    def _put(self, wanted: AdapterSet, adapters: Sequence[tuple[AdapterWeights, float]]) -> None:
+        if self._size_of(adapters) > self._limit_bytes:
+            self._exchange(adapters)
             return
-        with self.switches.timed():
-            merged = self.merged.pin(wanted, lambda: self._merge(adapters))
-            try:
-                self._put(merged.layers)
-            except BaseException:
-                self.merged.unpin(wanted)
-                raise
-            self._changed, self._in_place = tuple(merged.layers), wanted
-            self._is_pinned = True
+        merged = self.merged.pin(wanted, lambda: self._merge(adapters))
+        self._pinned = wanted
+        self._is_rewritten = self._rewrites and self._keep(merged.layers)
+        if self._is_rewritten:
+            self._changed = tuple(merged.layers)
+            self._write(merged.layers)
+            return
+        for name, weight in merged.layers.items():
+            parameter = self._parameter(name)
+            # The autoencoder may have moved since the set was merged.
+            self._replace(name, parameter, weight.to(parameter.device), parameter.data)
 
     def _size_of(self, adapters: Sequence[tuple[AdapterWeights, float]]) -> int:
         return sum(map(self._plain_bytes, _changes_of(adapters)))
@@ -121,34 +136,25 @@ class WeightMerger:
         network: torch.nn.Module = getattr(self._pipeline, name[0])
         return parameter.numel() * plain_dtype(network.get_submodule(name[1])).itemsize
 
-    def _exchange(
-        self, wanted: AdapterSet, adapters: Sequence[tuple[AdapterWeights, float]]
-    ) -> None:
+    def _exchange(self, adapters: Sequence[tuple[AdapterWeights, float]]) -> None:
         """A set too large to stand beside the base: layer by layer, the base's own weights make
         room for the merged ones and wait in main memory.
         """
-        changes = _changes_of(adapters)
-        self._in_place = wanted
-        try:
-            for name, own in changes.items():
-                merged, parameter = self._changed_layer(name, own), self._parameter(name)
-                self._own[name] = parameter.data.to("cpu")
-                parameter.data = merged
-                self._changed = (*self._changed, name)
-        except BaseException:
-            self._restore()
-            raise
+        for name, changes in _changes_of(adapters).items():
+            merged, parameter = self._changed_layer(name, changes), self._parameter(name)
+            self._replace(name, parameter, merged, parameter.data.to("cpu"))
 
-    def _put(self, layers: dict[LayerName, torch.Tensor]) -> None:
-        self._is_rewritten = self._rewrites and self._keep(layers)
-        if self._is_rewritten:
-            self._write(layers)
-            return
-        for name, weight in layers.items():
-            parameter = self._parameter(name)
-            self._own[name] = parameter.data
-            # The autoencoder may have moved since the set was merged.
-            parameter.data = weight.to(parameter.device)
+    def _replace(
+        self,
+        name: LayerName,
+        parameter: torch.nn.Parameter,
+        merged: torch.Tensor,
+        own: torch.Tensor,
+    ) -> None:
+        """Puts a merged weight in place of the layer's own, which is kept until `_put_back`."""
+        self._own[name] = own
+        self._changed = (*self._changed, name)
+        parameter.data = merged
 
     def _write(self, values: Mapping[LayerName, torch.Tensor]) -> None:
         """Into the memory that the layers read now: offloading may have moved them meanwhile."""
@@ -183,25 +189,29 @@ class WeightMerger:
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Whatever is applied in the block, the previous weights are restored afterwards."""
-        wanted, adapters = self._in_place, self._carried
+        is_whole = self._in_place != _PARTLY
+        wanted, adapters = (self._in_place, self._carried) if is_whole else ((), ())
         try:
             yield
         finally:
             self.apply(wanted, adapters)
 
     def _restore(self) -> None:
+        """Puts the base's own weights in place. What is left undone for want of memory is done by
+        the next call.
+        """
+        if self._in_place:
+            self._in_place = _PARTLY
         if self._is_rewritten:
             self._write({name: self._kept[name] for name in self._changed})
         else:
             self._put_back()
         self._is_rewritten = False
-        if self._is_pinned:
-            self.merged.unpin(self._in_place)
-        self._is_pinned = False
-        self._changed, self._in_place, self._carried = (), (), ()
+        if self._pinned:
+            self.merged.unpin(self._pinned)
+        self._pinned, self._changed, self._in_place, self._carried = (), (), (), ()
 
     def _put_back(self) -> None:
-        """Layer by layer: what is left undone for want of memory is done by the next call."""
         while self._changed:
             *others, name = self._changed
             parameter = self._parameter(name)

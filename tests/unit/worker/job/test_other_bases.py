@@ -1,6 +1,7 @@
 """A photo whose damage only another base's LoRA treats goes to that base."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 
 import numpy as np
 import pytest
@@ -76,38 +77,76 @@ class Damaged(Chooser):
 
 
 @pytest.fixture
-def run(
+def make_runner(
     store: JobStore, blobs: BlobStore, redis_client: redis.Redis, settings: Settings
+) -> Iterator[Callable[[str], Runner]]:
+    """Workers of the embedded base's family without LoRAs, by the name of their base."""
+    with ExitStack() as engines:
+
+        def make(base: str) -> Runner:
+            engine = engines.enter_context(closing(FakeEngine("tiny", 0.0)))
+            return Runner(
+                worker_id=base,
+                base=base,
+                engine=engine,
+                store=store,
+                blobs=blobs,
+                history=History(redis_client, "tiny", "fake"),
+                chooser=Damaged(Catalog(settings.data_dir / "none", "tiny"), "tiny"),
+                enlargements=without_upscalers(),
+                guards=Guards(),
+                strikes=Strikes(redis_client, settings),
+                failures=LoraFailures(redis_client, "tiny"),
+                leases=LeaseKeeper(store, 60.0, 60.0),
+                pulse=Pulse(),
+                probe=NoProbe(),
+                on_device_lost=lambda: None,
+            )
+
+        yield make
+
+
+@pytest.fixture
+def run(
+    make_runner: Callable[[str], Runner], store: JobStore, blobs: BlobStore
 ) -> Callable[[], Job]:
-    """A worker of the embedded base without LoRAs takes a noisy photo; the job afterwards."""
+    """A worker of the embedded base takes a noisy photo; the job afterwards."""
 
     def run_next() -> Job:
         asked = {"lora_mode": "auto", "strength": None, "elsewhere": [OTHER]}
         spec = spec_with_picture(blobs, picture(64, 64), **asked)
         store.submit(spec)
-        engine = FakeEngine("tiny", 0.0)
-        runner = Runner(
-            worker_id="w",
-            base="tiny",
-            engine=engine,
-            store=store,
-            blobs=blobs,
-            history=History(redis_client, "tiny", "fake"),
-            chooser=Damaged(Catalog(settings.data_dir / "none", "tiny"), "tiny"),
-            enlargements=without_upscalers(),
-            guards=Guards(),
-            strikes=Strikes(redis_client, settings),
-            failures=LoraFailures(redis_client, "tiny"),
-            leases=LeaseKeeper(store, 60.0, 60.0),
-            pulse=Pulse(),
-            probe=NoProbe(),
-            on_device_lost=lambda: None,
-        )
-        assert runner.run_next()
-        engine.close()
+        assert make_runner("tiny").run_next()
         return store.get(spec.id)
 
     return run_next
+
+
+def test_a_job_of_the_base_that_is_named_as_its_family_is_not_for_the_others(
+    make_runner: Callable[[str], Runner], store: JobStore, blobs: BlobStore
+) -> None:
+    other = make_runner("tiny/other")
+    spec = spec_with_picture(blobs, picture(16, 16), lora_mode="none")
+    store.submit(spec)
+    assert other.waiting() == 0
+    assert other.run_next() is None
+    assert make_runner("tiny").run_next()
+    assert store.get(spec.id).state is JobState.SUCCEEDED
+
+
+def test_a_job_that_a_gateway_of_the_first_version_queued_by_family_is_for_any_checkpoint_of_it(
+    make_runner: Callable[[str], Runner],
+    store: JobStore,
+    blobs: BlobStore,
+    redis_client: redis.Redis,
+) -> None:
+    other = make_runner("tiny/other")
+    spec = spec_with_picture(blobs, picture(16, 16), lora_mode="none")
+    store.submit(spec)
+    redis_client.delete("named:tiny")  # which that version did not write
+    assert other.waiting() == 1
+    assert other.run_next()
+    assert store.get(spec.id).state is JobState.SUCCEEDED
 
 
 def test_the_job_waits_for_the_other_base_and_the_attempt_does_not_count(

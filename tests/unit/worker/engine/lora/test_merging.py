@@ -1,11 +1,13 @@
 """Merging by itself: memory, moved layers, and the base bit for bit afterwards."""
 
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from tests.support.failing_device import Device
 from worker.engine.lora.changes import LowRank
 from worker.engine.lora.lora_file import AdapterWeights
 from worker.engine.lora.merging import WeightMerger
@@ -140,3 +142,39 @@ def test_a_set_too_large_to_stand_beside_the_base_takes_its_place(
         merger.apply(SET, [(adapter, 1.0)])
     assert merger.in_place == ()
     assert all(torch.equal(weights_of(pipeline)[name], own) for name, own in before.items())
+
+
+@pytest.mark.parametrize("times", [1, 10**9])
+@pytest.mark.parametrize(("limit", "rewrites"), [(2**20, False), (2**20, True), (0, False)])
+def test_a_device_without_memory_at_any_operator_leaves_the_base_as_it_was(
+    limit: int, rewrites: bool, times: int
+) -> None:
+    pipeline, device = make_pipeline(), Device()
+    before = weights_of(pipeline)
+    merger = WeightMerger(pipeline, limit, rewrites)
+    adapter = make_adapter(unet={"l0": SIDE, "l1": SIDE, "l2": SIDE}, text_encoder={"e": 4})
+    first, second = [(adapter, 0.5)], [(adapter, 1.0)]
+    with torch.inference_mode(), device:
+        merger.apply((("sha", 0.5),), first)
+        merger.apply(SET, second)
+    expected, operators = weights_of(pipeline), device.count
+    assert operators > 8
+    for at in range(1, operators + 1):
+        merger.apply((), [])
+        merger.drop_unused()
+        device.fail(at, times)
+        with torch.inference_mode(), device, suppress(torch.OutOfMemoryError):
+            merger.apply((("sha", 0.5),), first)
+            merger.apply(SET, second)
+        device.fail(0, 0)
+        # Whatever is in place now, what is asked for next is what is there
+        with merger.aside():
+            merger.apply(SET, second)
+            assert_equal(weights_of(pipeline), expected)
+        merger.apply((), [])
+        assert_equal(weights_of(pipeline), before)
+        assert merger.in_place == ()
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert all(torch.equal(one[name], other[name]) for name in other)

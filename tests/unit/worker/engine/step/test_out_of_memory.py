@@ -4,45 +4,20 @@ import random
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from shared.errors import OutOfMemory
 from tests.support.engine_jobs import Loras, make_job, psnr, run_all, start_engine
+from tests.support.failing_device import Device
 from worker.engine.interface import EngineJob
 from worker.engine.step.rows import Row
 from worker.engine.step.step_engine import StepEngine
 
 # Operators that fail, one after the other.
 POINTS = [8, pytest.param(100, marks=pytest.mark.slow)]
-
-# What a tokenizer does to make tensors in main memory.
-TAKE_NO_MEMORY = (torch.ops.aten.lift_fresh.default, torch.ops.aten.detach.default)
-
-
-class Device(TorchDispatchMode):
-    """Counts operators, and has no memory for those from `first` on, `times` of them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-        self.first, self.times = 0, 0
-
-    def fail(self, first: int, times: int) -> None:
-        self.count, self.first, self.times = 0, first, times
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        del types
-        if func in TAKE_NO_MEMORY:
-            return func(*args, **(kwargs or {}))
-        self.count += 1
-        if self.first <= self.count < self.first + self.times:
-            raise torch.OutOfMemoryError("injected")
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.fixture
