@@ -13,28 +13,31 @@ RUN python3 -m venv /opt/venv \
  && useradd --uid 10001 --no-create-home --home-dir /tmp retouch \
  && mkdir /data && chown retouch:retouch /data
 WORKDIR /app
-COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
+# Only what packages depend on, so that other changes do not install them again.
+COPY constraints.txt ./
 COPY requirements requirements
 
 # Super-resolution for the page. If npm or its registry is unavailable, the page works without it.
 FROM common AS extras
 COPY package.json package-lock.json .npmrc ./
+RUN { apt-get update -q && apt-get install -q -y --no-install-recommends npm \
+ && npm ci --omit=dev --no-audit --no-fund --loglevel=error --fetch-retries=1 \
+ && pip install --no-cache-dir -q -c constraints.txt numpy onnx starlette; } || echo "npm is missing"
 COPY api/__init__.py api/
 COPY api/server/__init__.py api/server/page_files.py api/server/
 COPY api/extras api/extras
-RUN mkdir -p api/static/extra \
- && { apt-get update -q && apt-get install -q -y --no-install-recommends npm \
- && npm ci --omit=dev --no-audit --no-fund --loglevel=error --fetch-retries=1 \
- && pip install --no-cache-dir -q -c constraints.txt numpy onnx starlette \
- && python3 -m api.extras; } || echo "the page goes without super-resolution"
+RUN mkdir -p api/static/extra && { python3 -m api.extras || echo "the page goes without super-resolution"; }
 
 FROM common AS api
 RUN pip install --no-cache-dir -q --no-deps --require-hashes -r requirements/api.lock
+COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY shared shared
 COPY client client
 COPY api api
 COPY --from=extras /app/api/static/extra api/static/extra
 COPY models models
+COPY loras loras
+COPY upscalers upscalers
 RUN pip install --no-cache-dir -q --no-deps -e .
 USER retouch
 CMD ["python3", "-m", "api"]
@@ -43,10 +46,13 @@ FROM common AS worker
 # torch and what it alone brings have no hashes of ours: which build it is, is decided above.
 RUN pip install --no-cache-dir -q -c constraints.txt torch \
  && pip install --no-cache-dir -q --no-deps --require-hashes -r requirements/worker.lock
+COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY shared shared
 COPY client client
 COPY worker worker
 COPY models models
+COPY loras loras
+COPY upscalers upscalers
 RUN pip install --no-cache-dir -q --no-deps -e .
 USER retouch
 CMD ["python3", "-m", "worker"]

@@ -7,7 +7,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 
-from shared.settings import Settings
+from shared.settings import REPOSITORY, Settings
 from tests.support.chart import CHART, check_manifest, containers, of_kind, rendered, run_helm
 
 OPEN = "allowAnonymous=true"
@@ -91,6 +91,20 @@ def test_settings_and_metrics_are_ones_that_there_are(values: tuple[str, ...]) -
     named = {e["name"] for one in containers(rendered(*values)) for e in one.get("env", [])}
 
     assert {name for name in named if name.startswith("RETOUCH_")} <= settings
+
+
+@pytest.mark.parametrize("values", VARIANTS, ids=["plain", "everything", "elsewhere"])
+def test_every_pod_has_the_embedded_base_s_loras_and_enlarger(values: tuple[str, ...]) -> None:
+    """Without a volume there is nothing but what the images hold, at the settings' defaults."""
+    stages = (REPOSITORY / "Dockerfile").read_text().split("\nFROM ")
+    for name in ("api", "worker"):
+        (stage,) = (stage for stage in stages if stage.startswith(f"common AS {name}\n"))
+        assert {"COPY loras loras", "COPY upscalers upscalers"} <= set(stage.splitlines())
+    for one in containers(rendered(*values)):
+        env = {entry["name"]: entry.get("value", "") for entry in one.get("env", [])}
+        if "RETOUCH_DATA_DIR" in env:
+            assert env["RETOUCH_LORAS_DIR"].split(",") == ["/loras", "/app/loras"]
+            assert "RETOUCH_UPSCALERS_DIR" not in env
 
 
 def test_no_secret_is_in_a_manifest() -> None:

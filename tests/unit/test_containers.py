@@ -94,7 +94,8 @@ def test_images_end_as_a_user_that_is_not_root() -> None:
 def test_the_page_s_super_resolution_is_made_of_what_its_stage_has(tmp_path: Path) -> None:
     """The build goes on without it when this fails, so that only its absence would tell."""
     stage = (REPOSITORY / "Dockerfile").read_text().partition("AS extras\n")[2]
-    for line in stage.partition("\nRUN")[0].splitlines():
+    copied = [line for line in stage.partition("\nFROM")[0].splitlines() if line.startswith("COPY")]
+    for line in copied:
         _, *sources, target = line.split()
         for name in sources:
             _copy(REPOSITORY / name, tmp_path / target)

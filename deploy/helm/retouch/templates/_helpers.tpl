@@ -47,7 +47,7 @@ capabilities: {drop: [ALL]}
 {{- $given := dict
   "RETOUCH_REDIS_URL" (include "retouch.storeUrl" .root)
   "RETOUCH_DATA_DIR" "/data"
-  "RETOUCH_LORAS_DIR" "/loras"
+  "RETOUCH_LORAS_DIR" "/loras,/app/loras"
   "RETOUCH_BLOB_URL" $values.blobs.url
   "RETOUCH_BLOB_LINKS" $values.blobs.links -}}
 {{- with $values.loras.url }}{{ $_ := set $given "RETOUCH_LORAS_URL" . }}{{ end }}
