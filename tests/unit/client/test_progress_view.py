@@ -38,12 +38,20 @@ def test_one_step_is_not_counted_and_an_unknown_time_is_not_named(
     assert "约剩" not in seen
 
 
-def test_no_time_is_promised_while_other_photos_may_come_first(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    "progress",
+    [
+        Progress(percent=2, message="Getting ready", stage="loading", eta_seconds=100),
+        Progress(percent=100, message="Done", eta_seconds=0),
+    ],
+    ids=["other photos may come first", "done"],
+)
+def test_no_time_is_promised_before_it_is_known_and_after_the_end(
+    progress: Progress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("retouch.progress_view.language", lambda: "en")
-    seen = shown(Progress(percent=2, message="Getting ready", stage="loading", eta_seconds=100))
-    assert "Getting ready" in seen
+    seen = shown(progress)
+    assert progress.message in seen
     assert "left" not in seen
 
 
