@@ -23,11 +23,12 @@ from retouch.journal import Journal, Line
 from retouch.problems import JobCanceled, RetouchProblem
 from retouch.progress_view import ProgressView, Row
 from retouch.records import Job, Progress
+from retouch.told import told
 
 PHOTOS_AT_ONCE = 8
 MOST_TRIES = 8
-# A finished picture and its file's extension.
-Made = tuple[bytes, str]
+# A finished picture, its file's extension and what was done.
+Made = tuple[bytes, str, str]
 
 
 class FolderRun:
@@ -128,7 +129,9 @@ class FolderRun:
     def _make(self, photo: Path, name: str, data: bytes, sha256: str, known: Line | None) -> None:
         row, tries = self._view.row(name), known.tries if known else 0
         try:
-            picture, ending = self._copy_of(sha256) or self._enhanced(data, sha256, tries, row)
+            picture, ending, done = self._copy_of(sha256) or self._enhanced(
+                data, sha256, tries, row
+            )
         except JobCanceled as problem:
             self._note(name, problem)  # not the photo's fault: the next run makes it
             return
@@ -146,6 +149,7 @@ class FolderRun:
         write_whole(target, picture)
         os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
         self._journal.write(Line(name, sha256, output))
+        self._view.say(f"{name}: {done}")
         with self._lock:
             self.done += 1
 
@@ -156,7 +160,7 @@ class FolderRun:
             return None
         with suppress(OSError):
             path = self._output / same.output
-            return path.read_bytes(), path.suffix
+            return path.read_bytes(), path.suffix, f"the same photo as {same.photo}"
         return None
 
     def _enhanced(self, data: bytes, sha256: str, tries: int, row: Row) -> Made:
@@ -165,7 +169,7 @@ class FolderRun:
             self._running[job.id] = job
         try:
             job = self._client.wait(job, on_progress=row.show)
-            return self._client.image(job), EXTENSIONS[job.picture_format]
+            return self._client.image(job), EXTENSIONS[job.picture_format], told(job)
         finally:
             with self._lock:
                 self._running.pop(job.id, None)

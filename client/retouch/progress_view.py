@@ -60,6 +60,10 @@ class ProgressView:
         task = self._bars.add_task(SENDING[language()], total=100, photo=photo)
         return Row(self._bars, task)
 
+    def say(self, text: str) -> None:
+        """A line above the rows, which stays; on stderr also where that is no terminal."""
+        self._bars.console.print(text, markup=False, highlight=False)
+
 
 class Row:
     """One photo's bar."""

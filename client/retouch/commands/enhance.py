@@ -19,9 +19,10 @@ from retouch.files import (
 from retouch.interrupts import Interrupts
 from retouch.job_fields import AskedFormat, JobFields, SamplerName
 from retouch.progress_view import ProgressView
-from retouch.records import Job, Notice, Result, Source
+from retouch.records import Notice, Result, Source
 from retouch.server_packages import server_packages
 from retouch.service import service
+from retouch.told import told
 
 
 def enhance(
@@ -162,26 +163,9 @@ def _tell(outcomes: list[Outcome]) -> None:
             continue
         out.print(str(outcome.order.output), markup=False)
         if outcome.job:
-            err.print(told(outcome.job), markup=False, highlight=False)
+            err.print(f"  {told(outcome.job)}", markup=False, highlight=False)
         if outcome.order.comparison:
             out.print(str(comparison_path(outcome.order.output)), markup=False)
-
-
-def told(job: Job) -> str:
-    """A line for people about what was done: sizes, LoRAs and why, what was changed or given up."""
-    sizes = [f"{each.width} x {each.height}" for each in (job.source, job.result) if each]
-    loras = ", ".join(f"{lora.name}:{lora.scale:g}" for lora in job.params.loras)
-    parts = [
-        " -> ".join(sizes),
-        loras,
-        job.params.lora_reason or "",
-        job.params.sampler_reason or "",
-        job.params.upscale_reason or "",
-    ]
-    notices = [*(job.source.warnings if job.source else []), *job.degraded]
-    notices += job.result.safety.warnings if job.result else []
-    parts += [notice.message or notice.code for notice in notices]
-    return "  " + "; ".join(part for part in parts if part)
 
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:

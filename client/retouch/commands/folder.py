@@ -38,6 +38,8 @@ def enhance_folder(source: Path, output: str | None, fields: JobFields, retry_fa
         run.run(photos)
         failed = journal.failures()
     _tell(run)
+    if run.done:
+        say(f"The pictures are in {target}.")
     if interrupts.requested:
         raise typer.Exit(130)
     known = {name for name, _ in run.problems}

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from retouch import folders
 from retouch.cli import app
 from tests.unit.client.scripted_server import ScriptedServer
-from tests.unit.client.test_cli import PHOTO, PICTURE, script
+from tests.unit.client.test_cli import PHOTO, PICTURE, finished, script
 
 KEY = "idempotency-key"
 
@@ -95,3 +95,17 @@ def test_names_that_meet_get_a_picture_each(album: Path, run: Any) -> None:
     made = pictures()
     assert len(made) == len({name.casefold() for name in made}) == 6
     assert all(Path("out", name).read_bytes() == PICTURE for name in made)
+
+
+def test_each_photo_of_a_folder_is_told_with_its_sizes_as_soon_as_it_is_done(
+    album: Path, run: Any
+) -> None:
+    (album / "1.png").write_bytes((album / "0.png").read_bytes())
+    with ScriptedServer(finished("png", "smaller_side")).running() as server:
+        result = run(server)
+
+    assert result.exit_code == 0, result.stderr
+    lines = result.stderr.splitlines()
+    assert any(line.startswith("2.png: 16 x 12") and "smaller_side" in line for line in lines)
+    assert len([line for line in lines if ".png: " in line]) == 3
+    assert "The pictures are in out." in lines
