@@ -68,6 +68,13 @@ def test_no_container_fills_the_disk_with_its_log_or_takes_the_hosts_memory(name
     assert "mem_limit" in SERVICES[name]
 
 
+def test_a_busy_machine_has_time_to_ask_a_worker_whether_it_is_alive() -> None:
+    """Beside eight other jobs on two cores, the question took ten seconds."""
+    check = SERVICES["worker"]["healthcheck"]
+    assert int(check["timeout"].removesuffix("s")) >= 20
+    assert int(check["interval"].removesuffix("s")) >= 30
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_an_image_is_named_by_its_tag(name: str) -> None:
     assert SERVICES[name]["image"].endswith(":${IMAGE_TAG:-latest}")
