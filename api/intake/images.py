@@ -14,6 +14,7 @@ from api.intake.accepted import Accepted
 from api.intake.decoder import Decoders
 from api.intake.header import Header, read_header
 from api.intake.quality import Quality
+from api.intake.quality_check import short_side
 from api.wire.sentence import Sentence
 from shared.blobs import BlobStore
 from shared.errors import ImageNotFound, ImageTooLarge, ImageTooSmall, StorageFull
@@ -109,13 +110,7 @@ class Images:
     def _check_least(self, header: Header) -> None:
         least = self._settings.min_side
         if min(header.width, header.height) < least:
-            claimed = f"{header.width}x{header.height}"
-            raise ImageTooSmall(
-                Sentence(
-                    f"{claimed} has a side of less than {least} pixels",
-                    f"{claimed} 的短边不足 {least} 像素",
-                )
-            )
+            raise ImageTooSmall(short_side(header.width, header.height, least))
 
 
 def check_most(header: Header, settings: Settings) -> None:

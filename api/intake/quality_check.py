@@ -11,13 +11,13 @@ from typing import Literal
 
 from api.intake.accepted import Accepted
 from api.intake.quality import Quality
+from api.wire.sentence import Sentence
 from shared.errors import ImageBlank, ImageTooBlurry, ImageTooDark, ImageTooSmall, RetouchError
 from shared.settings import Settings
 
 Reason = Literal["small", "dark", "blank", "blurry"]
 
 _ERRORS: dict[Reason, type[RetouchError]] = {
-    "small": ImageTooSmall,
     "blank": ImageBlank,
     "dark": ImageTooDark,
     "blurry": ImageTooBlurry,
@@ -28,6 +28,15 @@ _WARNINGS: dict[Reason, str] = {
     "dark": "too_dark",
     "blurry": "too_blurry",
 }
+
+
+def short_side(width: int, height: int, least: int) -> Sentence:
+    """That the shorter side has less than `least` pixels."""
+    claimed = f"{width}x{height}"
+    return Sentence(
+        f"{claimed} has a side of less than {least} pixels",
+        f"{claimed} 的短边不足 {least} 像素",
+    )
 
 
 class QualityGate:
@@ -42,6 +51,9 @@ class QualityGate:
     def check(self, picture: Accepted, force: bool) -> None:
         """Raises ImageTooSmall, ImageBlank, ImageTooDark or ImageTooBlurry."""
         reason = None if force else self.reason(picture)
+        if reason == "small":
+            source = picture.source
+            raise ImageTooSmall(short_side(source.width, source.height, self._small_side))
         if reason is not None:
             raise _ERRORS[reason]()
 

@@ -63,6 +63,12 @@ def test_what_cannot_be_helped_is_refused_until_the_caller_insists(
     assert submit(client, picture, force="true").status_code == 202
 
 
+def test_a_picture_that_is_small_is_told_its_size_and_the_least(client: TestClient) -> None:
+    refused = submit(client, REFUSED["image_too_small"]()).json()
+    assert refused["detail"] == "60x20 has a side of less than 32 pixels."
+    assert "from the least size on" in refused["advice"]
+
+
 def test_the_sentences_are_those_of_the_design(client: TestClient) -> None:
     picture = REFUSED["image_too_blurry"]()
     english = submit(client, picture).json()
