@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from benchmarks.page_memory import memory
 from benchmarks.service import photo, running_service
 from tests.browser.driving import FILL
 
@@ -199,28 +199,6 @@ def answers(browser: Browser, url: str, rounds: int) -> None:
             values = [f"{0.1 + 0.05 * n:.2f}" for n in range(rounds)]
             show("slider let go to preview", [page.evaluate(LET_GO, value) for value in values])
     page.close()
-
-
-def memory(browser: Browser, url: str, jobs: int) -> None:
-    """The largest renderer's memory after every fifth of so many photos, all of which stay."""
-    page = browser.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    page.goto(url)
-    tools = browser.new_browser_cdp_session()
-    data = photo(256)
-    sizes = []
-    for n in range(1, jobs + 1):
-        jpeg = {"name": f"{n}.jpg", "mimeType": "image/jpeg", "buffer": data}
-        page.set_input_files("#file", jpeg)  # type: ignore[arg-type]
-        # Rows that are out of sight are not drawn, so they are never visible.
-        row = f'#rows li[data-phase="succeeded"] b:text-is("{n}.jpg")'
-        page.wait_for_selector(row, state="attached")
-        if n % max(1, jobs // 5) == 0:
-            processes = tools.send("SystemInfo.getProcessInfo")["processInfo"]
-            renderers = [one["id"] for one in processes if one["type"] == "renderer"]
-            sizes.append(max(psutil.Process(one).memory_info().rss for one in renderers) / 2**20)
-    page.close()
-    print(f"renderer over {jobs} photos: {' '.join(f'{size:.0f}' for size in sizes)} MiB")
 
 
 def frames(browser: Browser, url: str) -> None:

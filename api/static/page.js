@@ -11,7 +11,7 @@ import { encodedAs } from "./studio/photo.js";
 import * as recipes from "./studio/recipe.js";
 import { asPreview, asWanted, copyPicture, download, dragOut, saveAll, showCode } from "./studio/save.js";
 import { know, read, showQuality, write } from "./studio/settings-form.js";
-import { Row } from "./studio/sheet.js";
+import { arrange, Row } from "./studio/sheet.js";
 import { warmUp } from "./studio/sharpen.js";
 import { remedyOf, Shot } from "./studio/shot.js";
 import { notice, Stage } from "./studio/stage.js";
@@ -74,11 +74,7 @@ function drawSheet() {
     row.leave();
     rows.delete(shot);
   }
-  const list = byId("rows", HTMLElement);
-  for (const [place, shot] of desk.shots.entries()) {
-    const { node } = rowFor(shot);
-    if (list.children[place] !== node) list.insertBefore(node, list.children[place] ?? null);
-  }
+  arrange(byId("rows", HTMLElement), desk.shots.map((shot) => rowFor(shot).node));
   byId("sheet", HTMLElement).hidden = desk.shots.length === 0;
   markRows();
 }

@@ -11,16 +11,17 @@ export async function blended({ before, after }, small) {
   if (!context) return null;
   if (bitmap.width >= ENOUGH * after.width) {
     context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    bitmap.close();
     return canvas;
   }
   const change = difference(bitmap, before, canvas);
+  bitmap.close();
   context.drawImage(after, 0, 0);
   const picture = context.getImageData(0, 0, canvas.width, canvas.height);
   for (let i = 0; i < picture.data.length; i++) {
     if (i % 4 !== 3) picture.data[i] += 2 * (change[i] - 128);
   }
   context.putImageData(picture, 0, 0);
-  bitmap.close();
   return canvas;
 }
 

@@ -68,6 +68,9 @@ export async function all() {
   return kept.sort((a, b) => b.created - a.created);
 }
 
+/** @param {string} id @returns {Promise<Kept | undefined>} its pictures lie on the disk, not in memory */
+export const get = (id) => within("readonly", (store) => store.get(id)).catch(() => undefined);
+
 /** @param {Kept} kept @returns {Promise<boolean>} whether there was room; the picture is on the page in any case */
 export const put = (kept) => within("readwrite", (store) => store.put(kept)).then(() => true, () => false);
 

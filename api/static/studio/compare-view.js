@@ -1,7 +1,6 @@
 // Before and after in one frame: by slider, side by side, or by holding; zoomed and panned together.
 import { byId, make } from "./dom.js";
 import { Gestures } from "./gestures.js";
-import { Loupe } from "./loupe.js";
 import { say } from "./words.js";
 
 const MODES = /** @type {const} */ (["slider", "side", "hold"]);
@@ -25,6 +24,9 @@ export class CompareView extends HTMLElement {
     /** Where people look, as shares of the picture. */
     this.spot = MIDDLE;
     this.isPointed = false; // by the person
+    this.isLoupeOn = false;
+    /** @type {import("../later/loupe.js").Loupe | undefined} once it was wanted */
+    this.loupe = undefined;
     this.natural = 0; // the width of what is shown after, pixels
     this.asked = 0; // counts pictures, so that one that decodes late never covers a newer one
     /** @type {Record<string, number>} */
@@ -47,7 +49,6 @@ export class CompareView extends HTMLElement {
       make("div", { className: "pane before" }, this.beforeSide), make("div", { className: "pane after" }, this.afterSide),
       make("div", { className: "edge" }), this.beforeTag, this.afterTag, this.badge);
     this.frame.setAttribute("role", "group");
-    this.loupe = new Loupe(this, this.frame);
     this.append(this.frame, this.split, this.buildTools());
     this.split.addEventListener("input", () => this.place());
     new Gestures(this, this.frame);
@@ -64,7 +65,7 @@ export class CompareView extends HTMLElement {
     this.toolButtons = {
       zoom_out: act("zoom-out", () => this.zoom(1 / STEP)), zoom_in: act("zoom-in", () => this.zoom(STEP)),
       zoom_fit: act("zoom-fit", () => this.zoom(0)), zoom_full: act("zoom-full", () => this.zoomTo(1)),
-      loupe: act("loupe-button", () => this.showLoupe(!this.loupe?.isOn)), fullscreen: act("fullscreen", () => this.fill()),
+      loupe: act("loupe-button", () => this.showLoupe(!this.isLoupeOn)), fullscreen: act("fullscreen", () => this.fill()),
     };
     const { zoom_out, ...rest } = this.toolButtons;
     this.toolButtons.fullscreen.hidden = !document.fullscreenEnabled;
@@ -274,9 +275,14 @@ export class CompareView extends HTMLElement {
   }
 
   /** @param {boolean} isOn */
-  showLoupe(isOn) {
-    this.loupe?.show(isOn);
+  async showLoupe(isOn) {
+    this.isLoupeOn = isOn;
     this.toolButtons?.loupe.setAttribute("aria-pressed", String(isOn));
+    if (isOn && !this.loupe) {
+      const { Loupe } = await import("../later/loupe.js");
+      this.loupe ??= new Loupe(this, this.piece("frame"));
+    }
+    this.loupe?.show(Boolean(this.isLoupeOn));
   }
 
   fill() {
@@ -290,7 +296,7 @@ export class CompareView extends HTMLElement {
     const acts = {
       1: () => this.switch("slider"), 2: () => this.switch("side"), 3: () => this.switch("hold"),
       "+": () => this.zoom(STEP), "=": () => this.zoom(STEP), "-": () => this.zoom(1 / STEP), 0: () => this.zoom(0),
-      " ": () => this.hold(true), l: () => this.showLoupe(!this.loupe?.isOn), f: () => this.fill(),
+      " ": () => this.hold(true), l: () => this.showLoupe(!this.isLoupeOn), f: () => this.fill(),
       ArrowLeft: () => this.step(40, 0), ArrowRight: () => this.step(-40, 0),
       ArrowUp: () => this.step(0, 40), ArrowDown: () => this.step(0, -40),
     };

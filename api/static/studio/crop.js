@@ -7,22 +7,34 @@ const BLOCK = 16; // JPEG's grid, so that a part shows the damage of the whole
 /** @typedef {import("./compare-view.js").Rect} Rect */
 /** @typedef {{blob: Blob, rect: Rect, imageId: Promise<string> | null}} Part */
 
-/** @type {WeakMap<import("./shot.js").Shot, Map<string, Promise<Part>>>} */
-const known = new WeakMap();
+/** @typedef {import("./shot.js").Shot} Shot */
 
-/** @param {import("./shot.js").Shot} shot @param {{x: number, y: number}} spot shares of the photo @returns {Promise<Part>} */
+const MOST = 4; // photos of which parts and previews are kept
+
+/** @type {Map<Shot, Map<string, Promise<Part>>>} */
+const known = new Map();
+
+/** What is kept of a photo, as long as it is one of those looked at last. @template T @param {Map<Shot, Map<string, T>>} all @param {Shot} shot */
+export function lately(all, shot) {
+  const kept = all.get(shot) ?? new Map();
+  all.delete(shot); // it is the newest now
+  for (const oldest of [...all.keys()].slice(0, 1 - MOST)) all.delete(oldest);
+  all.set(shot, kept);
+  return kept;
+}
+
+/** @param {Shot} shot @param {{x: number, y: number}} spot shares of the photo @returns {Promise<Part>} */
 export function partOf(shot, spot) {
   const { width, height } = shot.kept;
   const x = begin(width, spot.x);
   const y = begin(height, spot.y);
-  const parts = known.get(shot) ?? new Map();
-  known.set(shot, parts);
+  const parts = lately(known, shot);
   const key = `${x},${y}`;
   if (!parts.has(key)) {
     parts.set(key, cut(shot, x, y));
-    parts.get(key).catch(() => parts.delete(key));
+    parts.get(key)?.catch(() => parts.delete(key));
   }
-  return parts.get(key);
+  return /** @type {Promise<Part>} */ (parts.get(key));
 }
 
 /** The id by which the service knows the part. Several previews at once send it once. @param {Part} part */
@@ -41,7 +53,7 @@ export async function sent(part) {
 const begin = (length, share) =>
   Math.max(0, Math.min(length - SIDE, Math.round((length * share - SIDE / 2) / BLOCK) * BLOCK));
 
-/** @param {import("./shot.js").Shot} shot @param {number} x @param {number} y @returns {Promise<Part>} */
+/** @param {Shot} shot @param {number} x @param {number} y @returns {Promise<Part>} */
 async function cut({ kept, isSealed }, x, y) {
   const { width, height } = kept;
   const size = { width: Math.min(SIDE, width), height: Math.min(SIDE, height) };

@@ -82,7 +82,7 @@ export class Gestures {
   /** A click moves the split as well; a finger gets the loupe, since it hides what it points at. @param {PointerEvent} event */
   tap(event) {
     const { view } = this;
-    if (event.pointerType === "mouse" && view.mode === "slider" && view.scale === 1 && !view.loupe?.isOn) view.splitAt(event);
+    if (event.pointerType === "mouse" && view.mode === "slider" && view.scale === 1 && !view.isLoupeOn) view.splitAt(event);
     if (event.pointerType !== "mouse" && view.mode !== "hold" && view.classList.contains("comparable")) view.showLoupe(true);
     view.look(event);
   }

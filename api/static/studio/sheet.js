@@ -6,12 +6,34 @@ import { say, size, span } from "./words.js";
 /** @typedef {import("./shot.js").Shot} Shot */
 /** @typedef {{open: (shot: Shot) => void, remove: (shot: Shot) => void, tick: () => void, drag: (shot: Shot, event: DragEvent) => void}} Acts */
 
-// Pictures of rows that are far away are let go: a thousand rows stay light.
-const sight = new IntersectionObserver((seen) => {
-  for (const { target, isIntersecting } of seen) rowOf.get(target)?.appear(isIntersecting);
-}, { rootMargin: "600px" });
+const REEL = 12; // rows that the browser skips together while they are out of sight; whole lines of 1, 2, 3, 4 or 6
 /** @type {WeakMap<Element, Row>} */
 const rowOf = new WeakMap();
+/** Reels in sight or near it: the others have no pictures, so that a thousand rows stay light. @type {WeakSet<Element>} */
+const near = new WeakSet();
+const isTold = "oncontentvisibilityautostatechange" in document;
+
+/** Puts the rows into this order. @param {HTMLElement} list @param {HTMLElement[]} nodes */
+export function arrange(list, nodes) {
+  for (const [place, node] of nodes.entries()) {
+    const reel = list.children[Math.floor(place / REEL)] ?? list.appendChild(newReel());
+    const there = reel.children[place % REEL];
+    if (there !== node) reel.insertBefore(node, there ?? null);
+    rowOf.get(node)?.appear(!isTold || near.has(reel));
+  }
+  while (list.children.length > Math.ceil(nodes.length / REEL)) list.lastElementChild?.remove();
+}
+
+function newReel() {
+  const reel = make("ol");
+  reel.addEventListener("contentvisibilityautostatechange", (event) => {
+    const isNear = !(/** @type {any} */ (event).skipped);
+    if (isNear) near.add(reel);
+    else near.delete(reel);
+    for (const node of reel.children) rowOf.get(node)?.appear(isNear);
+  });
+  return reel;
+}
 
 /** One row; it redraws itself when its photo changes. */
 export class Row {
@@ -35,7 +57,6 @@ export class Row {
     this.hearing = new AbortController();
     shot.addEventListener("change", () => this.draw(), { signal: this.hearing.signal });
     rowOf.set(this.node, this);
-    sight.observe(this.node);
     this.draw();
   }
 
@@ -46,7 +67,6 @@ export class Row {
   /** The row is gone for good. */
   leave() {
     this.hearing.abort();
-    sight.unobserve(this.node);
     this.fill(null);
     this.node.remove();
   }
@@ -54,13 +74,17 @@ export class Row {
   /** @param {boolean} isSeen */
   appear(isSeen) {
     this.isSeen = isSeen;
-    this.draw();
+    this.show();
+  }
+
+  show() {
+    this.fill(this.isSeen ? this.shot.kept.thumb ?? this.shot.kept.result : null);
   }
 
   draw() {
     const { kept, percent, isAtRest } = this.shot;
     this.node.dataset.phase = kept.phase;
-    this.fill(this.isSeen ? kept.thumb ?? kept.result : null);
+    this.show();
     const isMoving = ["uploading", "running"].includes(kept.phase) && percent > 0;
     this.state.textContent = isAtRest ? atRest(this.shot) : `${stageText(this.shot)}${isMoving ? ` ${Math.floor(percent)} %` : ""}`;
     this.bar.hidden = isAtRest;

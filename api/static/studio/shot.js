@@ -164,7 +164,14 @@ export class Shot extends EventTarget {
   view(isInView) {
     this.isInView = isInView;
     if (isInView) this.lookAgain();
-    else this.look = null;
+    else this.letGo();
+  }
+
+  /** Nobody looks at it: what is stored takes the place of what is in memory. */
+  async letGo() {
+    this.look = null;
+    const stored = this.kept.result && await album.get(this.kept.id);
+    if (stored?.result && !this.isInView) Object.assign(this.kept, { blob: stored.blob, result: stored.result });
   }
 
   /** From there to a job that is followed. Steps that are already done are skipped. */
@@ -315,6 +322,7 @@ export class Shot extends EventTarget {
       this.look = null;
       this.preview = null;
       await kept;
+      if (!this.isInView) this.letGo();
     } catch (error) {
       if (error instanceof Problem && error.code === "unreachable") this.follow();
       else if (error instanceof Problem) this.fail(error);

@@ -93,7 +93,7 @@ export class Stage extends EventTarget {
     const isWaiting = () => shot && this.shot === shot && shot.look && !this.isFormer && !shot.preview && !shot.kept.result;
     if (!shot || !isWaiting()) return;
     const made = await this.upscaler?.enlarge(shot.kept.seen ?? shot.kept.blob);
-    if (!made || !isWaiting()) return;
+    if (!made || !isWaiting()) return made?.picture.close();
     const canvas = Object.assign(document.createElement("canvas"), { width: made.picture.width, height: made.picture.height });
     canvas.getContext("bitmaprenderer")?.transferFromImageBitmap(made.picture);
     this.seen = canvas;

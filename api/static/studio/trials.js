@@ -1,12 +1,13 @@
 // Treatments tried on the face in view: small previews for cards and offers, one after the other.
+import { lately } from "./crop.js";
 import { preview, wished } from "./live.js";
 import { plain } from "./recipe.js";
 
 /** @typedef {import("./shot.js").Shot} Shot */
 /** @typedef {{key: string, lora: string[] | null, strength: number | null}} Trial `lora` null: as the recipe has it */
 
-/** @type {WeakMap<Shot, Map<string, Blob>>} */
-const made = new WeakMap();
+/** @type {Map<Shot, Map<string, Blob>>} */
+const made = new Map();
 
 export class Trials {
   constructor() {
@@ -27,8 +28,7 @@ export class Trials {
    */
   async run(shot, trials, spot, show, recipe = plain()) {
     const { signal } = this.stopper;
-    const done = made.get(shot) ?? new Map();
-    made.set(shot, done);
+    const done = lately(made, shot);
     for (const { key, lora, strength } of trials) {
       const wish = wished(shot, strength === null ? recipe : { ...recipe, strength });
       if (lora) Object.assign(wish, { lora }, strength === null ? { strength: undefined } : {});

@@ -1,10 +1,10 @@
 // A loupe on the part that people look at: before on its left, after on its right, at the picture's own pixels or larger.
-import { make } from "./dom.js";
+import { make } from "../studio/dom.js";
 
 const SIDE = 352; // pixels of its canvas, twice its size on the page
 
 export class Loupe {
-  /** @param {import("./compare-view.js").CompareView} view @param {HTMLElement} frame */
+  /** @param {import("../studio/compare-view.js").CompareView} view @param {HTMLElement} frame */
   constructor(view, frame) {
     this.view = view;
     this.isOn = false;
