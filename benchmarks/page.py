@@ -229,7 +229,7 @@ def super_resolution(browser: Browser, url: str) -> None:
     page.route("**/v1/images", lambda _: None)
     for n in range(3):
         page.reload()
-        page.wait_for_selector("#superres-row", state="visible")
+        page.wait_for_selector("#superres-row:not([hidden])", state="attached")
         jpeg = {"name": f"{n}.jpg", "mimeType": "image/jpeg", "buffer": photo(256)}
         page.set_input_files("#file", jpeg)  # type: ignore[arg-type]
         page.wait_for_function(

@@ -52,6 +52,7 @@ def test_where_it_is_slow_nothing_is_loaded_until_it_is_asked_for(waiting: Page)
     waiting.on("request", lambda request: loaded.append(request.url))
     choose(waiting, a_photo())
     wait_for(waiting, "uploading")
+    waiting.click("#more summary")
     expect(waiting.locator("#superres-row")).to_be_visible()
     expect(waiting.locator("#superres")).not_to_be_checked()
     expect(waiting.locator(".badge")).to_contain_text("Sharpened on this device")
@@ -69,6 +70,7 @@ def test_where_it_is_slow_nothing_is_loaded_until_it_is_asked_for(waiting: Page)
 def test_the_browser_makes_the_package_s_own_picture(waiting: Page) -> None:
     # When
     choose(waiting, ASSETS / "fixture.png")
+    waiting.click("#more summary")
     waiting.check("#superres")
     expect(waiting.locator(".badge")).to_contain_text("Enlarged on this device")
     # Then
@@ -85,6 +87,7 @@ def test_an_engine_that_fails_is_left_for_the_first_look(waiting: Page) -> None:
     root = json.loads(MANIFEST.read_text())["root"]
     waiting.route(f"**{root}*.wasm", lambda route: route.abort())
     choose(waiting, a_photo())
+    waiting.click("#more summary")
     waiting.check("#superres")
     expect(waiting.locator("#superres-note")).to_contain_text("did not work")
     expect(waiting.locator(".badge")).to_contain_text("Sharpened on this device")

@@ -220,7 +220,7 @@ def test_rows_stand_in_order_without_gaps_whatever_is_added_or_deleted(page: Pag
     expect(page.locator('#rows li[data-phase="succeeded"]')).to_have_count(33)
     page.locator(".remove").nth(3).click()
     expect(page.locator("#rows li")).to_have_count(32)
-    names = ["new-0.jpg", "new-1.jpg", "new-2.jpg", *(f"old-{n}.png" for n in range(28, -1, -1))]
+    names = ["new-2.jpg", "new-1.jpg", "new-0.jpg", *(f"old-{n}.png" for n in range(28, -1, -1))]
     assert page.locator("#rows b").all_text_contents() == names
     rows = "nodes => nodes.map(node => node.children.length)"
     assert page.locator("#rows ol").evaluate_all(rows) == [12, 12, 8]
@@ -616,6 +616,16 @@ def test_zoom_is_in_percent_with_one_to_one_and_a_loupe(page: Page) -> None:
     assert page.locator(".loupe").evaluate(centre) != before
     page.locator(".frame").press("f")
     expect(page.locator("compare-view:fullscreen")).to_be_visible()
+
+
+def test_zoom_is_told_in_pixels_of_the_photo_also_while_a_smaller_look_stands_for_it(
+    page: Page,
+) -> None:
+    no_job(page)
+    choose(page, a_photo("large.jpg", 2400, 1800))
+    expect(page.locator(".badge")).to_contain_text("Sharpened on this device")
+    shown = page.locator("compare-view .after .moved").evaluate("node => node.clientWidth")
+    expect(page.locator("#zoom-percent")).to_have_text(f"{round(100 * shown / 2400)} %")
 
 
 def test_a_live_preview_is_of_the_part_that_is_looked_at_at_full_size(page: Page) -> None:

@@ -27,7 +27,8 @@ export class CompareView extends HTMLElement {
     this.isLoupeOn = false;
     /** @type {import("../later/loupe.js").Loupe | undefined} once it was wanted */
     this.loupe = undefined;
-    this.natural = 0; // the width of what is shown after, pixels
+    this.whole = 0; // the width of the photo, pixels
+    this.natural = 0; // the width of what is shown after; a look is smaller than what it stands for
     this.asked = 0; // counts pictures, so that one that decodes late never covers a newer one
     /** @type {Record<string, number>} */
     this.newest = { before: 0, after: 0 };
@@ -114,6 +115,7 @@ export class CompareView extends HTMLElement {
     this.style.setProperty("--ratio", String(width / height || 1));
     this.patch(null);
     this.note("");
+    this.whole = width;
     if (isSame) return;
     this.asked = (this.asked ?? 0) + 1;
     this.newest = { before: this.asked, after: this.asked };
@@ -168,7 +170,7 @@ export class CompareView extends HTMLElement {
     if (!layer) return;
     if (!this.newest || turn < this.newest[name]) return drop(layer);
     this.newest[name] = turn;
-    if (name === "after") this.natural = sizeOf(layer);
+    if (name === "after") this.natural = layer instanceof HTMLImageElement ? layer.naturalWidth : this.whole ?? 0;
     layer.classList.add("layer");
     const older = [...side.querySelectorAll(":scope > .layer")];
     layer.classList.toggle("arriving", older.length > 0);
@@ -320,9 +322,6 @@ function drop(layer) {
   if (layer instanceof HTMLImageElement) URL.revokeObjectURL(layer.src);
   layer.remove();
 }
-
-/** @param {Element} layer */
-const sizeOf = (layer) => (layer instanceof HTMLImageElement ? layer.naturalWidth : /** @type {HTMLCanvasElement} */ (layer).width);
 
 /** @param {Blob} blob @param {string} name */
 async function decoded(blob, name) {

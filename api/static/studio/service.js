@@ -66,7 +66,9 @@ export function upload(picture, name, onPercent, signal) {
     };
     request.onerror = () => reject(unreachable());
     request.onabort = () => reject(new DOMException("canceled", "AbortError"));
-    signal.addEventListener("abort", () => request.abort());
+    const stop = () => request.abort();
+    signal.addEventListener("abort", stop);
+    request.onloadend = () => signal.removeEventListener("abort", stop); // which would keep the picture
     const form = new FormData();
     form.append("image", picture, name);
     request.send(form);
