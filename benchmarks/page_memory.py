@@ -145,13 +145,13 @@ def resident(pid: int) -> float:
 def dumped(tools: CDPSession, clock: Page, pid: int) -> dict[str, float]:
     """MiB by part, as Chromium's own dump of this process has them."""
     events: list[dict[str, Any]] = []
-    ended: list[object] = []
+    ended: list[bool] = []
 
     def gather(event: dict[str, Any]) -> None:
         events.extend(event["value"])
 
     tools.on("Tracing.dataCollected", gather)
-    tools.once("Tracing.tracingComplete", ended.append)
+    tools.once("Tracing.tracingComplete", lambda _: ended.append(True))
     tools.send("Tracing.start", {"traceConfig": DUMP, "transferMode": "ReportEvents"})
     tools.send("Tracing.requestMemoryDump", {"levelOfDetail": "detailed"})
     tools.send("Tracing.end")

@@ -263,13 +263,13 @@ function offer() {
 /** @param {string[]} names */
 const chosen = (names) => Object.fromEntries(names.map((name) => [name, read().fields[name] ?? ""]));
 
-/** Looks at a face, as long as nobody has pointed at something else. @param {Shot} shot */
+/** Looks at what is most worth it, as long as nobody has pointed at something else. @param {Shot} shot */
 async function lookAtFace(shot) {
   const view = compareView();
   const small = shot.kept.thumb ?? shot.look?.before;
   if (view.isPointed || !small) return;
-  const face = await import("./later/face.js").then(({ faceIn }) => faceIn(small)).catch(() => null);
-  if (face && desk.selected === shot && !view.isPointed) view.lookAt(face);
+  const found = await import("./later/face.js").then(({ spotIn }) => spotIn(small)).catch(() => null);
+  if (found && desk.selected === shot && !view.isPointed) view.lookAt(found);
 }
 
 /** The face in view on the cards, then each treatment tried on it. */

@@ -6,9 +6,10 @@ import time
 import zipfile
 from datetime import datetime, timedelta
 
+import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, FilePayload, Page, Route, expect
 from skimage import data
 
 from tests.browser.driving import (
@@ -861,9 +862,28 @@ def test_the_face_is_looked_at_until_somebody_points_elsewhere(page: Page) -> No
     x, y = page.evaluate(SPOT)
     assert 0.35 < x < 0.6
     assert 0.12 < y < 0.3
-    # And a photo without one is looked at in its middle
-    choose(page, a_photo("none.jpg", 300, 400))
+    # And an even one is looked at in its middle
+    choose(page, even("even.jpg"))
     page.wait_for_function(f"() => ({SPOT})()[1] === 0.42")
+
+
+def test_a_photo_without_a_face_is_looked_at_where_most_is_to_be_seen(page: Page) -> None:
+    no_job(page)
+    choose(page, even("lettering.jpg", detail=(1100, 700, 1300, 900)))
+    page.wait_for_function(f"() => ({SPOT})()[1] !== 0.42")
+    x, y = page.evaluate(SPOT)
+    assert 1100 < x * 1600 < 1300
+    assert 700 < y * 1200 < 900
+
+
+def even(name: str, detail: tuple[int, int, int, int] | None = None) -> FilePayload:
+    """A grey photo of 1,600 x 1,200, with stripes in one part of it."""
+    pixels = np.full((1200, 1600), 128, np.uint8)
+    if detail:
+        left, top, right, bottom = detail
+        pixels[top:bottom, left:right] = np.arange(left, right) // 50 % 2 * 200
+    Image.fromarray(pixels).save(buffer := io.BytesIO(), "JPEG")
+    return {"name": name, "mimeType": "image/jpeg", "buffer": buffer.getvalue()}
 
 
 def test_a_strength_that_the_service_chooses_is_not_named_before_it_has(page: Page) -> None:
