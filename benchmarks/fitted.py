@@ -1,6 +1,7 @@
 """Writes a fitted scikit-learn pipeline as worker/job/small_network.py reads it."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,21 @@ import numpy.typing as npt
 from sklearn.pipeline import Pipeline
 
 
-def write_network(path: Path, model: Pipeline, **rest: object) -> None:
-    """`model` is a StandardScaler followed by a multilayer perceptron; `rest` goes beside it as it
-    is.
+def write_network(path: Path, models: Sequence[Pipeline], **rest: object) -> None:
+    """The mean of some models that were fitted to the same examples, as one network. Each is a
+    StandardScaler followed by a multilayer perceptron with one hidden layer; `rest` goes beside it
+    as it is.
     """
-    scaler, network = model[0], model[1]
+    scaler, networks = models[0][0], [model[1] for model in models]
+    (first, second), (hidden, last) = (
+        list(zip(*(getattr(one, name) for one in networks), strict=True))
+        for name in ("coefs_", "intercepts_")
+    )
     numbers = {
         "mean": rounded(scaler.mean_),
         "deviation": rounded(scaler.scale_),
-        "weights": [rounded(layer) for layer in network.coefs_],
-        "biases": [rounded(layer) for layer in network.intercepts_],
+        "weights": [rounded(np.hstack(first)), rounded(np.vstack(second) / len(models))],
+        "biases": [rounded(np.hstack(hidden)), rounded(np.mean(last, axis=0))],
     }
     path.write_text(json.dumps(numbers | rest) + "\n", "utf-8")
     print(f"wrote {path}")

@@ -14,7 +14,13 @@ PATCH = 64
 BANDS = 10
 MAX_SIDE = 768
 LUMA = np.array([0.299, 0.587, 0.114])
-COLOUR_SIZES = 4
+COLOUR_SIZES, COLOUR_CALMNESS = 4, (5, 50)
+COLOUR_MEASURES = COLOUR_SIZES * len(COLOUR_CALMNESS)
+# The percentiles of calmness at which noise is measured, at the photo's own size.
+LUMA_CALMNESS = (5, 20, 50, 80)
+# Halving takes log 2 = 0.69 from white noise, and its differences of colours to the luma have more
+# of it than the luma; what the photo itself contains makes both less.
+WHITE_PIXELS, WHITE_COLOURS = 0.1, 0.15
 # An eighth of a grey level: anything below it is rounding.
 FLOOR = 0.125
 
@@ -31,6 +37,14 @@ def measure(pixels: NDArray[np.uint8]) -> Plane:
 def measure_colours(pixels: NDArray[np.uint8]) -> Plane:
     """The measures of one photo's noise of colour, which its luma hardly shows."""
     return np.asarray(np.median([_colours(window) for window in windows(pixels)], axis=0))
+
+
+def is_white_noise(measures: Plane, colours: Plane) -> bool:
+    """Whether noise with these measures is independent from pixel to pixel and from colour to
+    colour, which that of processed photos never is.
+    """
+    luma, halved = measures[0], measures[len(LUMA_CALMNESS)]
+    return bool(luma - halved > WHITE_PIXELS and colours[0] - luma > WHITE_COLOURS)
 
 
 def windows(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
@@ -57,7 +71,7 @@ def _measured(window: NDArray[np.uint8]) -> Plane:
     half = _halved(luma)
     return np.concatenate(
         [
-            _grain(luma, (5, 20, 50, 80)),
+            _grain(luma, LUMA_CALMNESS),
             _grain(half, (5, 20, 50)),
             _grain(_halved(half), (5, 50)),
             _blockiness(luma),
@@ -73,7 +87,7 @@ def _colours(window: NDArray[np.uint8]) -> Plane:
     planes = [_whole_blocks(values[..., colour] - luma) for colour in (0, 2)]
     found = []
     for _ in range(COLOUR_SIZES):
-        found.append(np.mean([_grain(plane, (5, 50)) for plane in planes], axis=0))
+        found.append(np.mean([_grain(plane, COLOUR_CALMNESS) for plane in planes], axis=0))
         planes = [_halved(plane) for plane in planes]
     return np.concatenate(found)
 

@@ -14,9 +14,10 @@ import numpy as np
 
 from shared.loras.entry import LoraEntry, LoraState
 from worker.engine.interface import Pixels
-from worker.job.damage_measures import measure_colours
+from worker.job.damage_measures import COLOUR_MEASURES, is_white_noise, measure_colours
 from worker.job.small_network import Floats, SmallNetwork, read_network
 
+WHITE_NOISE = "white_noise"
 GAINS = Path(__file__).with_name("treatment_gains.json")
 
 
@@ -52,6 +53,27 @@ def calibrated() -> set[str]:
     """The SHA-256 of every LoRA file whose gains are known."""
     _, tried = _known()
     return {one.sha256 for one in tried}
+
+
+def sort_of_damage(kind: str, measures: Floats) -> str:
+    """The kind of damage that was found, or `white_noise`; `measures` are `treatment_measures`."""
+    own, colours = np.split(measures, [-COLOUR_MEASURES])
+    return WHITE_NOISE if kind == "noise" and is_white_noise(own, colours) else kind
+
+
+def usual_treatment(sort: str, entries: Sequence[LoraEntry]) -> Treatment | None:
+    """The treatment that gained most where this sort of damage was certain, if it is available.
+
+    None for a sort for which what is promised for the very photo gained more.
+    """
+    network, tried = _known()
+    usual = network.rest["usual"].get(sort)
+    if usual is None:
+        return None
+    one = tried[usual["tried"]]
+    found = (entry for entry in entries if entry.sha256 == one.sha256)
+    entry = next((entry for entry in found if entry.state is LoraState.AVAILABLE), None)
+    return Treatment(entry, one.strength, one.levels, usual["gain"]) if entry else None
 
 
 def treatment_measures(pixels: Pixels, measures: Floats) -> Floats:

@@ -10,8 +10,14 @@ from shared.loras.catalog import Catalog
 from shared.loras.entry import Damage, LoraEntry, LoraKind, LoraState
 from shared.settings import REPOSITORY
 from worker.job.damage import MIN_CERTAINTY, Diagnosis, choose, diagnose
-from worker.job.damage_measures import MAX_SIDE, measure, measure_colours, windows
-from worker.training.damage import RANGES, Kind, Pixels, degrade
+from worker.job.damage_measures import (
+    MAX_SIDE,
+    is_white_noise,
+    measure,
+    measure_colours,
+    windows,
+)
+from worker.training.damage import RANGES, SORTS, Kind, Pixels, degrade
 
 
 def offered(
@@ -177,8 +183,10 @@ def test_noise_of_colour_alone_is_measured() -> None:
     assert (measure_colours(noisy) > measure_colours(clean) + 1.5).all()
 
 
-@pytest.mark.parametrize(("kind", "name"), [("blur", "deblur"), ("jpeg", "dejpeg")])
-def test_of_the_shipped_loras_the_one_for_a_certain_kind_is_taken(
+@pytest.mark.parametrize(
+    ("kind", "name"), [("blur", "deblur"), ("jpeg", "dejpeg"), ("noise", "strong_denoise")]
+)
+def test_of_the_shipped_loras_the_usual_one_for_a_certain_kind_is_taken(
     photo: Pixels, kind: Kind, name: str
 ) -> None:
     catalog = Catalog(REPOSITORY / "loras", "tiny")
@@ -187,3 +195,15 @@ def test_of_the_shipped_loras_the_one_for_a_certain_kind_is_taken(
     choice = choose(damaged(photo, kind), own)
     assert [entry.short_name for entry, _ in choice.loras] == [name]
     assert name in choice.reason["en"]
+
+
+def test_noise_that_was_processed_is_told_from_white_noise(photo: Pixels) -> None:
+    def is_white(sort: str, level: float) -> bool:
+        noisy = SORTS[sort].make(photo, level, np.random.default_rng(3))
+        return is_white_noise(measure(noisy), measure_colours(noisy))
+
+    assert is_white("white", 12)
+    assert is_white("white", 25)
+    assert not is_white("correlated", 12)
+    assert not is_white("grain", 12)
+    assert not is_white("bayer", 12)

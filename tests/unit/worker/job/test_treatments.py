@@ -11,7 +11,7 @@ from shared.loras.catalog import Catalog
 from shared.loras.entry import LoraEntry, LoraState
 from shared.settings import REPOSITORY
 from worker.job import treatments
-from worker.job.treatments import best_treatment, calibrated
+from worker.job.treatments import best_treatment, calibrated, usual_treatment
 
 ONE = np.ones(1)
 
@@ -35,6 +35,7 @@ def linear(
     ]
     content = {
         "tried": tried,
+        "usual": {"blur": {"tried": 0, "gain": 3.0}},
         "mean": [0.0],
         "deviation": [1.0],
         "weights": [[[1.0, 2.0]]],
@@ -72,3 +73,14 @@ def test_one_that_is_held_back_is_not_offered(linear: list[LoraEntry]) -> None:
 def test_of_files_that_were_never_tried_nothing_is_known(linear: list[LoraEntry]) -> None:
     another = linear[0].model_copy(update={"sha256": "0" * 64})
     assert best_treatment(ONE, [another]) is None
+
+
+def test_what_is_usual_for_a_sort_of_damage_is_offered_while_it_is_available(
+    linear: list[LoraEntry],
+) -> None:
+    usual = usual_treatment("blur", linear)
+    assert usual is not None
+    assert (usual.entry, usual.strength, usual.levels, usual.gain) == (linear[0], 0.1, 1, 3.0)
+    held = linear[0].model_copy(update={"state": LoraState.QUARANTINED})
+    assert usual_treatment("blur", [held, linear[1]]) is None
+    assert usual_treatment("noise", linear) is None
