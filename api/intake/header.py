@@ -13,7 +13,7 @@ from typing import Literal
 
 from api.intake.boxes import AV1, HEVC, SEQUENCES, brands, read_still
 from api.intake.foreign import RAW, recognise
-from api.intake.jpeg_markers import FRAMES
+from api.intake.jpeg_markers import DEEP_SAMPLES, FRAMES, HIERARCHICAL
 from api.intake.tiff import UNSIGNED, read_page
 from api.wire.sentence import Sentence
 from shared.errors import AnimatedImage, ImageTruncated, InvalidImage, UnsupportedMediaType
@@ -28,6 +28,11 @@ MAX_BLOCKS = 500_000
 WEBP_ANIMATION_FLAG = 0x02
 COMMON_SAMPLE, DEEPEST_SAMPLE = 8, 16
 GIF_EXTENSION, GIF_PICTURE, GIF_END = 0x21, 0x2C, 0x3B
+MEDICAL = Sentence(
+    "the JPEG has more than 8 bits per colour or several frames, as medical devices write it; "
+    "export it as an ordinary JPEG or PNG",
+    "该 JPEG 每种颜色超过 8 位或含多帧，多见于医疗设备；请导出为普通 JPEG 或 PNG",
+)
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,8 @@ def _jpeg(data: bytes) -> Header:
             raise InvalidImage()
         marker = data[offset + 1]
         if marker in FRAMES:
+            if data[offset + 4] in DEEP_SAMPLES or marker in HIERARCHICAL:
+                raise UnsupportedMediaType(MEDICAL)
             height, width = struct.unpack_from("!HH", data, offset + 5)
             return Header("jpeg", width, height)
         offset += 2

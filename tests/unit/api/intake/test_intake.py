@@ -96,6 +96,16 @@ def test_jpeg_markers_before_the_frame_are_skipped(progressive: bool) -> None:
     assert read_header(photo(90, 31, progressive=progressive)).width == 90
 
 
+@pytest.mark.parametrize(("frame", "bits"), [(0xC1, 12), (0xC3, 16), (0xC5, 8)])
+def test_a_jpeg_of_a_medical_device_is_named_and_not_called_damaged(frame: int, bits: int) -> None:
+    data = bytearray(photo(64, 48))
+    start = data.index(b"\xff\xc0")
+    data[start + 1], data[start + 4] = frame, bits
+
+    with pytest.raises(UnsupportedMediaType, match="ordinary JPEG"):
+        read_header(bytes(data))
+
+
 @pytest.mark.parametrize(
     "data",
     [
