@@ -250,7 +250,7 @@ class Settings(BaseSettings):
     )
     quantize: Literal["none", "int8"] = Field(
         default="none",
-        description="int8: weights of eight bits in the UNet, for cards with little memory.",
+        description="int8: weights of eight bits in the network, for cards with little memory.",
     )
     profile: Literal["auto", "full", "vae_tiling", "model_offload", "sequential_offload"] = Field(
         "auto",

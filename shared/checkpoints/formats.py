@@ -21,7 +21,7 @@ _COMPILED = (
 )
 GGUF = (
     "a GGUF file, whose weights are quantised for other programs. "
-    f"{_WANTED}; RETOUCH_QUANTIZE=int8 makes SD 1.x, SD 2.x and SDXL smaller"
+    f"{_WANTED}; RETOUCH_QUANTIZE=int8 makes it smaller"
 )
 _KINDS = {
     ".gguf": GGUF,

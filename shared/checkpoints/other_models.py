@@ -32,8 +32,7 @@ _OTHER_PARTS = (
 _AS_FOLDER = "It is served from a folder in diffusers' layout: retouch models pull {}"
 _NOT_SERVED = "This service does not serve it; use SD 1.x, SD 2.x, SDXL, SD 3 or FLUX"
 _FULL_WEIGHTS = (
-    "Use the checkpoint with its own weights (fp16); RETOUCH_QUANTIZE=int8 then makes those of SD "
-    "1.x, SD 2.x and SDXL smaller"
+    "Use the checkpoint with its own weights (fp16); RETOUCH_QUANTIZE=int8 then makes it smaller"
 )
 
 

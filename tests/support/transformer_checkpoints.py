@@ -4,16 +4,19 @@ For tests of loading and stepping only: their pictures mean nothing.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
     AutoencoderKL,
+    DiffusionPipeline,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
 )
+from peft import LoraConfig, get_peft_model_state_dict
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     CLIPTextModel,
@@ -23,6 +26,8 @@ from transformers import (
     T5TokenizerFast,
 )
 
+from shared.loras.check import check_file
+from shared.loras.entry import LoraEntry
 from tests.support.checkpoints import letters, small_text, small_vae
 
 WORDS = 32
@@ -80,6 +85,22 @@ def make_flux(folder: Path) -> Path:
         ),
     ).save_pretrained(folder)
     return folder
+
+
+def make_transformer_lora(folder: Path, into: Path) -> LoraEntry:
+    """Random weights for the transformer's attention, written by diffusers and PEFT themselves."""
+    torch.manual_seed(1)
+    pipeline: Any = DiffusionPipeline.from_pretrained(folder)
+    config = LoraConfig(r=4, target_modules=["to_q", "to_v"], init_lora_weights=False)
+    pipeline.transformer.add_adapter(config)
+    type(pipeline).save_lora_weights(
+        str(into),
+        transformer_lora_layers=get_peft_model_state_dict(
+            pipeline.transformer, save_embedding_layers=False
+        ),
+        weight_name="lora.safetensors",
+    )
+    return check_file(into / "lora.safetensors")
 
 
 def _vae() -> AutoencoderKL:

@@ -24,7 +24,7 @@ from worker.engine.base.folder_loading import download, load_folder
 from worker.engine.base.loaded_base import STABLE_DIFFUSION, STEP_FAMILIES, LoadedBase
 from worker.engine.base.precision import allow_fp16_accumulation, choose_autocast
 from worker.engine.base.profiles import OFFLOADING, settled_profile
-from worker.engine.base.quantizing import quantize_unet
+from worker.engine.base.quantizing import quantize_blocks
 from worker.engine.base.schedulers import make_scheduler
 from worker.engine.base.single_file import load_single_file
 
@@ -51,7 +51,7 @@ def load_base(
 ) -> LoadedBase:
     """Loads the checkpoint once, ready for image-to-image, with the parts on the device that
     `profile` names; `auto` decides by the device's memory. `quantize` is `int8` for weights of
-    eight bits in the UNet's blocks.
+    eight bits in the network's blocks.
 
     Raises BadCheckpoint if it cannot be loaded or served.
     """
@@ -69,7 +69,7 @@ def load_base(
             getattr(pipeline, part).to(memory_format=layout_of(part, device))
     fingerprint = fingerprint_of(pipeline)
     if quantize == "int8":
-        quantize_unet(pipeline, base)
+        quantize_blocks(pipeline)
         fingerprint = f"int8-{fingerprint}"
     profile = settled_profile(pipeline, base.id, device, profile)
     _place(pipeline, device, profile)

@@ -7,17 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import torch
-from peft import LoraConfig, get_peft_model_state_dict
 
 from shared.errors import JobCanceled
 from shared.jobs import Stage
 from shared.loras.check import check_file
-from shared.loras.entry import LoraEntry
 from shared.settings import Settings
 from tests.support.engine_jobs import CPU, by_pipeline, make_job, psnr, run_all
 from tests.support.one_step_files import tsd_sr
-from tests.support.transformer_checkpoints import make_flux, make_sd3
+from tests.support.transformer_checkpoints import make_flux, make_sd3, make_transformer_lora
 from worker.engine.base.base_loading import load_base
 from worker.engine.base.tile_size import TileSize
 from worker.engine.engine_choice import warm_engine
@@ -97,22 +94,6 @@ def test_a_lora_changes_the_picture_and_leaves_no_trace(started: Started, tmp_pa
     changed = run_all(started.engine, [make_job(loras=((lora, 1.0),))])[0].pixels
     np.testing.assert_array_equal(run_all(started.engine, [make_job()])[0].pixels, none)
     assert not np.array_equal(changed, none)
-
-
-def make_transformer_lora(folder: Path, into: Path) -> LoraEntry:
-    """Random weights for the transformer's attention, written by diffusers and PEFT themselves."""
-    torch.manual_seed(1)
-    pipeline: Any = load_base(str(folder), CPU).pipeline
-    config = LoraConfig(r=4, target_modules=["to_q", "to_v"], init_lora_weights=False)
-    pipeline.transformer.add_adapter(config)
-    type(pipeline).save_lora_weights(
-        str(into),
-        transformer_lora_layers=get_peft_model_state_dict(
-            pipeline.transformer, save_embedding_layers=False
-        ),
-        weight_name="lora.safetensors",
-    )
-    return check_file(into / "lora.safetensors")
 
 
 def alone(folder: Path, job: EngineJob) -> Pixels:

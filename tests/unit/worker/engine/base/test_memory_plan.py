@@ -10,11 +10,10 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from shared.bases import BASES
 from tests.support.published_networks import on_meta
 from worker.engine.base.memory_plan import GIB, merged_bytes, plan_memory, size_of, slot_bytes
 from worker.engine.base.profiles import choose_profile, plans_of, spare_bytes
-from worker.engine.base.quantizing import quantize_unet
+from worker.engine.base.quantizing import quantize_blocks
 from worker.engine.base.tile_size import choose_tile_size
 from worker.engine.base.vae_tiles import SIDE, tile_vae
 
@@ -78,7 +77,7 @@ def rounded(family: str) -> Any:
     made = dict(vars(pipeline(family)))
     made["unet"] = deepcopy(made["unet"])
     whole = SimpleNamespace(**made)
-    quantize_unet(whole, BASES[family])
+    quantize_blocks(whole)
     return whole
 
 

@@ -1,6 +1,6 @@
 """Weights of eight bits: the same pictures as before to the eye, with and without LoRAs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from shared.bases import FLUX
 from shared.checkpoints.facts import BadCheckpoint
+from shared.settings import Settings
 from tests.support.engine_jobs import (
     CPU,
     LIMITS,
@@ -21,9 +21,11 @@ from tests.support.engine_jobs import (
     run_all,
     start_engine,
 )
+from tests.support.transformer_checkpoints import make_flux, make_sd3, make_transformer_lora
 from worker.engine.base.base_loading import load_base
 from worker.engine.base.memory_plan import size_of
-from worker.engine.base.quantizing import quantize_unet
+from worker.engine.base.quantizing import quantize_blocks
+from worker.engine.engine_choice import warm_engine
 from worker.engine.lora.int8 import is_quantized, plain_weight, quantize_layer
 from worker.engine.step.step_engine import StepEngine
 
@@ -84,6 +86,43 @@ def test_loras_act_on_rounded_weights_as_on_others_and_leave_them_as_they_were(
     assert rounded.complaint() is None
 
 
-def test_a_base_without_a_unet_is_refused_in_words() -> None:
-    with pytest.raises(BadCheckpoint, match=r"RETOUCH_QUANTIZE=int8 works for SD 1\.x"):
-        quantize_unet(SimpleNamespace(), FLUX)
+@pytest.mark.parametrize("make", [make_sd3, make_flux])
+def test_a_transformer_makes_the_same_pictures_to_the_eye_with_and_without_a_lora(
+    make: Callable[[Path], Path], tmp_path: Path, settings: Settings
+) -> None:
+    folder = make(tmp_path / "base")
+    lora = make_transformer_lora(folder, tmp_path)
+    # A LoRA of random weights must be strong to be seen.
+    alone, changed = (
+        make_job(strength=1.0, steps=2, loras=loras) for loras in ((), ((lora, 30.0),))
+    )
+    pictures, predictions = [], []
+    for how in ("none", "int8"):
+        loaded, outputs = load_base(str(folder), CPU, quantize=how), list[torch.Tensor]()
+        loaded.pipeline.transformer.register_forward_hook(
+            lambda _module, _args, output, into=outputs: into.append(output[0].clone())
+        )
+        engine = warm_engine(loaded, settings)
+        pictures.append([run_all(engine, [job])[0].pixels for job in (alone, changed, alone)])
+        predictions.append(outputs)
+        engine.close()
+    for exact, rounded in zip(*pictures, strict=True):
+        assert psnr(exact, rounded) >= 55
+    for exact, rounded in zip(*predictions, strict=True):
+        assert 10 * torch.log10(exact.var() / (exact - rounded).square().mean()) >= 45
+    assert psnr(pictures[0][0], pictures[0][1]) < 35
+    np.testing.assert_array_equal(pictures[1][0], pictures[1][2])
+
+
+def test_only_a_transformers_blocks_are_rounded(tmp_path: Path) -> None:
+    loaded = load_base(str(make_flux(tmp_path)), CPU, quantize="int8")
+    network = loaded.pipeline.transformer
+    linears = {n: one for n, one in network.named_modules() if isinstance(one, torch.nn.Linear)}
+    kept = {name.partition(".")[0] for name, one in linears.items() if not is_quantized(one)}
+    assert kept == {"time_text_embed", "context_embedder", "x_embedder", "norm_out", "proj_out"}
+    assert loaded.fingerprint.startswith("int8-")
+
+
+def test_a_base_without_blocks_is_refused_in_words() -> None:
+    with pytest.raises(BadCheckpoint, match="has no blocks that RETOUCH_QUANTIZE=int8"):
+        quantize_blocks(SimpleNamespace())
