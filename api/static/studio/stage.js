@@ -182,7 +182,7 @@ export class Stage extends EventTarget {
   drawWork(shot) {
     const isKnown = ["uploading", "running"].includes(shot.kept.phase);
     byId("bar", HTMLProgressElement).value = shot.percent;
-    part("percent").textContent = isKnown ? `${Math.floor(shot.percent)} %` : "";
+    part("percent").textContent = isKnown && shot.percent ? `${Math.floor(shot.percent)} %` : "";
     part("doing").textContent = stageText(shot);
     const isTimed = shot.kept.phase === "running" && shot.eta !== null;
     const now = this.desk.shots.find((one) => one.kept.phase === "running" && one !== shot);
