@@ -120,7 +120,7 @@ def show(tools: CDPSession, tab: Tab, photos: int, when: str = "") -> None:
     tab.clock.wait_for_timeout(1000)
     pids = processes(tools)
     renderer = max(pids["renderer"], key=resident)
-    sizes = dumped(tools, tab.clock, renderer)
+    sizes = dumped(tools, tab.clock, renderer) or dumped(tools, tab.clock, renderer)
     parts = ", ".join(f"{name} {sizes.get(key, 0):.0f}" for name, key in PARTS.items())
     counted = tab.send("Memory.getDOMCounters")
     print(
@@ -143,7 +143,7 @@ def resident(pid: int) -> float:
 
 
 def dumped(tools: CDPSession, clock: Page, pid: int) -> dict[str, float]:
-    """MiB by part, as Chromium's own dump of this process has them."""
+    """MiB by part, as Chromium's own dump of this process has them; at times it makes none."""
     events: list[dict[str, Any]] = []
     ended: list[bool] = []
 
