@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.checkpoints.facts import BadCheckpoint, CheckpointFacts
+from shared.checkpoints.gguf import gguf_complaint
 from shared.loras.reasons import clean
 
 SINGLE_FILES = (".safetensors", ".ckpt")
@@ -31,9 +32,11 @@ def folder_facts(folder: Path) -> CheckpointFacts:
     autoencoder = read_config(folder / "vae" / "config.json")
     width = unet.get("cross_attention_dim")
     pipeline = str(index.get("_class_name", ""))
+    runtime = next((said for kind, said in _RUNTIMES.items() if pipeline.startswith(kind)), "")
+    transformer = read_config(folder / "transformer" / "config.json")
     return CheckpointFacts(
         pipeline=pipeline,
-        other=next((said for kind, said in _RUNTIMES.items() if pipeline.startswith(kind)), ""),
+        other=runtime or gguf_complaint(folder, transformer),
         in_channels=unet.get("in_channels"),
         cross_attention_width=width if isinstance(width, int) else None,
         has_guidance_embedding=unet.get("time_cond_proj_dim") is not None,

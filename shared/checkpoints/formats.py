@@ -20,8 +20,11 @@ _COMPILED = (
     "it was made from; `retouch build-engine` compiles it here"
 )
 GGUF = (
-    "a GGUF file, whose weights are quantised for other programs. "
-    f"{_WANTED}; RETOUCH_QUANTIZE=int8 makes it smaller"
+    "a GGUF file, which holds one network and no whole checkpoint. For SD 3, FLUX and Qwen-Image "
+    "put it into transformer/ of the model's folder in diffusers' layout, beside config.json and "
+    "instead of the .safetensors there; the folder also needs model_index.json, scheduler/, vae/, "
+    "the text encoders and tokenizers, and the package: pip install 'retouch[gguf]'. Then name the "
+    "folder. For SD 1.x, SD 2.x and SDXL use .safetensors; RETOUCH_QUANTIZE=int8 makes it smaller"
 )
 _KINDS = {
     ".gguf": GGUF,

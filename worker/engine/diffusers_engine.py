@@ -17,6 +17,7 @@ from shared.errors import OutOfMemory
 from shared.jobs import Stage
 from worker.engine.base.device_errors import translated
 from worker.engine.base.device_lost import DeviceLost
+from worker.engine.base.gguf_loading import is_gguf
 from worker.engine.base.loaded_base import STEP_FAMILIES, LoadedBase
 from worker.engine.base.profiles import OFFLOADING, TILING
 from worker.engine.base.schedulers import TCD_ETA, make_once, make_scheduler
@@ -269,6 +270,9 @@ def _offload(loaded: LoadedBase) -> None:
     if loaded.profile == "model_offload":
         loaded.pipeline.enable_model_cpu_offload(device=loaded.device)
     elif loaded.profile == "sequential_offload":
+        if is_gguf(getattr(loaded.pipeline, "transformer", None)):
+            # accelerate cannot move packed weights one layer at a time; they stay on the device.
+            loaded.pipeline._exclude_from_cpu_offload = ["transformer"]
         loaded.pipeline.enable_sequential_cpu_offload(device=loaded.device)
 
 

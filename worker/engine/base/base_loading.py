@@ -21,6 +21,7 @@ from shared.checkpoints.places import find_checkpoint
 from shared.params import DEFAULT_SAMPLER
 from worker.engine.base.fingerprint import fingerprint_of
 from worker.engine.base.folder_loading import download, load_folder
+from worker.engine.base.gguf_loading import is_gguf
 from worker.engine.base.loaded_base import STABLE_DIFFUSION, STEP_FAMILIES, LoadedBase
 from worker.engine.base.precision import allow_fp16_accumulation, choose_autocast
 from worker.engine.base.profiles import OFFLOADING, settled_profile
@@ -68,7 +69,8 @@ def load_base(
         if hasattr(pipeline, part):
             getattr(pipeline, part).to(memory_format=layout_of(part, device))
     fingerprint = fingerprint_of(pipeline)
-    if quantize == "int8":
+    # A GGUF file has brought its own rounding.
+    if quantize == "int8" and not is_gguf(getattr(pipeline, "transformer", None)):
         quantize_blocks(pipeline)
         fingerprint = f"int8-{fingerprint}"
     profile = settled_profile(pipeline, base.id, device, profile)

@@ -1,7 +1,8 @@
 """Loads a checkpoint folder in diffusers' layout, whatever it contains, and downloads from the hub.
 
 Owns which weights are read: full precision before half, safetensors before pickles (which torch
-then reads without running code), and which parts of the index may be absent.
+then reads without running code), GGUF in place of a transformer's weights, and which parts of the
+index may be absent.
 """
 
 from pathlib import Path
@@ -11,6 +12,8 @@ from diffusers import DiffusionPipeline
 
 from shared.checkpoints.facts import BadCheckpoint
 from shared.checkpoints.folder import DISPENSABLE, missing_parts, read_index
+from shared.checkpoints.gguf import PART, gguf_files
+from worker.engine.base.gguf_loading import load_gguf
 
 # The parts with a pipeline's main weights; every family has one of them.
 _MAIN_PARTS = ("unet", "transformer", "prior")
@@ -23,6 +26,8 @@ def load_folder(folder: Path, kind: Any, options: dict[str, Any]) -> Any:
     """
     absent = missing_parts(folder, read_index(folder)) & DISPENSABLE
     options = options | dict.fromkeys(absent) | weights_options(folder)
+    for file in gguf_files(folder):
+        options[PART] = load_gguf(folder, file, options["dtype"])
     try:
         return _load(folder, kind, options)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
@@ -41,9 +46,10 @@ def _load(folder: Path, kind: Any, options: dict[str, Any]) -> Any:
 
 def weights_options(folder: Path) -> dict[str, Any]:
     """The options that tell diffusers which of a folder's weights to read. Raises BadCheckpoint."""
-    main = next((folder / part for part in _MAIN_PARTS if (folder / part).is_dir()), None)
+    parts = ("vae",) if gguf_files(folder) else _MAIN_PARTS
+    main = next((folder / part for part in parts if (folder / part).is_dir()), None)
     if main is None:
-        raise BadCheckpoint(f"'{folder.name}' has no folder of weights ({', '.join(_MAIN_PARTS)})")
+        raise BadCheckpoint(f"'{folder.name}' has no folder of weights ({', '.join(parts)})")
     # Without the option the libraries use whichever weights exist, separately for each part.
     choices: dict[str, dict[str, Any]] = {".safetensors": {"use_safetensors": True}, ".bin": {}}
     for suffix, options in choices.items():

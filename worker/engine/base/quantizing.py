@@ -20,7 +20,7 @@ _UNET_BLOCKS = ("down_blocks.", "mid_block.", "up_blocks.")
 
 def quantize_blocks(pipeline: Any) -> None:
     """Rounds the blocks of the UNet or of the transformer where they are. Raises BadCheckpoint."""
-    network = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+    network: Any = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
     blocks = _blocks_of(network) if network is not None else ()
     if not blocks:
         raise BadCheckpoint(
