@@ -115,5 +115,5 @@ lock: install ## Write requirements/*.lock, every package with its hashes, from 
 	@mkdir -p out && echo "torch ; sys_platform == 'none'" > out/no-torch.txt
 	$(COMPILE) pyproject.toml --extra s3 --extra otel -o requirements/api.lock
 	$(COMPILE) pyproject.toml --extra monitor -o requirements/monitor.lock
-	$(COMPILE) pyproject.toml --extra worker --extra s3 --extra otel -o requirements/worker.lock
+	$(COMPILE) pyproject.toml --extra worker --extra gguf --extra s3 --extra otel -o requirements/worker.lock
 	$(COMPILE) pyproject.toml --extra worker --extra monitor --extra dev -o requirements/dev.lock

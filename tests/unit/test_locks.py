@@ -9,7 +9,11 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCKS = sorted((REPOSITORY / "requirements").glob("*.lock"))
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-EXTRAS = {"api": ("s3", "otel"), "monitor": ("monitor",), "worker": ("worker", "s3", "otel")}
+EXTRAS = {
+    "api": ("s3", "otel"),
+    "monitor": ("monitor",),
+    "worker": ("worker", "gguf", "s3", "otel"),
+}
 EXTRAS |= {"dev": ("worker", "monitor", "dev")}
 ENTRY = re.compile(
     r"^([A-Za-z0-9._-]+)==(\S+)(?: ; .*)? \\\n((?:    --hash=sha256:[0-9a-f]{64}.*\n)+)", re.M
