@@ -28,6 +28,7 @@ from worker.engine.base.device_lost import DeviceLost
 from worker.engine.interface import StopFlag
 from worker.job.attempt import Attempt, Rerouted, patiently
 from worker.job.attempt_parts import AttemptParts
+from worker.job.freed_memory import give_back_after
 from worker.job.leases import LeaseKeeper
 
 RETURNED = "returned"
@@ -86,6 +87,7 @@ class Runner(AttemptParts):
             begun.set_attributes({"retouch.attempt": claim.attempt, "retouch.outcome": outcome})
             if outcome == JobState.FAILED:
                 fail(begun, code)
+        give_back_after(claim.spec)
         self.probe.reached("ended", claim)
         return Ran(claim.spec.id, outcome, code)
 
