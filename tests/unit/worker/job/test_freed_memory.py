@@ -1,5 +1,6 @@
 """What a large picture has freed goes back to the system; small jobs are not delayed by it."""
 
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,18 @@ def test_freed_memory_goes_back_though_a_later_piece_is_still_in_use() -> None:
     after = psutil.Process().memory_info().rss
     assert last.all()
     assert before - after > 0.8 * PIECE * PIECES
+
+
+def test_pictures_in_cycles_are_freed_too() -> None:
+    class Holder:
+        def __init__(self) -> None:
+            self.me, self.picture = self, np.ones(MIB, np.uint8)
+
+    picture = weakref.ref(Holder().picture)
+
+    give_back()
+
+    assert picture() is None
 
 
 @pytest.mark.parametrize(
