@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import QwenImageTransformer2DModel
 from gguf import GGMLQuantizationType
 
 from shared.bases import identify_base
@@ -20,7 +21,7 @@ from tests.support.engine_jobs import CPU, make_job, psnr, run_all
 from tests.support.gguf_files import F16, Q4_0, Q8_0, sd3_names, take_weights, write_gguf
 from tests.support.transformer_checkpoints import make_flux, make_sd3, make_transformer_lora
 from worker.engine.base.base_loading import load_base
-from worker.engine.base.gguf_loading import is_gguf
+from worker.engine.base.gguf_loading import is_gguf, load_gguf
 from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.base.memory_plan import size_of
 from worker.engine.diffusers_engine import DiffusersEngine
@@ -92,6 +93,32 @@ def test_a_file_beside_the_parts_is_read_and_its_weights_stay_packed(
     assert packed.fingerprint == load_base(str(folder), CPU).fingerprint != whole.fingerprint
     job = [make_job(strength=1.0, steps=2)]
     assert psnr(*pictures(whole, job, settings), *pictures(packed, job, settings)) >= 50
+
+
+def test_qwen_images_transformer_computes_with_packed_weights(tmp_path: Path) -> None:
+    exact = QwenImageTransformer2DModel(
+        in_channels=64,
+        out_channels=16,
+        num_layers=1,
+        attention_head_dim=32,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        axes_dims_rope=(8, 12, 12),
+    )
+    exact.save_pretrained(tmp_path / "transformer")
+    file = write_gguf(tmp_path / "qwen-Q8_0.gguf", take_weights(tmp_path), Q8_0)
+    packed = load_gguf(tmp_path, file, torch.float32)
+    inputs = {
+        "hidden_states": torch.ones(1, 16, 64).cumsum(2) / 64,
+        "encoder_hidden_states": torch.ones(1, 5, 32),
+        "encoder_hidden_states_mask": torch.ones(1, 5),
+        "timestep": torch.tensor([0.5]),
+        "img_shapes": [[(1, 4, 4)]],
+    }
+    with torch.inference_mode():
+        one, other = (network(**inputs)[0] for network in (exact, packed))
+    assert is_gguf(packed)
+    assert 10 * torch.log10(one.var() / (one - other).square().mean()) > 30
 
 
 def test_packed_weights_stay_on_the_device_where_all_else_moves_by_layers(
