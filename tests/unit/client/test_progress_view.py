@@ -51,7 +51,7 @@ def test_no_time_is_promised_before_it_is_known_and_after_the_end(
 ) -> None:
     monkeypatch.setattr("retouch.progress_view.language", lambda: "en")
     seen = shown(progress)
-    assert progress.message in seen
+    assert str(progress.message) in seen
     assert "left" not in seen
 
 
