@@ -4,7 +4,8 @@ import json
 import os
 import time
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -143,13 +144,19 @@ def test_a_name_is_looked_up_and_never_opened(
     assert catalog.find("nothing") is None
     catalog.explain("nothing")
 
+    with pytest.raises(LoraNotFound) as caught, without_disk(monkeypatch):
+        catalog.resolve(name)
+
+    assert len(str(caught.value)) < 300
+
+
+@contextmanager
+def without_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """In the block nothing can be opened, and the disk is asked for nothing."""
     with monkeypatch.context() as patched:
         for function in ("open", "stat", "scandir", "lstat", "readlink"):
             patched.setattr(os, function, None)
-        with pytest.raises(LoraNotFound) as caught:
-            catalog.resolve(name)
-
-    assert len(str(caught.value)) < 300
+        yield
 
 
 def test_a_link_out_of_the_folder_is_held_back_unread_and_one_inside_is_followed(
