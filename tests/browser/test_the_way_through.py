@@ -229,9 +229,10 @@ def test_a_job_that_was_done_before_it_was_canceled_is_shown(page: Page, stack: 
     take_long(page, 10)
     choose(page, a_photo())
     wait_for(page, "running")
-    page.click("#cancel")
+    with page.expect_request(lambda request: request.method == "DELETE") as asked:
+        page.click("#cancel")
     wait_for(page, "canceled")
-    job = stack.url + "/v1/jobs/" + held[0].request.url.rpartition("/")[2]
+    job = stack.url + "/v1/jobs/" + asked.value.url.rpartition("/")[2]
     wait_until(
         lambda: page.request.get(job).json()["state"] == "succeeded",
         description="the job to end",
