@@ -119,7 +119,7 @@ def test_a_large_photo_is_turned_upright_and_keeps_its_size(page: Page) -> None:
     choose(page, {"name": "big.jpg", "mimeType": "image/jpeg", "buffer": sideways})
     wait_for(page, "succeeded")
     # Then
-    shown = page.locator("compare-view .before img")
+    shown = page.locator("compare-view .before img").last
     size = shown.evaluate("image => [image.naturalWidth, image.naturalHeight]")
     assert size == [1500, 3000]
     expect(page.locator("#sizes")).to_contain_text("1,500 × 3,000")
@@ -321,7 +321,7 @@ def test_history_stays_on_this_device_until_it_is_deleted(page: Page) -> None:
     page.reload()
     # Then
     wait_for(page, "succeeded")
-    expect(page.locator("compare-view .after img")).to_be_visible()
+    expect(page.locator("compare-view .after img").last).to_be_visible()
     page.click(".remove")
     expect(page.locator("#sheet")).to_be_hidden()
     page.reload()
