@@ -71,8 +71,7 @@ def usual_treatment(sort: str, entries: Sequence[LoraEntry]) -> Treatment | None
     if usual is None:
         return None
     one = tried[usual["tried"]]
-    found = (entry for entry in entries if entry.sha256 == one.sha256)
-    entry = next((entry for entry in found if entry.state is LoraState.AVAILABLE), None)
+    entry = _available(entries).get(one.sha256)
     return Treatment(entry, one.strength, one.levels, usual["gain"]) if entry else None
 
 
@@ -90,10 +89,15 @@ def best_treatment(measures: Floats, entries: Sequence[LoraEntry]) -> Treatment 
 
 
 def _offered(measures: Floats, entries: Sequence[LoraEntry]) -> Iterator[Treatment]:
-    available = {one.sha256: one for one in entries if one.state is LoraState.AVAILABLE}
+    available = _available(entries)
     if available.keys().isdisjoint(calibrated()):
         return
     network, tried = _known()
     for one, gain in zip(tried, network.outputs(measures), strict=True):
         if (entry := available.get(one.sha256)) is not None:
             yield Treatment(entry, one.strength, one.levels, float(gain))
+
+
+def _available(entries: Sequence[LoraEntry]) -> dict[str, LoraEntry]:
+    """The available ones by the SHA-256 of their files."""
+    return {one.sha256: one for one in entries if one.state is LoraState.AVAILABLE}
