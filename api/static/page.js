@@ -8,6 +8,7 @@ import { byId } from "./studio/dom.js";
 import { receive } from "./studio/intake.js";
 import { LivePreview } from "./studio/live.js";
 import { encodedAs } from "./studio/photo.js";
+import { begin } from "./studio/quick.js";
 import * as recipes from "./studio/recipe.js";
 import { asPreview, asWanted, copyPicture, download, dragOut, saveAll, showCode } from "./studio/save.js";
 import { know, read, showQuality, write } from "./studio/settings-form.js";
@@ -36,13 +37,15 @@ let painted = { mask: null, strength: 1 };
 /** @type {import("./later/brush.js").Brush | null} */
 let brush = null;
 /** Counts what is shown on the cards, so that one that takes long never covers a newer one. */
-let faceTurn = 0;
+let spotTurn = 0;
 /** Whether a full picture is to be saved as soon as it is there. */
 let isToBeSaved = false;
 
 /** @param {File[]} files a lone picture with a recipe gives its settings; it is not enhanced again */
 async function take(files) {
-  const restored = files.length === 1 ? await recipes.inFile(files[0]) : null;
+  const bytes = files.length === 1 ? files[0].arrayBuffer() : undefined;
+  if (files[0]) begin(files[0], bytes);
+  const restored = bytes ? await bytes.then(recipes.inBytes, () => null) : null;
   if (restored) {
     write(restored);
     recipes.keep(restored);
@@ -263,8 +266,8 @@ function offer() {
 /** @param {string[]} names */
 const chosen = (names) => Object.fromEntries(names.map((name) => [name, read().fields[name] ?? ""]));
 
-/** Looks at what is most worth it, as long as nobody has pointed at something else. @param {Shot} shot */
-async function lookAtFace(shot) {
+/** The part that is looked at: a face, else where most is to be seen, unless somebody has pointed at one. @param {Shot} shot */
+async function chooseSpot(shot) {
   const view = compareView();
   const small = shot.kept.thumb ?? shot.look?.before;
   if (view.isPointed || !small) return;
@@ -272,17 +275,17 @@ async function lookAtFace(shot) {
   if (found && desk.selected === shot && !view.isPointed) view.lookAt(found);
 }
 
-/** The face in view on the cards, then each treatment tried on it. */
-async function tryOnFace() {
+/** The part that is looked at on the cards, then each treatment tried on it. */
+async function tryOnSpot() {
   const shot = desk.selected;
-  const turn = ++faceTurn;
+  const turn = ++spotTurn;
   trials.stop();
   treatments().face(null);
   byId("offers", HTMLElement).hidden = true;
   if (!shot?.kept.width || (shot.isSealed && !shot.kept.seen)) return;
-  await lookAtFace(shot);
+  await chooseSpot(shot);
   const part = await partOf(shot, spot()).catch(() => null);
-  if (turn !== faceTurn) return;
+  if (turn !== spotTurn) return;
   if (part) treatments().face("auto", part.blob);
   const isQuiet = !desk.shots.some((one) => !one.isAtRest);
   if (shot.kept.phase !== "succeeded" || !isQuiet || document.hidden) return;
@@ -305,13 +308,13 @@ function listenToDesk() {
     suggest();
     markRows();
     drawButtons();
-    tryOnFace();
+    tryOnSpot();
     rememberView();
   });
   desk.addEventListener("finished", () => {
     suggest();
     markRows();
-    tryOnFace();
+    tryOnSpot();
   });
   desk.addEventListener("trimmed", (event) => toast(say("trimmed", { n: /** @type {CustomEvent} */ (event).detail })));
   desk.addEventListener("full", () => notice(say("full")));
@@ -334,10 +337,10 @@ function listenToStage() {
     if (isToBeSaved && desk.selected?.kept.phase === "succeeded") save();
     isToBeSaved = false;
   });
-  stage.addEventListener("fitted", tryOnFace);
+  stage.addEventListener("fitted", tryOnSpot);
   compareView().addEventListener("view", rememberView);
   compareView().addEventListener("spot", () => {
-    tryOnFace();
+    tryOnSpot();
     askLive(true);
   });
 }
@@ -376,7 +379,7 @@ function listen() {
   treatments().addEventListener("change", () => askLive(true));
   treatments().addEventListener("loaded", () => {
     if (desk.selected) stage.draw();
-    tryOnFace();
+    tryOnSpot();
   });
   listenToLive();
   window.addEventListener("offline", () => notice(say("offline")));

@@ -5,10 +5,11 @@ import re
 import time
 import zipfile
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from playwright.sync_api import Browser, FilePayload, Page, Route, expect
 from skimage import data
 
@@ -23,7 +24,7 @@ from tests.browser.driving import (
     take_long,
     wait_for,
 )
-from tests.support.pictures import photo
+from tests.support.pictures import colours, is_like, photo
 from tests.support.stack import RunningUp
 
 SWIPE = """(node, [down, across]) => {
@@ -750,6 +751,61 @@ def test_the_look_of_twelve_megapixels_is_there_soon(page: Page) -> None:
     choose(page, large)  # type: ignore[arg-type]
     expect(page.locator("compare-view .after canvas")).to_be_visible()
     assert time.monotonic() - began < 10  # how soon is what benchmarks/page.py measures
+
+
+LOOK = """() => {
+  const canvas = document.querySelector('compare-view .after canvas');
+  const { width, height } = canvas;
+  const data = canvas.getContext('2d').getImageData(0, 0, width, height).data;
+  const at = (x, y) => [...data.slice(4 * (y * width + x), 4 * (y * width + x) + 3)];
+  const quarters = [0.25, 0.75].flatMap(y => [0.25, 0.75].map(
+    x => at(Math.floor(x * width), Math.floor(y * height))));
+  const greens = Array.from({ length: width }, (_, x) => at(x, Math.floor(height / 4))[1]);
+  return { isWide: width > height, quarters, greens };
+}"""
+
+
+def look_at(page: Page, picture: bytes) -> dict[str, Any]:
+    """What is seen of a photo before anything is sent: some colours, and one line's greens."""
+    no_job(page)
+    choose(page, {"name": "large.jpg", "mimeType": "image/jpeg", "buffer": picture})
+    expect(page.locator("compare-view .after canvas")).to_be_visible()
+    seen: dict[str, Any] = page.evaluate(LOOK)
+    return seen
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_look_of_a_large_photo_is_upright(page: Page, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = photo(2000, 1500, exif=exif)
+    seen = look_at(page, turned)
+    upright = io.BytesIO()
+    ImageOps.exif_transpose(Image.open(io.BytesIO(turned))).save(upright, "PNG")
+    assert seen["isWide"] == (orientation < 5)
+    pairs = zip(seen["quarters"], colours(upright.getvalue()), strict=True)
+    assert all(is_like(tuple(one), other) for one, other in pairs)
+
+
+def test_the_look_sharpens_edges_and_leaves_even_parts_alone(page: Page) -> None:
+    greens = look_at(page, photo(2000, 1500))["greens"]  # from red to green
+    quarter = len(greens) // 4
+    left, right = greens[quarter], greens[3 * quarter]
+    assert (left, right) == (pytest.approx(40, abs=2), pytest.approx(200, abs=2))
+    assert min(greens) < left - 5
+    assert max(greens) > right + 5
+    assert all(abs(green - left) <= 2 for green in greens[:quarter])
+
+
+def test_a_recipe_is_found_wherever_it_stands_in_a_file(page: Page) -> None:
+    found = page.evaluate(
+        """async () => { const { inBytes } = await import('/static/studio/recipe.js');
+          const said = '<retouch:recipe xmlns:retouch="r">{"strength":0.7}</retouch:recipe>';
+          const text = '<retouch '.repeat(50_000);
+          const files = [text, text + said, said + text, '<'];
+          return files.map(one => inBytes(new TextEncoder().encode(one).buffer)?.strength); }"""
+    )
+    assert found == [None, 0.7, 0.7, None]
 
 
 def painted(page: Page) -> None:

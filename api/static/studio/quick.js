@@ -3,30 +3,42 @@
 
 const ENOUGH = 768; // pixels of the longer side that a first look needs
 const LARGE = 1600; // below this the whole is as quick
-const HEAD_BYTES = 256 * 1024;
 const EIGHTHS = 8; // JPEG decoders scale by eighths
 
 /** @typedef {{width: number, height: number, orientation: number}} Head */
 /** @typedef {{bitmap: ImageBitmap, width: number, height: number}} Quick upright, with the size of the whole */
 
-/** @param {Blob} file @returns {Promise<Quick | null>} */
-export async function quick(file) {
-  const { ImageDecoder } = /** @type {any} */ (window);
-  if (!ImageDecoder || file.type !== "image/jpeg") return null;
-  try {
-    const head = headOf(new DataView(await file.slice(0, HEAD_BYTES).arrayBuffer()));
-    if (!head || Math.max(head.width, head.height) < LARGE) return null;
-    return await decoded(file, head, ImageDecoder);
-  } catch {
-    return null;
-  }
+/** @type {WeakMap<Blob, Promise<Quick | null>>} */
+const begun = new WeakMap();
+
+/** Decoding goes on while the page gets ready for the photo. @param {Blob} file @param {Promise<ArrayBuffer>} [bytes] */
+export function begin(file, bytes) {
+  begun.set(file, opened(file, bytes).catch(() => null));
 }
 
-/** @param {Blob} file @param {Head} head @param {any} ImageDecoder @returns {Promise<Quick | null>} */
-async function decoded(file, { width, height, orientation }, ImageDecoder) {
+/** @param {Blob} file @returns {Promise<Quick | null>} the caller closes its picture */
+export async function quick(file) {
+  if (!begun.has(file)) begin(file);
+  const found = begun.get(file) ?? null;
+  begun.delete(file);
+  return found;
+}
+
+/** @param {Blob} file @param {Promise<ArrayBuffer>} [bytes] @returns {Promise<Quick | null>} */
+async function opened(file, bytes) {
+  const { ImageDecoder } = /** @type {any} */ (window);
+  if (!ImageDecoder || file.type !== "image/jpeg") return null;
+  const data = await (bytes ?? file.arrayBuffer());
+  const head = headOf(new DataView(data));
+  if (!head || Math.max(head.width, head.height) < LARGE) return null;
+  return decoded(data, head, ImageDecoder);
+}
+
+/** @param {ArrayBuffer} data @param {Head} head @param {any} ImageDecoder @returns {Promise<Quick | null>} */
+async function decoded(data, { width, height, orientation }, ImageDecoder) {
   const eighths = Math.ceil((EIGHTHS * ENOUGH) / Math.max(width, height));
   const [desiredWidth, desiredHeight] = [width, height].map((side) => Math.ceil((side * eighths) / EIGHTHS));
-  const decoder = new ImageDecoder({ data: file.stream(), type: file.type, desiredWidth, desiredHeight });
+  const decoder = new ImageDecoder({ data, type: "image/jpeg", desiredWidth, desiredHeight });
   const { image } = await decoder.decode();
   const isTurned = orientation > 4;
   // Frames that know their rotation are drawn upright by the browser.
