@@ -45,7 +45,7 @@ let isToBeSaved = false;
 async function take(files) {
   const bytes = files.length === 1 ? files[0].arrayBuffer() : undefined;
   if (files[0]) begin(files[0], bytes);
-  const restored = bytes ? await bytes.then(recipes.inBytes, () => null) : null;
+  const restored = bytes ? await embedded(bytes).catch(() => null) : null;
   if (restored) {
     write(restored);
     recipes.keep(restored);
@@ -55,6 +55,9 @@ async function take(files) {
   desk.take(files, wanted());
   showStage();
 }
+
+/** @param {Promise<ArrayBuffer>} bytes */
+const embedded = async (bytes) => (await import("./later/embedded.js")).recipeIn(await bytes);
 
 /** @param {{address: string, name: string}[]} links to photos, which the service fetches */
 function takeLinks(links) {
@@ -489,6 +492,7 @@ if (!takeLink()) write(recipes.kept());
 treatments().load();
 resume();
 whenIdle(warmUp);
+whenIdle(() => import("./later/embedded.js"));
 whenIdle(async () => {
   const { Upscaler } = await import("./later/upscaler.js");
   const upscaler = new Upscaler();

@@ -737,6 +737,76 @@ def test_what_was_deleted_comes_back(page: Page) -> None:
     expect(page.locator("#rows li")).to_have_count(2)
 
 
+COUNT_PUTS = """() => {
+  window.puts = [];
+  const put = IDBObjectStore.prototype.put;
+  IDBObjectStore.prototype.put = function (record) {
+    for (const [name, value] of Object.entries(record)) {
+      if (value instanceof Blob) puts.push(record.name && record.of ? record.name : name);
+    }
+    return put.call(this, record);
+  };
+}"""
+
+
+COUNT_FETCHES = """() => {
+  const ask = fetch;
+  window.asked = [];
+  window.fetch = (url, init) => { asked.push([url, init?.cache]); return ask(url, init); };
+}"""
+
+
+def test_each_picture_is_stored_once(page: Page, stack: RunningUp) -> None:
+    page.add_init_script(f"({COUNT_PUTS})()")
+    page.goto(stack.url)
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    page.select_option("#language", "zh")  # the job's sentences are stored anew
+    page.wait_for_function(
+        "() => /[\u4e00-\u9fff]/.test(document.querySelector('#why').textContent)"
+    )
+    assert sorted(page.evaluate("puts")) == ["blob", "result", "thumb"]
+    page.reload()
+    page.locator(".opener").click()
+    wait_for(page, "succeeded")
+    page.select_option("#language", "en")
+    page.wait_for_function("() => /[a-z]{4}/.test(document.querySelector('#why').textContent)")
+    assert page.evaluate("puts") == []
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_pictures_that_were_brought_back_survive_a_reload(page: Page, is_old: bool) -> None:
+    # Given a picture, or one whose pictures were stored within its row, as they once were
+    if is_old:
+        page.evaluate(FILL, 1)
+        page.reload()
+        page.locator(".opener").click()
+    else:
+        choose(page, a_photo())
+    wait_for(page, "succeeded")
+    # When
+    page.locator(".remove").click()
+    page.click("#toast-act")
+    expect(page.locator("#rows li")).to_have_count(1)
+    page.reload()
+    # Then
+    page.locator(".opener").click()
+    wait_for(page, "succeeded")
+    for place in ("compare-view .before img", "compare-view .after img", ".thumb img"):
+        page.wait_for_function(
+            "place => document.querySelector(place)?.naturalWidth > 0", arg=place
+        )
+
+
+def test_results_lie_in_no_cache_beside_the_history(page: Page) -> None:
+    page.add_init_script(f"({COUNT_FETCHES})()")
+    page.reload()
+    choose(page, a_photo())
+    wait_for(page, "succeeded")
+    modes = {mode for url, mode in page.evaluate("asked") if url.endswith(("/image", "/preview"))}
+    assert modes == {"no-store"}
+
+
 def test_settings_of_before_are_those_of_the_next_photo(page: Page) -> None:
     prefer(page, 0.55)
     choose(page, a_photo())
@@ -799,11 +869,11 @@ def test_the_look_sharpens_edges_and_leaves_even_parts_alone(page: Page) -> None
 
 def test_a_recipe_is_found_wherever_it_stands_in_a_file(page: Page) -> None:
     found = page.evaluate(
-        """async () => { const { inBytes } = await import('/static/studio/recipe.js');
+        """async () => { const { recipeIn } = await import('/static/later/embedded.js');
           const said = '<retouch:recipe xmlns:retouch="r">{"strength":0.7}</retouch:recipe>';
           const text = '<retouch '.repeat(50_000);
           const files = [text, text + said, said + text, '<'];
-          return files.map(one => inBytes(new TextEncoder().encode(one).buffer)?.strength); }"""
+          return files.map(one => recipeIn(new TextEncoder().encode(one).buffer)?.strength); }"""
     )
     assert found == [None, 0.7, 0.7, None]
 

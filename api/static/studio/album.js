@@ -30,6 +30,8 @@
  */
 
 const STORE = "shots";
+// Records of their own, so that a change of phase does not write them again. Older rows have them inside.
+const PICTURES = /** @type {const} */ (["blob", "seen", "thumb", "mask", "result"]);
 const MOST = 1000; // finished pictures; older ones make room, unfinished ones never do
 const AT_REST = ["succeeded", "failed", "canceled"];
 
@@ -46,40 +48,74 @@ function database() {
   return opened;
 }
 
+/** Which pictures have such a record. @type {WeakMap<Kept, Record<string, Blob>>} */
+const stored = new WeakMap();
+
 /**
- * @template T
  * @param {IDBTransactionMode} mode
- * @param {(store: IDBObjectStore) => IDBRequest<T>} act
- * @returns {Promise<T>} of the last request
+ * @param {(store: IDBObjectStore) => IDBRequest | void} act
+ * @returns {Promise<any>} its answer, once all is written
  */
 async function within(mode, act) {
-  const store = (await database()).transaction(STORE, mode, { durability: "relaxed" }).objectStore(STORE);
+  const transaction = (await database()).transaction(STORE, mode, { durability: "relaxed" });
   return new Promise((resolve, reject) => {
-    const request = act(store);
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
+    const request = act(transaction.objectStore(STORE));
+    transaction.oncomplete = () => resolve(request?.result);
+    transaction.onabort = () => reject(transaction.error);
   });
 }
 
-/** Newest first; none where the browser keeps nothing. @returns {Promise<Kept[]>} */
-export async function all() {
-  /** @type {Kept[]} */
-  const kept = await within("readonly", (store) => store.getAll()).catch(() => []);
-  return kept.sort((a, b) => b.created - a.created);
+/** @param {IDBKeyRange} [range] @returns {Promise<Kept[]>} none where the browser keeps nothing */
+async function read(range) {
+  const records = await within("readonly", (store) => store.getAll(range)).catch(() => []);
+  const whole = new Map();
+  for (const one of records) if (!one.of) whole.set(one.id, one);
+  for (const { of, name, picture } of records) {
+    const kept = whole.get(of);
+    if (!kept) continue;
+    kept[name] = picture;
+    stored.set(kept, { ...stored.get(kept), [name]: picture });
+  }
+  return [...whole.values()].filter(({ blob }) => blob);
 }
 
-/** @param {string} id @returns {Promise<Kept | undefined>} its pictures lie on the disk, not in memory */
-export const get = (id) => within("readonly", (store) => store.get(id)).catch(() => undefined);
+/** All records of a photo. @param {Kept} kept */
+const rangeOf = ({ id }) => IDBKeyRange.bound(id, `${id}/~`);
 
-/** @param {Kept} kept @returns {Promise<boolean>} whether there was room; the picture is on the page in any case */
-export const put = (kept) => within("readwrite", (store) => store.put(kept)).then(() => true, () => false);
+/** Newest first. */
+export const all = async () => (await read()).sort((a, b) => b.created - a.created);
 
-/** Many at once, which is far quicker than one after the other. @param {Kept[]} many at least one @returns {Promise<boolean>} */
-export const putAll = ([first, ...others]) => within("readwrite", (store) => others.reduce((_, kept) => store.put(kept), store.put(first)))
-  .then(() => true, () => false);
+/** What lies on the disk takes the place of what is in memory. @param {Kept} kept @param {() => boolean} isWanted */
+export async function lighten(kept, isWanted) {
+  const [found] = await read(rangeOf(kept));
+  const { blob, result } = (found && stored.get(found)) ?? {};
+  if (!result || !isWanted()) return;
+  Object.assign(kept, { blob, result });
+  stored.set(kept, { ...stored.get(kept), blob, result });
+}
 
-/** @param {string} id */
-export const remove = (id) => within("readwrite", (store) => store.delete(id)).catch(() => undefined);
+/** @param {IDBObjectStore} store @param {Kept} kept */
+function write(store, kept) {
+  const before = stored.get(kept) ?? {};
+  const now = Object.fromEntries(PICTURES.flatMap((name) => (kept[name] ? [[name, kept[name]]] : [])));
+  store.put({ ...kept, blob: null, seen: null, thumb: null, mask: null, result: null });
+  for (const [name, picture] of Object.entries(now)) {
+    if (picture !== before[name]) store.put({ id: `${kept.id}/${name}`, of: kept.id, name, picture });
+  }
+  stored.set(kept, now);
+}
+
+/** Many at once are far quicker than one after the other. @param {Kept[]} many @returns {Promise<boolean>} whether there was room */
+export const put = (...many) => within("readwrite", (store) => many.forEach((kept) => write(store, kept))).then(() => true, () => {
+  for (const kept of many) stored.delete(kept); // all of it, next time
+  return false;
+});
+
+/** @param {Kept} kept */
+export function remove(kept) {
+  stored.delete(kept);
+  return within("readwrite", (store) => store.delete(rangeOf(kept))).catch(() => undefined);
+}
 
 /** The oldest finished ones beyond the limit. @param {Kept[]} kept newest first @returns {Kept[]} */
 export const surplus = (kept) => kept.filter(({ phase, problem }) => AT_REST.includes(phase) && !problem).slice(MOST);

@@ -87,7 +87,7 @@ export class Desk extends EventTarget {
     if (!taken.length) return;
     for (const shot of taken) this.add(shot, "start");
     // Stored before anything is done, so that a reload loses none.
-    album.putAll(taken.map(({ kept }) => kept)).then((hasRoom) => { if (!hasRoom) this.tell("full"); });
+    album.put(...taken.map(({ kept }) => kept)).then((hasRoom) => { if (!hasRoom) this.tell("full"); });
     this.tell("list");
     this.select(taken[0]);
     for (const shot of taken) this.run(shot);
@@ -197,7 +197,7 @@ export class Desk extends EventTarget {
     for (const { shot, wasRunning } of places) {
       if (wasRunning) shot.cancel();
       shot.isForgotten = true;
-      album.remove(shot.kept.id);
+      album.remove(shot.kept);
     }
     this.shots = this.shots.filter((shot) => !shots.includes(shot));
     const next = this.shots[Math.min(places[0]?.place ?? 0, this.shots.length - 1)] ?? null;
@@ -225,7 +225,7 @@ export class Desk extends EventTarget {
   trim() {
     const gone = new Set(album.surplus(this.shots.map(({ kept }) => kept)));
     if (!gone.size) return;
-    for (const kept of gone) album.remove(kept.id);
+    for (const kept of gone) album.remove(kept);
     this.shots = this.shots.filter(({ kept }) => !gone.has(kept));
     this.tell("trimmed", gone.size);
     this.tell("list");

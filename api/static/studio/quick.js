@@ -40,27 +40,11 @@ async function decoded(data, { width, height, orientation }, ImageDecoder) {
   const [desiredWidth, desiredHeight] = [width, height].map((side) => Math.ceil((side * eighths) / EIGHTHS));
   const decoder = new ImageDecoder({ data, type: "image/jpeg", desiredWidth, desiredHeight });
   const { image } = await decoder.decode();
-  const isTurned = orientation > 4;
   // Frames that know their rotation are drawn upright by the browser.
-  const bitmap = await turned(image, "rotation" in image ? 1 : orientation);
+  const bitmap = orientation === 1 || "rotation" in image ? await createImageBitmap(image) : null;
   image.close();
   decoder.close();
-  return { bitmap, ...(isTurned ? { width: height, height: width } : { width, height }) };
-}
-
-/** @param {any} frame @param {number} orientation as EXIF has it, 1 to 8 @returns {Promise<ImageBitmap>} */
-async function turned(frame, orientation) {
-  if (orientation === 1) return createImageBitmap(frame);
-  const { displayWidth: width, displayHeight: height } = frame;
-  const canvas = orientation > 4 ? new OffscreenCanvas(height, width) : new OffscreenCanvas(width, height);
-  const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  const [a, b, c, d, e, f] = [
-    [1, 0, 0, 1, 0, 0], [-1, 0, 0, 1, width, 0], [-1, 0, 0, -1, width, height], [1, 0, 0, -1, 0, height],
-    [0, 1, 1, 0, 0, 0], [0, 1, -1, 0, height, 0], [0, -1, -1, 0, height, width], [0, -1, 1, 0, 0, width],
-  ][orientation - 1];
-  context.setTransform(a, b, c, d, e, f);
-  context.drawImage(frame, 0, 0);
-  return canvas.transferToImageBitmap();
+  return bitmap && { bitmap, ...(orientation > 4 ? { width: height, height: width } : { width, height }) };
 }
 
 /** Size and orientation, from the segments before the picture (ITU-T T.81, B.2). @param {DataView} view @returns {Head | null} */

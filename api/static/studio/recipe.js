@@ -11,8 +11,6 @@
 export const TEXT_FIELDS = ["prompt", "negative_prompt", "steps", "guidance_scale", "sampler", "seed", "max_side", "upscale", "format", "quality", "metadata", "fidelity", "pyramid"];
 export const FLAG_FIELDS = ["embed_metadata", "force"];
 const KEPT = "retouch.recipe";
-const OPENS = new TextEncoder().encode("<retouch:recipe ");
-const MOST_BYTES = 64 * 1024; // of a recipe in a file
 const MOST = 32; // LoRAs that a recipe from elsewhere may name; how many run together, the service says
 
 /** @returns {Recipe} */
@@ -94,21 +92,6 @@ export function fromLink(hash) {
   try {
     const bytes = Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
     return of(JSON.parse(new TextDecoder().decode(bytes)));
-  } catch {
-    return null;
-  }
-}
-
-/** The recipe in a result's XMP, which PNG, JPEG and WebP all store as plain text. @param {ArrayBuffer} file @returns {Recipe | null} */
-export function inBytes(file) {
-  const bytes = new Uint8Array(file);
-  let at = bytes.indexOf(OPENS[0]);
-  while (at >= 0 && (bytes[at + 1] !== OPENS[1] || !OPENS.every((byte, n) => bytes[at + n] === byte))) at = bytes.indexOf(OPENS[0], at + 1);
-  const text = at < 0 ? "" : new TextDecoder().decode(bytes.subarray(at, at + MOST_BYTES));
-  const found = /^<retouch:recipe [^>]*>([^<]*)<\/retouch:recipe>/.exec(text)?.[1];
-  if (!found) return null;
-  try {
-    return of(JSON.parse(found.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&")));
   } catch {
     return null;
   }

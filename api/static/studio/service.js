@@ -43,6 +43,9 @@ export async function ask(url, init = {}) {
   throw inWords(answer.status, await answer.text(), Number(answer.headers.get("Retry-After")));
 }
 
+/** A picture, of which the browser's cache keeps no copy of its own. @param {string} url */
+export const askPicture = async (url) => (await ask(url, { cache: "no-store" })).blob();
+
 /**
  * Sends a picture and reports how much of it has been sent.
  * @param {Blob} picture

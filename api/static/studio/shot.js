@@ -6,7 +6,7 @@ import { fitted, isSentAsIs, open, thumbnail } from "./photo.js";
 import { quick } from "./quick.js";
 import { formFields } from "./recipe.js";
 import { isPassing, remedyFor, sentenceFor } from "./remedy.js";
-import { ask, hasKey, Problem, upload } from "./service.js";
+import { ask, askPicture, hasKey, Problem, upload } from "./service.js";
 import { firstLook } from "./sharpen.js";
 import { say, served } from "./words.js";
 
@@ -170,8 +170,7 @@ export class Shot extends EventTarget {
   /** Nobody looks at it: what is stored takes the place of what is in memory. */
   async letGo() {
     this.look = null;
-    const stored = this.kept.result && await album.get(this.kept.id);
-    if (stored?.result && !this.isInView) Object.assign(this.kept, { blob: stored.blob, result: stored.result });
+    if (this.kept.result) await album.lighten(this.kept, () => !this.isInView);
   }
 
   /** From there to a job that is followed. Steps that are already done are skipped. */
@@ -216,8 +215,7 @@ export class Shot extends EventTarget {
 
   /** What the service has opened is shown here, too. */
   async unseal() {
-    const asked = ask(`v1/jobs/${this.kept.jobId}/source`).then((answer) => answer.blob());
-    const seen = await asked.catch(() => null); // the result comes anyway
+    const seen = await askPicture(`v1/jobs/${this.kept.jobId}/source`).catch(() => null); // the result comes anyway
     const bitmap = seen && await open(seen);
     if (!seen || !bitmap) return;
     this.keepSeen(seen, bitmap);
@@ -290,8 +288,7 @@ export class Shot extends EventTarget {
 
   async fetchPreview() {
     this.isPreviewAsked = true;
-    const asked = ask(`v1/jobs/${this.kept.jobId}/preview`).then((answer) => answer.blob());
-    const preview = await asked.catch(() => null); // the full picture comes anyway
+    const preview = await askPicture(`v1/jobs/${this.kept.jobId}/preview`).catch(() => null); // the full picture comes anyway
     if (!preview || this.isAtRest) return;
     this.preview = preview;
     this.kept.timings.preview ??= (performance.now() - this.began) / 1000;
@@ -311,7 +308,7 @@ export class Shot extends EventTarget {
     this.follower?.stop();
     try {
       const root = `v1/jobs/${this.kept.jobId}`;
-      const result = await (await ask(`${root}/image`)).blob();
+      const result = await askPicture(`${root}/image`);
       const job = await (await ask(root)).json();
       if (this.isAtRest) return;
       this.kept.timings.full ??= (performance.now() - this.began) / 1000;
