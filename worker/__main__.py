@@ -5,21 +5,31 @@ it.
 import argparse
 import os
 import sys
+from functools import partial
+from typing import TYPE_CHECKING
 
-from shared.ledger.redis_client import connect
 from shared.log import configure_logging
 from shared.process_help import SETTINGS
-from shared.settings import load_settings
-from worker.process.child_reaper import ChildReaper
+from shared.settings import Settings, load_settings
 from worker.process.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from worker.process.child_reaper import ChildReaper
 
 
 def main() -> int:
     _take_options()
     settings = load_settings()
     configure_logging(settings)
-    client = connect(settings.redis_url, prefix=settings.key_prefix)
-    return Supervisor(settings, ChildReaper(client, settings)).run()
+    return Supervisor(settings, partial(_child_reaper, settings)).run()
+
+
+def _child_reaper(settings: Settings) -> "ChildReaper":
+    # Imported while the engine process starts.
+    from shared.ledger.redis_client import connect
+    from worker.process.child_reaper import ChildReaper
+
+    return ChildReaper(connect(settings.redis_url, prefix=settings.key_prefix), settings)
 
 
 def _take_options() -> None:

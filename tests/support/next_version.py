@@ -67,7 +67,7 @@ def supervise() -> int:
     settings = load_settings()
     configure_logging(settings)
     reaper = ChildReaper(connect(settings.redis_url), settings)
-    return Supervisor(settings, reaper, [sys.executable, "-m", MODULE, ENGINE]).run()
+    return Supervisor(settings, lambda: reaper, [sys.executable, "-m", MODULE, ENGINE]).run()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from shared.bases import identify_base
 from shared.checkpoints.judgement import check_checkpoint
+from shared.collector import no_collection
 from shared.settings import Settings
 from worker.engine.interface import Engine
 
@@ -30,15 +31,16 @@ def _make_fake(settings: Settings) -> Engine:
 def _make_real(settings: Settings) -> Engine:
     # Before the libraries are imported, which takes longer.
     check_checkpoint(settings.base_model)
-    import torch
-    import transformers
+    with no_collection():
+        import torch
+        import transformers
 
-    # Must run before diffusers asks for image processors of models that are not used here.
-    transformers.logging.set_verbosity_error()
+        # Must run before diffusers asks for image processors of models that are not used here.
+        transformers.logging.set_verbosity_error()
 
-    from worker.engine.base.base_loading import choose_device, load_base
-    from worker.engine.engine_choice import warm_engine
-    from worker.engine.trial_job import try_engine
+        from worker.engine.base.base_loading import choose_device, load_base
+        from worker.engine.engine_choice import warm_engine
+        from worker.engine.trial_job import try_engine
 
     if settings.threads:
         torch.set_num_threads(settings.threads)

@@ -7,6 +7,7 @@ import gc
 import signal
 import sys
 
+from shared.collector import no_collection
 from shared.die_with_parent import die_with
 
 
@@ -19,10 +20,11 @@ def main(worker_id: str, parent: int) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     # Slow imports come only now: until here nothing is lost if the parent dies.
-    from shared.log import configure_logging
-    from shared.settings import load_settings
-    from shared.tracing import configure_tracing
-    from worker.process.starting import start_worker
+    with no_collection():
+        from shared.log import configure_logging
+        from shared.settings import load_settings
+        from shared.tracing import configure_tracing
+        from worker.process.starting import start_worker
 
     settings = load_settings()
     configure_logging(settings)

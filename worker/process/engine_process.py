@@ -18,6 +18,7 @@ from celery import Celery, signals
 from shared.base_defaults import base_defaults_of
 from shared.bases import name_base
 from shared.blobs import open_blobs
+from shared.collector import no_collection
 from shared.errors import RetouchError
 from shared.ledger.fleet import Fleet, WorkerInfo, now
 from shared.ledger.lora_failures import LoraFailures
@@ -67,7 +68,8 @@ class WorkerProcess:
 
     def __init__(self, settings: Settings, worker_id: str, held: HeldDevice) -> None:
         self._settings = settings
-        self._guards = load_guards(settings)
+        with no_collection():
+            self._guards = load_guards(settings)
         self._engine = make_engine(settings)
         self.worker_id = worker_id
         self._base = name_base(self._engine.base, settings.base_model)

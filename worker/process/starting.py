@@ -10,6 +10,7 @@ import structlog
 
 from shared.blobs import open_blobs
 from shared.checkpoints.facts import BadCheckpoint
+from shared.collector import no_collection
 from shared.errors import RetouchError, StoreRefuses
 from shared.ledger.redis_client import connect
 from shared.ledger.store_check import examine_store
@@ -45,7 +46,8 @@ def start_worker(settings: Settings, worker_id: str) -> int:
     except RetouchError as error:
         logger.warning("waiting for the object store", reason=str(error))
     held = take_device(client, settings, worker_id.rpartition("-")[0])
-    from worker.process.engine_process import WorkerProcess
+    with no_collection():
+        from worker.process.engine_process import WorkerProcess
 
     try:
         worker = WorkerProcess(held.applied_to(settings), worker_id, held)

@@ -11,7 +11,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import structlog
@@ -19,7 +21,9 @@ import structlog
 from shared.periodic import note_failure
 from shared.settings import Settings
 from worker.process import exits
-from worker.process.child_reaper import ChildReaper
+
+if TYPE_CHECKING:
+    from worker.process.child_reaper import ChildReaper
 
 logger = structlog.get_logger(__name__)
 
@@ -36,14 +40,18 @@ class Supervisor:
     """Runs once, in the main thread. SIGTERM and SIGINT end it; a second one makes the end faster.
 
     The child's id is `{holder}-{n}`. The holder, which is this supervisor, keeps a device between
-    one child and the next.
+    one child and the next. `make_child_reaper` is called while the first child starts, which takes
+    much longer.
     """
 
     def __init__(
-        self, settings: Settings, child_reaper: ChildReaper, command: Sequence[str] = ()
+        self,
+        settings: Settings,
+        make_child_reaper: "Callable[[], ChildReaper]",
+        command: Sequence[str] = (),
     ) -> None:
         self._settings = settings
-        self._child_reaper = child_reaper
+        self._make_child_reaper = make_child_reaper
         self._command = command or [sys.executable, "-P", "-m", "worker.process.engine_child"]
         self._holder = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
         self._child: subprocess.Popen[bytes] | None = None
@@ -58,6 +66,10 @@ class Supervisor:
             return self._keep_running()
         finally:
             self._child_reaper.give_back_device(self._holder)
+
+    @cached_property
+    def _child_reaper(self) -> "ChildReaper":
+        return self._make_child_reaper()
 
     def _keep_running(self) -> int:
         generation, status = 0, 0

@@ -31,7 +31,7 @@ class ChildReaper:
 
 settings = load_settings(_env_file=None)
 command = [sys.executable, "-c", sys.argv[2]]
-sys.exit(Supervisor(settings, ChildReaper(), command).run())
+sys.exit(Supervisor(settings, ChildReaper, command).run())
 """
 SLEEPER = "import time; time.sleep(600)"
 STUBBORN = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1); time.sleep(600)"
