@@ -60,6 +60,12 @@ def test_the_types_of_the_scripts_hold() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_what_is_hidden_at_first_has_its_texts_in_the_languages_alone() -> None:
+    html = (STATIC / "index.html").read_text("utf-8")
+    hidden = html[html.index('id="side"') :]
+    assert re.findall(r'data-say="\w+"[^>]*>[^<]+<', hidden) == []
+
+
 def test_every_module_is_asked_for_at_once() -> None:
     html = (STATIC / "index.html").read_text("utf-8")
     named = set(re.findall(r'modulepreload" href="static/studio/([\w-]+\.js)"', html))
@@ -215,6 +221,9 @@ def test_everything_is_said_anew_when_the_language_changes(page: Page) -> None:
     expect(page.locator(".card b").first).to_have_text("自动")
     expect(page.locator("#why")).to_contain_text("照片")
     assert not re.search(r"[A-Za-z]{4,}", page.inner_text("#panel").replace("JPEG", ""))
+    assert "。 " not in page.inner_text("body")  # Chinese sentences stand without a space
+    page.click("#keys")
+    expect(page.locator("#keys-list kbd", has_text="空格")).to_be_visible()
 
 
 @pytest.mark.parametrize("width", [390, 820, 1440])

@@ -10,7 +10,7 @@ const KEYS = [
 
 export function openKeys() {
   const rows = KEYS.flatMap(([keys, word]) =>
-    [make("dt", {}, ...keys.map((key) => make("kbd", { textContent: key }))), make("dd", { textContent: say(word) })]);
+    [make("dt", {}, ...keys.map((key) => make("kbd", { textContent: key === "Space" ? say("space") : key }))), make("dd", { textContent: say(word) })]);
   byId("keys-list", HTMLElement).replaceChildren(...rows, make("dt"), make("dd", { className: "fine", textContent: say("key_tab") }));
   const box = byId("keys-box", HTMLDialogElement);
   if (!box.open) box.showModal();

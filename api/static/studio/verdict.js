@@ -51,7 +51,7 @@ function reasons({ kept }) {
   const { params, degraded, source } = kept.job;
   const scaled = kept.scaledFrom && say("why_scaled", { size: size(kept.scaledFrom) });
   const said = [params.lora_reason, params.upscale_reason, ...[...degraded, ...(source?.warnings ?? [])].map((item) => item.message)];
-  return [...said.filter(Boolean).map(plainly), scaled, kept.mask && say("masked")].filter(Boolean).join(" ");
+  return [...said.filter(Boolean).map(plainly), scaled, kept.mask && say("masked")].filter(Boolean).join(served() === "zh" ? "" : " ");
 }
 
 /** Without the workshop's words: treatments by their titles. @param {string} sentence */

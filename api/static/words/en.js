@@ -137,6 +137,7 @@ export default {
   loupe: "Loupe",
   keys_title: "Keys",
   key_123: "slider, side by side, hold",
+  space: "Space",
   key_space: "hold to see the original",
   key_zoom: "zoom in, out, fit",
   key_arrows: "move the border, or the zoomed picture",

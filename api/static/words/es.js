@@ -137,6 +137,7 @@ export default {
   loupe: "Lupa",
   keys_title: "Teclas",
   key_123: "deslizador, lado a lado, mantener",
+  space: "Espacio",
   key_space: "mantener para ver la original",
   key_zoom: "acercar, alejar, entera",
   key_arrows: "mover la frontera o la foto ampliada",

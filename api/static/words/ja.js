@@ -137,6 +137,7 @@ export default {
   loupe: "ルーペ",
   keys_title: "キー操作",
   key_123: "スライダー、並べて、長押し",
+  space: "スペース",
   key_space: "押している間、元の写真",
   key_zoom: "拡大、縮小、全体",
   key_arrows: "境目、または拡大した写真を動かす",

@@ -137,6 +137,7 @@ export default {
   loupe: "放大镜",
   keys_title: "按键",
   key_123: "滑块、并排、按住",
+  space: "空格",
   key_space: "按住查看原图",
   key_zoom: "放大、缩小、全图",
   key_arrows: "移动分界线或放大后的图片",
