@@ -50,6 +50,17 @@ def read_kept(data: bytes) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def bare_pixels_of(data: bytes) -> tuple[tuple[int, int], int] | None:
+    """Width and height of a picture of bare pixels, and where in the data its colours begin as
+    rows of RGB; None for a compressed one. Raises OSError or ValueError for damaged data.
+    """
+    if not data.startswith(b"P6"):
+        return None
+    image = Image.open(io.BytesIO(data), formats=("PPM",))
+    codec, _, offset, _ = image.tile[0]
+    return (image.size, offset) if codec == "raw" else None
+
+
 def read_kept_alpha(data: bytes) -> Image.Image | None:
     """The opacity of each pixel, as L; None for a picture without transparency."""
     image = Image.open(io.BytesIO(data), formats=("PPM", "WEBP", "PNG", "JPEG"))

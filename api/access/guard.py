@@ -140,8 +140,17 @@ def _address(connection: HTTPConnection) -> str:
     return connection.client.host if connection.client else "nowhere"
 
 
-ServicesDep = Annotated[Services, Depends(services_of)]
-LanguageDep = Annotated[Language, Depends(language_of)]
+# Coroutines, because FastAPI calls a function in a thread, which takes longer than these two do.
+async def _services_of(connection: HTTPConnection) -> Services:
+    return services_of(connection)
+
+
+async def _language_of(connection: HTTPConnection) -> Language:
+    return language_of(connection)
+
+
+ServicesDep = Annotated[Services, Depends(_services_of)]
+LanguageDep = Annotated[Language, Depends(_language_of)]
 Submitter = Annotated[Caller, Depends(require(Scope.SUBMIT))]
 Reader = Annotated[Caller, Depends(require(Scope.READ))]
 Scraper = Annotated[Caller, Depends(require(Scope.METRICS))]

@@ -74,8 +74,9 @@ async def _accept(
     key: str | None,
     language: Language,
 ) -> Submitted:
-    idempotency = await run_in_threadpool(_idempotency, key, form, asked)
-    if idempotency is not None:
+    idempotency = None
+    if key:
+        idempotency = await run_in_threadpool(_idempotency, key, form, asked)
         earlier = await run_in_threadpool(services.store.find_replay, caller.name, idempotency)
         if earlier is not None:
             return Submitted(earlier, replayed=True)
@@ -155,5 +156,5 @@ async def _alone(services: Services, caller: Caller, key: str | None) -> AsyncIt
         await run_in_threadpool(services.gate.leave, lock)
 
 
-def _idempotency(key: str | None, form: Form, asked: JobForm) -> Idempotency | None:
-    return Idempotency(key, asked.fingerprint(form.files_sha256())) if key else None
+def _idempotency(key: str, form: Form, asked: JobForm) -> Idempotency:
+    return Idempotency(key, asked.fingerprint(form.files_sha256()))

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from shared.errors import InvalidImage
-from shared.kept import read_kept
+from shared.kept import bare_pixels_of, read_kept
 from shared.params import JobParams
 from shared.sizes import working_size
 from worker.engine.interface import Pixels
@@ -19,6 +19,9 @@ def load_source(data: bytes, params: JobParams) -> Pixels:
     InvalidImage.
     """
     try:
+        bare = bare_pixels_of(data)
+        if bare is not None and working_size(bare[0], params) == bare[0]:
+            return _rows(data, *bare)
         image = read_kept(data)
     except (OSError, ValueError) as error:
         raise InvalidImage("the stored picture cannot be read") from error
@@ -26,3 +29,10 @@ def load_source(data: bytes, params: JobParams) -> Pixels:
     if size != image.size:
         image = image.resize(size, Image.Resampling.LANCZOS)
     return np.asarray(image)
+
+
+def _rows(data: bytes, size: tuple[int, int], offset: int) -> Pixels:
+    """The pixels as they are stored, without a copy."""
+    width, height = size
+    rows = np.frombuffer(data, np.uint8, width * height * 3, offset)
+    return rows.reshape(height, width, 3)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from shared.errors import InvalidImage
+from shared.kept import KeptAs, write_kept
 from shared.params import JobParams, LoraRef
 from shared.sizes import fitting, result_size, working_size
 from tests.support.workers import picture
@@ -52,6 +53,33 @@ def test_a_stored_picture_comes_back_bit_for_bit() -> None:
     pixels = load_source(picture(40, 30, seed=2), JobParams())
     assert pixels.shape == (30, 40, 3)
     np.testing.assert_array_equal(pixels, load_source(picture(40, 30, seed=2), JobParams()))
+
+
+@pytest.mark.parametrize("alpha", [None, Image.linear_gradient("L").resize((41, 30))])
+@pytest.mark.parametrize("kept_as", ["ppm", "webp"])
+def test_a_picture_is_read_alike_however_it_is_stored(
+    kept_as: KeptAs, alpha: Image.Image | None
+) -> None:
+    colours = Image.effect_noise((41, 30), 90).convert("RGB")
+    stored = write_kept(colours, alpha, kept_as)
+    pixels = load_source(stored, JobParams())
+    np.testing.assert_array_equal(pixels, np.asarray(colours))
+    assert not pixels.flags.writeable
+
+
+@pytest.mark.parametrize("kept_as", ["ppm", "webp"])
+def test_a_picture_is_scaled_down_alike_however_it_is_stored(kept_as: KeptAs) -> None:
+    colours = Image.effect_noise((160, 120), 90).convert("RGB")
+    pixels = load_source(write_kept(colours, None, kept_as), JobParams(max_side=80))
+    wanted = np.asarray(colours.resize((80, 60), Image.Resampling.LANCZOS))
+    np.testing.assert_array_equal(pixels, wanted)
+
+
+@pytest.mark.parametrize("length", [2, 9, 13, 400])
+def test_bare_pixels_that_are_cut_off_fail_the_job(length: int) -> None:
+    whole = write_kept(Image.new("RGB", (41, 30), "red"), None, "ppm")
+    with pytest.raises(InvalidImage):
+        load_source(whole[:length], JobParams())
 
 
 def test_a_stored_picture_that_is_broken_fails_the_job() -> None:
