@@ -174,7 +174,14 @@ def told(settings: Settings) -> Iterator[list[dict[str, Any]]]:
 def test_a_monitor_is_told_how_jobs_end_and_of_no_job_that_did_not_run(
     store: JobStore, blobs: BlobStore, hints: Hints, told: list[dict[str, Any]]
 ) -> None:
-    # Given a job that succeeds, one that fails and one that is canceled while it runs
+    # Given a worker that consumes hints; while it starts, it runs jobs without them
+    hints.send("f" * 32, "interactive")
+    wait_until(
+        lambda: any(event["type"] == "task-succeeded" for event in told),
+        description="a hint to be consumed",
+        seconds=30,
+    )
+    # And a job that succeeds, one that fails and one that is canceled while it runs
     good, failing = (spec_with_picture(blobs, picture(seed=seed)) for seed in (1, 2))
     canceled = spec_with_picture(blobs, picture(), steps=50, strength=1.0)
     blobs.delete(failing.source.blob)
