@@ -47,6 +47,8 @@ demo: install ## Enhance examples/portrait.jpg, or IMAGE=path, and show before a
 up: install ## Start store, worker and gateway on this machine; Ctrl-C stops them
 	@exec $(BIN)/retouch up
 
+# Each of the hundreds of processes that tests start would compile every module again.
+export PYTHONDONTWRITEBYTECODE =
 # Threads that spin while they wait take processor time from other tests.
 test: export OMP_WAIT_POLICY ?= PASSIVE
 test: install ## Run the tests that need no GPU, no Docker and no running service; COVERAGE=1 measures branches

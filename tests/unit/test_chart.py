@@ -3,8 +3,6 @@
 import re
 from typing import Any
 
-import jsonschema
-import kubernetes_validate
 import pytest
 
 from shared.settings import REPOSITORY, Settings
@@ -58,11 +56,11 @@ def test_every_manifest_is_one_that_kubernetes_and_the_operators_accept(
 def test_what_stands_in_for_kubeconform_refuses_what_is_wrong() -> None:
     (service, *_) = of_kind(rendered(OPEN), "Service")
     service["spec"]["portz"] = []
-    with pytest.raises(kubernetes_validate.ValidationError, match="portz"):
+    with pytest.raises(ValueError, match="portz"):
         check_manifest(service)
     (scaled, *_) = of_kind(rendered(*EVERYTHING), "ScaledObject")
     scaled["spec"]["maxReplicas"] = 3
-    with pytest.raises(jsonschema.ValidationError, match="maxReplicas"):
+    with pytest.raises(ValueError, match="maxReplicas"):
         check_manifest(scaled)
 
 
