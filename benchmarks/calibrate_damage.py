@@ -86,7 +86,7 @@ def main() -> None:
     lines = {kind: level_line(measures, kinds, levels, kind, model[0]) for kind in RANGES}
     write_network(
         OUTPUT,
-        [model],
+        model,
         kinds=[str(kind) for kind in model[1].classes_],
         levels={kind: rounded(line) for kind, line in lines.items()},
     )

@@ -1,36 +1,59 @@
-"""Writes a fitted scikit-learn pipeline as worker/job/small_network.py reads it."""
+"""Writes what scikit-learn fitted as worker/job/small_network.py and small_forest.py read it."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.pipeline import Pipeline
+from sklearn.tree import DecisionTreeRegressor
+
+from worker.job.small_forest import LEAF
+
+# What a leaf says is worth no more; a tree's threshold needs all five.
+DIGITS, LEAF_DIGITS = 5, 3
 
 
-def write_network(path: Path, models: Sequence[Pipeline], **rest: object) -> None:
-    """The mean of some models that were fitted to the same examples, as one network. Each is a
-    StandardScaler followed by a multilayer perceptron with one hidden layer; `rest` goes beside it
-    as it is.
-    """
-    scaler, networks = models[0][0], [model[1] for model in models]
-    (first, second), (hidden, last) = (
-        list(zip(*(getattr(one, name) for one in networks), strict=True))
-        for name in ("coefs_", "intercepts_")
-    )
+def write_network(path: Path, model: Pipeline, **rest: object) -> None:
+    """A StandardScaler followed by a multilayer perceptron; `rest` goes beside it as it is."""
+    scaler, network = model[0], model[1]
     numbers = {
         "mean": rounded(scaler.mean_),
         "deviation": rounded(scaler.scale_),
-        "weights": [rounded(np.hstack(first)), rounded(np.vstack(second) / len(models))],
-        "biases": [rounded(np.hstack(hidden)), rounded(np.mean(last, axis=0))],
+        "weights": [rounded(layer) for layer in network.coefs_],
+        "biases": [rounded(layer) for layer in network.intercepts_],
     }
-    path.write_text(json.dumps(numbers | rest) + "\n", "utf-8")
+    _write(path, numbers | rest)
+
+
+def write_forest(path: Path, model: ExtraTreesRegressor, **rest: object) -> None:
+    """A forest with several outputs; `rest` goes beside it as it is."""
+    _write(path, {**rest, "trees": [_tree(one) for one in model.estimators_]})
+
+
+def _tree(fitted: DecisionTreeRegressor) -> dict[str, Any]:
+    tree = fitted.tree_
+    is_leaf = tree.children_left == LEAF
+    row = np.cumsum(is_leaf) - 1
+    return {
+        "measure": np.where(is_leaf, LEAF, tree.feature).tolist(),
+        "at": rounded(np.where(is_leaf, 0.0, tree.threshold)),
+        "below": np.where(is_leaf, row, tree.children_left).tolist(),
+        "above": np.where(is_leaf, row, tree.children_right).tolist(),
+        "outputs": rounded(tree.value[is_leaf, :, 0], LEAF_DIGITS),
+    }
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, separators=(",", ":")) + "\n", "utf-8")
     print(f"wrote {path}")
 
 
-def rounded(values: npt.ArrayLike) -> Any:
-    """Numbers with five digits, arrays as lists."""
+def rounded(values: npt.ArrayLike, digits: int = DIGITS) -> Any:
+    """Numbers with so many digits, arrays as lists."""
     array = np.asarray(values, dtype=np.float64)
-    return [rounded(part) for part in array] if array.ndim else float(f"{float(array):.5g}")
+    if array.ndim:
+        return [rounded(part, digits) for part in array]
+    return float(f"{float(array):.{digits}g}")

@@ -15,7 +15,8 @@ import numpy as np
 from shared.loras.entry import LoraEntry, LoraState
 from worker.engine.interface import Pixels
 from worker.job.damage_measures import COLOUR_MEASURES, is_white_noise, measure_colours
-from worker.job.small_network import Floats, SmallNetwork, read_network
+from worker.job.small_forest import SmallForest, read_forest
+from worker.job.small_network import Floats
 
 WHITE_NOISE = "white_noise"
 GAINS = Path(__file__).with_name("treatment_gains.json")
@@ -44,9 +45,9 @@ class Tried:
 
 
 @cache
-def _known() -> tuple[SmallNetwork, list[Tried]]:
-    network = read_network(GAINS)
-    return network, [Tried(**one) for one in network.rest["tried"]]
+def _known() -> tuple[SmallForest, list[Tried]]:
+    forest = read_forest(GAINS)
+    return forest, [Tried(**one) for one in forest.rest["tried"]]
 
 
 def calibrated() -> set[str]:
@@ -66,8 +67,8 @@ def usual_treatment(sort: str, entries: Sequence[LoraEntry]) -> Treatment | None
 
     None for a sort for which what is promised for the very photo gained more.
     """
-    network, tried = _known()
-    usual = network.rest["usual"].get(sort)
+    forest, tried = _known()
+    usual = forest.rest["usual"].get(sort)
     if usual is None:
         return None
     one = tried[usual["tried"]]
@@ -92,8 +93,8 @@ def _offered(measures: Floats, entries: Sequence[LoraEntry]) -> Iterator[Treatme
     available = _available(entries)
     if available.keys().isdisjoint(calibrated()):
         return
-    network, tried = _known()
-    for one, gain in zip(tried, network.outputs(measures), strict=True):
+    forest, tried = _known()
+    for one, gain in zip(tried, forest.outputs(measures), strict=True):
         if (entry := available.get(one.sha256)) is not None:
             yield Treatment(entry, one.strength, one.levels, float(gain))
 

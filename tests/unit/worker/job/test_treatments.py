@@ -24,10 +24,12 @@ def shipped() -> list[LoraEntry]:
 
 
 @pytest.fixture
-def linear(
+def known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shipped: list[LoraEntry]
 ) -> Iterator[list[LoraEntry]]:
-    """Two LoRAs, of which the second promises twice the measure and the first the measure."""
+    """Two LoRAs, of which the second promises twice as much as the first: 2 decibels for a measure
+    above 0, and -2 for others.
+    """
     first, second = shipped[:2]
     tried = [
         {"sha256": first.sha256, "strength": 0.1, "levels": 1},
@@ -36,10 +38,15 @@ def linear(
     content = {
         "tried": tried,
         "usual": {"blur": {"tried": 0, "gain": 3.0}},
-        "mean": [0.0],
-        "deviation": [1.0],
-        "weights": [[[1.0, 2.0]]],
-        "biases": [[0.0, 0.0]],
+        "trees": [
+            {
+                "measure": [0, -1, -1],
+                "at": [0.0, 0.0, 0.0],
+                "below": [1, 0, 1],
+                "above": [2, 0, 1],
+                "outputs": [[-1.0, -2.0], [1.0, 2.0]],
+            }
+        ],
     }
     path = tmp_path / "gains.json"
     path.write_text(json.dumps(content))
@@ -54,33 +61,33 @@ def test_every_shipped_lora_was_tried_as_it_is_now(shipped: list[LoraEntry]) -> 
     assert {entry.sha256 for entry in shipped} == calibrated()
 
 
-def test_the_one_that_promises_most_is_offered_with_its_way(linear: list[LoraEntry]) -> None:
-    best = best_treatment(ONE, linear)
+def test_the_one_that_promises_most_is_offered_with_its_way(known: list[LoraEntry]) -> None:
+    best = best_treatment(ONE, known)
     assert best is not None
-    assert (best.entry, best.strength, best.levels, best.gain) == (linear[1], 0.3, 2, 2.0)
-    worse = best_treatment(-ONE, linear)
+    assert (best.entry, best.strength, best.levels, best.gain) == (known[1], 0.3, 2, 2.0)
+    worse = best_treatment(-ONE, known)
     assert worse is not None
-    assert (worse.entry, worse.gain) == (linear[0], -1.0)
+    assert (worse.entry, worse.gain) == (known[0], -1.0)
 
 
-def test_one_that_is_held_back_is_not_offered(linear: list[LoraEntry]) -> None:
-    held = linear[1].model_copy(update={"state": LoraState.QUARANTINED})
-    best = best_treatment(ONE, [linear[0], held])
+def test_one_that_is_held_back_is_not_offered(known: list[LoraEntry]) -> None:
+    held = known[1].model_copy(update={"state": LoraState.QUARANTINED})
+    best = best_treatment(ONE, [known[0], held])
     assert best is not None
-    assert best.entry == linear[0]
+    assert best.entry == known[0]
 
 
-def test_of_files_that_were_never_tried_nothing_is_known(linear: list[LoraEntry]) -> None:
-    another = linear[0].model_copy(update={"sha256": "0" * 64})
+def test_of_files_that_were_never_tried_nothing_is_known(known: list[LoraEntry]) -> None:
+    another = known[0].model_copy(update={"sha256": "0" * 64})
     assert best_treatment(ONE, [another]) is None
 
 
 def test_what_is_usual_for_a_sort_of_damage_is_offered_while_it_is_available(
-    linear: list[LoraEntry],
+    known: list[LoraEntry],
 ) -> None:
-    usual = usual_treatment("blur", linear)
+    usual = usual_treatment("blur", known)
     assert usual is not None
-    assert (usual.entry, usual.strength, usual.levels, usual.gain) == (linear[0], 0.1, 1, 3.0)
-    held = linear[0].model_copy(update={"state": LoraState.QUARANTINED})
-    assert usual_treatment("blur", [held, linear[1]]) is None
-    assert usual_treatment("noise", linear) is None
+    assert (usual.entry, usual.strength, usual.levels, usual.gain) == (known[0], 0.1, 1, 3.0)
+    held = known[0].model_copy(update={"state": LoraState.QUARANTINED})
+    assert usual_treatment("blur", [held, known[1]]) is None
+    assert usual_treatment("noise", known) is None
