@@ -87,7 +87,7 @@ def finished(up: RunningUp, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def get(up: RunningUp, path: str) -> httpx2.Response:
-    return httpx2.get(up.url + path, headers=HEADERS, timeout=20)
+    return httpx2.get(up.url + path, headers=HEADERS, timeout=60)
 
 
 def gateway_cpu(up: RunningUp) -> float:

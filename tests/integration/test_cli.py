@@ -112,7 +112,7 @@ def test_an_interruption_cancels_the_running_jobs(folder: Path) -> None:
         wait_until(lambda: client.workers()[0].in_flight, description="a job to run")
         # When
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=15)
+        output, _ = process.communicate(timeout=60)
         # Then
         assert process.returncode == 130
         ids = [outcome["job"] for outcome in json.loads(output) if outcome["job"]]

@@ -59,7 +59,7 @@ def start(tmp_path: Path, store_url: str, redis_client: redis.Redis) -> Iterator
 
 def send(url: str, **fields: str) -> dict[str, Any]:
     def take() -> httpx2.Response | None:
-        answer = httpx2.post(f"{url}/v1/jobs", files={"image": photo()}, data=fields, timeout=30)
+        answer = httpx2.post(f"{url}/v1/jobs", files={"image": photo()}, data=fields, timeout=90)
         # A worker that gets no processor time for ten seconds is away until it does.
         return None if answer.status_code == 400 else answer
 

@@ -120,7 +120,7 @@ def test_fifty_jobs_from_eight_threads_on_two_workers_each_get_their_own_picture
 
 def test_other_addresses_than_this_machines_are_refused_without_keys(tmp_path: Path) -> None:
     with starting_up(tmp_path, "--host", "0.0.0.0") as up:
-        assert up.process.wait(timeout=30) == 1
+        assert up.process.wait(timeout=90) == 1
     assert "The gateway ended" in up.said()
     assert "RETOUCH_API_KEYS" in up.said()
 
@@ -221,14 +221,14 @@ def test_a_port_that_is_taken_is_named_together_with_a_way_out(tmp_path: Path) -
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with starting_up(tmp_path, port=port) as up:
-            assert up.process.wait(timeout=30) == 1
+            assert up.process.wait(timeout=90) == 1
     assert f"Port {port} on 127.0.0.1 cannot be used" in up.said()
     assert f"--port {port + 1}" in up.said()
 
 
 def test_a_folder_that_another_stack_uses_is_refused(up: RunningUp, tmp_path: Path) -> None:
     with starting_up(tmp_path / "second", "--data-dir", str(up.data_dir)) as second:
-        assert second.process.wait(timeout=30) == 1
+        assert second.process.wait(timeout=90) == 1
     assert "is in use by another `retouch up`" in second.said()
     assert up.process.poll() is None
 
@@ -246,7 +246,7 @@ def test_a_store_of_the_users_own_is_used_and_left_alone(tmp_path: Path) -> None
 def test_a_store_that_does_not_answer_is_named_together_with_a_way_out(tmp_path: Path) -> None:
     url = f"redis://127.0.0.1:{free_port()}/0"
     with starting_up(tmp_path, redis_url=url) as up:
-        assert up.process.wait(timeout=30) == 1
+        assert up.process.wait(timeout=90) == 1
     assert "No store answers at 127.0.0.1" in up.said()
     assert "unset that variable" in up.said()
 

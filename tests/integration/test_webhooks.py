@@ -47,7 +47,7 @@ def test_a_webhook_survives_the_end_of_its_gateway(
                 f"{first.url}/v1/jobs",
                 files={"image": ("p.jpg", photo())},
                 data={"lora": "none", "webhook_url": f"http://127.0.0.1:{port}/hook?key=SECRET"},
-                timeout=20,
+                timeout=60,
             ).json()
             httpx2.delete(first.url + job["links"]["self"])
             wait_until(lambda: heard, description="the first try")

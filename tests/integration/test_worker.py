@@ -233,7 +233,7 @@ def test_a_stopped_worker_gives_back_what_does_not_fit_its_grace(
     hints.send(spec.id)
     wait_until(lambda: store.get(spec.id).progress.step, description="the first step")
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(timeout=15) == 0
+    assert worker.wait(timeout=60) == 0
     job = store.get(spec.id)
     assert (job.state, job.attempt) == (JobState.QUEUED, 0)
     assert Fleet(redis_client).workers() == []

@@ -48,7 +48,7 @@ class RunningUp:
 
         wait_until(is_ready, description="retouch up to be ready", seconds=START_SECONDS)
 
-    def end(self, number: signal.Signals = signal.SIGTERM, seconds: float = 30.0) -> int:
+    def end(self, number: signal.Signals = signal.SIGTERM, seconds: float = 90.0) -> int:
         """Sends a signal and waits; returns the exit status."""
         self.process.send_signal(number)
         return self.process.wait(timeout=seconds)

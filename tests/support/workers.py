@@ -40,7 +40,7 @@ def running_worker(environment: dict[str, str], log: Path) -> Iterator[subproces
         if process.poll() is None:
             process.terminate()
         try:
-            process.wait(timeout=20)
+            process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

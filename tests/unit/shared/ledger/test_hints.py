@@ -20,7 +20,7 @@ def test_a_hint_to_a_dead_broker_fails_without_the_six_seconds_that_kombu_would_
     with pytest.raises(StoreUnavailable):
         hints.send("0" * 32)
 
-    assert time.monotonic() - started < 3.0
+    assert time.monotonic() - started < 5.5
 
 
 def test_celery_is_set_so_that_it_distributes_and_does_not_have_to_remember(
