@@ -1,7 +1,8 @@
 """A LoRA with one step at any strength: faithful at low strength, vivid at high strength.
 
 Owns how losses are weighted by strength. The timestep tells the network the strength, so one set of
-weights serves every strength, and moving a slider loads no other model.
+weights serves every strength, and moving a slider loads no other model. What is vivid is learnt
+from the clean photos, sharpened, or from a teacher's redrawings.
 """
 
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from worker.training.photos import Photo
 from worker.training.recipe import Recipe
 from worker.training.restoration import draw_pairs
 from worker.training.sampler import single_step
+from worker.training.teaching import Lesson, draw_lessons
 
 LOWEST, HIGHEST = 0.05, 1.0
 # This many strengths; neighbouring ones differ by less than is visible.
@@ -32,6 +34,9 @@ MOST_SHARPENED = 0.5
 LEAST_SQUARED, MOST_DETAIL = 0.2, 2.5
 # The factor by which GMSD's weight at the highest strength exceeds that at the lowest.
 MORE_EDGES = 4.0
+# With lessons: the share of batches that are made of them, and the weight of the amount of detail.
+LESSON_SHARE = 0.75
+LESSON_DETAIL = 0.5
 
 
 @dataclass(frozen=True)
@@ -46,13 +51,16 @@ class Degrees:
 
 class GradedLoss:
     """Draws batches with a random strength for each picture and computes the loss for that
-    strength.
+    strength. With `lessons`, high strengths learn the teacher's redrawings.
     """
 
-    def __init__(self, base: FrozenBase, photos: list[Photo], recipe: Recipe) -> None:
+    def __init__(
+        self, base: FrozenBase, photos: list[Photo], recipe: Recipe, lessons: list[Lesson]
+    ) -> None:
         self._base = base
         self._photos = photos
         self._recipe = recipe
+        self._lessons = lessons
         strengths = np.linspace(LOWEST, HIGHEST, DEGREES)
         steps = [single_step(base.scheduler, float(strength)) for strength in strengths]
         self._degrees = Degrees(
@@ -65,6 +73,8 @@ class GradedLoss:
 
     def __call__(self, random: np.random.Generator, progress: float) -> torch.Tensor:
         del progress
+        if self._lessons:
+            return self._taught(random)
         pairs = draw_pairs(self._photos, self._recipe, random)
         degrees = self._draw(random)
         clean = pairs.clean.to(self._base.device)
@@ -73,6 +83,22 @@ class GradedLoss:
         if self.adversary is not None:
             share = self._recipe.adversarial * degrees.strength.square()
             loss = loss + share * self.adversary(found, clean)
+        return loss.mean()
+
+    def _taught(self, random: np.random.Generator) -> torch.Tensor:
+        """Lessons at every strength; other pairs count for being faithful alone."""
+        pairs = draw_pairs(self._photos, self._recipe, random)
+        wanted = None
+        if random.random() < LESSON_SHARE:
+            pairs, wanted = draw_lessons(self._lessons, self._recipe, random)
+        degrees = self._draw(random)
+        clean = pairs.clean.to(self._base.device)
+        found = self._restored(self._base.encode(pairs.damaged), degrees, pairs.prompts)
+        far = (degrees.strength - LOWEST) / (HIGHEST - LOWEST)
+        loss = (1 - far) * _likeness(found, clean, self._recipe, 0.0)
+        if wanted is not None:
+            vivid = wanted.to(self._base.device)
+            loss = loss + far * _likeness(found, vivid, self._recipe, LESSON_DETAIL)
         return loss.mean()
 
     def _draw(self, random: np.random.Generator) -> Degrees:
@@ -101,6 +127,18 @@ def weighed(
         + (recipe.edges + MORE_EDGES * far) * edge_loss(found, wanted)
         + MOST_DETAIL * far * detail_loss(found, wanted)
     )
+
+
+def _likeness(
+    found: torch.Tensor, wanted: torch.Tensor, recipe: Recipe, detail: float
+) -> torch.Tensor:
+    """The loss of each picture [N], whatever its strength."""
+    loss = (
+        picture_loss(found, wanted)
+        + recipe.structure * structure_loss(found, wanted)
+        + recipe.edges * edge_loss(found, wanted)
+    )
+    return loss + detail * detail_loss(found, wanted) if detail else loss
 
 
 def _rows(table: Degrees, rows: torch.Tensor, device: torch.device) -> Degrees:

@@ -54,11 +54,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Progress:
-    """The state of a run, reported after each step."""
+    """The state of a run, reported after each step. `stage` names what precedes the run itself."""
 
     step: int
     steps: int
     loss: float
+    stage: str = ""
 
 
 class Loop:

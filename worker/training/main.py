@@ -128,6 +128,7 @@ class _Bar:
             speed_estimate_period=SPEED_OVER_SECONDS,
         )
         self._task: TaskID = self._progress.add_task(recipe.name, total=recipe.steps, loss=0.0)
+        self._name = recipe.name
         self._loss: float | None = None
 
     def __enter__(self) -> "_Bar":
@@ -138,9 +139,16 @@ class _Bar:
         self._progress.stop()
 
     def tell(self, progress: loop.Progress) -> None:
-        smooth = progress.loss if self._loss is None else 0.98 * self._loss + 0.02 * progress.loss
-        self._loss = smooth
-        self._progress.update(self._task, completed=progress.step, loss=smooth)
+        before = progress.loss if self._loss is None or progress.stage else self._loss
+        smooth = 0.98 * before + 0.02 * progress.loss
+        self._loss = None if progress.stage else smooth
+        self._progress.update(
+            self._task,
+            description=progress.stage or self._name,
+            completed=progress.step,
+            total=progress.steps,
+            loss=smooth,
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -175,6 +183,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--timestep", type=int, help="the noise level for --once")
     parser.add_argument("--adversarial", type=float, help="weight of a discriminator")
+    parser.add_argument(
+        "--lessons", type=int, help="learn to be vivid from this many redrawings by Real-ESRGAN"
+    )
     parser.add_argument("--compare-pixels", action="store_true", default=None)
     parser.add_argument("--start", type=Path, help="a LoRA of the same base and rank to start from")
     parser.add_argument("--loras", type=Path, default=Path("loras"))

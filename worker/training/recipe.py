@@ -14,6 +14,9 @@ from shared.params import DEFAULT_TIMESTEP, is_lora_name
 from worker.training.damage import RANGES, Kind
 from worker.training.loop import Schedule
 
+# A lesson's side in pixels, and the largest window of it, which leaves out its edges.
+LESSON_SIDE, MOST_CROP = 136, 128
+
 Task = Literal["restore", "style"]
 Objective = Literal["rollout", "path"]
 
@@ -32,7 +35,8 @@ class Recipe:
     decoded pictures instead of on latents. `weight_decay` keeps a long run from growing weights
     without bound. A `graded` LoRA takes one step at any strength: it is
     faithful at the lowest and vivid at the highest, where a discriminator has the weight
-    `adversarial`, and the newest weights are kept. A LoRA for `once` restores in one prediction at
+    `adversarial`, and the newest weights are kept; with `lessons`, it learns to be vivid from that
+    many redrawings by a large enlarger. A LoRA for `once` restores in one prediction at
     `timestep`, without noise. Of any other LoRA, the best weights are kept, by
     the mean over `strength` and `judged_strengths`.
     """
@@ -55,6 +59,7 @@ class Recipe:
     horizon: int = 1
     graded: bool = False
     adversarial: float = 0.0
+    lessons: int = 0
     once: bool = False
     timestep: int = DEFAULT_TIMESTEP
     whole_share: float = 0.3
@@ -82,6 +87,11 @@ class Recipe:
             self.seed,
             self.weight_decay,
         )
+
+    @property
+    def least_side(self) -> int:
+        """Pixels that a photo must have on each side."""
+        return max(self.crop, LESSON_SIDE) if self.lessons else self.crop
 
     @property
     def judged(self) -> tuple[float, ...]:
@@ -118,6 +128,12 @@ class Recipe:
         yield not self.once or restores, "once is for restoring, and not for graded LoRAs"
         yield 1 <= self.timestep <= 999, "timestep must be 1 to 999"
         yield self.adversarial == 0 or self.graded, "adversarial is for graded LoRAs"
+        yield self.lessons >= 0, "lessons must be 0 or more"
+        yield not self.lessons or self.graded, "lessons are for graded LoRAs"
+        yield (
+            not self.lessons or self.crop <= MOST_CROP,
+            (f"crop must be at most {MOST_CROP} with lessons"),
+        )
 
 
 _POSITIVE = ("rank", "steps", "batch", "crop", "horizon", "sampler_steps", "report_every")

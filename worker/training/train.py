@@ -35,9 +35,12 @@ from worker.training.report import write_report, write_samples
 from worker.training.restoration import RestorationLoss
 from worker.training.sidecar import write_sidecar
 from worker.training.style import StyleLoss
+from worker.training.teaching import Lesson, gather_lessons, read_lessons
+from worker.training.upscaler.teacher import find_teacher
 from worker.training.validation import Verdict, judge, make_samples, mean_gain
 
 CHECKPOINT = "checkpoint.pt"
+LESSONS = "lessons"
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,9 @@ def train(
     target = lora_path(recipe, places)
     if target.exists():
         raise NameTaken(f"{target} exists already. Choose another --name or remove the file first.")
-    photos = load_photos(places.photos, recipe.crop, recipe.held_out, recipe.max_side)
+    photos = load_photos(places.photos, recipe.least_side, recipe.held_out, recipe.max_side)
     torch.manual_seed(recipe.seed)
-    run = _Run(recipe, places, photos, device)
+    run = _Run(recipe, places, photos, device, tell)
     with _stop_signal() as stop:
         try:
             run.go_on(tell, stop)
@@ -100,14 +103,20 @@ class _Run:
     """Connects the pieces of one training run."""
 
     def __init__(
-        self, recipe: Recipe, places: Places, photos: PhotoSet, device: torch.device
+        self,
+        recipe: Recipe,
+        places: Places,
+        photos: PhotoSet,
+        device: torch.device,
+        tell: Callable[[Progress], None],
     ) -> None:
         self._recipe = recipe
         self._places = places
         self._skipped = photos.skipped
         self._base = load_frozen(recipe.base, device, recipe.bfloat16)
         parameters = _adapted(self._base, recipe, places)
-        self._loss = _loss(self._base, photos, recipe)
+        lessons = gather(photos, recipe, places.run / LESSONS, tell)
+        self._loss = _loss(self._base, photos, recipe, lessons)
         self.loop = Loop([Group(parameters)], self._loss, recipe.schedule)
         self._restores = recipe.task == "restore"
         self._samples = make_samples(photos.held_out, recipe)
@@ -223,13 +232,33 @@ def _adapted(base: FrozenBase, recipe: Recipe, places: Places) -> list[torch.nn.
     return parameters
 
 
-def _loss(base: FrozenBase, photos: PhotoSet, recipe: Recipe) -> Loss:
+def _loss(base: FrozenBase, photos: PhotoSet, recipe: Recipe, lessons: list[Lesson]) -> Loss:
     if recipe.task == "style":
         return StyleLoss(base, photos.training, recipe)
     if recipe.once:
         return OnceLoss(base, photos.training, recipe)
-    kind = GradedLoss if recipe.graded else RestorationLoss
-    return kind(base, photos.training, recipe)
+    if recipe.graded:
+        return GradedLoss(base, photos.training, recipe, lessons)
+    return RestorationLoss(base, photos.training, recipe)
+
+
+def gather(
+    photos: PhotoSet, recipe: Recipe, folder: Path, tell: Callable[[Progress], None]
+) -> list[Lesson]:
+    """The recipe's lessons; those that are missing in `folder` are made first."""
+    if not recipe.lessons:
+        return []
+    teacher = find_teacher()
+    if teacher is None:
+        raise TrainingError("Lessons need Real-ESRGAN x4plus, which is not there: make extras")
+
+    def tell_lessons(done: int, wanted: int) -> None:
+        tell(Progress(done, wanted, 0.0, LESSONS))
+
+    numbers = range(recipe.lessons)
+    with room_for(folder):
+        gather_lessons(photos.training, teacher, folder, recipe.treats, numbers, tell_lessons)
+    return read_lessons(folder, numbers)
 
 
 def _adversary(loss: Loss) -> Adversary | None:

@@ -8,19 +8,14 @@ import torch
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from shared.errors import RetouchError
 from shared.settings import REPOSITORY
-from shared.upscalers.catalog import UpscalerCatalog
-from shared.upscalers.choice import LARGE
-from worker.engine.upscale.loading import load_upscaler
-from worker.engine.upscale.networks import Enlarger
 from worker.training.base.recipe import read_recipe as read_base_recipe
 from worker.training.errors import TrainingError
 from worker.training.progress_bars import StageBars
 from worker.training.upscaler.make import make_upscaler, write
 from worker.training.upscaler.recipe import read_recipe
+from worker.training.upscaler.teacher import FOLDER, find_teacher
 
-FOLDER = REPOSITORY / "upscalers"
 OUTPUT = Path("var/training/upscaler/retouch.safetensors")
 METADATA = {
     "modelspec.architecture": "retouch-folded",
@@ -67,15 +62,3 @@ def _make(options: argparse.Namespace) -> None:
             StageBars(bar),
         )
     write(network, options.output, METADATA)
-
-
-def find_teacher() -> Enlarger | None:
-    """Real-ESRGAN x4plus, if `make extras` has written it to `upscalers/`."""
-    catalog = UpscalerCatalog(FOLDER)
-    catalog.scan()
-    try:
-        loaded = load_upscaler(catalog.resolve(LARGE), torch.device("cpu"))
-    except RetouchError:
-        return None
-    teacher: Enlarger = loaded.network  # type: ignore[assignment]
-    return teacher

@@ -11,12 +11,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from shared.errors import RetouchError
+from shared.settings import REPOSITORY
+from shared.upscalers.catalog import UpscalerCatalog
+from shared.upscalers.choice import LARGE
+from worker.engine.upscale.loading import load_upscaler
 from worker.engine.upscale.networks import Enlarger
 from worker.training.damage.pixels import Pixels
 from worker.training.photos import Photo, random_crop
 from worker.training.restoration import to_tensor
 from worker.training.upscaler.examples import LARGEST, Batch, damaged, shrunk, targets_of
 
+FOLDER = REPOSITORY / "upscalers"
 # Near its edge, the output for a crop lacks context.
 EDGE = 4
 LEAST_SHRINK, MOST_SHRINK = 1.3, 4.0
@@ -105,3 +111,15 @@ def _window(answer: Answer, side: int, random: np.random.Generator) -> Answer:
         return np.ascontiguousarray(square[:, ::-1] if mirrored else square)
 
     return Answer(cut(answer.small, 1), cut(answer.large, LARGEST))
+
+
+def find_teacher() -> Enlarger | None:
+    """Real-ESRGAN x4plus, if `make extras` has written it to `upscalers/`."""
+    catalog = UpscalerCatalog(FOLDER)
+    catalog.scan()
+    try:
+        loaded = load_upscaler(catalog.resolve(LARGE), torch.device("cpu"))
+    except RetouchError:
+        return None
+    teacher: Enlarger = loaded.network  # type: ignore[assignment]
+    return teacher

@@ -1,0 +1,126 @@
+"""Shows a graded LoRA how a large enlarger redraws damaged photos.
+
+Owns the lessons and their files: `NNNN.npz` with `damaged`, `clean` and `wanted`, each uint8
+[S, S, 3]. `wanted` is the teacher's redrawing of the damaged crop: shrunk, which hides the
+damage, enlarged four times by the teacher, and scaled back. A killed run continues where it was,
+since each lesson is drawn from its own number.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from worker.engine.upscale.networks import Enlarger
+from worker.training.damage import Kind, Pixels, draw_damage
+from worker.training.photos import Photo, random_crop, without_colour
+from worker.training.recipe import LESSON_SIDE, Recipe
+from worker.training.restoration import GREY_SHARE, Pairs, to_tensor
+
+# The teacher sees the crop at this side: at half the size and less it loses windows and lettering,
+# at the full size it takes damage for detail.
+SMALL = 80
+TIMES = 4
+# Near its edge the teacher's answer lacks context.
+EDGE = 4
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A damaged crop, the clean one, and the teacher's redrawing of the damaged one."""
+
+    damaged: Pixels
+    clean: Pixels
+    wanted: Pixels
+
+
+def gather_lessons(
+    photos: list[Photo],
+    teacher: Enlarger,
+    folder: Path,
+    treats: Sequence[Kind],
+    numbers: Sequence[int],
+    tell: Callable[[int, int], None],
+) -> None:
+    """Writes the lessons of `numbers` that are missing; `tell` receives how many there are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for done, number in enumerate(numbers, 1):
+        path = _path(folder, number)
+        if not path.is_file():
+            _write(path, _draw(photos, teacher, treats, np.random.default_rng((7, number))))
+        tell(done, len(numbers))
+
+
+def read_lessons(folder: Path, numbers: Sequence[int]) -> list[Lesson]:
+    lessons = []
+    for number in numbers:
+        with np.load(_path(folder, number)) as stored:
+            lessons.append(Lesson(stored["damaged"], stored["clean"], stored["wanted"]))
+    return lessons
+
+
+def draw_lessons(
+    lessons: list[Lesson], recipe: Recipe, random: np.random.Generator
+) -> tuple[Pairs, torch.Tensor]:
+    """A batch of windows of `recipe.crop` pixels, randomly rotated and mirrored, and the teacher's
+    redrawings of them [N, 3, H, W] in -1..1.
+    """
+    drawn = [
+        _window(lessons[int(random.integers(len(lessons)))], recipe.crop, random)
+        for _ in range(recipe.batch)
+    ]
+    damaged, clean, wanted = (
+        to_tensor([getattr(one, name) for one in drawn]) for name in ("damaged", "clean", "wanted")
+    )
+    prompts = [recipe.prompts[int(random.integers(len(recipe.prompts)))] for _ in drawn]
+    return Pairs(damaged, clean, prompts), wanted
+
+
+def _window(lesson: Lesson, side: int, random: np.random.Generator) -> Lesson:
+    last = LESSON_SIDE - EDGE - side
+    top, left = (int(place) for place in random.integers(EDGE, last + 1, 2))
+    turns, mirrored = int(random.integers(4)), bool(random.random() < 0.5)
+
+    def cut(pixels: Pixels) -> Pixels:
+        square = np.rot90(pixels[top : top + side, left : left + side], turns)
+        return np.ascontiguousarray(square[:, ::-1] if mirrored else square)
+
+    return Lesson(cut(lesson.damaged), cut(lesson.clean), cut(lesson.wanted))
+
+
+def _draw(
+    photos: list[Photo], teacher: Enlarger, treats: Sequence[Kind], random: np.random.Generator
+) -> Lesson:
+    clean = random_crop(photos, LESSON_SIDE, random).pixels
+    damaged = draw_damage(clean, treats, random)
+    if random.random() < GREY_SHARE:
+        clean, damaged = without_colour(clean), without_colour(damaged)
+    return Lesson(damaged, clean, redrawn(damaged, teacher))
+
+
+@torch.inference_mode()
+def redrawn(pixels: Pixels, teacher: Enlarger) -> Pixels:
+    """The teacher's answer [S, S, 3] for a crop of that size, LESSON_SIDE."""
+    small = to_tensor([_resized(pixels, SMALL)]).add(1).div(2)
+    large = teacher(small.contiguous(memory_format=torch.channels_last), TIMES)[0]
+    answer = large.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
+    return _resized(answer, LESSON_SIDE)
+
+
+def _resized(pixels: Pixels, side: int) -> Pixels:
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    return np.asarray(picture.resize((side, side), Image.Resampling.LANCZOS))
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"{number:04}.npz"
+
+
+def _write(path: Path, lesson: Lesson) -> None:
+    unfinished = path.with_suffix(".writing")
+    with unfinished.open("wb") as file:
+        np.savez_compressed(file, **vars(lesson))
+    unfinished.replace(path)
