@@ -12,14 +12,17 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.pages import ROOT
 from shared.loras.catalog import Catalog
 from shared.loras.entry import LoraState
 from shared.params import JobParams, LoraMode, LoraRef
+from shared.upscalers.catalog import UpscalerCatalog
 from worker.engine.base.base_loading import load_base
 from worker.engine.base.profiles import choose_limits
-from worker.engine.interface import Pixels, StopFlag
+from worker.engine.interface import EnlargeJob, Pixels, StopFlag
 from worker.engine.step.step_engine import StepEngine
 from worker.job.attempt import engine_job
+from worker.job.enlarging import Enlargements, fitted
 from worker.job.lora_choice import Chooser, Chosen
 from worker.job.pyramid import prepared
 
@@ -45,6 +48,9 @@ class Restorer:
         catalog.scan()
         self._catalog = catalog
         self._chooser = Chooser(catalog, "tiny")
+        upscalers = UpscalerCatalog(ROOT / "upscalers")
+        upscalers.scan()
+        self._enlargements = Enlargements(upscalers, "tiny", "cpu")
         self._base = _digest(*(path.read_bytes() for path in sorted(base.rglob("*.safetensors"))))
         self._kept = kept
         kept.mkdir(parents=True, exist_ok=True)
@@ -87,7 +93,12 @@ class Restorer:
             job = engine_job(level, params, chosen, StopFlag())
             return self._engine.submit(job, lambda _event: None).result().pixels
 
-        return treat(prepared(pixels, params.pyramid or 1, treat))
+        plan = self._enlargements.plan(params, pixels, chosen)
+        made = treat(prepared(plan.shrunk(pixels), params.pyramid or 1, treat))
+        if plan.entry is None:
+            return made
+        job = EnlargeJob(made, plan.times, plan.entry)
+        return fitted(self._engine.enlarge(job, lambda _event: None).result().pixels, plan.size)
 
     def make_anew(self, pixels: Pixels, lora: str) -> Pixels:
         return self.make(pixels, *self._settled(pixels, lora))
@@ -107,7 +118,7 @@ class Restorer:
         return self._chooser.settle(params, pixels)
 
     def _key(self, pixels: Pixels, params: JobParams, chosen: Chosen) -> str:
-        weights = [(entry.sha256, scale) for entry, scale in chosen]
+        weights = [(entry.sha256, scale, entry.shrink) for entry, scale in chosen]
         way = params.model_dump_json(include=_WAY)
         return _digest(pixels.tobytes(), f"{self._base} {pixels.shape} {weights} {way}".encode())
 

@@ -48,11 +48,13 @@ class LoraEntry(BaseModel):
     `identity` is (device, inode, size, mtime_ns). `rank` is the largest one in the file. `bases`
     has more than one id if neither shapes, metadata nor name decide; `base` is then `unknown`.
     `work_at` says whether the LoRA is applied before or after the photo is enlarged, if it differs
-    from the base's default. `few_steps` are the needs of a LoRA that was distilled for few steps;
-    the toml beside it takes precedence. `complaints` name the fields of that file that are ignored.
-    `reason_code` names the message in `reason` and `reason_zh`. `scheme` says how the tensors are
-    named (shared/loras/dialects.py). `unplaced` names the tensors without a counterpart in the
-    base. `adapter_config` holds the scales from PEFT's file beside the weights, as JSON.
+    from the base's default. `shrink` is the share of the photo's size at which the LoRA works; an
+    enlarger brings its picture back to full size. `few_steps` are the needs of a LoRA that was
+    distilled for few steps; the toml beside it takes precedence. `complaints` name the fields of
+    that file that are ignored. `reason_code` names the message in `reason` and `reason_zh`.
+    `scheme` says how the tensors are named (shared/loras/dialects.py). `unplaced` names the tensors
+    without a counterpart in the base. `adapter_config` holds the scales from PEFT's file beside the
+    weights, as JSON.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -82,6 +84,7 @@ class LoraEntry(BaseModel):
     complaints: tuple[str, ...] = ()
     fidelity: Fidelity | None
     work_at: WorkAt | None = None
+    shrink: float = 1.0
     treats: list[Damage]
     trigger_words: list[str]
     prompt: str | None

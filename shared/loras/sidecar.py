@@ -40,6 +40,7 @@ class Sidecar(BaseModel):
     guidance_scale: Guidance | None = None
     fidelity: Fidelity | None = None
     work_at: WorkAt | None = None
+    shrink: Annotated[float, Field(ge=0.25, le=1)] = 1.0
     treats: Annotated[list[Damage], Field(max_length=8)] = []
     trigger_words: Annotated[list[_Word], Field(max_length=32)] = []
     prompt: _Prompt | None = None

@@ -61,7 +61,7 @@ from worker.engine.interface import (
 )
 from worker.guards.panel import Verdict
 from worker.job.attempt_parts import AttemptParts
-from worker.job.enlarging import Plan, fitted
+from worker.job.enlarging import Plan, fitted, shrunk_size
 from worker.job.grey import kept_grey
 from worker.job.history import StageCosts
 from worker.job.ineffective import ineffective
@@ -140,7 +140,7 @@ class Attempt:
         self.params = params
         plan = self._parts.enlargements.plan(params, pixels, chosen)
         worked_on = pixels.shape[0] * pixels.shape[1] / 1e6
-        megapixels = plan.megapixels if plan.first else worked_on
+        megapixels = plan.megapixels if plan.first else worked_on * plan.share**2
         tracker = self._tracker(plan, megapixels, pixels, params)
         result = self._make(pixels, params, chosen, plan, tracker)
         noted = (*result.degraded, *ineffective(params, chosen))
@@ -196,21 +196,44 @@ class Attempt:
         plan: Plan,
         tracker: ProgressTracker,
     ) -> EngineResult:
+        """The finished picture. If a network that the job did not name fails, the filter replaces
+        it.
+        """
+        try:
+            made = self._made(pixels, params, chosen, plan, tracker)
+        except (UpscalerCorrupt, UpscalerChanged) as error:
+            if self.params.upscaler != AUTO:
+                raise
+            logger.warning("enlarged by the filter", reason=str(error))
+            self._enlarger = plan.by_filter()
+            plan = self._enlarger
+            made = self._made(pixels, params, chosen, plan, tracker)
+        return replace(made, degraded=tuple(dict.fromkeys(made.degraded + plan.degraded)))
+
+    def _made(
+        self,
+        pixels: Pixels,
+        params: JobParams,
+        chosen: Chosen,
+        plan: Plan,
+        tracker: ProgressTracker,
+    ) -> EngineResult:
         """The finished picture: enlarged before or after it is enhanced."""
         before: tuple[str, ...] = ()
-        given = pixels
+        given = plan.shrunk(pixels)
         if plan.first and plan.enlarges:
             larger = self._enlarged(pixels, plan, tracker)
             before, given = larger.degraded, larger.pixels
         coarse, params = self._prepared(given, params, chosen, tracker)
         job = engine_job(coarse, params, chosen, self._stop)
         made = self._follow(lambda told: self._parts.engine.submit(job, told), tracker)
-        if plan.factor > 1:  # the parts that the mask leaves are enlarged as the others are
+        is_whole = plan.factor > 1 and plan.share == 1
+        if is_whole:  # the parts that the mask leaves are enlarged as the others are
             made = replace(made, pixels=self._masked(made.pixels, given))
         if plan.enlarges and not plan.first:
             larger = self._enlarged(made.pixels, plan, tracker)
             made = replace(made, pixels=larger.pixels, degraded=made.degraded + larger.degraded)
-        if plan.factor == 1:
+        if not is_whole:
             made = replace(made, pixels=self._masked(made.pixels, pixels))
         return replace(made, degraded=before + made.degraded)
 
@@ -240,24 +263,15 @@ class Attempt:
         return prepared(pixels, params.pyramid or 1, treat), params
 
     def _enlarged(self, pixels: Pixels, plan: Plan, tracker: ProgressTracker) -> EngineResult:
-        """The picture at the plan's size. If a network that the job did not name fails, the filter
-        replaces it.
-        """
-        try:
-            made = self._by_network(pixels, plan, tracker)
-        except (UpscalerCorrupt, UpscalerChanged) as error:
-            if self.params.upscaler != AUTO:
-                raise
-            logger.warning("enlarged by the filter", reason=str(error))
-            self._enlarger = plan.by_filter()
-            made = EngineResult(pixels, self._enlarger.degraded, {})
+        """The picture at the plan's size."""
+        made = self._by_network(pixels, plan, tracker)
         return replace(made, pixels=fitted(made.pixels, plan.size))
 
     def _by_network(self, pixels: Pixels, plan: Plan, tracker: ProgressTracker) -> EngineResult:
         if plan.entry is None:
-            return EngineResult(pixels, plan.degraded, {})
+            return EngineResult(pixels, (), {})
         urgency = Urgency.BATCH if self.params.priority == "batch" else Urgency.INTERACTIVE
-        job = EnlargeJob(pixels, plan.factor, plan.entry, urgency, self._stop)
+        job = EnlargeJob(pixels, plan.times, plan.entry, urgency, self._stop)
         # A small picture is one tile: without this, nothing would be told before its end.
         self._report(tracker.tile(0, 1))
         made = self._follow(lambda told: self._parts.engine.enlarge(job, told), tracker)
@@ -371,9 +385,12 @@ class Attempt:
     ) -> ProgressTracker:
         cost = EnlargingCost()
         if plan.enlarges:
-            seconds = self._enlarging_seconds(plan) * pixels.shape[0] * pixels.shape[1] / 1e6
+            worked_on = pixels.shape[0] * pixels.shape[1] / 1e6 * plan.share**2
+            seconds = self._enlarging_seconds(plan) * worked_on
             cost = EnlargingCost(seconds, Stage.LOADING if plan.first else Stage.DECODING)
-        width, height = plan.size if plan.first else (pixels.shape[1], pixels.shape[0])
+        width, height = plan.size
+        if not plan.first:
+            width, height = shrunk_size(pixels.shape[1], pixels.shape[0], plan.share)
         return ProgressTracker(
             self._costs(),
             megapixels,

@@ -4,7 +4,8 @@ Owns that decision, and the filter that is used without an enlarger. The network
 engine's device; knows nothing of tiles.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -29,8 +30,9 @@ FILTER_SECONDS = 0.3
 class Plan:
     """`size` is the result's width and height. Without an entry the filter is used.
 
-    `first` means that the picture is enlarged before the base processes it. `guess` is in seconds
-    per megapixel.
+    `first` means that the picture is enlarged before the base processes it. `share` is that of the
+    photo's size at which the base works; less than 1 only with an entry. `guess` is in seconds per
+    megapixel.
     """
 
     factor: int
@@ -39,6 +41,16 @@ class Plan:
     first: bool
     guess: float
     degraded: tuple[str, ...] = ()
+    share: float = 1.0
+
+    @property
+    def times(self) -> int:
+        """How many times larger the network makes what the base worked on."""
+        return times_of(self.factor, self.share)
+
+    def shrunk(self, pixels: Pixels) -> Pixels:
+        """The photo at the size at which the base works."""
+        return fitted(pixels, shrunk_size(pixels.shape[1], pixels.shape[0], self.share))
 
     @property
     def enlarges(self) -> bool:
@@ -59,7 +71,8 @@ class Plan:
 
     def by_filter(self) -> "Plan":
         """The same plan without the network, which has failed."""
-        return Plan(self.factor, self.size, None, self.first, FILTER_SECONDS, ("no_upscaler",))
+        without = replace(self, entry=None, share=1.0)
+        return replace(without, guess=FILTER_SECONDS, degraded=("no_upscaler",))
 
 
 class Enlargements:
@@ -73,17 +86,30 @@ class Enlargements:
     def plan(self, params: JobParams, pixels: Pixels, chosen: Chosen) -> Plan:
         """The plan for a job's pixels. Raises UpscalerChanged, UpscalerUnusable."""
         factor = params.factor
-        entry = self._entry(params, factor)
-        missing = factor > 1 and entry is None and params.upscaler != FILTER
+        first = self._works_at(chosen) == "target"
+        share = 1.0 if first else self._share(params, chosen)
+        times = times_of(factor, share)
+        entry = self._entry(params, times)
+        missing = times > 1 and entry is None and params.upscaler != FILTER
         height, width = pixels.shape[:2]
         return Plan(
             factor=factor,
             size=result_size((width, height), params),
             entry=entry,
-            first=self._works_at(chosen) == "target",
+            first=first,
             guess=self._guess(entry),
             degraded=("no_upscaler",) if missing else (),
+            share=share if entry else 1.0,
         )
+
+    def _share(self, params: JobParams, chosen: Chosen) -> float:
+        """The share of the photo's size at which the LoRAs work; the whole if the enlarger that the
+        job names cannot bring it back.
+        """
+        share = min((lora.shrink for lora, _ in chosen), default=1.0)
+        if share == 1 or params.upscaler in (AUTO, FILTER):
+            return share
+        return share if self._pinned(params).serves(times_of(params.factor, share)) else 1.0
 
     def _entry(self, params: JobParams, factor: int) -> UpscalerEntry | None:
         if params.upscaler == FILTER:
@@ -119,6 +145,16 @@ class Enlargements:
             return FILTER_SECONDS
         speed = SPEED_ON_CPU if self._device == "cpu" else SPEED_ON_GPU
         return operations(entry.architecture) * 1e6 / speed
+
+
+def times_of(factor: int, share: float) -> int:
+    """How many times larger a network must make what was worked on at this share of the size."""
+    return math.ceil(round(factor / share, 3))
+
+
+def shrunk_size(width: int, height: int, share: float) -> tuple[int, int]:
+    """Width and height at this share of the size, at least a pixel."""
+    return max(1, round(width * share)), max(1, round(height * share))
 
 
 def fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:

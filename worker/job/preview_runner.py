@@ -15,10 +15,19 @@ from shared.errors import InternalError, NoWorker, RetouchError, Superseded, Uns
 from shared.ledger.preview_queue import Pending, PreviewLine, PreviewRequest
 from shared.params import JobParams
 from shared.periodic import Periodic
-from worker.engine.interface import Engine, EngineEvent, EngineResult, Pixels, StopFlag
+from worker.engine.interface import (
+    Engine,
+    EngineEvent,
+    EngineResult,
+    EnlargeJob,
+    Pixels,
+    StopFlag,
+    Urgency,
+)
 from worker.engine.preview_job import as_preview
 from worker.guards.panel import Guards
 from worker.job.attempt import engine_job
+from worker.job.enlarging import Enlargements, fitted
 from worker.job.grey import kept_grey
 from worker.job.lora_choice import Chooser
 from worker.job.outputs import encode_preview
@@ -54,6 +63,7 @@ class PreviewServer:
         chooser: Chooser,
         engine: Engine,
         guards: Guards,
+        enlargements: Enlargements,
     ) -> None:
         self._line = line
         self._blobs = blobs
@@ -62,6 +72,7 @@ class PreviewServer:
         self._sources: OrderedDict[str, Small] = OrderedDict()
         self._newest: OrderedDict[str, StopFlag] = OrderedDict()
         self._guards = guards
+        self._enlargements = enlargements
         self._delivery = ThreadPoolExecutor(1, thread_name_prefix="preview-delivery")
         self._coarse = ThreadPoolExecutor(COARSE_AT_ONCE, thread_name_prefix="preview-sizes")
         self._loop = Periodic("previews", self._serve_next, every=0.0)
@@ -99,19 +110,29 @@ class PreviewServer:
         pixels, alpha = self._small(request.source.blob, small)
         params, chosen = self._chooser.settle(small, pixels)
         given, levels = (pixels, alpha), params.pyramid or 1
+        plan = self._enlargements.plan(params, pixels, chosen)
 
         def submitted(level: Pixels) -> "Future[EngineResult]":
             job = as_preview(engine_job(level, params, chosen, stop), self._engine.device)
             return self._engine.submit(job, _ignore)
 
+        def enlarged(small: Pixels) -> "Future[EngineResult]":
+            assert plan.entry is not None
+            job = EnlargeJob(small, plan.times, plan.entry, Urgency.PREVIEW, stop)
+            return self._engine.enlarge(job, _ignore)
+
         def coarse_to_fine() -> None:
-            fine = prepared(pixels, levels, lambda level: submitted(level).result().pixels)
+            small = plan.shrunk(pixels)
+            fine = prepared(small, levels, lambda level: submitted(level).result().pixels)
+            last = submitted(fine)
+            if plan.share < 1:
+                last = enlarged(last.result().pixels)
             # Guards and encoding must not run on the engine's thread, which calls this.
-            submitted(fine).add_done_callback(
+            last.add_done_callback(
                 lambda done: self._delivery.submit(self._finish, request, given, done)
             )
 
-        if levels == 1:
+        if levels == 1 and plan.share == 1:
             coarse_to_fine()
         else:  # the sizes wait for each other, and other requests must not wait for them
             self._coarse.submit(self._answered, request, coarse_to_fine)
@@ -146,6 +167,8 @@ class PreviewServer:
         )
 
     def _checked(self, given: Small, made: Pixels) -> bytes:
+        # An enlarger's picture is larger than the photo, and brings it back to its size.
+        made = fitted(made, (given[0].shape[1], given[0].shape[0]))
         pixels, alpha = kept_grey(given[0], made), given[1]
         if not self._guards.is_preview_safe(seen(pixels, alpha)):
             raise UnsafeOutput("the preview is unsafe")

@@ -98,7 +98,10 @@ class WorkerProcess:
         )
         chooser = Chooser(self._catalog, self._engine.base, self._defaults)
         line = open_line(settings, self._base)
-        self._previews = PreviewServer(line, blobs, chooser, self._engine, self._guards)
+        enlargements = Enlargements(self._upscalers, self._engine.base, self._engine.device)
+        self._previews = PreviewServer(
+            line, blobs, chooser, self._engine, self._guards, enlargements
+        )
         self._fleet = fleet = Fleet(client)
         self._whereabouts = Whereabouts(self._catalog, self._sync, fleet, worker_id)
         self._heartbeat = Heartbeat(fleet, self._describe)
@@ -123,7 +126,7 @@ class WorkerProcess:
             blobs=blobs,
             history=History(client, self._engine.base, self._engine.device),
             chooser=chooser,
-            enlargements=Enlargements(self._upscalers, self._engine.base, self._engine.device),
+            enlargements=enlargements,
             guards=self._guards,
             strikes=strikes,
             failures=failures,

@@ -23,7 +23,7 @@ from worker.training.photos import Photo
 from worker.training.recipe import Recipe
 from worker.training.restoration import draw_pairs
 from worker.training.sampler import single_step
-from worker.training.teaching import Lesson, draw_lessons
+from worker.training.teaching import Lesson, draw_lessons, draw_shrunk_pairs
 
 LOWEST, HIGHEST = 0.05, 1.0
 # This many strengths; neighbouring ones differ by less than is visible.
@@ -35,7 +35,7 @@ LEAST_SQUARED, MOST_DETAIL = 0.2, 2.5
 # The factor by which GMSD's weight at the highest strength exceeds that at the lowest.
 MORE_EDGES = 4.0
 # With lessons: the share of batches that are made of them, and the weight of the amount of detail.
-LESSON_SHARE = 0.75
+TAUGHT_SHARE = 0.75
 LESSON_DETAIL = 0.5
 
 
@@ -87,10 +87,11 @@ class GradedLoss:
 
     def _taught(self, random: np.random.Generator) -> torch.Tensor:
         """Lessons at every strength; other pairs count for being faithful alone."""
-        pairs = draw_pairs(self._photos, self._recipe, random)
         wanted = None
-        if random.random() < LESSON_SHARE:
+        if random.random() < TAUGHT_SHARE:
             pairs, wanted = draw_lessons(self._lessons, self._recipe, random)
+        else:
+            pairs = draw_shrunk_pairs(self._photos, self._recipe, random)
         degrees = self._draw(random)
         clean = pairs.clean.to(self._base.device)
         found = self._restored(self._base.encode(pairs.damaged), degrees, pairs.prompts)

@@ -14,8 +14,10 @@ from shared.params import DEFAULT_TIMESTEP, is_lora_name
 from worker.training.damage import RANGES, Kind
 from worker.training.loop import Schedule
 
-# A lesson's side in pixels, and the largest window of it, which leaves out its edges.
-LESSON_SIDE, MOST_CROP = 136, 128
+# A lesson's side in pixels; the share of it at which the teacher sees it and a LoRA learns; and the
+# largest window of that. At half the size and less the teacher loses windows and lettering, at the
+# full size it takes damage for detail.
+LESSON_SIDE, LESSON_SHARE, MOST_CROP = 136, 0.59, 64
 
 Task = Literal["restore", "style"]
 Objective = Literal["rollout", "path"]

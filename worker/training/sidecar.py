@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from shared.params import Fidelity
-from worker.training.recipe import Recipe
+from worker.training.recipe import LESSON_SHARE, Recipe
 
 # Sources that lack detail keep their detail; those whose detail is damage keep only their colours.
 _FIDELITY = {
@@ -34,6 +34,8 @@ def write_sidecar(path: Path, recipe: Recipe) -> None:
     ]
     if recipe.graded:
         fields.append(("steps", 1))
+    if recipe.lessons:
+        fields.append(("shrink", LESSON_SHARE))
     if recipe.once:
         fields += [("sampler", "once"), ("timestep", recipe.timestep), ("guidance_scale", 1.0)]
     if recipe.task == "restore":

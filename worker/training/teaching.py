@@ -4,10 +4,14 @@ Owns the lessons and their files: `NNNN.npz` with `damaged`, `clean` and `wanted
 [S, S, 3]. `wanted` is the teacher's redrawing of the damaged crop: shrunk, which hides the
 damage, enlarged four times by the teacher, and scaled back. A killed run continues where it was,
 since each lesson is drawn from its own number.
+
+The LoRA learns at the size at which the teacher saw the crop. There a small network's picture comes
+close to the teacher's, and an enlarger that learnt from the same teacher brings it back to the
+photo's own size.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +21,13 @@ from PIL import Image
 from worker.engine.upscale.networks import Enlarger
 from worker.training.damage import Kind, Pixels, draw_damage
 from worker.training.photos import Photo, random_crop, without_colour
-from worker.training.recipe import LESSON_SIDE, Recipe
-from worker.training.restoration import GREY_SHARE, Pairs, to_tensor
+from worker.training.recipe import LESSON_SHARE, LESSON_SIDE, Recipe
+from worker.training.restoration import GREY_SHARE, Pairs, draw_pairs, to_tensor
 
-# The teacher sees the crop at this side: at half the size and less it loses windows and lettering,
-# at the full size it takes damage for detail.
-SMALL = 80
+SMALL = round(LESSON_SIDE * LESSON_SHARE)
 TIMES = 4
 # Near its edge the teacher's answer lacks context.
-EDGE = 4
+EDGE = 3
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,11 @@ def read_lessons(folder: Path, numbers: Sequence[int]) -> list[Lesson]:
 def draw_lessons(
     lessons: list[Lesson], recipe: Recipe, random: np.random.Generator
 ) -> tuple[Pairs, torch.Tensor]:
-    """A batch of windows of `recipe.crop` pixels, randomly rotated and mirrored, and the teacher's
-    redrawings of them [N, 3, H, W] in -1..1.
+    """A batch of windows of `recipe.crop` pixels of shrunk lessons, randomly rotated and mirrored,
+    and the teacher's redrawings of them [N, 3, H, W] in -1..1.
     """
     drawn = [
-        _window(lessons[int(random.integers(len(lessons)))], recipe.crop, random)
+        _window(_shrunk(lessons[int(random.integers(len(lessons)))]), recipe.crop, random)
         for _ in range(recipe.batch)
     ]
     damaged, clean, wanted = (
@@ -79,8 +81,24 @@ def draw_lessons(
     return Pairs(damaged, clean, prompts), wanted
 
 
+def draw_shrunk_pairs(photos: list[Photo], recipe: Recipe, random: np.random.Generator) -> Pairs:
+    """Other pairs of the same kind, which nobody redrew."""
+    whole = replace(recipe, crop=round(recipe.crop * LESSON_SIDE / SMALL))
+    pairs = draw_pairs(photos, whole, random)
+    size = (recipe.crop, recipe.crop)
+    damaged, clean = (
+        torch.nn.functional.interpolate(pixels, size, mode="bicubic", antialias=True)
+        for pixels in (pairs.damaged, pairs.clean)
+    )
+    return Pairs(damaged.clamp(-1, 1), clean.clamp(-1, 1), pairs.prompts)
+
+
+def _shrunk(lesson: Lesson) -> Lesson:
+    return Lesson(*(_resized(pixels, SMALL) for pixels in vars(lesson).values()))
+
+
 def _window(lesson: Lesson, side: int, random: np.random.Generator) -> Lesson:
-    last = LESSON_SIDE - EDGE - side
+    last = SMALL - EDGE - side
     top, left = (int(place) for place in random.integers(EDGE, last + 1, 2))
     turns, mirrored = int(random.integers(4)), bool(random.random() < 0.5)
 

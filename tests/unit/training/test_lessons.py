@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from shared.loras.sidecar import read_sidecar
 from worker.training import train as training
 from worker.training.errors import TrainingError
 from worker.training.frozen_base import load_frozen
@@ -111,7 +112,7 @@ def test_high_strengths_learn_the_redrawing_and_low_ones_the_photo(
         monkeypatch.setattr(loss, "_draw", lambda _random: degrees)
         monkeypatch.setattr(loss, "_restored", lambda *_: torch.full((2, 3, 32, 32), found))
         # The first number drawn decides between a lesson and another pair.
-        monkeypatch.setattr("worker.training.graded.LESSON_SHARE", 1.0)
+        monkeypatch.setattr("worker.training.graded.TAUGHT_SHARE", 1.0)
         return float(loss(np.random.default_rng(0), 0.0))
 
     assert measured(0.05, -1.0) < measured(0.05, 1.0) - 5
@@ -125,7 +126,8 @@ def test_a_run_makes_its_lessons_with_progress_and_learns_from_them(
     told: list[Progress] = []
     places = Places(folder, tmp_path / "loras", tmp_path / "run")
     outcome = train(recipe, places, CPU, told.append)
-    assert outcome.finished
+    assert outcome.lora is not None
+    assert read_sidecar(outcome.lora.with_suffix(".toml")).shrink == 0.59
     assert [one.stage for one in told] == [LESSONS] * 3 + ["", ""]
     assert len(list((places.run / LESSONS).glob("*.npz"))) == 3
 
@@ -143,7 +145,7 @@ def test_without_the_teacher_a_run_says_where_to_get_it(
     [
         (["--lessons", "5"], "lessons are for graded"),
         (["--graded", "--lessons", "-1"], "lessons must be 0 or more"),
-        (["--graded", "--lessons", "5", "--crop", "144"], "crop must be at most 128"),
+        (["--graded", "--lessons", "5", "--crop", "80"], "crop must be at most 64"),
     ],
 )
 def test_what_lessons_cannot_do_is_refused(options: list[str], words: str) -> None:

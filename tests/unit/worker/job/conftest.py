@@ -10,6 +10,7 @@ import redis
 from shared.blobs import BlobStore, open_blobs
 from shared.jobs import Job, Mask
 from shared.ledger.lora_failures import LoraFailures
+from shared.ledger.preview_queue import PreviewLine, open_line
 from shared.ledger.store import JobStore
 from shared.ledger.strikes import Strikes
 from shared.loras.catalog import Catalog
@@ -46,6 +47,12 @@ def blobs(settings: Settings) -> BlobStore:
 
 
 @pytest.fixture
+def line(settings: Settings, redis_client: redis.Redis) -> PreviewLine:
+    del redis_client  # empties the store before and watches for lasting keys after
+    return open_line(settings, "tiny")
+
+
+@pytest.fixture
 def run(store: JobStore, blobs: BlobStore, redis_client: redis.Redis, settings: Settings) -> RunJob:
     """Run a job of 64 x 48 pixels through a worker with this catalogue."""
 
@@ -55,10 +62,13 @@ def run(store: JobStore, blobs: BlobStore, redis_client: redis.Redis, settings: 
         *,
         mask: Mask | None = None,
         guard: Classifier | None = None,
+        engine: FakeEngine | None = None,
         **params: Any,
     ) -> Job:
-        engine = FakeEngine(base, 0.0)
-        spec = spec_with_picture(blobs, picture(), lora_mode="none", **params)
+        engine = engine or FakeEngine(base, 0.0)
+        loras = Catalog(settings.data_dir / "loras", base)
+        loras.scan()
+        spec = spec_with_picture(blobs, picture(), **{"lora_mode": "none"} | params)
         spec = spec.model_copy(update={"base": base, "mask": mask})
         store.submit(spec)
         parts: dict[str, Any] = {
@@ -68,7 +78,7 @@ def run(store: JobStore, blobs: BlobStore, redis_client: redis.Redis, settings: 
             "store": store,
             "blobs": blobs,
             "history": History(redis_client, base, "fake"),
-            "chooser": Chooser(Catalog(settings.data_dir / "none", base), base),
+            "chooser": Chooser(loras, base),
             "enlargements": Enlargements(catalog, base, "fake"),
             "guards": Guards(guard),
             "strikes": Strikes(redis_client, settings),

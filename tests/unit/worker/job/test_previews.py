@@ -9,7 +9,6 @@ from concurrent.futures import Future
 from uuid import uuid4
 
 import pytest
-import redis
 from PIL import Image
 
 from shared.blobs import BlobStore, open_blobs
@@ -21,7 +20,7 @@ from shared.errors import (
     Superseded,
     UnsafeOutput,
 )
-from shared.ledger.preview_queue import Pending, PreviewLine, PreviewRequest, open_line
+from shared.ledger.preview_queue import Pending, PreviewLine, PreviewRequest
 from shared.loras.catalog import Catalog
 from shared.params import JobParams, LoraMode, executed_steps
 from shared.settings import Settings
@@ -29,7 +28,7 @@ from tests.support.engine_jobs import make_job
 from tests.support.marked import Fixed
 from tests.support.next_version import grown
 from tests.support.wait import wait_until
-from tests.support.workers import picture, spec_with_picture
+from tests.support.workers import picture, spec_with_picture, without_upscalers
 from worker.engine.interface import EngineJob, EngineResult, OnEvent
 from worker.engine.preview_job import as_preview
 from worker.engine.testing.fake import FakeEngine
@@ -44,12 +43,6 @@ def blobs(settings: Settings) -> BlobStore:
 
 
 @pytest.fixture
-def line(settings: Settings, redis_client: redis.Redis) -> PreviewLine:
-    del redis_client  # empties the store before and watches for lasting keys after
-    return open_line(settings, "tiny")
-
-
-@pytest.fixture
 def serve(
     settings: Settings, blobs: BlobStore, line: PreviewLine
 ) -> Iterator[Callable[..., PreviewServer]]:
@@ -59,7 +52,9 @@ def serve(
     def start(step_seconds: float, guards: Guards | None = None) -> PreviewServer:
         chooser = Chooser(Catalog(settings.loras_dir, "tiny"), "tiny")
         engine = FakeEngine("tiny", step_seconds)
-        server = PreviewServer(line, blobs, chooser, engine, guards or Guards())
+        server = PreviewServer(
+            line, blobs, chooser, engine, guards or Guards(), without_upscalers()
+        )
         server.start()
         started.append(server)
         return server
@@ -259,7 +254,7 @@ def server(
     settings: Settings, blobs: BlobStore, line: PreviewLine, recorder: Recorder
 ) -> PreviewServer:
     chooser = Chooser(Catalog(settings.loras_dir, "tiny"), "tiny")
-    return PreviewServer(line, blobs, chooser, recorder, Guards())
+    return PreviewServer(line, blobs, chooser, recorder, Guards(), without_upscalers())
 
 
 @pytest.mark.parametrize("strength", [0.05, 0.29, 0.4, 2 / 3, 1.0])
