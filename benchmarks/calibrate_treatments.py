@@ -47,6 +47,7 @@ TRIED: dict[str, tuple[tuple[float, int], ...]] = {
     "denoise": ((0.1, 1), (0.1, 2), (0.1, 3)),
     "strong_denoise": ((0.1, 1), (0.1, 2), (0.1, 3)),
     "chat": ((0.1, 1), (0.1, 2)),
+    "redraw": ((0.05, 1), (0.5, 1), (1.0, 1)),
 }
 OWN = ((0.1, 1),)
 # What phones and chats do is several kinds of damage at once, so nothing is usual for it: `restore`

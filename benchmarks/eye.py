@@ -1,29 +1,38 @@
 """One number for how a picture looks beside the clean one, in decibels.
 
 Owns the weights. PSNR alone prefers what is smooth; the eye minds edges that are lost (GMSD),
-structure (SSIM), and detail that is too faint or too strong, wherever exactly it lies.
+structure (SSIM), and fine detail that is too faint or too strong around a place, wherever exactly
+it lies (`detail_loss`, in two bands of frequency).
 """
 
 import numpy as np
+import torch
 
 from worker.training.damage import Pixels
 from worker.training.metrics import LUMA, gmsd, psnr, ssim
+from worker.training.objective import detail_loss
+from worker.training.restoration import to_tensor
 
-STRUCTURE, EDGES, DETAIL = 10.0, 60.0, 4.0
+STRUCTURE, EDGES, DETAIL = 10.0, 60.0, 10.0
 # Above it nobody sees a difference.
 MOST = 42.0
 FAINT = 1.0
 
 
 def quality(picture: Pixels, clean: Pixels) -> float:
-    """PSNR with what SSIM, GMSD and the energy of edges add or take away; uint8 [H, W, 3]."""
-    off = abs(np.log(edge_energy(picture) / edge_energy(clean)))
+    """PSNR with what SSIM, GMSD and the amount of detail add or take away; uint8 [H, W, 3]."""
     return (
         min(MOST, psnr(picture, clean))
         + STRUCTURE * ssim(picture, clean)
         - EDGES * gmsd(picture, clean)
-        - DETAIL * float(off)
+        - DETAIL * detail_missed(picture, clean)
     )
+
+
+@torch.inference_mode()
+def detail_missed(picture: Pixels, clean: Pixels) -> float:
+    """How far the amount of fine detail is from the clean picture's, in the natural logarithm."""
+    return float(detail_loss(to_tensor([picture]), to_tensor([clean])))
 
 
 def edge_energy(picture: Pixels) -> float:

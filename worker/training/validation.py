@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from PIL import Image
 
 from worker.engine.colours import with_colours
 from worker.training.damage import Kind, Pixels, sorts_of
@@ -16,7 +17,7 @@ from worker.training.metrics import gmsd, psnr, ssim
 from worker.training.objective import Stretch, rollout_predictions
 from worker.training.once import predicted_once
 from worker.training.photos import Photo
-from worker.training.recipe import Recipe
+from worker.training.recipe import LESSON_SHARE, Recipe
 from worker.training.restoration import to_tensor
 from worker.training.sampler import executed_steps
 from worker.training.sidecar import ONCE_FIDELITY
@@ -67,11 +68,23 @@ def make_samples(photos: list[Photo], recipe: Recipe) -> list[Sample]:
         if recipe.task == "style":
             samples.append(Sample(photo.name, "style", "style", clean, clean))
             continue
+        share = LESSON_SHARE if recipe.lessons else 1.0
         for kind in recipe.treats:
             sort = sorts_of(kind)[number % len(sorts_of(kind))]
             damaged = sort.make(clean, sort.range.middle, random)
-            samples.append(Sample(photo.name, kind, sort.name, clean, damaged))
+            samples.append(
+                Sample(photo.name, kind, sort.name, _fitted(clean, share), _fitted(damaged, share))
+            )
     return samples
+
+
+def _fitted(pixels: Pixels, share: float) -> Pixels:
+    """At this share of its size, sides multiples of MULTIPLE."""
+    if share == 1:
+        return pixels
+    height, width = (round(side * share / MULTIPLE) * MULTIPLE for side in pixels.shape[:2])
+    picture = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
 
 
 def _middle(pixels: Pixels) -> Pixels:

@@ -19,6 +19,7 @@ from worker.training.photos import Photo, load_photos
 from worker.training.recipe import LESSON_SIDE, Recipe
 from worker.training.teaching import Lesson, draw_lessons, gather_lessons, read_lessons, redrawn
 from worker.training.train import LESSONS, Places, train
+from worker.training.validation import make_samples
 
 CPU = torch.device("cpu")
 TREATS = ("jpeg",)
@@ -151,6 +152,14 @@ def test_without_the_teacher_a_run_says_where_to_get_it(
 def test_what_lessons_cannot_do_is_refused(options: list[str], words: str) -> None:
     recipe, _ = parse(["photos", "--name", "mine", *options])
     assert words in str(recipe.problem())
+
+
+def test_it_is_judged_at_the_size_at_which_it_works(recipe: Recipe, photos: list[Photo]) -> None:
+    (sample,) = make_samples(photos[:1], recipe)
+    (whole,) = make_samples(photos[:1], replace(recipe, lessons=0))
+    assert whole.clean.shape == (160, 160, 3)
+    assert sample.clean.shape == sample.damaged.shape == (96, 96, 3)
+    assert abs(sample.clean.mean() - whole.clean.mean()) < 1
 
 
 def test_a_photo_too_small_for_a_lesson_is_named(folder: Path) -> None:
