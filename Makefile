@@ -1,11 +1,14 @@
 # Every target works on a clean clone: it first installs what it needs.
 # PYTHON chooses the interpreter of the environment (3.11 or newer), IMAGE the photo of the demo,
-# BENCHMARKS those of `make bench`, TEST_PROCESSES and CHAOS_PROCESSES the number of parallel tests.
+# BENCHMARKS those of `make bench`, TEST_PROCESSES and CHAOS_PROCESSES the number of parallel tests,
+# BROWSER_TESTS and CHAOS_TESTS what `make browser` and `make chaos` run.
 
 PYTHON ?= python3
 IMAGE ?= examples/portrait.jpg
 TEST_PROCESSES ?= 3
 CHAOS_PROCESSES ?= 2
+BROWSER_TESTS ?= tests/browser tests/faces
+CHAOS_TESTS ?= tests/chaos
 BENCHMARKS ?= gateway roundtrip engine rows catalogue hit_rate previews scaling peers peers_report
 VENV := .venv
 BIN := $(VENV)/bin
@@ -65,7 +68,7 @@ coverage: install ## Measure the branch coverage of the unit tests
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m "not gpu and not slow" --cov --cov-report=term:skip-covered tests/unit
 
 browser: install ## Test the page, and the JavaScript client in a page, in Debian's Chromium
-	$(BIN)/pytest -m browser tests/browser tests/faces
+	$(BIN)/pytest -m browser $(BROWSER_TESTS)
 
 check: install ## Check format, style, types, imports and known vulnerabilities of pinned packages; the page's types if npm is present
 	$(BIN)/ruff format --no-cache --check .
@@ -81,7 +84,7 @@ bench: install ## Run the benchmarks, one after the other
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
 
 chaos: install ## Kill, freeze and disconnect real processes; CHAOS_SCALE=0.3: three tenths of full size
-	$(BIN)/pytest -m chaos -n $(CHAOS_PROCESSES) --dist worksteal tests/chaos
+	$(BIN)/pytest -m chaos -n $(CHAOS_PROCESSES) --dist worksteal $(CHAOS_TESTS)
 
 chaos-full: install ## The same at full size, which takes hours; CHAOS_STORE=redis-server for Debian's
 	CHAOS_SIZE=full $(BIN)/pytest -m chaos tests/chaos
