@@ -28,6 +28,7 @@ PIECES = {
     "face_restore": ("phone", "astronaut", 0, 64),
     "restore": ("chat", "astronaut", 0, 64),
     "chat": ("chat", "coffee", 120, 150),
+    "redraw": ("chat", "astronaut", 0, 64),
 }
 
 
