@@ -7,6 +7,7 @@ from fastapi.responses import Response
 
 from api.access.guard import LanguageDep, Reader, ServicesDep
 from api.server.caching import ASK_AGAIN, cached_response
+from api.server.packed_route import PackedRoute
 from api.services import Services
 from api.wire.presenter import lora_view
 from api.wire.problems import problems
@@ -21,7 +22,7 @@ SAMPLE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"
 }
 CALLER_PROBLEMS = ("unauthenticated", "forbidden", "rate_limited")
 
-router = APIRouter(prefix="/v1/loras", tags=["loras"])
+router = APIRouter(prefix="/v1/loras", tags=["loras"], route_class=PackedRoute)
 
 
 @router.get(

@@ -115,6 +115,18 @@ def test_loras_are_listed_with_the_reason_why_one_cannot_be_used(client: TestCli
     assert not any("path" in item for item in items.values())
 
 
+def test_the_list_of_loras_goes_out_packed_where_that_is_taken(client: TestClient) -> None:
+    packed = client.get("/v1/loras", headers={"Accept-Encoding": "gzip"})
+    plain = client.get("/v1/loras", headers={"Accept-Encoding": "identity"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert packed.json() == plain.json()
+    assert int(packed.headers["content-length"]) < int(plain.headers["content-length"]) / 2
+    assert "Accept-Encoding" in packed.headers["vary"]
+    sample = client.get("/v1/loras/face_restore/sample", headers={"Accept-Encoding": "gzip"})
+    assert "content-encoding" not in sample.headers
+
+
 def test_a_lora_is_found_by_either_name_and_has_its_sample(client: TestClient) -> None:
     by_short = client.get("/v1/loras/face_restore", headers={"Accept-Language": "zh"}).json()
 
