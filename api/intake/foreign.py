@@ -19,16 +19,14 @@ class Foreign:
 
     en: str
     zh: str
-    advice_en: str = ""
-    advice_zh: str = ""
+    advice_en: str
+    advice_zh: str
 
     def sentence(self) -> Sentence:
         """What the file is and what to do."""
-        en = f"the file is {self.en}, whatever its name says"
-        zh = f"无论文件名如何，这是{self.zh}"
-        if not self.advice_en:
-            return Sentence(en, zh)
-        return Sentence(f"{en}; {self.advice_en}", f"{zh}；{self.advice_zh}")
+        return Sentence(
+            f"the file is {self.en}; {self.advice_en}", f"这是{self.zh}；{self.advice_zh}"
+        )
 
 
 _EXPORT = ("export it as PNG or JPEG", "请导出为 PNG 或 JPEG")
@@ -41,7 +39,12 @@ _UNPACK = ("unpack it and send the pictures individually", "请解压后逐张�
 
 RAW = Foreign("a camera's RAW file", "相机 RAW 文件", *_DEVELOP)
 VIDEO = Foreign("a video", "视频", *_FRAME)
-UNKNOWN = Foreign("in no known picture format", "无法识别的文件")
+UNKNOWN = Foreign(
+    "in no known picture format",
+    "无法识别的文件",
+    "choose a photo, such as a JPEG, PNG, WebP, HEIC, AVIF or TIFF",
+    "请选择照片，如 JPEG、PNG、WebP、HEIC、AVIF 或 TIFF",
+)
 
 _BY_MAGIC: tuple[tuple[bytes, Foreign], ...] = (
     (b"\0\0\0\x0cJXL \r\n\x87\n", Foreign("JPEG XL", " JPEG XL 图片", *_EXPORT)),
@@ -78,7 +81,7 @@ _BY_MAGIC: tuple[tuple[bytes, Foreign], ...] = (
 )
 _PDF = Foreign("a PDF", " PDF 文档", "save the page as PNG or JPEG", "请将所需页面存为 PNG 或 JPEG")
 _DRAWING = Foreign("a drawing (SVG)", "矢量图（SVG）", *_EXPORT)
-_PAGE = Foreign("a web page", "网页")
+_PAGE = Foreign("a web page", "网页", "save its picture as a file", "请将其中的图片另存为文件")
 _NETPBM = re.compile(rb"P[1-7][\s#]")
 _PIXMAP = Foreign("a netpbm picture (PPM)", " netpbm 图片（PPM）", *_EXPORT)
 

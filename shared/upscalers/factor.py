@@ -48,9 +48,10 @@ def settle_factor(
     factor = _most(wanted, is_allowed)
     if factor < wanted:
         why = "limited" if factor > 1 else "full"
-    facts = {"side": side, "enough": f"{LONG_ENOUGH:,}", "cap": params.max_side}
+    facts = {"side": side, "enough": LONG_ENOUGH, "cap": params.max_side or 0}
     facts |= {"factor": factor, "larger": side * factor}
-    english, chinese = (words.format_map(facts) for words in _WORDS[why])
+    told = {name: f"{number:,}" for name, number in facts.items()}
+    english, chinese = (words.format_map(told) for words in _WORDS[why])
     said = {"upscale_reason": english, "upscale_reason_zh": chinese}
     return params.model_copy(update={"upscale": factor, **said})
 

@@ -19,7 +19,7 @@ def test_auto_is_the_smallest_factor_that_brings_it_there(
     settled = settle_factor(JobParams(), size)
     assert settled.factor == factor
     assert settled.upscale_reason
-    assert str(max(size)) in settled.upscale_reason
+    assert f"{max(size):,}" in settled.upscale_reason
     assert settled.upscale_reason_zh
 
 
