@@ -38,6 +38,8 @@ let painted = { mask: null, strength: 1 };
 let brush = null;
 /** Counts what is shown on the cards, so that one that takes long never covers a newer one. */
 let spotTurn = 0;
+/** The photo on the cards; what is there stays until there is something newer of it. @type {string | undefined} */
+let triedOn;
 /** Whether a full picture is to be saved as soon as it is there. */
 let isToBeSaved = false;
 
@@ -283,13 +285,17 @@ async function tryOnSpot() {
   const shot = desk.selected;
   const turn = ++spotTurn;
   trials.stop();
-  treatments().face(null);
+  if (shot?.kept.origin !== triedOn) treatments().face(null);
+  triedOn = shot?.kept.origin;
   byId("offers", HTMLElement).hidden = true;
   if (!shot?.kept.width || (shot.isSealed && !shot.kept.seen)) return;
   await chooseSpot(shot);
   const part = await partOf(shot, spot()).catch(() => null);
   if (turn !== spotTurn) return;
-  if (part) treatments().face("auto", part.blob);
+  if (part) {
+    treatments().face(null);
+    treatments().face("auto", part.blob);
+  }
   const isQuiet = !desk.shots.some((one) => !one.isAtRest);
   if (shot.kept.phase !== "succeeded" || !isQuiet || document.hidden) return;
   const wanted = treatments().specials.map(({ item }) => ({ key: item.name, lora: [`${item.name}:${item.default_scale}`], strength: item.strength }));

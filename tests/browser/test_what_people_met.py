@@ -367,6 +367,7 @@ def test_sixty_treatments_are_searched_and_the_limit_is_said(page: Page, stack: 
     page.click(".all summary")
     # Then
     expect(page.locator(".all h3")).to_have_count(6)
+    expect(page.locator(".all .swatch:visible")).to_have_count(0)  # none has a sample
     box = page.locator(".all").bounding_box()
     assert box is not None
     assert box["height"] < 500
@@ -570,6 +571,8 @@ def test_where_nothing_was_found_three_treatments_are_offered_on_this_photo(page
     expect(page.locator("#verdict")).to_have_text(
         "Nothing to mend was found; only enlarged 4 times"
     )
+    said = "node => getComputedStyle(node, '::before').content"
+    assert page.locator("#offers").evaluate(said) == '"Three treatments on your photo"'
     expect(page.locator("#offers button")).to_have_count(3)
     expect(page.locator("#offers img:not(.waiting)")).to_have_count(3)
     page.locator("#offers button").nth(1).click()

@@ -113,6 +113,7 @@ export class CompareView extends HTMLElement {
   /** Begin with another photo, or another result of the same. @param {number} width @param {number} height @param {boolean} isSame */
   reset(width, height, isSame = false) {
     this.style.setProperty("--ratio", String(width / height || 1));
+    this.classList.toggle("tall", width <= height);
     this.patch(null);
     this.note("");
     this.whole = width;

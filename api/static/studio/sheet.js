@@ -115,7 +115,7 @@ export class Row {
 function atRest(shot) {
   const { kept } = shot;
   if (shot.isHeld) return say("held");
-  if (kept.phase === "failed") return `${say("failed")}: ${sentenceOf(kept.problem)}`;
+  if (kept.phase === "failed") return sentenceOf(kept.problem);
   const made = kept.job?.result ? size(kept.job.result) : say(kept.phase);
   return `${made} · ${when(kept.created)}`;
 }

@@ -8,7 +8,7 @@ import { formFields } from "./recipe.js";
 import { isPassing, remedyFor, sentenceFor } from "./remedy.js";
 import { ask, askPicture, hasKey, Problem, upload } from "./service.js";
 import { firstLook } from "./sharpen.js";
-import { say, served } from "./words.js";
+import { language, say, served } from "./words.js";
 
 /** @typedef {import("./album.js").Kept} Kept */
 
@@ -381,7 +381,7 @@ export class Shot extends EventTarget {
 export function sentenceOf(problem) {
   if (!problem) return "";
   if (problem.code === "unauthenticated" && hasKey()) return say("e_key_unknown");
-  const isItsOwn = SPECIFIC.includes(problem.code) && problem.language === served() && problem.sentence;
+  const isItsOwn = SPECIFIC.includes(problem.code) && problem.language === language() && problem.sentence;
   return isItsOwn ? problem.sentence : say(sentenceFor(problem.code));
 }
 

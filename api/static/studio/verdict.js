@@ -2,7 +2,7 @@
 import { byId, make } from "./dom.js";
 import { bandOf } from "./strength-strip.js";
 import { treatments } from "./treatments.js";
-import { say, served, size, weight } from "./words.js";
+import { language, say, served, size, weight } from "./words.js";
 
 /** @typedef {import("./shot.js").Shot} Shot */
 
@@ -20,9 +20,10 @@ export function drawVerdict(shot) {
   const { source, result } = kept.job;
   part("verdict").textContent = isNothing(shot) ? nothing(result.upscale ?? 1) : done(shot);
   part("sizes").replaceChildren(...sizes(source ?? kept, kept.sentBytes ?? kept.blob.size, result));
-  part("why").textContent = reasons(shot);
-  part("why").lang = served() === "zh" ? "zh-CN" : "en";
-  part("facts").textContent = facts(shot);
+  // Only details are in another language than the page.
+  const isOwn = served() === language();
+  part("why").textContent = joined([isOwn && reasons(shot), scaled(shot), shot.kept.mask && say("masked")], language());
+  part("facts").replaceChildren(facts(shot), ...(isOwn ? [] : [make("br"), make("span", { lang: served() }, reasons(shot))]));
   part("speed").textContent = speed(shot);
 }
 
@@ -46,17 +47,21 @@ function sizes(before, beforeBytes, after) {
   return [whole("", before, beforeBytes), " ", whole("→ ", after, after.size_bytes)];
 }
 
+/** @param {any[]} sentences those that there are @param {string} tongue */
+const joined = (sentences, tongue) => sentences.filter(Boolean).join(["zh", "ja"].includes(tongue) ? "" : " ");
+
 /** @param {Shot} shot */
+const scaled = ({ kept }) => kept.scaledFrom && say("why_scaled", { size: size(kept.scaledFrom) });
+
+/** The service's own sentences. @param {Shot} shot */
 function reasons({ kept }) {
   const { params, degraded, source } = kept.job;
-  const scaled = kept.scaledFrom && say("why_scaled", { size: size(kept.scaledFrom) });
-  const said = [params.lora_reason, params.upscale_reason, ...[...degraded, ...(source?.warnings ?? [])].map((item) => item.message)];
-  return [...said.filter(Boolean).map(plainly), scaled, kept.mask && say("masked")].filter(Boolean).join(served() === "zh" ? "" : " ");
+  return joined([params.lora_reason, params.upscale_reason, ...[...degraded, ...(source?.warnings ?? [])].map((item) => item.message)].map(plainly), served());
 }
 
-/** Without the workshop's words: treatments by their titles. @param {string} sentence */
+/** Without the workshop's words: treatments by their titles. @param {string | null} [sentence] */
 const plainly = (sentence) => sentence
-  .replace(/['‘“]([\w.-]+)['’”]/g, (whole, name) => whole.replace(name, treatments().titleOf(name)))
+  ?.replace(/['‘“]([\w.-]+)['’”]/g, (whole, name) => whole.replace(name, treatments().titleOf(name)))
   .replace(/\bLoRAs?\b/g, say("treatment"));
 
 /** What it ran with, for those who want to know. @param {Shot} shot */
