@@ -28,8 +28,15 @@ from benchmarks.fitted import rounded, write_forest
 from benchmarks.pages import ROOT
 from benchmarks.restorer import Restorer
 from worker.job.damage import certain_sort, diagnosed, least_gain
-from worker.job.damage_measures import measure
-from worker.job.treatments import GAINS, Tried, treatment_measures
+from worker.job.damage_measures import kept_when_shrunk, measure
+from worker.job.treatments import (
+    GAINS,
+    KEEPS_ALL,
+    MOST_GIVEN_UP,
+    REDRAWN_AT_LEAST,
+    Tried,
+    treatment_measures,
+)
 from worker.training.damage import KINDS, Pixels, sorts_of
 from worker.training.damage.chains import mild_company
 from worker.training.damage.compression import jpeg
@@ -91,20 +98,24 @@ def main() -> None:
     photos = load_photos(options.photos, SIDE, 0, 1400).training
     rows = list(_measured(photos, options, restorer, tried))
     restorer.close()
-    measures, gains, numbers, sorts, certain, least = (
+    measures, gains, numbers, sorts, certain, least, kept = (
         np.array(one) for one in zip(*rows, strict=True)
     )
     model, minded = _forest(options.seed), weighed(gains)
     folds = GroupKFold(FOLDS)
     expected = cross_val_predict(model, measures, minded, groups=numbers, cv=folds)
-    promised = _by_promise(expected, least)
-    usual = _by_sort(gains, certain, numbers)
-    known_better = _better_sorts(gains, promised, usual, certain, tried)
+    redraws = np.array(
+        [restorer.shrink(name) < 1 and at >= REDRAWN_AT_LEAST for name, at, _ in tried]
+    )
+    promised = _by_promise(expected, least, redraws & (kept >= KEEPS_ALL)[:, None])
+    breadth = np.array([len(restorer.treats(name)) for name, _, _ in tried])
+    usual = _by_sort(gains, certain, numbers, breadth)
+    known_better = _better_sorts(gains, promised, usual, certain, tried, breadth)
     chosen = np.where(np.isin(certain, known_better), usual, promised)
     print(_worth(chosen, gains, sorts, tried))
     model.fit(measures, minded)
     known = [asdict(Tried(restorer.sha256(name), *way)) for name, *way in tried]
-    write_forest(GAINS, model, tried=known, usual=_usual(gains, certain, known_better))
+    write_forest(GAINS, model, tried=known, usual=_usual(gains, certain, known_better, breadth))
 
 
 def _options() -> argparse.Namespace:
@@ -133,10 +144,12 @@ def _forest(seed: int) -> ExtraTreesRegressor:
 
 def _measured(
     photos: list[Photo], options: argparse.Namespace, restorer: Restorer, tried: list[Way]
-) -> Iterator[tuple[np.ndarray, list[float], int, str, str, float]]:
+) -> Iterator[tuple[np.ndarray, list[float], int, str, str, float, float]]:
     """Measures, gains, the photo's number, the sort of damage, the one that is certain by the
-    measures ('' for none), and the gain that a treatment must promise, of every example.
+    measures ('' for none), the gain that a treatment must promise, and what is kept when it is
+    shrunk, of every example.
     """
+    shrink = min(restorer.shrink(name) for name, _, _ in tried)
     for begin in range(0, options.pictures, TOGETHER):
         together = range(begin, min(begin + TOGETHER, options.pictures))
         examples = [draw(photos, index, options.seed) for index in together]
@@ -149,7 +162,8 @@ def _measured(
             seen = diagnosed(found)
             certain = certain_sort(seen, measures) or ""
             least = least_gain(seen)
-            yield measures, list(gains), example.photo, example.sort, certain, least
+            kept = kept_when_shrunk(example.damaged, shrink)
+            yield measures, list(gains), example.photo, example.sort, certain, least, kept
 
 
 def _kept_gains(examples: list[Example], restorer: Restorer, way: Way) -> list[float]:
@@ -205,19 +219,38 @@ def _part(pixels: Pixels, random: np.random.Generator) -> Pixels:
     return cut if side == SIDE else resized(cut, SIDE, SIDE)
 
 
-def _by_promise(expected: np.ndarray, least: np.ndarray) -> np.ndarray:
-    """For each example what promises most, or NOTHING if that is too little."""
-    return np.where(expected.max(1) >= least, expected.argmax(1), NOTHING)
+def _by_promise(expected: np.ndarray, least: np.ndarray, redraws: np.ndarray) -> np.ndarray:
+    """For each example what promises most, or what redraws it and promises nearly as much; NOTHING
+    if that is too little. `redraws`: which ways would redraw which example and lose nothing.
+    """
+    rows = np.arange(len(expected))
+    redrawn = np.where(redraws, expected, -np.inf).argmax(1)
+    enough = np.maximum(least, expected.max(1) - MOST_GIVEN_UP)
+    can = redraws[rows, redrawn] & (expected[rows, redrawn] >= enough)
+    chosen = np.where(can, redrawn, expected.argmax(1))
+    return np.where(expected[rows, chosen] >= least, chosen, NOTHING)
 
 
-def _by_sort(gains: np.ndarray, certain: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+def _usually(gains: np.ndarray, breadth: np.ndarray) -> int:
+    """The way that gained most on these examples. If others are within a standard error of it, the
+    one whose LoRA is for the fewest kinds of damage: it does best what it is for.
+    """
+    means = gains.mean(0)
+    behind = gains[:, [means.argmax()]] - gains
+    is_level = behind.mean(0) <= behind.std(0) / np.sqrt(len(gains))
+    return int(np.lexsort((-means, np.where(is_level, breadth, np.inf)))[0])
+
+
+def _by_sort(
+    gains: np.ndarray, certain: np.ndarray, numbers: np.ndarray, breadth: np.ndarray
+) -> np.ndarray:
     """For each example what gained most for its certain sort of damage on other photos."""
     chosen = np.full(len(certain), NOTHING)
     for fitted, left_out in GroupKFold(FOLDS).split(gains, groups=numbers):
         for sort in set(certain[left_out]) - {""}:
             like = fitted[certain[fitted] == sort]
             if len(like):
-                chosen[left_out[certain[left_out] == sort]] = gains[like].mean(0).argmax()
+                chosen[left_out[certain[left_out] == sort]] = _usually(gains[like], breadth)
     return chosen
 
 
@@ -227,6 +260,7 @@ def _better_sorts(
     usual: np.ndarray,
     certain: np.ndarray,
     tried: list[Way],
+    breadth: np.ndarray,
 ) -> list[str]:
     """The sorts for which what is usual gains more than what promises most."""
     print("certain sort    pictures  by promise  usual  usually")
@@ -234,21 +268,22 @@ def _better_sorts(
     for sort in sorted(set(certain) - {""}):
         own = certain == sort
         by_promise, by_sort = (_gained(gains, way)[own].mean() for way in (promised, usual))
-        best = _named(tried[int(gains[own].mean(0).argmax())])
+        best = _named(tried[_usually(gains[own], breadth)])
         print(f"{sort:16}{own.sum():8} {by_promise:11.2f} {by_sort:6.2f}  {best}")
         better += [sort] if by_sort > by_promise and sort != SEVERAL else []
     return better
 
 
 def _usual(
-    gains: np.ndarray, certain: np.ndarray, sorts: list[str]
+    gains: np.ndarray, certain: np.ndarray, sorts: list[str], breadth: np.ndarray
 ) -> dict[str, dict[str, int | float]]:
-    """What gained most for each of these sorts: its place in `tried` and its mean gain."""
-    means = {sort: gains[certain == sort].mean(0) for sort in sorts}
-    return {
-        sort: {"tried": int(mean.argmax()), "gain": rounded(mean.max())}
-        for sort, mean in means.items()
-    }
+    """What usually gains most for each of these sorts: its place in `tried` and its mean gain."""
+    found = {}
+    for sort in sorts:
+        own = gains[certain == sort]
+        place = _usually(own, breadth)
+        found[sort] = {"tried": place, "gain": rounded(own[:, place].mean())}
+    return found
 
 
 def _gained(gains: np.ndarray, chosen: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@
 
 Each has the damage that such photos come with: cameras, chat applications, night, shaking hands;
 the last is a good photo, which is to be left alone. Writes docs/ordinary.md and docs/ordinary.jpg,
-a contact sheet at 100 %: as it came, `lora=auto`, `restore` at its own strength and at 1, and the
+a contact sheet at 100 %: as it came, `lora=auto`, `redraw` at its own strength and at 1, and the
 truth.
 """
 
@@ -46,8 +46,8 @@ ORDINARY: tuple[tuple[str, float, float, str, float], ...] = (
 )
 COLUMNS: tuple[tuple[str, str, float | None], ...] = (
     ("auto", "auto", None),
-    ("restore", "restore", None),
-    ("restore at 1", "restore", 1.0),
+    ("redraw", "redraw", None),
+    ("redraw at 1", "redraw", 1.0),
 )
 
 
@@ -98,7 +98,7 @@ def table(judged: list[Judged]) -> str:
         "decibels; *edges* the energy of edges beside the clean photo's; *NIQE* that of "
         "benchmarks/niqe.py, less is better.",
         "",
-        "| photo | PSNR | SSIM | GMSD | edges | NIQE | eye | eye, restore | eye, at 1 | chosen |",
+        "| photo | PSNR | SSIM | GMSD | edges | NIQE | eye | eye, redraw | eye, at 1 | chosen |",
         "|" + " --- |" * 10,
         *(_row(one) for one in judged),
     ]

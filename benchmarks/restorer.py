@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmarks.pages import ROOT
 from shared.loras.catalog import Catalog
-from shared.loras.entry import LoraState
+from shared.loras.entry import Damage, LoraState
 from shared.params import JobParams, LoraMode, LoraRef
 from shared.upscalers.catalog import UpscalerCatalog
 from worker.engine.base.base_loading import load_base
@@ -76,6 +76,14 @@ class Restorer:
 
     def sha256(self, lora: str) -> str:
         return self._catalog.resolve(lora).sha256
+
+    def shrink(self, lora: str) -> float:
+        """The share of a photo's size at which this LoRA works."""
+        return self._catalog.resolve(lora).shrink
+
+    def treats(self, lora: str) -> list[Damage]:
+        """The kinds of damage that this LoRA is for."""
+        return self._catalog.resolve(lora).treats
 
     def made_with(self, pixels: Pixels, lora: str, strength: float, levels: int) -> Pixels:
         """One picture in this way, kept nowhere."""

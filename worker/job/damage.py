@@ -11,7 +11,7 @@ Other LoRAs are chosen by the kind of damage that their TOML says they treat.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from shared.loras.entry import Damage, LoraEntry, LoraState
 from shared.params import Elsewhere
 from worker.engine.interface import Pixels
-from worker.job.damage_measures import measure
+from worker.job.damage_measures import kept_when_shrunk, measure
 from worker.job.small_network import Floats, SmallNetwork, read_network
 from worker.job.treatments import (
     Treatment,
@@ -110,7 +110,7 @@ def choose(
     """
     measures = measure(pixels)
     found = diagnosed(measures)
-    best = _best(found, treatment_measures(pixels, measures), entries)
+    best = _best(found, pixels, treatment_measures(pixels, measures), entries)
     own = _by_kind(found, entries) if best is None else _by_gain(found, best)
     if own.loras or not _is_known(found):
         return own
@@ -126,12 +126,16 @@ def _by_another_base(found: Diagnosis, others: Sequence[Elsewhere]) -> Choice | 
     return Choice((), best.strength, reason, elsewhere=best)
 
 
-def _best(found: Diagnosis, measures: Floats, entries: Sequence[LoraEntry]) -> Treatment | None:
+def _best(
+    found: Diagnosis, pixels: Pixels, measures: Floats, entries: Sequence[LoraEntry]
+) -> Treatment | None:
     # On photos left out of the fit, what is usual gains more than what promises most for the very
     # photo: white noise 14.6 dB (12.6), blur 5.6 (2.8), lowres 3.3 (2.9).
     sort = certain_sort(found, measures)
     usual = usual_treatment(sort, entries) if sort else None
-    return usual or best_treatment(measures, entries)
+    return usual or best_treatment(
+        measures, entries, partial(kept_when_shrunk, pixels), least_gain(found)
+    )
 
 
 def certain_sort(found: Diagnosis, measures: Floats) -> str | None:

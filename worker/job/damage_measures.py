@@ -1,14 +1,16 @@
 """Measures of a photo's damage: noise, blockiness, sharpness of detail.
 
-Owns the measures. worker/job/damage.py owns their interpretation. Pure numpy: the choice is made
-before anything is put on the device.
+Owns the measures. worker/job/damage.py owns their interpretation. numpy and Pillow only: the choice
+is made before anything is put on the device.
 """
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 Plane = NDArray[np.float64]
 
+LANCZOS = Image.Resampling.LANCZOS
 BLOCK = 8
 PATCH = 64
 BANDS = 10
@@ -37,6 +39,22 @@ def measure(pixels: NDArray[np.uint8]) -> Plane:
 def measure_colours(pixels: NDArray[np.uint8]) -> Plane:
     """The measures of one photo's noise of colour, which its luma hardly shows."""
     return np.asarray(np.median([_colours(window) for window in windows(pixels)], axis=0))
+
+
+def kept_when_shrunk(pixels: NDArray[np.uint8], share: float) -> float:
+    """How much of a photo is left after shrinking to this share of its size: the PSNR, dB, of the
+    photo shrunk and enlarged again. A sharp photo of fine texture has 25, a blurred one 50.
+    """
+    return float(np.median([_kept(window, share) for window in windows(pixels)]))
+
+
+def _kept(window: NDArray[np.uint8], share: float) -> float:
+    height, width = window.shape[:2]
+    whole = Image.fromarray(np.ascontiguousarray(window))
+    small = whole.resize((max(1, round(width * share)), max(1, round(height * share))), LANCZOS)
+    again = np.asarray(small.resize((width, height), LANCZOS), dtype=np.float64)
+    error = ((again - window) ** 2).mean()
+    return float(10 * np.log10(255**2 / (error + FLOOR**2)))
 
 
 def is_white_noise(measures: Plane, colours: Plane) -> bool:

@@ -5,7 +5,7 @@ worker/training/damage knows, ran each LoRA at several strengths, and fitted the
 treatment_gains.json to the gains.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,15 @@ from worker.job.small_forest import SmallForest, read_forest
 from worker.job.small_network import Floats
 
 WHITE_NOISE = "white_noise"
+# A LoRA that works on a smaller photo draws clean edges. The gain undervalues them, since it is
+# measured on photos that are often softer than that. Where a photo keeps this many decibels when
+# it is shrunk, such a LoRA loses nothing, and is preferred at these strengths if it promises at
+# most so much less than the best. Of 680 examples left out of the fit that is the case for some
+# thirty; their mean gain is 2.05 dB instead of 2.63, and nine of ten that were looked at are
+# crisper.
+KEEPS_ALL = 44.0
+REDRAWN_AT_LEAST = 0.5
+MOST_GIVEN_UP = 2.0
 GAINS = Path(__file__).with_name("treatment_gains.json")
 
 
@@ -81,12 +90,29 @@ def treatment_measures(pixels: Pixels, measures: Floats) -> Floats:
     return np.concatenate([measures, measure_colours(pixels)])
 
 
-def best_treatment(measures: Floats, entries: Sequence[LoraEntry]) -> Treatment | None:
-    """The available treatment that promises the largest gain for a photo with these measures.
+def best_treatment(
+    measures: Floats, entries: Sequence[LoraEntry], kept: Callable[[float], float], least: float
+) -> Treatment | None:
+    """The available treatment that promises the largest gain for a photo with these measures, or a
+    redrawing that promises nearly as much, and `least` decibels; `kept` is the photo's
+    `kept_when_shrunk`.
 
     None where the gains of no available LoRA are known: only the very files that were tried count.
     """
-    return max(_offered(measures, entries), key=lambda one: one.gain, default=None)
+    offered = list(_offered(measures, entries))
+    best = max(offered, key=_gain, default=None)
+    redrawn = max(filter(_redraws, offered), key=_gain, default=None)
+    if best is None or redrawn is None or redrawn.gain < max(least, best.gain - MOST_GIVEN_UP):
+        return best
+    return redrawn if kept(redrawn.entry.shrink) >= KEEPS_ALL else best
+
+
+def _gain(one: Treatment) -> float:
+    return one.gain
+
+
+def _redraws(one: Treatment) -> bool:
+    return one.entry.shrink < 1 and one.strength >= REDRAWN_AT_LEAST
 
 
 def _offered(measures: Floats, entries: Sequence[LoraEntry]) -> Iterator[Treatment]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage import data
 
 from shared.loras.sidecar import read_sidecar
@@ -12,7 +13,7 @@ from worker.training.damage import RANGES, SORTS, Kind, Pixels, degrade
 from worker.training.frozen_base import FrozenBase, load_frozen
 from worker.training.metrics import psnr
 from worker.training.photos import without_colour
-from worker.training.recipe import Recipe
+from worker.training.recipe import LESSON_SHARE, Recipe
 from worker.training.validation import restore
 
 ROOT = Path(__file__).parents[3]
@@ -94,19 +95,54 @@ CLEANED: dict[str, float] = {
 }
 
 
+# The same of `redraw` at its own strength, at the size at which it works.
+REDRAWN: dict[str, float] = {
+    "small": 0.3,
+    "gaussian": 1.5,
+    "disk": 1.0,
+    "defocus": 1.0,
+    "motion": 0.2,
+    "phone": 0.15,
+    "camera": 0.5,
+    "chat": 0.35,
+    "second_order": 0.35,
+    "rings": 0.1,
+}
+
+
+def parts_of(side: int, corners: dict[str, tuple[int, int]]) -> list[Pixels]:
+    """Squares of sample photos that no training saw, by the top and left of each."""
+    return [
+        np.ascontiguousarray(np.asarray(getattr(data, name)())[y : y + side, x : x + side])
+        for name, (y, x) in corners.items()
+    ]
+
+
 @pytest.fixture(scope="module")
 def photos() -> list[Pixels]:
-    """Parts of four photos that no training saw."""
-    parts = {
-        "coffee": (150, 230),
-        "chelsea": (70, 130),
-        "astronaut": (40, 170),
-        "rocket": (240, 290),
-    }
-    return [
-        np.ascontiguousarray(np.asarray(getattr(data, name)())[y : y + 96, x : x + 96])
-        for name, (y, x) in parts.items()
-    ]
+    return parts_of(
+        96,
+        {
+            "coffee": (150, 230),
+            "chelsea": (70, 130),
+            "astronaut": (40, 170),
+            "rocket": (240, 290),
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def larger_photos() -> list[Pixels]:
+    """They are worked on at 96 pixels."""
+    return parts_of(
+        162,
+        {
+            "coffee": (120, 200),
+            "chelsea": (60, 120),
+            "astronaut": (20, 140),
+            "rocket": (200, 240),
+        },
+    )
 
 
 def with_lora(name: str) -> FrozenBase:
@@ -161,6 +197,47 @@ def test_what_phones_and_chats_do_is_cleaned(
     assert sidecar.prompt is not None
     gained = mean_gain(cleaning, photos, name, sidecar.strength, sidecar.prompt)
     assert gained > CLEANED[name]
+
+
+@pytest.fixture(scope="module")
+def redrawing() -> FrozenBase:
+    return with_lora("redraw")
+
+
+def shrunk(pixels: Pixels) -> Pixels:
+    side = round(pixels.shape[0] * LESSON_SHARE / 16) * 16
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS))
+
+
+def shrunk_pairs(photos: list[Pixels], name: str) -> list[tuple[Pixels, Pixels]]:
+    sort = SORTS[name]
+    made = (sort.make(p, sort.range.middle, np.random.default_rng(0)) for p in photos)
+    return [(shrunk(one), shrunk(clean)) for one, clean in zip(made, photos, strict=True)]
+
+
+@pytest.mark.parametrize("name", REDRAWN)
+def test_what_cameras_and_chats_do_is_redrawn_closer_to_the_truth(
+    redrawing: FrozenBase, larger_photos: list[Pixels], name: str
+) -> None:
+    sidecar = read_sidecar(ROOT / "loras" / "redraw_tiny.toml")
+    assert sidecar.strength is not None
+    assert sidecar.shrink == LESSON_SHARE
+    pairs = shrunk_pairs(larger_photos, name)
+    gained = [
+        psnr(restored(redrawing, one, sidecar.strength), clean) - psnr(one, clean)
+        for one, clean in pairs
+    ]
+    assert np.mean(gained) > REDRAWN[name]
+
+
+def test_redrawing_draws_more_the_higher_its_strength(
+    redrawing: FrozenBase, larger_photos: list[Pixels]
+) -> None:
+    damaged = [one for one, _ in shrunk_pairs(larger_photos, "motion")]
+    made = [[restored(redrawing, one, s) for one in damaged] for s in (0.05, 0.3, 0.6, 1.0)]
+    edges = [np.mean([edge_energy(one) for one in row]) for row in [damaged, *made]]
+    assert edges == sorted(edges)
+    assert edges[-1] > 1.1 * edges[0]
 
 
 def edge_energy(pixels: Pixels) -> float:
