@@ -151,7 +151,8 @@ class ResultView(_RecordView):
     sha256: str
     upscale: int = Field(description="Factor of enlargement.", examples=[2])
     upscaler: str | None = Field(
-        description="What enlarged it: an enlarger's name, or lanczos, a filter.",
+        description="What enlarged it, or brought it back to its size after a LoRA that works on "
+        "smaller photos: an enlarger's name, or lanczos, a filter.",
         examples=["retouch"],
     )
     safety: SafetyView
