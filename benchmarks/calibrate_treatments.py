@@ -221,14 +221,14 @@ def _part(pixels: Pixels, random: np.random.Generator) -> Pixels:
 
 def _by_promise(expected: np.ndarray, least: np.ndarray, redraws: np.ndarray) -> np.ndarray:
     """For each example what promises most, or what redraws it and promises nearly as much; NOTHING
-    if that is too little. `redraws`: which ways would redraw which example and lose nothing.
+    if what promises most promises too little. `redraws`: which ways would redraw which example and
+    lose nothing.
     """
     rows = np.arange(len(expected))
     redrawn = np.where(redraws, expected, -np.inf).argmax(1)
-    enough = np.maximum(least, expected.max(1) - MOST_GIVEN_UP)
-    can = redraws[rows, redrawn] & (expected[rows, redrawn] >= enough)
+    can = redraws[rows, redrawn] & (expected[rows, redrawn] >= expected.max(1) - MOST_GIVEN_UP)
     chosen = np.where(can, redrawn, expected.argmax(1))
-    return np.where(expected[rows, chosen] >= least, chosen, NOTHING)
+    return np.where(expected.max(1) >= least, chosen, NOTHING)
 
 
 def _usually(gains: np.ndarray, breadth: np.ndarray) -> int:

@@ -133,9 +133,7 @@ def _best(
     # photo: white noise 14.6 dB (12.6), blur 5.6 (2.8), lowres 3.3 (2.9).
     sort = certain_sort(found, measures)
     usual = usual_treatment(sort, entries) if sort else None
-    return usual or best_treatment(
-        measures, entries, partial(kept_when_shrunk, pixels), least_gain(found)
-    )
+    return usual or best_treatment(measures, entries, partial(kept_when_shrunk, pixels))
 
 
 def certain_sort(found: Diagnosis, measures: Floats) -> str | None:
