@@ -142,7 +142,9 @@ class Attempt:
         worked_on = pixels.shape[0] * pixels.shape[1] / 1e6
         megapixels = plan.megapixels if plan.first else worked_on * plan.share**2
         tracker = self._tracker(plan, megapixels, pixels, params)
-        result = self._make(pixels, params, chosen, plan, tracker)
+        result = self._by_filter_if_it_fails(
+            plan, lambda plan: self._make(pixels, params, chosen, plan, tracker)
+        )
         noted = (*result.degraded, *ineffective(params, chosen))
         result = replace(result, pixels=kept_grey(pixels, result.pixels), degraded=noted)
         checking = tracker.enter(Stage.CHECKING)
@@ -188,29 +190,23 @@ class Attempt:
     def _sent(self, blob: str) -> bytes:
         return patiently(lambda: self._parts.blobs.get(blob), self._stop)
 
-    def _make(
-        self,
-        pixels: Pixels,
-        params: JobParams,
-        chosen: Chosen,
-        plan: Plan,
-        tracker: ProgressTracker,
+    def _by_filter_if_it_fails(
+        self, plan: Plan, make: Callable[[Plan], EngineResult]
     ) -> EngineResult:
-        """The finished picture. If a network that the job did not name fails, the filter replaces
+        """What `make` makes. If a network that the job did not name fails, the filter replaces
         it.
         """
         try:
-            made = self._made(pixels, params, chosen, plan, tracker)
+            made = make(plan)
         except (UpscalerCorrupt, UpscalerChanged) as error:
             if self.params.upscaler != AUTO:
                 raise
             logger.warning("enlarged by the filter", reason=str(error))
-            self._enlarger = plan.by_filter()
-            plan = self._enlarger
-            made = self._made(pixels, params, chosen, plan, tracker)
+            self._enlarger = plan = plan.by_filter()
+            made = make(plan)
         return replace(made, degraded=tuple(dict.fromkeys(made.degraded + plan.degraded)))
 
-    def _made(
+    def _make(
         self,
         pixels: Pixels,
         params: JobParams,

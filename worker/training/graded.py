@@ -21,7 +21,7 @@ from worker.training.objective import (
 )
 from worker.training.photos import Photo
 from worker.training.recipe import Recipe
-from worker.training.restoration import draw_pairs
+from worker.training.restoration import Pairs, draw_pairs
 from worker.training.sampler import single_step
 from worker.training.teaching import Lesson, draw_lessons, draw_shrunk_pairs
 
@@ -73,34 +73,26 @@ class GradedLoss:
 
     def __call__(self, random: np.random.Generator, progress: float) -> torch.Tensor:
         del progress
-        if self._lessons:
-            return self._taught(random)
-        pairs = draw_pairs(self._photos, self._recipe, random)
+        pairs, wanted = self._draw_pairs(random)
         degrees = self._draw(random)
         clean = pairs.clean.to(self._base.device)
         found = self._restored(self._base.encode(pairs.damaged), degrees, pairs.prompts)
+        if self._lessons:
+            vivid = None if wanted is None else wanted.to(self._base.device)
+            return taught(found, clean, vivid, degrees.strength, self._recipe).mean()
         loss = weighed(found, clean, degrees.strength, self._recipe)
         if self.adversary is not None:
             share = self._recipe.adversarial * degrees.strength.square()
             loss = loss + share * self.adversary(found, clean)
         return loss.mean()
 
-    def _taught(self, random: np.random.Generator) -> torch.Tensor:
-        """Lessons at every strength; other pairs count for being faithful alone."""
-        wanted = None
+    def _draw_pairs(self, random: np.random.Generator) -> tuple[Pairs, torch.Tensor | None]:
+        """A batch, and the teacher's redrawings of it if it is made of lessons."""
+        if not self._lessons:
+            return draw_pairs(self._photos, self._recipe, random), None
         if random.random() < TAUGHT_SHARE:
-            pairs, wanted = draw_lessons(self._lessons, self._recipe, random)
-        else:
-            pairs = draw_shrunk_pairs(self._photos, self._recipe, random)
-        degrees = self._draw(random)
-        clean = pairs.clean.to(self._base.device)
-        found = self._restored(self._base.encode(pairs.damaged), degrees, pairs.prompts)
-        far = (degrees.strength - LOWEST) / (HIGHEST - LOWEST)
-        loss = (1 - far) * _likeness(found, clean, self._recipe, 0.0)
-        if wanted is not None:
-            vivid = wanted.to(self._base.device)
-            loss = loss + far * _likeness(found, vivid, self._recipe, LESSON_DETAIL)
-        return loss.mean()
+            return draw_lessons(self._lessons, self._recipe, random)
+        return draw_shrunk_pairs(self._photos, self._recipe, random), None
 
     def _draw(self, random: np.random.Generator) -> Degrees:
         chosen = torch.from_numpy(random.integers(0, DEGREES, self._recipe.batch))
@@ -128,6 +120,21 @@ def weighed(
         + (recipe.edges + MORE_EDGES * far) * edge_loss(found, wanted)
         + MOST_DETAIL * far * detail_loss(found, wanted)
     )
+
+
+def taught(
+    found: torch.Tensor,
+    clean: torch.Tensor,
+    vivid: torch.Tensor | None,
+    strength: torch.Tensor,
+    recipe: Recipe,
+) -> torch.Tensor:
+    """The loss of each picture [N] for its strength, with the teacher's redrawings; pairs without
+    one count for being faithful alone.
+    """
+    far = (strength - LOWEST) / (HIGHEST - LOWEST)
+    loss = (1 - far) * _likeness(found, clean, recipe, 0.0)
+    return loss if vivid is None else loss + far * _likeness(found, vivid, recipe, LESSON_DETAIL)
 
 
 def _likeness(

@@ -139,8 +139,8 @@ class _Bar:
         self._progress.stop()
 
     def tell(self, progress: loop.Progress) -> None:
-        before = progress.loss if self._loss is None or progress.stage else self._loss
-        smooth = 0.98 * before + 0.02 * progress.loss
+        smooth = progress.loss if self._loss is None else 0.98 * self._loss + 0.02 * progress.loss
+        # What comes before the run has no loss.
         self._loss = None if progress.stage else smooth
         self._progress.update(
             self._task,

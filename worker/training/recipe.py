@@ -134,7 +134,7 @@ class Recipe:
         yield not self.lessons or self.graded, "lessons are for graded LoRAs"
         yield (
             not self.lessons or self.crop <= MOST_CROP,
-            (f"crop must be at most {MOST_CROP} with lessons"),
+            f"crop must be at most {MOST_CROP} with lessons",
         )
 
 

@@ -16,16 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from worker.engine.upscale.networks import Enlarger
 from worker.training.damage import Kind, Pixels, draw_damage
+from worker.training.damage.scaling import Filter, resized
 from worker.training.photos import Photo, random_crop, without_colour
 from worker.training.recipe import LESSON_SHARE, LESSON_SIDE, Recipe
 from worker.training.restoration import GREY_SHARE, Pairs, draw_pairs, to_tensor
+from worker.training.upscaler.teacher import ask, write_arrays
 
 SMALL = round(LESSON_SIDE * LESSON_SHARE)
-TIMES = 4
 # Near its edge the teacher's answer lacks context.
 EDGE = 3
 
@@ -52,7 +52,8 @@ def gather_lessons(
     for done, number in enumerate(numbers, 1):
         path = _path(folder, number)
         if not path.is_file():
-            _write(path, _draw(photos, teacher, treats, np.random.default_rng((7, number))))
+            lesson = _draw(photos, teacher, treats, np.random.default_rng((7, number)))
+            write_arrays(path, **vars(lesson))
         tell(done, len(numbers))
 
 
@@ -94,7 +95,7 @@ def draw_shrunk_pairs(photos: list[Photo], recipe: Recipe, random: np.random.Gen
 
 
 def _shrunk(lesson: Lesson) -> Lesson:
-    return Lesson(*(_resized(pixels, SMALL) for pixels in vars(lesson).values()))
+    return Lesson(*(_square(pixels, SMALL) for pixels in vars(lesson).values()))
 
 
 def _window(lesson: Lesson, side: int, random: np.random.Generator) -> Lesson:
@@ -119,26 +120,14 @@ def _draw(
     return Lesson(damaged, clean, redrawn(damaged, teacher))
 
 
-@torch.inference_mode()
 def redrawn(pixels: Pixels, teacher: Enlarger) -> Pixels:
     """The teacher's answer [S, S, 3] for a crop of that size, LESSON_SIDE."""
-    small = to_tensor([_resized(pixels, SMALL)]).add(1).div(2)
-    large = teacher(small.contiguous(memory_format=torch.channels_last), TIMES)[0]
-    answer = large.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
-    return _resized(answer, LESSON_SIDE)
+    return _square(ask(teacher, _square(pixels, SMALL)), LESSON_SIDE)
 
 
-def _resized(pixels: Pixels, side: int) -> Pixels:
-    picture = Image.fromarray(np.ascontiguousarray(pixels))
-    return np.asarray(picture.resize((side, side), Image.Resampling.LANCZOS))
+def _square(pixels: Pixels, side: int) -> Pixels:
+    return resized(np.ascontiguousarray(pixels), side, side, Filter.LANCZOS)
 
 
 def _path(folder: Path, number: int) -> Path:
     return folder / f"{number:04}.npz"
-
-
-def _write(path: Path, lesson: Lesson) -> None:
-    unfinished = path.with_suffix(".writing")
-    with unfinished.open("wb") as file:
-        np.savez_compressed(file, **vars(lesson))
-    unfinished.replace(path)

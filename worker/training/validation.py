@@ -8,10 +8,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image
 
 from worker.engine.colours import with_colours
 from worker.training.damage import Kind, Pixels, sorts_of
+from worker.training.damage.scaling import Filter, resized
 from worker.training.frozen_base import FrozenBase, Words
 from worker.training.metrics import gmsd, psnr, ssim
 from worker.training.objective import Stretch, rollout_predictions
@@ -83,8 +83,7 @@ def _fitted(pixels: Pixels, share: float) -> Pixels:
     if share == 1:
         return pixels
     height, width = (round(side * share / MULTIPLE) * MULTIPLE for side in pixels.shape[:2])
-    picture = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
-    return np.asarray(picture)
+    return resized(pixels, width, height, Filter.LANCZOS)
 
 
 def _middle(pixels: Pixels) -> Pixels:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from shared.loras.sidecar import read_sidecar
+from tests.support.teacher import Nearest
 from worker.training import train as training
 from worker.training.errors import TrainingError
 from worker.training.frozen_base import load_frozen
@@ -23,19 +24,6 @@ from worker.training.validation import make_samples
 
 CPU = torch.device("cpu")
 TREATS = ("jpeg",)
-
-
-class Nearest:
-    """A teacher that needs no weights."""
-
-    factors = (4,)
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    def __call__(self, pictures: torch.Tensor, factor: int) -> torch.Tensor:
-        self.asked += 1
-        return torch.nn.functional.interpolate(pictures, scale_factor=factor)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from shared.settings import REPOSITORY
 from shared.upscalers.architecture import Folded
 from shared.upscalers.catalog import UpscalerCatalog
 from shared.upscalers.choice import OURS
+from tests.support.teacher import Nearest
 from worker.training.errors import TrainingError
 from worker.training.photos import Photo
 from worker.training.upscaler.examples import draw_batch
@@ -27,19 +28,6 @@ RECIPE = UpscalerRecipe(0, Shape(8, 1, 4), Teaching(2, 16), (STAGE,))
 def photos() -> list[Photo]:
     random = np.random.default_rng(0)
     return [Photo("a", random.integers(0, 256, (96, 96, 3), dtype=np.uint8))]
-
-
-class Nearest:
-    """A teacher that needs no weights."""
-
-    factors = (4,)
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    def __call__(self, pictures: torch.Tensor, factor: int) -> torch.Tensor:
-        self.asked += 1
-        return torch.nn.functional.interpolate(pictures, scale_factor=factor)
 
 
 def test_small_and_large_pictures_belong_together(photos: list[Photo]) -> None:

@@ -7,6 +7,7 @@ where it was, since each crop is drawn from its own number.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +37,18 @@ class Answer:
     large: Pixels
 
 
+def find_teacher() -> Enlarger | None:
+    """Real-ESRGAN x4plus, if `make extras` has written it to `upscalers/`."""
+    catalog = UpscalerCatalog(FOLDER)
+    catalog.scan()
+    try:
+        loaded = load_upscaler(catalog.resolve(LARGE), torch.device("cpu"))
+    except RetouchError:
+        return None
+    teacher: Enlarger = loaded.network  # type: ignore[assignment]
+    return teacher
+
+
 def gather_answers(
     photos: list[Photo],
     teacher: Enlarger,
@@ -50,7 +63,8 @@ def gather_answers(
         path = folder / f"{number:04}.npz"
         if not path.is_file():
             random = np.random.default_rng((seed, number))
-            _write(path, _ask(teacher, _draw(photos, side, random)))
+            small = _draw(photos, side, random)
+            write_arrays(path, small=small, large=ask(teacher, small))
         tell(number + 1, crops)
     return read_answers(folder)
 
@@ -72,16 +86,18 @@ def _draw(photos: list[Photo], side: int, random: np.random.Generator) -> Pixels
 
 
 @torch.inference_mode()
-def _ask(teacher: Enlarger, small: Pixels) -> Answer:
+def ask(teacher: Enlarger, small: Pixels) -> Pixels:
+    """The teacher's picture [4S, 4S, 3] for a crop [S, S, 3]."""
     pictures = to_tensor([small]).add(1).div(2).contiguous(memory_format=torch.channels_last)
     large = teacher(pictures, LARGEST)[0].clamp(0, 1).mul(255).round().byte()
-    return Answer(small, large.permute(1, 2, 0).numpy())
+    return np.asarray(large.permute(1, 2, 0).numpy())
 
 
-def _write(path: Path, answer: Answer) -> None:
+def write_arrays(path: Path, **arrays: Any) -> None:
+    """An `.npz` that is there completely or not at all."""
     unfinished = path.with_suffix(".writing")
     with unfinished.open("wb") as file:
-        np.savez_compressed(file, small=answer.small, large=answer.large)
+        np.savez_compressed(file, **arrays)
     unfinished.replace(path)
 
 
@@ -111,15 +127,3 @@ def _window(answer: Answer, side: int, random: np.random.Generator) -> Answer:
         return np.ascontiguousarray(square[:, ::-1] if mirrored else square)
 
     return Answer(cut(answer.small, 1), cut(answer.large, LARGEST))
-
-
-def find_teacher() -> Enlarger | None:
-    """Real-ESRGAN x4plus, if `make extras` has written it to `upscalers/`."""
-    catalog = UpscalerCatalog(FOLDER)
-    catalog.scan()
-    try:
-        loaded = load_upscaler(catalog.resolve(LARGE), torch.device("cpu"))
-    except RetouchError:
-        return None
-    teacher: Enlarger = loaded.network  # type: ignore[assignment]
-    return teacher

@@ -1,6 +1,6 @@
 """One job through one worker with a fake engine; with a catalogue, a guard and a mask."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from worker.job.enlarging import Enlargements
 from worker.job.history import History
 from worker.job.leases import LeaseKeeper
 from worker.job.lora_choice import Chooser
+from worker.job.preview_runner import PreviewServer
 from worker.job.probe import NoProbe
 from worker.job.pulse import Pulse
 from worker.job.runner import Runner
@@ -50,6 +51,21 @@ def blobs(settings: Settings) -> BlobStore:
 def line(settings: Settings, redis_client: redis.Redis) -> PreviewLine:
     del redis_client  # empties the store before and watches for lasting keys after
     return open_line(settings, "tiny")
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[[PreviewServer], PreviewServer]]:
+    """Start a server of previews, which stops at the end of the test."""
+    servers: list[PreviewServer] = []
+
+    def start(server: PreviewServer) -> PreviewServer:
+        server.start()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.stop()
 
 
 @pytest.fixture

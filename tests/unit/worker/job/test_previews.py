@@ -44,24 +44,21 @@ def blobs(settings: Settings) -> BlobStore:
 
 @pytest.fixture
 def serve(
-    settings: Settings, blobs: BlobStore, line: PreviewLine
-) -> Iterator[Callable[..., PreviewServer]]:
+    settings: Settings,
+    blobs: BlobStore,
+    line: PreviewLine,
+    started: Callable[[PreviewServer], PreviewServer],
+) -> Callable[..., PreviewServer]:
     """Start a server whose engine takes so many seconds for a step."""
-    started: list[PreviewServer] = []
 
     def start(step_seconds: float, guards: Guards | None = None) -> PreviewServer:
         chooser = Chooser(Catalog(settings.loras_dir, "tiny"), "tiny")
         engine = FakeEngine("tiny", step_seconds)
-        server = PreviewServer(
-            line, blobs, chooser, engine, guards or Guards(), without_upscalers()
+        return started(
+            PreviewServer(line, blobs, chooser, engine, guards or Guards(), without_upscalers())
         )
-        server.start()
-        started.append(server)
-        return server
 
-    yield start
-    for server in started:
-        server.stop()
+    return start
 
 
 def request(blobs: BlobStore, session: str | None = None, size: int = 600) -> PreviewRequest:

@@ -1,7 +1,7 @@
 """A LoRA that works on a smaller photo: an enlarger brings its picture back to full size."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -150,22 +150,19 @@ def _png(pixels: np.ndarray) -> bytes:
 
 @pytest.fixture
 def previews(
-    settings: Settings, blobs: BlobStore, line: PreviewLine, tmp_path: Path
-) -> Iterator[Callable[[FakeEngine], PreviewServer]]:
-    started: list[PreviewServer] = []
-
+    settings: Settings,
+    blobs: BlobStore,
+    line: PreviewLine,
+    tmp_path: Path,
+    started: Callable[[PreviewServer], PreviewServer],
+) -> Callable[[FakeEngine], PreviewServer]:
     def start(engine: FakeEngine) -> PreviewServer:
         loras = Catalog(settings.data_dir / "loras", "tiny")
         loras.scan()
         plans = Enlargements(catalog_of(tmp_path / "up", retouch=FOLDED), "tiny", "cpu")
-        server = PreviewServer(line, blobs, Chooser(loras, "tiny"), engine, Guards(), plans)
-        server.start()
-        started.append(server)
-        return server
+        return started(PreviewServer(line, blobs, Chooser(loras, "tiny"), engine, Guards(), plans))
 
-    yield start
-    for server in started:
-        server.stop()
+    return start
 
 
 def test_a_preview_goes_the_same_way_before_any_job(
