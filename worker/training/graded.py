@@ -77,13 +77,15 @@ class GradedLoss:
         degrees = self._draw(random)
         clean = pairs.clean.to(self._base.device)
         found = self._restored(self._base.encode(pairs.damaged), degrees, pairs.prompts)
+        vivid = None if wanted is None else wanted.to(self._base.device)
         if self._lessons:
-            vivid = None if wanted is None else wanted.to(self._base.device)
-            return taught(found, clean, vivid, degrees.strength, self._recipe).mean()
-        loss = weighed(found, clean, degrees.strength, self._recipe)
-        if self.adversary is not None:
+            loss = taught(found, clean, vivid, degrees.strength, self._recipe)
+        else:
+            loss = weighed(found, clean, degrees.strength, self._recipe)
+        real = vivid if self._lessons else clean
+        if self.adversary is not None and real is not None:
             share = self._recipe.adversarial * degrees.strength.square()
-            loss = loss + share * self.adversary(found, clean)
+            loss = loss + share * self.adversary(found, real)
         return loss.mean()
 
     def _draw_pairs(self, random: np.random.Generator) -> tuple[Pairs, torch.Tensor | None]:

@@ -108,6 +108,30 @@ def test_high_strengths_learn_the_redrawing_and_low_ones_the_photo(
     assert measured(1.0, 1.0) < measured(1.0, -1.0) - 5
 
 
+def test_a_discriminator_compares_with_the_redrawing(
+    recipe: Recipe, photos: list[Photo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    black, white = (np.full((LESSON_SIDE, LESSON_SIDE, 3), tone, np.uint8) for tone in (0, 255))
+    judged = replace(recipe, adversarial=0.1)
+    base = load_frozen(recipe.base, CPU, bfloat16=False)
+    loss = GradedLoss(base, photos, judged, [Lesson(black, black, white)])
+    seen: list[torch.Tensor] = []
+
+    def adversary(found: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        seen.append(real)
+        return found.mean((1, 2, 3))
+
+    monkeypatch.setattr(loss, "adversary", adversary)
+    monkeypatch.setattr("worker.training.graded.TAUGHT_SHARE", 1.0)
+    loss(np.random.default_rng(0), 0.0)
+    assert [float(real.min()) for real in seen] == [1.0]
+
+    # Pairs that nobody redrew say nothing about what is vivid.
+    monkeypatch.setattr("worker.training.graded.TAUGHT_SHARE", 0.0)
+    loss(np.random.default_rng(0), 0.0)
+    assert len(seen) == 1
+
+
 def test_a_run_makes_its_lessons_with_progress_and_learns_from_them(
     recipe: Recipe, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
