@@ -1,12 +1,13 @@
 """Fixtures that every kind of test shares."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 import redis
 import structlog
 
+from shared.collector import no_collection
 from shared.ledger.redis_client import connect
 from shared.ledger.store import JobStore
 from shared.settings import Settings
@@ -16,6 +17,13 @@ from tests.support.embedded_store import keys_without_ttl, running_store
 # an error in a route. Processes of the service use this one.
 _PLAIN = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLAIN])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """A million objects of libraries stay until the end: a look through them takes a second."""
+    with no_collection():
+        return (yield)
 
 
 @pytest.fixture(scope="session")
