@@ -1,23 +1,17 @@
 """`python -m api`: run the gateway until SIGTERM or Ctrl-C.
 
-Owns the rules of the listening socket: which addresses may be bound without keys, and how open
-streams end when the process does.
+Owns what is refused before anything is served: addresses that may not be bound without keys, and
+stores that will never do.
 """
 
 import gc
 import resource
-import signal
-import socket
-from types import FrameType
 
 import structlog
-import uvicorn
-from fastapi import FastAPI
 
 from api.access.keys import is_loopback
-from api.app import create_app
-from api.server.connection import BoundedHttp
 from shared.blobs import open_blobs
+from shared.collector import no_collection
 from shared.errors import RetouchError, StoreRefuses
 from shared.ledger.redis_client import connect
 from shared.ledger.store_check import examine_store
@@ -27,35 +21,9 @@ from shared.process_help import take_no_arguments
 from shared.settings import BadSettings, Settings, load_settings
 from shared.tracing import configure_tracing
 
-GRACE_SECONDS = 5
 OPEN_FILES = 16_384
 
 logger = structlog.get_logger(__name__)
-
-
-class Server(uvicorn.Server):
-    """A server that ends open event streams before it waits for their connections."""
-
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
-        super().__init__(config)
-        self._app = app
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        del frame
-        # Unlike the parent class, it does not raise the signal again after closing everything: an
-        # end on request is a success.
-        self.force_exit = self.should_exit and sig == signal.SIGINT
-        self.should_exit = True
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        # What was imported lives as long as the process. Looking through it, the collector would
-        # stop every request for a quarter of a second.
-        gc.freeze()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._app.state.services.stopping.set()
-        await super().shutdown(sockets)
 
 
 def main() -> None:
@@ -68,29 +36,15 @@ def main() -> None:
     refuse_refusing_store(settings)
     refuse_refusing_blobs(settings)
     allow_open_files()
-    make_server(create_app(settings), settings).run()
-    # Everything is closed; the interpreter's last look for garbage would take seconds.
-    gc.freeze()
-
-
-def make_server(app: FastAPI, settings: Settings) -> Server:
-    """The server of this application, not yet running."""
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        http=BoundedHttp,
-        ws="websockets-sansio",
-        ws_max_size=64 * 1024,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        # Read by the application itself, by RETOUCH_TRUSTED_PROXIES.
-        proxy_headers=False,
-        timeout_keep_alive=settings.keep_alive_seconds,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-    return Server(config, app)
+    # Three quarters of the start: only now, so that a refusal comes soon.
+    with no_collection():
+        from api.app import create_app
+        from api.server.listening import make_server
+    try:
+        make_server(create_app(settings), settings).run()
+    finally:
+        # Everything is closed; the interpreter's last look for garbage would take seconds.
+        gc.freeze()
 
 
 def refuse_open_door(settings: Settings) -> None:

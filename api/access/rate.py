@@ -41,6 +41,12 @@ class Rate:
     reads: RateLimitItem | None = None
 
 
+class _Storage(RedisStorage):
+    """Without the second library, of the same size, that the first one also works with."""
+
+    DEPENDENCIES = {"redis": RedisStorage.DEPENDENCIES["redis"]}
+
+
 class RateLimit:
     """Counts requests. Called from threads; opens no connection before the first count."""
 
@@ -50,7 +56,7 @@ class RateLimit:
             socket_timeout=ANSWER_SECONDS,
             socket_connect_timeout=CONNECT_SECONDS,
         )
-        storage = RedisStorage(
+        storage = _Storage(
             "redis://",
             connection_pool=client.connection_pool,
             key_prefix=f"{settings.key_prefix}rate",

@@ -54,11 +54,17 @@ class Modules:
 
     def __init__(self, parts: Mapping[str, Shapes]) -> None:
         self._parts = {part: dict(shapes) for part, shapes in parts.items()}
-        self._names = {part: _paths(part, shapes) for part, shapes in parts.items()}
+        self._names: dict[str, dict[str, str]] = {}
 
     def find(self, part: str, path: str) -> str | None:
         """The module's own name; None if the part has no such module."""
-        return self._names.get(network_of(part), {}).get(path)
+        return self._names_in(network_of(part)).get(path)
+
+    def _names_in(self, network: str) -> dict[str, str]:
+        # A process knows many bases, and few of them ever get a file: a hundredth of a second each.
+        if network not in self._names:
+            self._names[network] = _paths(network, self._parts.get(network, {}))
+        return self._names[network]
 
     def weight_shape(self, part: str, module: str) -> Shape:
         """The shape of a module's weight."""

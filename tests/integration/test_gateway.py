@@ -46,12 +46,15 @@ def submit(url: str, **headers: str) -> httpx2.Response:
     )
 
 
-def test_it_never_imports_what_the_workers_need() -> None:
-    code = "import json, sys, api.__main__; print(json.dumps(sorted(sys.modules)))"
+def test_it_never_imports_what_the_workers_need_and_refuses_before_what_it_needs() -> None:
+    tell = "print(json.dumps(sorted(sys.modules)))"
+    code = f"import json, sys, api.__main__; {tell}; import api.app, api.server.listening; {tell}"
 
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
 
-    assert not set(json.loads(printed)) & set(HEAVY)
+    before, after = (set(json.loads(line)) for line in ran.stdout.splitlines())
+    assert not after & set(HEAVY)
+    assert after - before >= {"fastapi", "uvicorn", "celery"}
 
 
 def test_it_starts_soon(tmp_path: Path, base_folder: Path, store_url: str) -> None:

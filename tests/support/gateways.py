@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx2
 import psutil
 
-from api.__main__ import make_server
 from api.app import create_app
+from api.server.listening import make_server
 from retouch.stack.ports import free_port
 from shared.settings import Settings
 from tests.support.wait import wait_until
@@ -33,12 +33,18 @@ class Running:
         spent = psutil.Process(self.process.pid).cpu_times()
         return float(spent.user + spent.system)
 
-    def is_up(self) -> bool:
-        assert self.process.poll() is None, self.log.read_text()
-        try:
-            return httpx2.get(f"{self.url}/healthz", timeout=1).status_code == 200
-        except httpx2.TransportError:
-            return False
+    def wait_until_up(self) -> None:
+        # A client for each look would read the certificates, and take as long as the gateway.
+        with httpx2.Client(base_url=self.url, timeout=1) as client:
+
+            def is_up() -> bool:
+                assert self.process.poll() is None, self.log.read_text()
+                try:
+                    return client.get("/healthz").status_code == 200
+                except httpx2.TransportError:
+                    return False
+
+            wait_until(is_up, description="the gateway to answer", seconds=90)
 
 
 @contextmanager
@@ -58,7 +64,7 @@ def running_gateway(folder: Path, **environment: str) -> Iterator[Running]:
         )
     running = Running(process, f"http://127.0.0.1:{port}", log, temporary)
     try:
-        wait_until(running.is_up, description="the gateway to answer", seconds=90)
+        running.wait_until_up()
         yield running
     finally:
         if process.poll() is None:

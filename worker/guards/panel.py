@@ -11,8 +11,8 @@ from typing import Any, Literal, Protocol
 
 from shared.errors import RetouchError, UnsafeInput, UnsafeOutput, WatermarkInOutput
 from shared.jobs import Safety
+from worker.engine.interface import Pixels
 from worker.guards.finding import Finding
-from worker.guards.mark_features import Pixels
 
 Mark = Literal["code", "text", "mark"]
 Doubtful = Literal["pass", "flag", "block"]

@@ -194,9 +194,14 @@ class WorkerProcess:
         """Consumes hints until told to stop; the Celery worker's main loop."""
         signals.worker_ready.connect(self._know_consumer, weak=False)
         signals.worker_shutting_down.connect(self._drain, weak=False)
-        arguments = ["--quiet", "worker", "--pool=threads", "--without-mingle", "--without-gossip"]
-        arguments += ["--hostname", f"{self.worker_id}@%h", "--loglevel", self._settings.log_level]
-        self.app.worker_main(arguments)
+        # Not by Celery's command line, which imports all its commands and every plug-in's.
+        self.app.Worker(
+            hostname=f"{self.worker_id}@{socket.gethostname()}",
+            loglevel=self._settings.log_level.upper(),
+            quiet=True,
+            without_mingle=True,
+            without_gossip=True,
+        ).start()
 
     def _drain(self, **_: Any) -> None:
         """After SIGTERM: claims no more jobs; those not done within the grace period are returned.

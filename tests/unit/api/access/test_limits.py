@@ -12,6 +12,7 @@ from starlette.testclient import WebSocketDenialResponse
 
 from api.access.keys import Keyring
 from api.access.places import Places
+from api.access.rate import RateLimit, read_rate
 from api.jobs.follow import Followers, Start
 from api.routes.events import EventStream
 from api.wire.sentence import Sentence
@@ -70,6 +71,11 @@ def test_limits_that_cannot_be_read_stop_the_start(words: str) -> None:
 
 
 # --- requests
+
+
+def test_counting_imports_one_library_of_the_store_alone(settings: Settings) -> None:
+    limit = RateLimit(read_rate("9/minute"), settings)
+    assert set(limit._window.storage.dependencies) == {"redis"}
 
 
 def test_a_key_s_own_rate_goes_before_the_deployment_s(gateway: Gateway) -> None:

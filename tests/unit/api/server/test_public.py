@@ -7,9 +7,9 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketDenialResponse
 
-from api.__main__ import make_server
 from api.access.keys import ANONYMOUS, DEFAULT_SCOPES, Caller
 from api.app import create_app
+from api.server.listening import make_server
 from shared.log import configure_logging
 from shared.settings import BadSettings, Settings, load_settings
 from tests.unit.api.conftest import Gateway
