@@ -37,6 +37,9 @@ LIMIT = 2**20
 CPU_SECONDS = 1.0
 NONE = part("lora", b"none")
 
+# One client for all: each would read the certificates first. It keeps no connection and no cookie.
+http = httpx2.Client(verify=False, limits=httpx2.Limits(max_keepalive_connections=0))
+
 pytestmark = pytest.mark.timeout(180)
 
 
@@ -58,7 +61,7 @@ def submit(up: RunningUp, data: bytes, name: str = "photo.png", **fields: Any) -
     # These pictures are tried for what they do to a decoder, not for their quality
     asked = {"lora": "none", "steps": "1", "force": "true"} | fields
     files = {"image": (name, data)}
-    return httpx2.post(f"{up.url}/v1/jobs", files=files, data=asked, headers=HEADERS, timeout=60)
+    return http.post(f"{up.url}/v1/jobs", files=files, data=asked, headers=HEADERS, timeout=60)
 
 
 def raw(up: RunningUp, data: bytes, seconds: float = 20.0) -> Answer:
@@ -87,7 +90,7 @@ def finished(up: RunningUp, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def get(up: RunningUp, path: str) -> httpx2.Response:
-    return httpx2.get(up.url + path, headers=HEADERS, timeout=60)
+    return http.get(up.url + path, headers=HEADERS, timeout=60)
 
 
 def gateway_cpu(up: RunningUp) -> float:

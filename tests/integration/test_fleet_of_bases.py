@@ -57,9 +57,13 @@ def start(tmp_path: Path, store_url: str, redis_client: redis.Redis) -> Iterator
         yield begin
 
 
+# One client for all: each would read the certificates first. It keeps no connection.
+http = httpx2.Client(timeout=90, verify=False, limits=httpx2.Limits(max_keepalive_connections=0))
+
+
 def send(url: str, **fields: str) -> dict[str, Any]:
     def take() -> httpx2.Response | None:
-        answer = httpx2.post(f"{url}/v1/jobs", files={"image": photo()}, data=fields, timeout=90)
+        answer = http.post(f"{url}/v1/jobs", files={"image": photo()}, data=fields)
         # A worker that gets no processor time for ten seconds is away until it does.
         return None if answer.status_code == 400 else answer
 
@@ -72,7 +76,7 @@ def send(url: str, **fields: str) -> dict[str, Any]:
 
 def ended(url: str, job: dict[str, Any]) -> dict[str, Any]:
     def look() -> dict[str, Any] | None:
-        seen: dict[str, Any] = httpx2.get(f"{url}/v1/jobs/{job['id']}").json()
+        seen: dict[str, Any] = http.get(f"{url}/v1/jobs/{job['id']}").json()
         return seen if seen["state"] in ("succeeded", "failed", "canceled") else None
 
     found = wait_until(look, description=f"job {job['id']} to end", seconds=30, every=0.1)
@@ -103,7 +107,7 @@ def test_jobs_go_to_the_bases_that_they_were_made_for_and_nowhere_else(
         # Then a LoRA of the family that joined is available within five seconds
         wait_until(
             lambda: (
-                httpx2.get(f"{two.url}/v1/loras/skin").json()["served_by"]
+                http.get(f"{two.url}/v1/loras/skin").json()["served_by"]
                 == ["sd15/dreamshaper-8", "sd15/realistic"]
             ),
             description="the LoRA to be served",
@@ -130,7 +134,7 @@ def test_jobs_go_to_the_bases_that_they_were_made_for_and_nowhere_else(
         slow = send(one.url, lora="skin", base="realistic", steps="50", strength="1")
         address = f"{two.url}/v1/jobs/{slow['id']}"
         wait_until(
-            lambda: httpx2.get(address).json()["state"] == "running", description="the job to run"
+            lambda: http.get(address).json()["state"] == "running", description="the job to run"
         )
         for process in psutil.Process(workers["realistic"].pid).children(recursive=True):
             process.send_signal(signal.SIGKILL)

@@ -56,14 +56,15 @@ def test_a_webhook_survives_the_end_of_its_gateway(
 
         # When another is started on the same data
         (tmp_path / "tmp").rename(tmp_path / "first-tmp")
-        with running_gateway(tmp_path, **common) as second:
+        with running_gateway(tmp_path, **common) as second, httpx2.Client() as client:
             address = second.url + job["links"]["self"]
             seen = wait_until(
                 lambda: (
-                    (told := httpx2.get(address).json()["webhook"])["state"] != "waiting" and told
+                    (told := client.get(address).json()["webhook"])["state"] != "waiting" and told
                 ),
                 description="the second try",
                 seconds=80,
+                every=0.1,
             )
 
     # Then the receiver has it, under the same id and with a signature of the same secret

@@ -106,7 +106,11 @@ def test_the_engines_threads_wait_without_spinning_unless_told_otherwise(
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     running = supervise(SLEEPER)
-    assert running.child().environ()["OMP_WAIT_POLICY"] == expected
+    child = running.child()
+    # Between its fork and its exec it has the supervisor's own.
+    wait_until(
+        lambda: child.environ().get("OMP_WAIT_POLICY") == expected, description="the child's policy"
+    )
     running.process.terminate()
     assert running.process.wait(20) == 0
 
