@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from api.app import create_app
 from shared.blobs import BlobStore, open_blobs
 from shared.settings import Settings
-from shared.upscalers.catalog import UpscalerCatalog
+from tests.support.judged_files import remember_judgements
 from tests.support.pictures import photo
 from tests.support.shared_decoders import SharedDecoders
 from tests.unit.loras.lora_files import sdxl_specs, tiny_specs, write_lora
@@ -39,33 +39,21 @@ def loras_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def digests(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """What a gateway keeps of the shipped enlargers for its next start."""
-    path = tmp_path_factory.mktemp("digests") / "gateway-upscaler-digests.json"
-    UpscalerCatalog(Settings(_env_file=None).upscalers_dir, digests=path).scan()
-    return path.read_bytes()
-
-
 @pytest.fixture
 def gateway(
     make_settings: Callable[..., Settings],
     loras_dir: Path,
-    digests: bytes,
     redis_client: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Gateway]:
     """Start a gateway with these settings; it is stopped when the test ends."""
     del redis_client  # empties the store first, looks at its keys afterwards
     monkeypatch.setattr("api.services.Decoders", SharedDecoders)
+    remember_judgements(monkeypatch)
     with ExitStack() as stack:
 
         def start(**overrides: object) -> TestClient:
             settings = make_settings(**({"loras_dir": loras_dir} | overrides))
-            if "data_dir" not in overrides:
-                # As after a restart: to read tens of megabytes takes half of a start.
-                settings.data_dir.mkdir(exist_ok=True)
-                (settings.data_dir / "gateway-upscaler-digests.json").write_bytes(digests)
             client = TestClient(
                 create_app(settings),
                 base_url="http://127.0.0.1",
