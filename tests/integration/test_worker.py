@@ -162,9 +162,18 @@ def told(settings: Settings) -> Iterator[list[dict[str, Any]]]:
     app, events = make_celery(settings, "tiny"), list[dict[str, Any]]()
     with app.connection() as connection:
         receiver = app.events.Receiver(connection, handlers={"*": events.append})
+        listens, begin = threading.Event(), receiver.on_consume_ready
+
+        def on_consume_ready(*args: Any, **more: Any) -> None:
+            begin(*args, **more)
+            listens.set()
+
+        receiver.on_consume_ready = on_consume_ready
         thread = threading.Thread(target=receiver.capture, kwargs={"limit": None})
         thread.daemon = True
         thread.start()
+        # What a worker tells before is lost.
+        assert listens.wait(60)
         yield events
         receiver.should_stop = True
         thread.join(10)
