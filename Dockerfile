@@ -44,6 +44,8 @@ USER retouch
 CMD ["python3", "-m", "api"]
 
 FROM common AS worker
+# With `apt-get install -y --no-install-recommends g++` (as root, 200 MB) a worker on a CPU compiles
+# its base in the background: docs/operations.md, "Compiled blocks on a CPU".
 # torch and what it alone brings have no hashes of ours: which build it is, is decided above.
 RUN pip install --no-cache-dir -q -c constraints.txt torch \
  && pip install --no-cache-dir -q --no-deps --require-hashes -r requirements/worker.lock

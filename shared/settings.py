@@ -264,6 +264,11 @@ class Settings(BaseSettings):
         True,
         description="Use TensorRT engines that `retouch build-engine` has built, if they match.",
     )
+    compile: Literal["auto", "off"] = Field(
+        "auto",
+        description="auto: on a CPU with a C++ compiler (CXX, else g++), compile blocks of the "
+        "base in the background, and keep them in the data folder; off: neither make nor use them.",
+    )
     threads: int = Field(
         0, ge=0, le=256, description="CPU threads of one worker; 0: torch decides."
     )

@@ -114,6 +114,7 @@ def clean_environment(folder: Path, changes: Mapping[str, str]) -> dict[str, str
         **inherited,
         "RETOUCH_ENGINE": "fake",
         "RETOUCH_GUARDS": "off",
+        "RETOUCH_COMPILE": "off",
         "TMPDIR": str(temporary),
         "LC_ALL": "C.UTF-8",
     } | {f"RETOUCH_{name.upper()}": value for name, value in changes.items()}

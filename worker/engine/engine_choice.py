@@ -1,5 +1,6 @@
 """Which engine runs a base: the step engine if its family allows it, otherwise diffusers."""
 
+import sys
 from dataclasses import replace
 
 import structlog
@@ -9,6 +10,9 @@ from worker.engine.base.loaded_base import STEP_FAMILIES, LoadedBase
 from worker.engine.base.profiles import choose_limits
 from worker.engine.built.compiler import CannotBuild, tensorrt
 from worker.engine.built.engine_cache import ENGINES, EngineCache
+from worker.engine.compiled.background import Background, has_compiler
+from worker.engine.compiled.shelf import FOLDER
+from worker.engine.compiled.use import CompiledBlocks
 from worker.engine.diffusers_engine import DiffusersEngine
 from worker.engine.interface import Engine
 from worker.engine.step.schedule import UnsupportedSchedule
@@ -28,7 +32,8 @@ def warm_engine(loaded: LoadedBase, settings: Settings) -> Engine:
         return DiffusersEngine(loaded, settings.lora_slots)
     limits = replace(limits, graphs=limits.graphs and settings.cuda_graphs)
     try:
-        return StepEngine(loaded, limits, find_engine_cache(loaded, settings))
+        engine_cache = find_engine_cache(loaded, settings)
+        return StepEngine(loaded, limits, engine_cache, find_blocks(loaded, settings))
     except UnsupportedSchedule as error:
         if settings.engine == "step":
             raise
@@ -48,6 +53,15 @@ def find_engine_cache(loaded: LoadedBase, settings: Settings) -> EngineCache | N
     except CannotBuild as error:
         logger.warning("TensorRT engines not used", reason=str(error))
         return None
+
+
+def find_blocks(loaded: LoadedBase, settings: Settings) -> CompiledBlocks | None:
+    """The base's blocks with code that is made in the background; None where none would be used."""
+    if settings.compile == "off" or loaded.device.type != "cpu" or sys.platform == "win32":
+        return None
+    networks = {"unet": loaded.pipeline.unet, "vae": loaded.pipeline.vae}
+    background = Background(settings.data_dir / FOLDER, makes=has_compiler())
+    return CompiledBlocks(networks, background)
 
 
 def _is_known(loaded: LoadedBase, wanted: str) -> bool:

@@ -1,14 +1,16 @@
-"""Runs a part by its engine if there is one, and reports to listeners which way it ran.
+"""Runs a part by its engine if there is one, and reports to listeners which way it ran: by an
+engine, by torch, or by torch with compiled blocks (worker/engine/compiled).
 
 Belongs to the engine's thread.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
 from worker.engine.built.engine_cache import EngineCache
+from worker.engine.compiled.use import CompiledBlocks
 
 USUAL = "torch"
 
@@ -17,27 +19,40 @@ Told = dict[str, set[str]]
 
 
 class Parts:
-    """Looks parts up in the engine cache, if there is one."""
+    """Looks parts up in the engine cache, if there is one. `blocks` are those of the parts."""
 
-    def __init__(self, engine_cache: EngineCache | None = None) -> None:
+    def __init__(
+        self, engine_cache: EngineCache | None = None, blocks: CompiledBlocks | None = None
+    ) -> None:
         self._engine_cache = engine_cache
+        self._blocks = blocks
         self._listeners: list[Sequence[Told]] = []
 
     def built(
         self, part: str, inputs: Sequence[torch.Tensor], allowed: bool = True
     ) -> tuple[torch.Tensor, ...] | None:
-        """The outputs of a part's engine; None if the part has to run eagerly."""
-        output = None
-        if self._engine_cache is not None and allowed:
-            output = self._engine_cache.run(part, inputs)
-        name = (
-            self._engine_cache.name
-            if self._engine_cache is not None and output is not None
-            else USUAL
-        )
-        for told in self._listeners[-1] if self._listeners else ():
-            told.setdefault(part, set()).add(name)
+        """The outputs of a part's engine; None if the part has to run as usual."""
+        if self._engine_cache is None or not allowed:
+            return None
+        output = self._engine_cache.run(part, inputs)
+        if output is not None:
+            self._tell(part, {self._engine_cache.name})
         return output
+
+    @contextmanager
+    def usual(self, part: str) -> Iterator[None]:
+        """Around a part's own computation."""
+        if self._blocks is None:
+            yield
+            self._tell(part, {USUAL})
+            return
+        with self._blocks.listening() as names:
+            yield
+        self._tell(part, names or {USUAL})
+
+    def _tell(self, part: str, names: Iterable[str]) -> None:
+        for told in self._listeners[-1] if self._listeners else ():
+            told.setdefault(part, set()).update(names)
 
     def forget(self) -> int:
         """Unload all engines; returns how many there were."""

@@ -44,7 +44,10 @@ def _built(encoder: Any, name: str, parts: Parts, allowed: bool) -> Callable[...
     def forward(ids: torch.Tensor, attention_mask: Any = None, **options: Any) -> Any:
         is_plain = allowed and attention_mask is None
         output = parts.built(name, [ids], allowed=is_plain)
-        return _Words(*output) if output else usual(ids, attention_mask=attention_mask, **options)
+        if output:
+            return _Words(*output)
+        with parts.usual(name):
+            return usual(ids, attention_mask=attention_mask, **options)
 
     return forward
 

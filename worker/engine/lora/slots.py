@@ -122,6 +122,11 @@ class SlotPool:
         self._gate.slots = _in_use(gate)
 
     @property
+    def is_open(self) -> bool:
+        """Whether LoRAs in slots act on the UNet call in progress."""
+        return self._gate.value is not None
+
+    @property
     def layer_count(self) -> int:
         """The number of layers and biases with slots; it grows when an adapter changes one that
         had none.

@@ -135,7 +135,7 @@ class Codec:
         output = self._parts.built(part, [tensor], allowed=allowed)
         if output is not None:
             return output
-        with self.offload_slot.present():
+        with self.offload_slot.present(), self._parts.usual(part):
             return usual(tensor)  # type: ignore[no-any-return]
 
 

@@ -55,9 +55,10 @@ class Denoiser:
             return built[0]
         if gate is not None:
             named["gate"] = gate
-        if self.graphs is None or not weights_are_at_home:
-            return self._call(named)
-        return self.graphs.run((gate is not None, self._slots.layer_count), named)
+        with self._parts.usual(UNET):
+            if self.graphs is None or not weights_are_at_home:
+                return self._call(named)
+            return self.graphs.run((gate is not None, self._slots.layer_count), named)
 
     def _call(self, inputs: Inputs) -> torch.Tensor:
         self._slots.open(inputs.get("gate"))

@@ -2,13 +2,15 @@
 
 On a CPU one step of a large picture takes longer than a preview may wait. Between two layers of a
 network no computation is pending, so another network call can be made there. Owns these points,
-before every convolution of the given modules, and ensures that they do not nest.
+before every convolution and every block that may run compiled, and ensures that they do not nest.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+
+from worker.engine.compiled.regions import is_region
 
 
 class Interruption:
@@ -21,9 +23,9 @@ class Interruption:
             self.watch(module)
 
     def watch(self, module: torch.nn.Module) -> None:
-        """Adds points before the convolutions of this module, too."""
+        """Adds points before the layers of this module, too."""
         for layer in module.modules():
-            if isinstance(layer, torch.nn.Conv2d):
+            if isinstance(layer, torch.nn.Conv2d) or is_region(layer):
                 layer.register_forward_pre_hook(self._pause)
 
     def _pause(self, _layer: torch.nn.Module, _args: Any) -> None:

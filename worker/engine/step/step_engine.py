@@ -27,6 +27,7 @@ from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.base.profiles import USUAL_PIXELS, EngineLimits
 from worker.engine.base.weights_guard import WeightsGuard
 from worker.engine.built.engine_cache import EngineCache
+from worker.engine.compiled.use import CompiledBlocks
 from worker.engine.interface import (
     EngineJob,
     EngineResult,
@@ -66,7 +67,11 @@ class StepEngine:
     """Keeps one base loaded and processes any number of pictures, step by step."""
 
     def __init__(
-        self, loaded: LoadedBase, limits: EngineLimits, engine_cache: EngineCache | None = None
+        self,
+        loaded: LoadedBase,
+        limits: EngineLimits,
+        engine_cache: EngineCache | None = None,
+        blocks: CompiledBlocks | None = None,
     ) -> None:
         self.base = loaded.base.id
         self.fingerprint = loaded.fingerprint
@@ -77,7 +82,8 @@ class StepEngine:
         self._limits = limits
         self._pipeline = loaded.pipeline
         self.adapters: Residency[AdapterWeights] = Residency(limits.adapter_bytes)
-        self._units = Units(loaded, limits, engine_cache)
+        self._blocks = blocks
+        self._units = Units(loaded, limits, engine_cache, blocks)
         self._may_code_together = engine_cache is None  # built engines are for one picture
         self._guard = WeightsGuard(self._pipeline, self._units.merger.pristine)
         self._complaint: DeviceLost | None = None
@@ -151,6 +157,7 @@ class StepEngine:
             **self._units.loras_on_device(),
             "upscalers": self.upscalers.names(),
             "weight_checks": self._guard.rounds,
+            "compiled": self._blocks.shown() if self._blocks is not None else {"state": "off"},
         }
 
     def loaded_loras(self) -> list[str]:
@@ -173,6 +180,8 @@ class StepEngine:
             self._inbox.put(None)
         self._thread.join()
         self._readers.shutdown()
+        if self._blocks is not None:
+            self._blocks.close()
 
     def _reading(self, job: EngineJob) -> "Future[list[AdapterWeights]]":
         """The job's LoRAs; immediately if none has to be loaded, whatever others wait for."""

@@ -21,6 +21,7 @@ from worker.engine.base.tile_size import SIDE_MULTIPLE
 from worker.engine.built.engine_cache import EngineCache
 from worker.engine.built.parts import TEXTS
 from worker.engine.built.use import Parts
+from worker.engine.compiled.use import CompiledBlocks
 from worker.engine.fidelity import (
     apply_fidelity,
     crop_to,
@@ -58,9 +59,13 @@ class Units:
     """The operations of one warm pipeline on rows."""
 
     def __init__(
-        self, loaded: LoadedBase, limits: EngineLimits, engine_cache: EngineCache | None = None
+        self,
+        loaded: LoadedBase,
+        limits: EngineLimits,
+        engine_cache: EngineCache | None = None,
+        blocks: CompiledBlocks | None = None,
     ) -> None:
-        self.parts = Parts(engine_cache)
+        self.parts = Parts(engine_cache, blocks)
         self._device, self._dtype = loaded.device, loaded.dtype
         self._schedule = Schedule(loaded.pipeline.scheduler.config)
         self.prompts = PromptEncoder(loaded.pipeline, loaded.device, self.parts)
@@ -68,6 +73,8 @@ class Units:
         self.merger = WeightMerger(loaded.pipeline, limits.merged_bytes, rewrites=limits.graphs)
         unet: Any = loaded.pipeline.unet
         self._slots = SlotPool(unet, pristine=self.merger.pristine)
+        if blocks is not None:
+            blocks.mind_slots(lambda: self._slots.is_open)
         # Rows without batch mates are cheaper with their LoRAs in the weights, if these are already
         # merged.
         self._alone = limits.rows_for(USUAL_PIXELS) == 1

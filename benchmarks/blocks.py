@@ -1,0 +1,155 @@
+"""Compiled blocks (worker/engine/compiled) beside the engine without them, in turns in one run.
+
+`python -m benchmarks.blocks [--folder out/blocks] [--rounds 7]`: code is made first, unless the
+folder has it, which takes minutes; then each round runs both engines once, in a new order, on a new
+picture. Seconds are the least of all rounds, by the clock and of the processor, which other
+programs disturb less. The ratios are eager seconds by compiled ones.
+"""
+
+import argparse
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from skimage import data
+
+from benchmarks.likeness import in_words, least_psnr
+from shared.loras.catalog import Catalog
+from shared.loras.entry import LoraEntry, LoraState
+from worker.engine.base.base_loading import load_base
+from worker.engine.base.profiles import choose_limits
+from worker.engine.compiled.background import Background
+from worker.engine.compiled.use import CompiledBlocks
+from worker.engine.interface import EngineJob, Pixels
+from worker.engine.pixels import scaled_to_side
+from worker.engine.step.step_engine import StepEngine
+
+LORAS = Path(__file__).resolve().parent.parent / "loras"
+BASE, LORA = "models/tiny", "restore_tiny"
+MIB = 2**20
+
+
+class Spent(NamedTuple):
+    """Seconds by the clock, of the processor, and the pictures."""
+
+    seconds: float
+    processor: float
+    pixels: list[Pixels]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("out/blocks"))
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    eager = _engine(None)
+    before = _memory()
+    background = Background(options.folder, patience=5.0)
+    compiled = _engine(background)
+    print(f"torch {torch.__version__}, {options.threads} threads")
+    _make(compiled, background)
+    print(f"main memory: {before} MiB with one base, {_memory()} MiB with both bases and code")
+    print("| pictures | eager, s | compiled, s | ratio | of the processor | PSNR, dB |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, jobs in _cases().items():
+        _show(name, [_round(eager, compiled, jobs(n)) for n in range(options.rounds + 1)][1:])
+    eager.close()
+    compiled.close()
+
+
+def _engine(background: Background | None) -> StepEngine:
+    loaded = load_base(BASE, torch.device("cpu"), "auto")
+    pipeline, blocks = loaded.pipeline, None
+    if background is not None:
+        blocks = CompiledBlocks({"unet": pipeline.unet, "vae": pipeline.vae}, background)
+    return StepEngine(loaded, choose_limits(loaded), None, blocks)
+
+
+def _make(engine: StepEngine, background: Background) -> None:
+    started = time.perf_counter()
+    _pictures(engine, [_job(64, 64, 0)])
+    while background.state in ("waiting", "compiling"):
+        time.sleep(0.5)
+    (result,) = _results(engine, [_job(64, 64, 0)])
+    print(f"code: {time.perf_counter() - started:.0f} s; {background.shown()}; {result.ran_by}")
+
+
+def _cases() -> dict[str, Callable[[int], list[EngineJob]]]:
+    lora = _lora()
+    return {
+        "128 px": lambda n: [_job(128, 128, n)],
+        "four of 128 px in one step": lambda n: [_job(128, 128, 4 * n + i) for i in range(4)],
+        "512 px": lambda n: [_job(512, 512, n)],
+        "512 px, a LoRA of one step": lambda n: [_with(_job(512, 512, n), lora)],
+        "768 x 1024": lambda n: [_job(768, 1024, n)],
+    }
+
+
+def _lora() -> LoraEntry:
+    catalog = Catalog(LORAS, "tiny")
+    catalog.scan()
+    known = {entry.name: entry for entry in catalog.entries()}
+    assert known[LORA].state is LoraState.AVAILABLE
+    return known[LORA]
+
+
+def _job(width: int, height: int, number: int) -> EngineJob:
+    photo = np.roll(np.asarray(data.astronaut()), number, axis=1)
+    tall = scaled_to_side(np.ascontiguousarray(np.tile(photo, (2, 1, 1))), 2 * width)[:height]
+    return EngineJob(np.ascontiguousarray(tall), "a photo", "", 0.4, 10, 1.0, 1, preview=False)
+
+
+def _with(job: EngineJob, entry: LoraEntry) -> EngineJob:
+    own = {"strength": 0.3, "steps": 1, "prompt": "restore", "fidelity": "low"}  # as in its .toml
+    return replace(job, loras=((entry, 1.0),), **own)
+
+
+def _results(engine: StepEngine, jobs: Sequence[EngineJob]) -> list[Any]:
+    futures = [engine.submit(job, lambda _: None) for job in jobs]
+    return [future.result() for future in futures]
+
+
+def _pictures(engine: StepEngine, jobs: Sequence[EngineJob]) -> list[Pixels]:
+    return [result.pixels for result in _results(engine, jobs)]
+
+
+def _round(
+    eager: StepEngine, compiled: StepEngine, jobs: Sequence[EngineJob]
+) -> tuple[Spent, Spent]:
+    spent = {}
+    for engine in random.sample([eager, compiled], 2):
+        started, processor = time.perf_counter(), time.process_time()
+        pixels = _pictures(engine, jobs)
+        spent[engine] = Spent(
+            time.perf_counter() - started, time.process_time() - processor, pixels
+        )
+    return spent[eager], spent[compiled]
+
+
+def _show(name: str, rounds: Sequence[tuple[Spent, Spent]]) -> None:
+    arms = list(zip(*rounds, strict=True))
+    eager, compiled = (min(each.seconds for each in arm) for arm in arms)
+    own, other = (min(each.processor for each in arm) for arm in arms)
+    likeness = min(least_psnr(one.pixels, two.pixels) for one, two in rounds)
+    print(
+        f"| {name} | {eager:.3f} | {compiled:.3f} | {eager / compiled:.2f} | {own / other:.2f} "
+        f"| {in_words(likeness)} |",
+        flush=True,
+    )
+
+
+def _memory() -> int:
+    """Main memory that this process has, in MiB."""
+    resident = int(Path("/proc/self/statm").read_text().split()[1])
+    return resident * 4096 // MIB
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,455 @@
+"""Compiled blocks: made by the real compiler, kept, used, given up."""
+
+import pickle
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers.models.resnet import ResnetBlock2D
+from structlog.testing import capture_logs
+
+from shared.settings import Settings
+from tests.support.engine_jobs import LIMITS, Loras, fresh_base, make_job, psnr, run_all
+from worker.engine.compiled.background import Background, Wanted, has_compiler
+from worker.engine.compiled.regions import Kind, description, inputs_of, kind_of, skeleton
+from worker.engine.compiled.shelf import CODE, FACTS, MOST, Shelf
+from worker.engine.compiled.use import NAME, USUAL, CompiledBlocks
+from worker.engine.engine_choice import find_blocks
+from worker.engine.interface import Urgency
+from worker.engine.step.step_engine import StepEngine
+
+# The real compiler takes a quarter of a minute of processor time, once for this file.
+pytestmark = pytest.mark.timeout(600)
+SECONDS = 500
+
+
+class Network(torch.nn.Module):
+    """Two blocks of one kind."""
+
+    blocks: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.blocks = torch.nn.ModuleList(
+            ResnetBlock2D(in_channels=16, temb_channels=24, groups=4) for _ in range(2)
+        )
+        self.eval().to(memory_format=torch.channels_last)
+
+    def forward(self, picture: torch.Tensor, temb: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            picture = block(picture, temb)
+        return picture
+
+
+class Running:
+    """A network with compiled blocks, and the same one without."""
+
+    def __init__(self, folder: Path, makes: bool = False) -> None:
+        self.network = Network()
+        self.usual = deepcopy(self.network)
+        self.background = Background(folder, makes, patience=0)
+        self.blocks = CompiledBlocks({"unet": self.network}, self.background)
+
+    def settle(self) -> None:
+        """Asks for the blocks' kind, and waits for what comes of it."""
+        self.run(*inputs())
+        (wanted,) = self.background._wanted.values()
+        wait_until(lambda: wanted.is_settled)
+
+    @torch.inference_mode()
+    def run(self, *given: torch.Tensor) -> tuple[torch.Tensor, set[str]]:
+        """The network's output, and what computed its blocks."""
+        with self.blocks.listening() as names:
+            return self.network(*given), names
+
+    @torch.inference_mode()
+    def run_usual(self, *given: torch.Tensor) -> torch.Tensor:
+        expected: torch.Tensor = self.usual(*given)
+        return expected
+
+
+def inputs(rows: int = 1, height: int = 12, width: int = 20) -> tuple[torch.Tensor, torch.Tensor]:
+    picture = torch.randn(rows, 16, height, width).contiguous(memory_format=torch.channels_last)
+    return picture, torch.randn(rows, 24)
+
+
+def likeness(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The likeness of two outputs in decibels, of their own range."""
+    error = (one - other).square().mean()
+    return float(10 * torch.log10((other.max() - other.min()).square() / error.clamp_min(1e-20)))
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = SECONDS) -> None:
+    ends = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+@contextmanager
+def running(folder: Path, makes: bool = False) -> Iterator[Running]:
+    each = Running(folder, makes)
+    try:
+        yield each
+    finally:
+        each.blocks.close()
+
+
+def without_compiler(*_arguments: Any, **_named: Any) -> Any:
+    raise AssertionError("nothing is to be compiled")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the code of the network's kind, made as a worker makes it."""
+    if not has_compiler():
+        pytest.skip("no C++ compiler: set CXX or install g++")
+    folder = tmp_path_factory.mktemp("compiled")
+    with running(folder, makes=True) as each:
+        each.settle()
+        assert each.background.shown()["in_use"] == 1
+        wait_until(lambda: each.background.state == "ready")
+    return folder
+
+
+@pytest.fixture
+def copied(made: Path, tmp_path: Path) -> Path:
+    """The same in a folder of the test's own."""
+    for path in made.glob("*/*"):
+        own = tmp_path / path.relative_to(made)
+        own.parent.mkdir(exist_ok=True)
+        own.write_bytes(path.read_bytes())
+    return tmp_path
+
+
+@pytest.fixture
+def in_use(made: Path) -> Iterator[Running]:
+    """The network after a restart."""
+    with running(made) as each:
+        each.settle()
+        yield each
+
+
+@pytest.mark.parametrize("size", [(1, 12, 20), (2, 2, 7), (3, 64, 32)])
+def test_one_code_serves_every_size_and_batch(in_use: Running, size: tuple[int, int, int]) -> None:
+    given = inputs(*size)
+    output, names = in_use.run(*given)
+    expected = in_use.run_usual(*given)
+    assert names == {NAME}
+    assert (output.shape, output.stride()) == (expected.shape, expected.stride())
+    assert likeness(output, expected) > 90
+    assert in_use.background.shown()["kinds"] == 1
+
+
+def test_a_merged_lora_takes_effect_in_code_at_once(in_use: Running) -> None:
+    given = inputs()
+    before, _ = in_use.run(*given)
+    for network in (in_use.network, in_use.usual):
+        for block in network.blocks:
+            # As worker/engine/lora/merging.py does it.
+            merged = block.conv2.weight.data * 1.5
+            block.conv2.weight.data = torch.empty_like(block.conv2.weight).copy_(merged)
+    after, names = in_use.run(*given)
+    assert names == {NAME}
+    assert likeness(after, in_use.run_usual(*given)) > 90
+    assert likeness(after, before) < 45
+
+
+def test_a_block_with_open_lora_slots_runs_as_usual(in_use: Running) -> None:
+    # Given a layer that computes more than its own weights tell
+    layer, opened = in_use.network.blocks[0].conv1, [True]
+    usual = layer.forward
+    layer.forward = lambda x: usual(x) + 1
+    in_use.blocks.mind_slots(lambda: opened[0])
+    _, names = in_use.run(*inputs())
+    assert names == {NAME, USUAL}
+    # When no LoRA in slots acts
+    opened[0] = False
+    assert in_use.run(*inputs())[1] == {NAME}
+
+
+def test_what_code_is_not_made_for_runs_as_usual(in_use: Running) -> None:
+    picture, temb = inputs()
+    for given in ((picture.contiguous(), temb), (picture[:, :, :1, :1], temb)):
+        output, names = in_use.run(*given)
+        assert names == {USUAL}
+        torch.testing.assert_close(output, in_use.run_usual(*given), rtol=0, atol=0)
+
+
+def test_after_a_restart_nothing_is_compiled(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "Popen", without_compiler)
+    with running(made, makes=True) as each:
+        each.settle()
+        assert each.run(*inputs())[1] == {NAME}
+        assert each.background.shown()["in_use"] == 1
+
+
+def test_nothing_but_code_is_left_on_disk(made: Path) -> None:
+    (place,) = [path for path in made.iterdir() if path.is_dir()]
+    assert {path.name for path in place.iterdir()} == {CODE, FACTS}
+
+
+@pytest.mark.parametrize("damage", ["cut", "other"])
+def test_a_broken_file_costs_one_line_in_the_log(copied: Path, damage: str) -> None:
+    (path,) = copied.glob(f"*/{CODE}")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else whole[:-1] + b"!")
+    with capture_logs() as lines, running(copied) as each:
+        each.settle()
+        output, names = each.run(*(given := inputs()))
+    assert names == {USUAL}
+    torch.testing.assert_close(output, each.run_usual(*given), rtol=0, atol=0)
+    assert [line["event"] for line in lines] == ["compiled code failed"]
+    assert not path.exists()
+
+
+def test_a_file_that_is_no_code_of_this_torch_is_not_loaded(tmp_path: Path) -> None:
+    with running(tmp_path) as first:
+        first.run(*inputs())
+        (kind,) = first.background._wanted
+    Shelf(tmp_path).put(kind, b"no library", 2.0)
+    with capture_logs() as lines, running(tmp_path) as each:
+        each.settle()
+        assert each.run(*inputs())[1] == {USUAL}
+    assert [line["event"] for line in lines] == ["compiled code failed"]
+
+
+def test_code_that_fails_is_given_up_and_the_block_runs_as_usual(in_use: Running) -> None:
+    (wanted,) = in_use.background._wanted.values()
+
+    def failing(_inputs: list[torch.Tensor]) -> torch.Tensor:
+        raise RuntimeError("no memory")
+
+    code: Any = failing
+    wanted.code, in_use.background._shelf = code, Shelf(Path("nowhere"))
+    with capture_logs() as lines:
+        output, names = in_use.run(*(given := inputs()))
+    assert names == {USUAL}
+    torch.testing.assert_close(output, in_use.run_usual(*given), rtol=0, atol=0)
+    assert [(line["event"], line["reason"]) for line in lines] == [
+        ("compiled code failed", "no memory")
+    ]
+
+
+def test_no_call_waits_for_the_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, ends = threading.Event(), threading.Event()
+
+    def run(_self: Background, wishes: list[Any], _by_kind: Any) -> None:
+        assert len(wishes) == 1  # both blocks are of one kind
+        began.set()
+        ends.wait(60)
+
+    monkeypatch.setattr(Background, "_run", run)
+    with running(tmp_path, makes=True) as each:
+        each.run(*inputs())
+        assert began.wait(60)
+        assert each.background.shown()["state"] == "compiling"
+        assert each.run(*inputs())[1] == {USUAL}
+        ends.set()
+
+
+def test_what_did_not_pay_is_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "Popen", without_compiler)
+    with running(tmp_path) as each:
+        each.run(*inputs())
+        (kind,) = each.background._wanted
+    Shelf(tmp_path).put(kind, None, 1.0)
+    with capture_logs() as lines, running(tmp_path, makes=True) as each:
+        each.settle()
+        assert each.run(*inputs())[1] == {USUAL}
+    assert lines == []
+
+
+def test_a_compiler_that_fails_costs_a_line_per_kind_and_leaves_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "false")
+    with capture_logs() as lines, running(tmp_path, makes=True) as each:
+        each.settle()
+        wait_until(lambda: each.background.state == "ready")
+        assert each.run(*inputs())[1] == {USUAL}
+    assert "block not compiled" in [line["event"] for line in lines]
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+def test_closing_ends_the_compiler_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = subprocess.Popen
+
+    def sleeping(_command: Any, **options: Any) -> Any:
+        return started(["sleep", "600"], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", sleeping)
+    with running(tmp_path, makes=True) as each:
+        each.run(*inputs())
+        wait_until(lambda: each.background._process is not None)
+        process = each.background._process
+        begins = time.monotonic()
+    assert time.monotonic() - begins < 30
+    assert process is not None
+    assert process.returncode != 0
+
+
+def test_the_oldest_code_makes_room(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    kinds = [Kind(str(number), (), "", 1, "", ()) for number in range(MOST + 3)]
+    for kind in kinds:
+        shelf.put(kind, b"", 1.0)
+    assert len(list(tmp_path.iterdir())) == MOST
+    assert shelf.is_known(kinds[-1])
+
+
+def test_one_process_at_a_time_makes_code_and_cleans_up_after_others(tmp_path: Path) -> None:
+    left = tmp_path / ".files-of-a-process-that-was-killed"
+    left.mkdir()
+    with Shelf(tmp_path).making() as mine, Shelf(tmp_path).making() as theirs:
+        assert (mine, theirs) == (True, False)
+        assert not left.exists()
+
+
+def test_the_compiler_gets_no_weights() -> None:
+    block = Network().blocks[0]
+    block.register_forward_pre_hook(lambda *_: None)
+    bare = skeleton(block)
+    assert description(bare) == description(block)
+    assert {weight.device.type for weight in bare.parameters()} == {"meta"}
+    assert len(pickle.dumps(bare)) < 16_000
+
+
+def test_a_kind_is_its_structure_types_threads_and_autocast() -> None:
+    block, picture = Network().blocks[0], inputs()
+    known = inputs_of(picture)
+    kind = kind_of(description(block), known, None)
+    assert kind.digest == kind_of(description(deepcopy(block)), known, None).digest
+    block.output_scale_factor = 2.0
+    others = [
+        kind_of(description(block), known, None),
+        kind_of(kind.module, known, torch.bfloat16),
+        kind_of(kind.module, (known[0], None), None),
+        replace(kind, threads=kind.threads + 1),
+        replace(kind, machine="another"),
+        replace(kind, versions=("another",)),
+    ]
+    assert len({kind.digest, *(other.digest for other in others)}) == 1 + len(others)
+
+
+class Standing:
+    """In the background's place: blocks as they are, as functions of inputs and weights."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def want(self, kind: Kind, module: torch.nn.Module) -> Wanted:
+        block = skeleton(module)
+        names = [name for name, _ in module.named_parameters()]
+        pattern = [each is not None for each in kind.inputs]
+
+        def code(given: list[torch.Tensor]) -> torch.Tensor:
+            self.calls += 1
+            values = iter(given)
+            tensors = [next(values) if is_tensor else None for is_tensor in pattern]
+            value: torch.Tensor = torch.func.functional_call(
+                block, dict(zip(names, values, strict=True)), tuple(tensors)
+            )
+            return value
+
+        return Wanted(kind, module, code=code, is_settled=True)  # type: ignore[arg-type]
+
+    def shown(self) -> dict[str, Any]:
+        return {"state": "ready"}
+
+    def close(self) -> None:
+        pass
+
+
+def with_blocks(folder: Path) -> tuple[StepEngine, Standing]:
+    loaded, standing = fresh_base(folder), Standing()
+    networks = {"unet": loaded.pipeline.unet, "vae": loaded.pipeline.vae}
+    blocks = CompiledBlocks(networks, standing)
+    return StepEngine(loaded, LIMITS, None, blocks), standing
+
+
+def test_jobs_run_by_code_and_say_so(folder: Path, loras: Loras, engine: StepEngine) -> None:
+    compiled, standing = with_blocks(folder)
+    jobs = [make_job(1), make_job(2, guidance_scale=3.0), make_job(3, loras=((loras.conv, 1.0),))]
+    try:
+        for job in jobs:
+            result, expected = run_all(compiled, [job])[0], run_all(engine, [job])[0]
+            assert (expected.ran_by["unet"], result.ran_by["unet"]) == (USUAL, NAME)
+            assert (result.ran_by["vae_encoder"], result.ran_by["vae_decoder"]) == (NAME, NAME)
+            assert psnr(result.pixels, expected.pixels) >= 60
+        assert standing.calls > 0
+        assert compiled.residency()["compiled"]["state"] == "ready"
+        assert engine.residency()["compiled"] == {"state": "off"}
+    finally:
+        compiled.close()
+
+
+def test_different_loras_in_one_step_run_as_usual_and_right(
+    folder: Path, loras: Loras, engine: StepEngine
+) -> None:
+    compiled, _ = with_blocks(folder)
+    jobs = [make_job(1, loras=((loras.conv, 1.0),)), make_job(2, loras=((loras.wide, 1.0),))]
+    try:
+        together, expected = run_all(compiled, jobs), run_all(engine, jobs)
+        for one, other in zip(together, expected, strict=True):
+            assert psnr(one.pixels, other.pixels) >= 60
+    finally:
+        compiled.close()
+
+
+def test_previews_go_first_between_compiled_blocks(folder: Path) -> None:
+    compiled, _ = with_blocks(folder)
+    previews, seen = list[Future[Any]](), list[str]()
+    block = next(m for m in compiled._pipeline.unet.modules() if "forward" in vars(m))
+
+    def submit_one(*_: Any) -> None:
+        if not previews:
+            small = make_job(2, urgency=Urgency.PREVIEW)
+            previews.append(compiled.submit(small, lambda _: None))
+            previews[0].add_done_callback(lambda _: seen.append("preview"))
+
+    block.register_forward_hook(submit_one)
+    try:
+        whole = compiled.submit(make_job(1), lambda _: None)
+        whole.add_done_callback(lambda _: seen.append("job"))
+        whole.result(timeout=60)
+        assert seen == ["preview", "job"]
+    finally:
+        compiled.close()
+
+
+@pytest.mark.parametrize("wanted", ["off", "auto"])
+def test_the_setting_decides(
+    folder: Path, make_settings: Callable[..., Settings], wanted: str
+) -> None:
+    loaded = fresh_base(folder)
+    blocks = find_blocks(loaded, make_settings(compile=wanted))
+    assert (blocks is None) == (wanted == "off")
+    if blocks is not None:
+        assert blocks.shown()["blocks"] > 0
+        blocks.close()
+    on_gpu = replace(loaded, device=torch.device("cuda"))
+    assert find_blocks(on_gpu, make_settings(compile="auto")) is None
+
+
+def test_without_a_compiler_code_from_disk_is_used_and_none_is_made(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert not has_compiler()
+    with running(made, makes=has_compiler()) as each:
+        each.settle()
+        assert each.run(*inputs())[1] == {NAME}
+        assert each.background.state == "no compiler"

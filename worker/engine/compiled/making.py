@@ -1,0 +1,84 @@
+"""`python -m worker.engine.compiled.making`: makes code for the wishes that come by its input.
+
+A process of its own, so that the compiler's memory goes with it and the worker's interpreter is
+free. It runs when nothing else wants the processor, with one thread, and ends with the worker.
+Writes one line of JSON per wish.
+"""
+
+import gc
+import json
+import os
+import pickle
+import sys
+import time
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shared.die_with_parent import die_with
+from worker.engine.compiled.regions import Kind
+from worker.engine.compiled.shelf import Shelf
+
+# When memory runs out, the system is to end this process first.
+_FIRST_TO_GO = "1000"
+
+# Below everything else, and not quite the lowest: on a busy machine that would take hours.
+_NICE = 15
+# So many failures without a success are the compiler's.
+_ENOUGH = 3
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A kind to make, and the skeleton of a block of it."""
+
+    kind: Kind
+    module: Any
+
+
+def main() -> int:
+    """Makes what the wishes ask for; a failure of one is no failure of the others."""
+    die_with(int(sys.argv[1]))
+    os.nice(_NICE)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
+    folder, files = Path(sys.argv[2]), Path(sys.argv[3])
+    wishes: list[Wish] = pickle.load(sys.stdin.buffer)
+    # What torch and its compiler say goes to standard error; the answers keep standard output.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    warnings.simplefilter("ignore")
+    shelf, failed, works = Shelf(folder), list[Wish](), False
+    for wish in wishes:
+        answer = _made(wish, shelf, files)
+        answers.write(json.dumps(answer) + "\n")
+        works |= "gain" in answer
+        failed += [wish] if "reason" in answer else []
+        if not works and len(failed) == _ENOUGH:
+            break
+        gc.collect()
+    for wish in failed if works else []:
+        # The next start need not try again: it is not for want of a compiler that works.
+        shelf.put(wish.kind, None, 0.0)
+    return 0
+
+
+def _made(wish: Wish, shelf: Shelf, files: Path) -> dict[str, Any]:
+    from worker.engine.compiled.tracing import DoesNotPay, make
+
+    started, answer = time.perf_counter(), {"kind": wish.kind.digest}
+    try:
+        code, gain = make(wish.module, wish.kind, files)
+        shelf.put(wish.kind, code, gain)
+        return {**answer, "gain": gain, "seconds": time.perf_counter() - started}
+    except DoesNotPay as refused:
+        shelf.put(wish.kind, None, refused.gain)
+        return {**answer, "gain": refused.gain, "seconds": time.perf_counter() - started}
+    except Exception as error:
+        return {**answer, "reason": f"{type(error).__name__}: {error}"[:500]}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

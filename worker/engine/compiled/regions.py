@@ -1,0 +1,166 @@
+"""The blocks that can be compiled, and the kinds of code that they need.
+
+A kind is everything on which code depends: the block's structure and weights' shapes, its inputs'
+types, the versions of the libraries, the processor and the number of threads.
+"""
+
+import json
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+# By name: the classes' modules take seconds to import, and a base need not have them. A block of
+# the autoencoders' and UNets' residual kind takes nearly all of a convolutional network's time.
+_CLASSES = ("ResnetBlock2D", "AutoencoderTinyBlock")
+
+# Bounds of the inputs that code is made for.
+ROWS, LEAST_SIDE, MOST_SIDE = 64, 2, 4096
+
+_PLAIN = (bool, int, float, str, type(None))
+
+Given = tuple[torch.Tensor | None, ...]
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a block: its type, its number of dimensions and its channels."""
+
+    dtype: str
+    rank: int
+    width: int
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return dtype
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a block's code depends on. `inputs` are those that its forward method is given."""
+
+    module: str
+    inputs: tuple[Input | None, ...]
+    autocast: str
+    threads: int
+    machine: str
+    versions: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The kind as one line of JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @property
+    def digest(self) -> str:
+        """The kind's name on disk."""
+        return sha256(self.text.encode()).hexdigest()[:24]
+
+
+def is_region(module: torch.nn.Module) -> bool:
+    """Whether this module is a block that can be compiled."""
+    return type(module).__name__ in _CLASSES
+
+
+def regions_of(network: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    """The blocks of a network whose weights are plain numbers in the layout of its pictures, and
+    whose structure their attributes tell.
+    """
+    for module in network.modules():
+        if is_region(module) and _is_plain(module):
+            yield module
+
+
+def is_last(tensor: torch.Tensor) -> bool:
+    """Whether a picture's or a kernel's channels lie next to each other in memory."""
+    return tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def _is_plain(module: torch.nn.Module) -> bool:
+    weights = list(module.parameters())
+    is_float = all(weight.is_floating_point() for weight in weights)
+    return is_float and weights_fit(weights) and all(map(_is_told, module.modules()))
+
+
+def _is_told(part: torch.nn.Module) -> bool:
+    return all(isinstance(value, (*_PLAIN, tuple)) for value in _attributes(part).values())
+
+
+def _attributes(part: torch.nn.Module) -> dict[str, Any]:
+    return {k: v for k, v in sorted(vars(part).items()) if not k.startswith("_")}
+
+
+def description(module: torch.nn.Module) -> str:
+    """A block's structure: classes, plain attributes and the shapes of weights, in order."""
+    parts = []
+    for name, part in module.named_modules():
+        parts.append(f"{name} {type(part).__qualname__} {_attributes(part)}")
+    weights = [f"{n} {tuple(w.shape)} {w.dtype}" for n, w in module.named_parameters()]
+    return sha256("\n".join([*parts, *weights]).encode()).hexdigest()[:24]
+
+
+def inputs_of(given: Given) -> tuple[Input | None, ...]:
+    """What a kind knows of these inputs."""
+    return tuple(
+        None if x is None else Input(str(x.dtype).removeprefix("torch."), x.dim(), x.shape[1])
+        for x in given
+    )
+
+
+def kind_of(module: str, inputs: tuple[Input | None, ...], autocast: torch.dtype | None) -> Kind:
+    """The kind for this process; `module` is the block's description."""
+    dtype = "" if autocast is None else str(autocast).removeprefix("torch.")
+    return Kind(module, inputs, dtype, torch.get_num_threads(), machine(), versions())
+
+
+@cache
+def machine() -> str:
+    """The processor: code compiled for one may have instructions that another lacks."""
+    wanted = ("model name", "flags", "Features", "CPU part")
+    lines = [platform.machine(), platform.processor(), torch.backends.cpu.get_cpu_capability()]
+    facts = Path("/proc/cpuinfo")
+    if facts.exists():
+        first = facts.read_text().split("\n\n", 1)[0]
+        lines += [line for line in first.splitlines() if line.startswith(wanted)]
+    return sha256("\n".join(lines).encode()).hexdigest()[:24]
+
+
+@cache
+def versions() -> tuple[str, ...]:
+    """What the code is made by: torch, diffusers, and the files that describe it here."""
+    own = sha256()
+    for name in ("regions.py", "tracing.py"):
+        own.update((Path(__file__).parent / name).read_bytes())
+    return (torch.__version__, f"diffusers {version('diffusers')}", own.hexdigest()[:16])
+
+
+def skeleton(module: torch.nn.Module) -> torch.nn.Module:
+    """The block without its weights' values, hooks and whatever replaces its methods."""
+    bare = type(module).__new__(type(module))
+    bare.__dict__ = {k: v for k, v in vars(module).items() if k != "forward" and "hook" not in k}
+    empty = torch.nn.Module()
+    bare.__dict__ |= {k: v for k, v in vars(empty).items() if "hook" in k}
+    bare._parameters = {
+        name: None if weight is None else _emptied(weight)
+        for name, weight in module._parameters.items()
+    }
+    bare._modules = {
+        name: None if part is None else skeleton(part) for name, part in module._modules.items()
+    }
+    return bare
+
+
+def _emptied(weight: torch.Tensor) -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.empty_like(weight, device="meta"), requires_grad=False)
+
+
+def weights_fit(weights: Sequence[Any]) -> bool:
+    """Whether weights, which LoRAs exchange, still have the layout that code expects."""
+    return all(is_last(w) if w.dim() == 4 else w.is_contiguous() for w in weights)
