@@ -29,6 +29,8 @@ from worker.engine.compiled.shelf import Broken, Shelf
 
 logger = structlog.get_logger(__name__)
 
+# Below everything else, and not quite the lowest: on a busy machine that would take hours.
+NICENESS = 15
 # From the engine's start until code is made, so that the first jobs have the machine to themselves.
 PATIENCE_SECONDS = 60.0
 # Between two looks at a folder in which another worker makes code.
@@ -61,11 +63,16 @@ class Background:
     """
 
     def __init__(
-        self, folder: Path, makes: bool = True, patience: float = PATIENCE_SECONDS
+        self,
+        folder: Path,
+        makes: bool = True,
+        patience: float = PATIENCE_SECONDS,
+        niceness: int = NICENESS,
     ) -> None:
         self._shelf = Shelf(folder)
         self._folder = folder
         self._makes = makes
+        self._niceness = niceness
         self._begins = time.monotonic() + patience
         self._wanted: dict[Kind, Wanted] = {}
         self._changed = threading.Condition()
@@ -176,8 +183,9 @@ class Background:
             assert process.stdout is not None
             with suppress(BrokenPipeError), process.stdin as orders:
                 pickle.dump(wishes, orders)
-            for line in process.stdout:
-                self._take(json.loads(line), by_kind)
+            with process.stdout as answers:
+                for line in answers:
+                    self._take(json.loads(line), by_kind)
             code = process.wait()
             if code and not self._closing:
                 raise RuntimeError(f"the compiling process ended with {code}")
@@ -192,7 +200,7 @@ class Background:
             if self._closing:
                 raise RuntimeError("the worker ends")
             self._process = subprocess.Popen(
-                [*command, str(self._folder), str(files)],
+                [*command, str(self._folder), str(files), str(self._niceness)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -217,7 +225,7 @@ class Background:
         with self._changed:
             process, self._process = self._process, None
         if process is not None:
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 

@@ -34,6 +34,7 @@ class Code:
             library = ctypes.CDLL(str(path))
             create = library.AOTInductorModelContainerCreateWithDevice
             run = library.AOTInductorModelContainerRun
+            self._free = library.aoti_torch_delete_tensor_object
         except (OSError, AttributeError) as error:
             raise CannotLoad(str(error)) from error
         self._handle = ctypes.c_void_p()
@@ -48,10 +49,11 @@ class Code:
         given = (ctypes.c_void_p * count)(*[_POINTER(each, None) for each in held])
         taken = (ctypes.c_void_p * 1)()
         one = ctypes.c_size_t(1)
-        # The code owns what it is given, and frees it; the value is ours.
+        # The code frees the handles that it is given; that of the value is ours to free.
         if self._run(self._handle, given, ctypes.c_size_t(count), taken, one, None, None):
             raise RuntimeError("compiled code failed")
         value: torch.Tensor = self._torch.alloc_tensor_by_stealing_from_void_ptr(
             _CAPSULE(taken[0], None, None)
         )
+        self._free(ctypes.c_void_p(taken[0]))
         return value

@@ -1,8 +1,8 @@
-"""`python -m worker.engine.compiled.making`: makes code for the wishes that come by its input.
+"""`python -m worker.engine.compiled.making PARENT FOLDER FILES NICENESS`: makes code for wishes.
 
 A process of its own, so that the compiler's memory goes with it and the worker's interpreter is
-free. It runs when nothing else wants the processor, with one thread, and ends with the worker.
-Writes one line of JSON per wish.
+free. It has one thread and the given niceness, and ends with the worker. The wishes come by its
+input; it writes one line of JSON for each.
 """
 
 import gc
@@ -24,8 +24,6 @@ from worker.engine.compiled.shelf import Shelf
 # When memory runs out, the system is to end this process first.
 _FIRST_TO_GO = "1000"
 
-# Below everything else, and not quite the lowest: on a busy machine that would take hours.
-_NICE = 15
 # So many failures without a success are the compiler's.
 _ENOUGH = 3
 
@@ -41,7 +39,7 @@ class Wish:
 def main() -> int:
     """Makes what the wishes ask for; a failure of one is no failure of the others."""
     die_with(int(sys.argv[1]))
-    os.nice(_NICE)
+    os.nice(int(sys.argv[4]))
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
     folder, files = Path(sys.argv[2]), Path(sys.argv[3])

@@ -103,7 +103,7 @@ class _Function(torch.nn.Module):
 
 def _group_norm(layer: torch.nn.GroupNorm, x: torch.Tensor) -> torch.Tensor:
     """The same sums as torch's own kernel. The compiler's version reads the picture once per group,
-    and made the network slower than it was. as_strided makes the compiler keep a result: the sums
+    which took what the rest gained. as_strided makes the compiler keep a result: the sums
     of a line, then factor and offset of each channel, not of each pixel.
     """
     if x.dim() != 4:

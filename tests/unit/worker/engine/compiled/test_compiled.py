@@ -1,12 +1,11 @@
-"""Compiled blocks: made by the real compiler, kept, used, given up."""
+"""Compiled blocks without a compiler: which way a block runs, what is kept, when code is made."""
 
 import pickle
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -14,203 +13,56 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers.models.resnet import ResnetBlock2D
 from structlog.testing import capture_logs
 
 from shared.settings import Settings
+from tests.support.compiled_blocks import (
+    Network,
+    Running,
+    Standing,
+    inputs,
+    running,
+    wait_until,
+)
 from tests.support.engine_jobs import LIMITS, Loras, fresh_base, make_job, psnr, run_all
-from worker.engine.compiled.background import Background, Wanted, has_compiler
+from worker.engine.compiled.background import Background
 from worker.engine.compiled.regions import Kind, description, inputs_of, kind_of, skeleton
-from worker.engine.compiled.shelf import CODE, FACTS, MOST, Shelf
+from worker.engine.compiled.shelf import MOST, Shelf
 from worker.engine.compiled.use import NAME, USUAL, CompiledBlocks
 from worker.engine.engine_choice import find_blocks
 from worker.engine.interface import Urgency
 from worker.engine.step.step_engine import StepEngine
-
-# The real compiler takes a quarter of a minute of processor time, once for this file.
-pytestmark = pytest.mark.timeout(600)
-SECONDS = 500
-
-
-class Network(torch.nn.Module):
-    """Two blocks of one kind."""
-
-    blocks: Any
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.blocks = torch.nn.ModuleList(
-            ResnetBlock2D(in_channels=16, temb_channels=24, groups=4) for _ in range(2)
-        )
-        self.eval().to(memory_format=torch.channels_last)
-
-    def forward(self, picture: torch.Tensor, temb: torch.Tensor) -> torch.Tensor:
-        for block in self.blocks:
-            picture = block(picture, temb)
-        return picture
-
-
-class Running:
-    """A network with compiled blocks, and the same one without."""
-
-    def __init__(self, folder: Path, makes: bool = False) -> None:
-        self.network = Network()
-        self.usual = deepcopy(self.network)
-        self.background = Background(folder, makes, patience=0)
-        self.blocks = CompiledBlocks({"unet": self.network}, self.background)
-
-    def settle(self) -> None:
-        """Asks for the blocks' kind, and waits for what comes of it."""
-        self.run(*inputs())
-        (wanted,) = self.background._wanted.values()
-        wait_until(lambda: wanted.is_settled)
-
-    @torch.inference_mode()
-    def run(self, *given: torch.Tensor) -> tuple[torch.Tensor, set[str]]:
-        """The network's output, and what computed its blocks."""
-        with self.blocks.listening() as names:
-            return self.network(*given), names
-
-    @torch.inference_mode()
-    def run_usual(self, *given: torch.Tensor) -> torch.Tensor:
-        expected: torch.Tensor = self.usual(*given)
-        return expected
-
-
-def inputs(rows: int = 1, height: int = 12, width: int = 20) -> tuple[torch.Tensor, torch.Tensor]:
-    picture = torch.randn(rows, 16, height, width).contiguous(memory_format=torch.channels_last)
-    return picture, torch.randn(rows, 24)
-
-
-def likeness(one: torch.Tensor, other: torch.Tensor) -> float:
-    """The likeness of two outputs in decibels, of their own range."""
-    error = (one - other).square().mean()
-    return float(10 * torch.log10((other.max() - other.min()).square() / error.clamp_min(1e-20)))
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float = SECONDS) -> None:
-    ends = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < ends
-        time.sleep(0.01)
-
-
-@contextmanager
-def running(folder: Path, makes: bool = False) -> Iterator[Running]:
-    each = Running(folder, makes)
-    try:
-        yield each
-    finally:
-        each.blocks.close()
 
 
 def without_compiler(*_arguments: Any, **_named: Any) -> Any:
     raise AssertionError("nothing is to be compiled")
 
 
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the code of the network's kind, made as a worker makes it."""
-    if not has_compiler():
-        pytest.skip("no C++ compiler: set CXX or install g++")
-    folder = tmp_path_factory.mktemp("compiled")
-    with running(folder, makes=True) as each:
-        each.settle()
-        assert each.background.shown()["in_use"] == 1
-        wait_until(lambda: each.background.state == "ready")
-    return folder
-
-
 @pytest.fixture
-def copied(made: Path, tmp_path: Path) -> Path:
-    """The same in a folder of the test's own."""
-    for path in made.glob("*/*"):
-        own = tmp_path / path.relative_to(made)
-        own.parent.mkdir(exist_ok=True)
-        own.write_bytes(path.read_bytes())
-    return tmp_path
+def standing() -> Running:
+    """The network with code for every kind."""
+    return Running(Standing())
 
 
-@pytest.fixture
-def in_use(made: Path) -> Iterator[Running]:
-    """The network after a restart."""
-    with running(made) as each:
-        each.settle()
-        yield each
-
-
-@pytest.mark.parametrize("size", [(1, 12, 20), (2, 2, 7), (3, 64, 32)])
-def test_one_code_serves_every_size_and_batch(in_use: Running, size: tuple[int, int, int]) -> None:
-    given = inputs(*size)
-    output, names = in_use.run(*given)
-    expected = in_use.run_usual(*given)
-    assert names == {NAME}
-    assert (output.shape, output.stride()) == (expected.shape, expected.stride())
-    assert likeness(output, expected) > 90
-    assert in_use.background.shown()["kinds"] == 1
-
-
-def test_a_merged_lora_takes_effect_in_code_at_once(in_use: Running) -> None:
-    given = inputs()
-    before, _ = in_use.run(*given)
-    for network in (in_use.network, in_use.usual):
-        for block in network.blocks:
-            # As worker/engine/lora/merging.py does it.
-            merged = block.conv2.weight.data * 1.5
-            block.conv2.weight.data = torch.empty_like(block.conv2.weight).copy_(merged)
-    after, names = in_use.run(*given)
-    assert names == {NAME}
-    assert likeness(after, in_use.run_usual(*given)) > 90
-    assert likeness(after, before) < 45
-
-
-def test_a_block_with_open_lora_slots_runs_as_usual(in_use: Running) -> None:
+def test_a_block_with_open_lora_slots_runs_as_usual(standing: Running) -> None:
     # Given a layer that computes more than its own weights tell
-    layer, opened = in_use.network.blocks[0].conv1, [True]
+    layer, opened = standing.network.blocks[0].conv1, [True]
     usual = layer.forward
     layer.forward = lambda x: usual(x) + 1
-    in_use.blocks.mind_slots(lambda: opened[0])
-    _, names = in_use.run(*inputs())
+    standing.blocks.mind_slots(lambda: opened[0])
+    _, names = standing.run(*inputs())
     assert names == {NAME, USUAL}
     # When no LoRA in slots acts
     opened[0] = False
-    assert in_use.run(*inputs())[1] == {NAME}
+    assert standing.run(*inputs())[1] == {NAME}
 
 
-def test_what_code_is_not_made_for_runs_as_usual(in_use: Running) -> None:
+def test_what_code_is_not_made_for_runs_as_usual(standing: Running) -> None:
     picture, temb = inputs()
     for given in ((picture.contiguous(), temb), (picture[:, :, :1, :1], temb)):
-        output, names = in_use.run(*given)
+        output, names = standing.run(*given)
         assert names == {USUAL}
-        torch.testing.assert_close(output, in_use.run_usual(*given), rtol=0, atol=0)
-
-
-def test_after_a_restart_nothing_is_compiled(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subprocess, "Popen", without_compiler)
-    with running(made, makes=True) as each:
-        each.settle()
-        assert each.run(*inputs())[1] == {NAME}
-        assert each.background.shown()["in_use"] == 1
-
-
-def test_nothing_but_code_is_left_on_disk(made: Path) -> None:
-    (place,) = [path for path in made.iterdir() if path.is_dir()]
-    assert {path.name for path in place.iterdir()} == {CODE, FACTS}
-
-
-@pytest.mark.parametrize("damage", ["cut", "other"])
-def test_a_broken_file_costs_one_line_in_the_log(copied: Path, damage: str) -> None:
-    (path,) = copied.glob(f"*/{CODE}")
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else whole[:-1] + b"!")
-    with capture_logs() as lines, running(copied) as each:
-        each.settle()
-        output, names = each.run(*(given := inputs()))
-    assert names == {USUAL}
-    torch.testing.assert_close(output, each.run_usual(*given), rtol=0, atol=0)
-    assert [line["event"] for line in lines] == ["compiled code failed"]
-    assert not path.exists()
+        torch.testing.assert_close(output, standing.run_usual(*given), rtol=0, atol=0)
 
 
 def test_a_file_that_is_no_code_of_this_torch_is_not_loaded(tmp_path: Path) -> None:
@@ -224,18 +76,20 @@ def test_a_file_that_is_no_code_of_this_torch_is_not_loaded(tmp_path: Path) -> N
     assert [line["event"] for line in lines] == ["compiled code failed"]
 
 
-def test_code_that_fails_is_given_up_and_the_block_runs_as_usual(in_use: Running) -> None:
-    (wanted,) = in_use.background._wanted.values()
-
+def test_code_that_fails_is_given_up_and_the_block_runs_as_usual(tmp_path: Path) -> None:
     def failing(_inputs: list[torch.Tensor]) -> torch.Tensor:
         raise RuntimeError("no memory")
 
     code: Any = failing
-    wanted.code, in_use.background._shelf = code, Shelf(Path("nowhere"))
-    with capture_logs() as lines:
-        output, names = in_use.run(*(given := inputs()))
-    assert names == {USUAL}
-    torch.testing.assert_close(output, in_use.run_usual(*given), rtol=0, atol=0)
+    with capture_logs() as lines, running(tmp_path) as each:
+        each.run(*inputs())
+        (wanted,) = each.background._wanted.values()
+        wait_until(lambda: wanted.is_looked_up)
+        wanted.code = code
+        for _ in range(2):
+            output, names = each.run(*(given := inputs()))
+            assert names == {USUAL}
+            torch.testing.assert_close(output, each.run_usual(*given), rtol=0, atol=0)
     assert [(line["event"], line["reason"]) for line in lines] == [
         ("compiled code failed", "no memory")
     ]
@@ -272,6 +126,7 @@ def test_what_did_not_pay_is_not_made_again(
     assert lines == []
 
 
+@pytest.mark.slow
 def test_a_compiler_that_fails_costs_a_line_per_kind_and_leaves_no_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,39 +199,10 @@ def test_a_kind_is_its_structure_types_threads_and_autocast() -> None:
     assert len({kind.digest, *(other.digest for other in others)}) == 1 + len(others)
 
 
-class Standing:
-    """In the background's place: blocks as they are, as functions of inputs and weights."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def want(self, kind: Kind, module: torch.nn.Module) -> Wanted:
-        block = skeleton(module)
-        names = [name for name, _ in module.named_parameters()]
-        pattern = [each is not None for each in kind.inputs]
-
-        def code(given: list[torch.Tensor]) -> torch.Tensor:
-            self.calls += 1
-            values = iter(given)
-            tensors = [next(values) if is_tensor else None for is_tensor in pattern]
-            value: torch.Tensor = torch.func.functional_call(
-                block, dict(zip(names, values, strict=True)), tuple(tensors)
-            )
-            return value
-
-        return Wanted(kind, module, code=code, is_settled=True)  # type: ignore[arg-type]
-
-    def shown(self) -> dict[str, Any]:
-        return {"state": "ready"}
-
-    def close(self) -> None:
-        pass
-
-
 def with_blocks(folder: Path) -> tuple[StepEngine, Standing]:
     loaded, standing = fresh_base(folder), Standing()
     networks = {"unet": loaded.pipeline.unet, "vae": loaded.pipeline.vae}
-    blocks = CompiledBlocks(networks, standing)
+    blocks = CompiledBlocks(networks, standing)  # type: ignore[arg-type]
     return StepEngine(loaded, LIMITS, None, blocks), standing
 
 
@@ -442,14 +268,3 @@ def test_the_setting_decides(
         blocks.close()
     on_gpu = replace(loaded, device=torch.device("cuda"))
     assert find_blocks(on_gpu, make_settings(compile="auto")) is None
-
-
-def test_without_a_compiler_code_from_disk_is_used_and_none_is_made(
-    made: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    assert not has_compiler()
-    with running(made, makes=has_compiler()) as each:
-        each.settle()
-        assert each.run(*inputs())[1] == {NAME}
-        assert each.background.state == "no compiler"
