@@ -1,19 +1,19 @@
 """The key of an engine: everything that must be equal for it to be used."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 
 import torch
 
+from worker.engine.base.disk_key import DiskKey
 from worker.engine.base.weights_guard import sum_of_bits
 
 Shape = tuple[tuple[int, ...], str]
 
 
 @dataclass(frozen=True)
-class BuildKey:
+class BuildKey(DiskKey):
     """Base, part, the weights' fingerprint, device, versions of the libraries, input shapes."""
 
     base: str
@@ -22,16 +22,6 @@ class BuildKey:
     device: str
     versions: tuple[str, ...]
     shapes: tuple[Shape, ...]
-
-    @property
-    def text(self) -> str:
-        """The key as one line of JSON."""
-        return json.dumps(asdict(self), sort_keys=True)
-
-    @property
-    def digest(self) -> str:
-        """The key's folder name."""
-        return sha256(self.text.encode()).hexdigest()[:24]
 
 
 def shapes_of(inputs: Sequence[torch.Tensor]) -> tuple[Shape, ...]:

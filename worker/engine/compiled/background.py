@@ -117,6 +117,14 @@ class Background:
         self._thread.join()
 
     def _serve(self) -> None:
+        try:
+            self._serve_wishes()
+        except Exception as error:
+            # Such as a folder that cannot be written: jobs run without code.
+            self.state = "failed"
+            logger.warning("blocks of the base not compiled", reason=str(error)[:500])
+
+    def _serve_wishes(self) -> None:
         while not self._closing:
             missing = self._looked_up()
             seconds = None

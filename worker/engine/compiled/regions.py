@@ -4,10 +4,9 @@ A kind is everything on which code depends: the block's structure and weights' s
 types, the versions of the libraries, the processor and the number of threads.
 """
 
-import json
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from worker.engine.base.disk_key import DiskKey
 
 # By name: the classes' modules take seconds to import, and a base need not have them. A block of
 # the autoencoders' and UNets' residual kind takes nearly all of a convolutional network's time.
@@ -43,7 +44,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Kind:
+class Kind(DiskKey):
     """What a block's code depends on. `inputs` are those that its forward method is given."""
 
     module: str
@@ -52,16 +53,6 @@ class Kind:
     threads: int
     machine: str
     versions: tuple[str, ...]
-
-    @property
-    def text(self) -> str:
-        """The kind as one line of JSON."""
-        return json.dumps(asdict(self), sort_keys=True)
-
-    @property
-    def digest(self) -> str:
-        """The kind's name on disk."""
-        return sha256(self.text.encode()).hexdigest()[:24]
 
 
 def is_region(module: torch.nn.Module) -> bool:

@@ -112,6 +112,16 @@ def test_no_call_waits_for_the_compiler(tmp_path: Path, monkeypatch: pytest.Monk
         ends.set()
 
 
+def test_a_folder_that_cannot_be_written_costs_one_line_in_the_log(tmp_path: Path) -> None:
+    folder = tmp_path / "file"
+    folder.write_text("no folder")
+    with capture_logs() as lines, running(folder, makes=True) as each:
+        each.run(*inputs())
+        wait_until(lambda: each.background.state == "failed")
+        assert each.run(*inputs())[1] == {USUAL}
+    assert [line["event"] for line in lines] == ["blocks of the base not compiled"]
+
+
 def test_what_did_not_pay_is_not_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
