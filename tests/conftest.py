@@ -1,6 +1,5 @@
 """Fixtures that every kind of test shares."""
 
-import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -18,9 +17,6 @@ from tests.support.embedded_store import keys_without_ttl, running_store
 # an error in a route. Processes of the service use this one.
 _PLAIN = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLAIN])
-
-# Workers that tests start have no processor time to compile for.
-os.environ.setdefault("RETOUCH_COMPILE", "off")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -68,7 +64,6 @@ def make_settings(store_url: str, base_folder: Path, tmp_path: Path) -> Callable
             "redis_url": store_url,
             "data_dir": tmp_path / "data",
             "base_model": str(base_folder),
-            "compile": "off",
             "_env_file": None,
         }
         return Settings(**(defaults | overrides))  # type: ignore[arg-type]
