@@ -115,7 +115,7 @@ def kind_of(module: str, inputs: tuple[Input | None, ...], autocast: torch.dtype
 def machine() -> str:
     """The processor: code compiled for one may have instructions that another lacks."""
     wanted = ("model name", "flags", "Features", "CPU part")
-    lines = [platform.machine(), platform.processor(), torch.backends.cpu.get_cpu_capability()]
+    lines = [platform.machine(), torch.backends.cpu.get_cpu_capability()]
     facts = Path("/proc/cpuinfo")
     if facts.exists():
         first = facts.read_text().split("\n\n", 1)[0]
