@@ -55,7 +55,8 @@ export PYTHONDONTWRITEBYTECODE =
 # Threads that spin while they wait take processor time from other tests.
 test: export OMP_WAIT_POLICY ?= PASSIVE
 test: install ## Run the tests that need no GPU, no Docker and no running service; COVERAGE=1 measures branches
-	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m "not gpu and not slow and not chaos and not compose and not browser" \
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
+		-m "not gpu and not slow and not chaos and not compose and not browser" \
 		$(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
 # The other tests start gateways and workers of their own, whose lines are not counted.

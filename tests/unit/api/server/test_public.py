@@ -1,9 +1,11 @@
 """Names, paths, senders and ids of requests, as a proxy hands them on."""
 
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 
 import pytest
+import structlog
 from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketDenialResponse
 
@@ -234,15 +236,29 @@ def test_invented_methods_and_addresses_leave_no_trace_in_the_metrics(client: Te
     assert len([line for line in told.splitlines() if "other" in line]) < 40
 
 
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """What the test configures ends with it: a later line would go to a stream that is closed."""
+    configured, root = structlog.get_config(), logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    structlog.configure(**configured)
+    root.handlers = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.usefixtures("own_logging")
 def test_log_lines_of_a_job_carry_request_trace_and_sender(
     gateway: Gateway, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    client = gateway(log_format="json")
+    # Before the gateway starts: what its threads log until then would not be JSON.
     configure_logging(Settings(log_format="json", _env_file=None))  # type: ignore[call-arg]
+    client = gateway(log_format="json")
     trace = "0af7651916cd43dd8448eb211c80319c"
     job = submit(client, {"X-Request-ID": "r-1", "traceparent": f"00-{trace}-b7ad6b7169203331-01"})
 
-    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if "{" in line]
+    told = capfd.readouterr().err.splitlines()
+    lines = [json.loads(line) for line in told if line.startswith("{")]
     (line,) = [line for line in lines if line["event"] == "job accepted"]
     assert line["job"] == job.json()["id"]
     assert (line["request"], line["trace"]) == ("r-1", trace)
