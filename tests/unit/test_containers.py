@@ -126,14 +126,23 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy(source, target)
 
 
+PIPE = ("background.py", "making.py")
+
+
 def test_no_model_brings_code_along() -> None:
-    """`use_safetensors` keeps pickles out; a custom pipeline or remote code would be code."""
+    """`use_safetensors` keeps pickles out; a custom pipeline or remote code would be code.
+
+    A worker and the process that compiles for it hand each other blocks through a pipe of their
+    own, which nobody else can write to.
+    """
+    own_pipe = {REPOSITORY / "worker/engine/compiled" / name for name in PIPE}
     code = {path: path.read_text() for path in (REPOSITORY / "worker").rglob("*.py")}
     loading = [text for text in code.values() if ".from_pretrained(" in text]
     assert loading
     for path, text in code.items():
         for word in ("trust_remote_code", "custom_pipeline", "import pickle"):
-            assert word not in text, path
+            is_allowed = word == "import pickle" and path in own_pipe
+            assert word not in text or is_allowed, path
         assert text.count("torch.load(") == text.count("weights_only=True"), path
 
 

@@ -253,6 +253,8 @@ def test_log_lines_of_a_job_carry_request_trace_and_sender(
 ) -> None:
     # Before the gateway starts: what its threads log until then would not be JSON.
     configure_logging(Settings(log_format="json", _env_file=None))  # type: ignore[call-arg]
+    # A logger that remembered this way would go it in other tests, too.
+    structlog.configure(cache_logger_on_first_use=False)
     client = gateway(log_format="json")
     trace = "0af7651916cd43dd8448eb211c80319c"
     job = submit(client, {"X-Request-ID": "r-1", "traceparent": f"00-{trace}-b7ad6b7169203331-01"})
