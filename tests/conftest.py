@@ -1,8 +1,10 @@
 """Fixtures that every kind of test shares."""
 
+import inspect
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 import redis
 import structlog
@@ -17,6 +19,11 @@ from tests.support.embedded_store import keys_without_ttl, running_store
 # an error in a route. Processes of the service use this one.
 _PLAIN = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLAIN])
+
+
+# A service on a busy machine may take longer than httpx2's five seconds for an answer.
+_patience = inspect.signature(httpx2.get).parameters["timeout"].default
+_patience.connect = _patience.read = _patience.write = _patience.pool = 60.0
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
