@@ -7,18 +7,20 @@ programs disturb less. The ratios are eager seconds by compiled ones.
 """
 
 import argparse
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from skimage import data
 
 from benchmarks.likeness import in_words, least_psnr
+from benchmarks.rounds import Spent, measured
 from shared.loras.catalog import Catalog
 from shared.loras.entry import LoraEntry, LoraState
 from worker.engine.base.base_loading import load_base
@@ -29,16 +31,9 @@ from worker.engine.interface import EngineJob, Pixels
 from worker.engine.step.step_engine import StepEngine
 
 LORAS = Path(__file__).resolve().parent.parent / "loras"
+EAGER, COMPILED = "eager", "compiled"
 BASE, LORA = "models/tiny", "restore_tiny"
 MIB = 2**20
-
-
-class Spent(NamedTuple):
-    """Seconds by the clock, of the processor, and the pictures."""
-
-    seconds: float
-    processor: float
-    pixels: list[Pixels]
 
 
 def main() -> None:
@@ -55,10 +50,11 @@ def main() -> None:
     print(f"torch {torch.__version__}, {options.threads} threads")
     _make(compiled, background)
     print(f"main memory: {before} MiB with one base, {_memory()} MiB with both bases and code")
+    arms = {EAGER: partial(_pictures, eager), COMPILED: partial(_pictures, compiled)}
     print("| pictures | eager, s | compiled, s | ratio | of the processor | PSNR, dB |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, jobs in _cases().items():
-        _show(name, [_round(eager, compiled, jobs(n)) for n in range(options.rounds + 1)][1:])
+        _show(name, measured(arms, (jobs(n) for n in range(options.rounds + 1))))
     eager.close()
     compiled.close()
 
@@ -119,24 +115,11 @@ def _pictures(engine: StepEngine, jobs: Sequence[EngineJob]) -> list[Pixels]:
     return [result.pixels for result in _results(engine, jobs)]
 
 
-def _round(
-    eager: StepEngine, compiled: StepEngine, jobs: Sequence[EngineJob]
-) -> tuple[Spent, Spent]:
-    spent = {}
-    for engine in random.sample([eager, compiled], 2):
-        started, processor = time.perf_counter(), time.process_time()
-        pixels = _pictures(engine, jobs)
-        spent[engine] = Spent(
-            time.perf_counter() - started, time.process_time() - processor, pixels
-        )
-    return spent[eager], spent[compiled]
-
-
-def _show(name: str, rounds: Sequence[tuple[Spent, Spent]]) -> None:
-    arms = list(zip(*rounds, strict=True))
-    eager, compiled = (min(each.seconds for each in arm) for arm in arms)
-    own, other = (min(each.processor for each in arm) for arm in arms)
-    likeness = min(least_psnr(one.pixels, two.pixels) for one, two in rounds)
+def _show(name: str, spent: dict[str, list[Spent[list[Pixels]]]]) -> None:
+    eager, compiled = (min(one.clock for one in spent[arm]) for arm in (EAGER, COMPILED))
+    own, other = (min(one.processor for one in spent[arm]) for arm in (EAGER, COMPILED))
+    pairs = zip(spent[EAGER], spent[COMPILED], strict=True)
+    likeness = min(least_psnr(one.made, two.made) for one, two in pairs)
     print(
         f"| {name} | {eager:.3f} | {compiled:.3f} | {eager / compiled:.2f} | {own / other:.2f} "
         f"| {in_words(likeness)} |",
@@ -146,8 +129,7 @@ def _show(name: str, rounds: Sequence[tuple[Spent, Spent]]) -> None:
 
 def _memory() -> int:
     """Main memory that this process has, in MiB."""
-    resident = int(Path("/proc/self/statm").read_text().split()[1])
-    return resident * 4096 // MIB
+    return int(psutil.Process().memory_info().rss) // MIB
 
 
 if __name__ == "__main__":

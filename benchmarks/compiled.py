@@ -6,7 +6,6 @@ Runs in a separate process, so that the compiler's memory counts for this system
 
 import multiprocessing
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from benchmarks.peer_servers.pipeline import Pipeline, Wish
+from worker.engine.compiled.background import compiler, has_compiler
 
 ADAPTER = "swapped"
 
@@ -50,9 +50,8 @@ def compiled_pipeline(loras: Path) -> Iterator[tuple[Callable[[Wish], bytes], in
 
     Raises RuntimeError if torch finds no compiler.
     """
-    compiler = os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is None:
-        raise RuntimeError(f"torch.compile needs a C++ compiler; {compiler} is not installed")
+    if not has_compiler():
+        raise RuntimeError(f"torch.compile needs a C++ compiler; {compiler()} is not installed")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, _begin, (loras,)) as process:
         pid = process.submit(os.getpid).result()

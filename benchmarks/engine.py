@@ -8,13 +8,11 @@ LoRA around every picture. PSNR is relative to diffusers' picture with the same 
 """
 
 import argparse
-import random
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +20,7 @@ from skimage import data
 
 from benchmarks.likeness import in_words, least_psnr
 from benchmarks.peer_servers.pipeline import compute_as_the_worker
+from benchmarks.rounds import Spent, measured
 from shared.loras.catalog import Catalog
 from shared.loras.entry import LoraEntry, LoraState
 from worker.engine.base.base_loading import load_base
@@ -35,13 +34,6 @@ from worker.engine.step.step_engine import StepEngine
 Arm = Callable[[EngineJob], Pixels]
 BARE, LOADING = "bare diffusers loop", "load and unload per picture"
 LORAS = Path(__file__).resolve().parent.parent / "loras"
-
-
-class Spent(NamedTuple):
-    """The cost of one variant in one round."""
-
-    seconds: float
-    pixels: Pixels
 
 
 def main() -> None:
@@ -59,7 +51,7 @@ def main() -> None:
         LOADING: lambda job: _load_and_unload(bare, job, entry),
     }
     jobs = [_job(arguments.side, number) for number in range(arguments.rounds + 1)]
-    _show(_rounds(arms, jobs))
+    _show(measured(arms, jobs))
     engine.close()
 
 
@@ -119,27 +111,16 @@ def _load_and_unload(loaded: LoadedBase, job: EngineJob, entry: LoraEntry) -> Pi
         loaded.pipeline.unload_lora_weights()
 
 
-def _rounds(arms: dict[str, Arm], jobs: Sequence[EngineJob]) -> dict[str, list[Spent]]:
-    """The cost of each variant, round by round; the first round is for warming up."""
-    spent: dict[str, list[Spent]] = {name: [] for name in arms}
-    for job in jobs:
-        for name in random.sample(list(arms), len(arms)):
-            started = time.perf_counter()
-            pixels = arms[name](job)
-            spent[name].append(Spent(time.perf_counter() - started, pixels))
-    return {name: rounds[1:] for name, rounds in spent.items()}
-
-
-def _show(spent: dict[str, list[Spent]]) -> None:
+def _show(spent: dict[str, list[Spent[Pixels]]]) -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     print("| arm | median s | of the bare loop | PSNR to diffusers' loop, dB |")
     print("| --- | --- | --- | --- |")
     for name, rounds in spent.items():
-        seconds = statistics.median(one.seconds for one in rounds)
+        seconds = statistics.median(one.clock for one in rounds)
         pairs = zip(rounds, spent[BARE], strict=True)
-        ratio = statistics.median(own.seconds / bare.seconds for own, bare in pairs)
+        ratio = statistics.median(own.clock / bare.clock for own, bare in pairs)
         expected = spent[LOADING if "LoRA" in name or name == LOADING else BARE]
-        likeness = least_psnr((r.pixels for r in rounds), (r.pixels for r in expected))
+        likeness = least_psnr((r.made for r in rounds), (r.made for r in expected))
         print(f"| {name} | {seconds:.3f} | {ratio:.2f} | {in_words(likeness)} |")
 
 

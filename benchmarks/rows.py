@@ -9,14 +9,11 @@ its pictures.
 """
 
 import argparse
-import random
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -32,6 +29,7 @@ from benchmarks.peer_servers.pipeline import (
     Wish,
 )
 from benchmarks.peers import Wishes, copies
+from benchmarks.rounds import Spent, measured
 from benchmarks.service import to_jpeg
 from shared.loras.catalog import Catalog
 from shared.loras.entry import LoraEntry
@@ -42,14 +40,6 @@ from worker.engine.step.step_engine import StepEngine
 
 BARE = "bare loop"
 Arm = Callable[[Sequence[Wish]], list[bytes]]
-
-
-class Spent(NamedTuple):
-    """One variant in one round: seconds of processor and wall-clock time, and its pictures."""
-
-    processor: float
-    clock: float
-    pictures: list[bytes]
 
 
 def main() -> None:
@@ -103,22 +93,7 @@ def _bare(pipeline: Pipeline, batch: int) -> Arm:
     return run
 
 
-def measured(arms: dict[str, Arm], drawn: Iterable[Sequence[Wish]]) -> dict[str, list[Spent]]:
-    """The cost of each variant, round by round; the first round is for warming up."""
-    spent: dict[str, list[Spent]] = {name: [] for name in arms}
-    for wishes in drawn:
-        for name in random.sample(list(arms), len(arms)):
-            spent[name].append(_spent(arms[name], wishes))
-    return {name: rounds[1:] for name, rounds in spent.items()}
-
-
-def _spent(arm: Arm, wishes: Sequence[Wish]) -> Spent:
-    processor, clock = time.process_time(), time.perf_counter()
-    pictures = arm(wishes)
-    return Spent(time.process_time() - processor, time.perf_counter() - clock, pictures)
-
-
-def show(spent: dict[str, list[Spent]], pictures: int) -> None:
+def show(spent: dict[str, list[Spent[list[bytes]]]], pictures: int) -> None:
     print("| arm | processor, ms a picture | clock, ms a picture | of the bare loop | PSNR, dB |")
     print("| --- | --- | --- | --- | --- |")
     each = 1000 / pictures
@@ -131,8 +106,8 @@ def show(spent: dict[str, list[Spent]], pictures: int) -> None:
         print(f"| {name} | {processor:.0f} | {clock:.0f} | {ratio:.2f} | {likeness} |")
 
 
-def _likeness(own: Spent, bare: Spent) -> float:
-    return least_psnr(map(decoded, own.pictures), map(decoded, bare.pictures))
+def _likeness(own: Spent[list[bytes]], bare: Spent[list[bytes]]) -> float:
+    return least_psnr(map(decoded, own.made), map(decoded, bare.made))
 
 
 if __name__ == "__main__":
