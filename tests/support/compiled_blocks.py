@@ -1,7 +1,6 @@
 """A small network whose blocks run compiled, and code for blocks without a compiler."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -10,12 +9,13 @@ from typing import Any
 import torch
 from diffusers.models.resnet import ResnetBlock2D
 
+from tests.support.wait import wait_until
 from worker.engine.compiled.background import Background, Wanted
 from worker.engine.compiled.regions import Kind, skeleton
 from worker.engine.compiled.use import CompiledBlocks
 
 # For the compiler, on a machine where other tests run.
-SECONDS = 500
+SECONDS = 170
 
 
 class Network(torch.nn.Module):
@@ -50,7 +50,7 @@ class Running:
         """Asks for the blocks' kind, and waits for what comes of it."""
         self.run(*inputs())
         (wanted,) = self.background._wanted.values()
-        wait_until(lambda: wanted.is_settled)
+        wait_until(lambda: wanted.is_settled, description="the kind to be settled", seconds=SECONDS)
 
     @torch.inference_mode()
     def run(self, *given: torch.Tensor) -> tuple[torch.Tensor, set[str]]:
@@ -73,13 +73,6 @@ def likeness(one: torch.Tensor, other: torch.Tensor) -> float:
     """The likeness of two outputs in decibels, of their own range."""
     error = (one - other).square().mean()
     return float(10 * torch.log10((other.max() - other.min()).square() / error.clamp_min(1e-20)))
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float = SECONDS) -> None:
-    ends = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < ends
-        time.sleep(0.01)
 
 
 @contextmanager

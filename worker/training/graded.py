@@ -79,10 +79,9 @@ class GradedLoss:
         found = self._restored(self._base.encode(pairs.damaged), degrees, pairs.prompts)
         vivid = None if wanted is None else wanted.to(self._base.device)
         if self._lessons:
-            loss = taught(found, clean, vivid, degrees.strength, self._recipe)
+            loss, real = taught(found, clean, vivid, degrees.strength, self._recipe), vivid
         else:
-            loss = weighed(found, clean, degrees.strength, self._recipe)
-        real = vivid if self._lessons else clean
+            loss, real = weighed(found, clean, degrees.strength, self._recipe), clean
         if self.adversary is not None and real is not None:
             share = self._recipe.adversarial * degrees.strength.square()
             loss = loss + share * self.adversary(found, real)

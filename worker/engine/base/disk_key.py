@@ -1,8 +1,13 @@
-"""Keys of what is kept on disk and must fit exactly to be used."""
+"""What is kept on disk and must fit exactly to be used: its keys, and folders written whole."""
 
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from pathlib import Path
+from uuid import uuid4
 
 
 @dataclass(frozen=True)
@@ -18,3 +23,18 @@ class DiskKey:
     def digest(self) -> str:
         """The key's folder name."""
         return sha256(self.text.encode()).hexdigest()[:24]
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """A folder to write into, which takes the name `target` at the end: one that is found under
+    that name is complete. After an error nothing is left of it.
+    """
+    temporary = target.with_name(f".{target.name}.{uuid4().hex}")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        shutil.rmtree(target, ignore_errors=True)
+        temporary.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

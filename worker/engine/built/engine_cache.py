@@ -6,15 +6,14 @@ devices or versions have other names and are never read. One that fails is disab
 with a line in the log, and the part runs eagerly. Belongs to the engine's thread.
 """
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from uuid import uuid4
 
 import structlog
 import torch
 
 from worker.engine.base.batch_sizes import BATCH_SIZES, padded
+from worker.engine.base.disk_key import written_whole
 from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.built.compiler import Compiler, Run
 from worker.engine.built.key import BuildKey, Shape, device_name, fingerprint, shapes_of
@@ -49,15 +48,9 @@ class EngineCache:
         target = self._folder / key.digest
         if self._is_whole(target, key):
             return False
-        temporary = self._folder / f".{key.digest}.{uuid4().hex}"
-        temporary.mkdir(parents=True)
-        try:
-            self._compiler.build(module, inputs, temporary / ENGINE)
-            (temporary / KEY).write_text(key.text)
-            shutil.rmtree(target, ignore_errors=True)
-            temporary.replace(target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with written_whole(target) as folder:
+            self._compiler.build(module, inputs, folder / ENGINE)
+            (folder / KEY).write_text(key.text)
         self._runs.clear()
         return True
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import structlog
 import torch
 
@@ -52,9 +53,14 @@ class Wanted:
     seconds: float = 0.0
 
 
+def compiler() -> str:
+    """The C++ compiler that torch uses: the one that CXX names, else g++."""
+    return os.environ.get("CXX", "g++")
+
+
 def has_compiler() -> bool:
-    """Whether torch finds a C++ compiler here: the one that CXX names, else g++."""
-    return shutil.which(os.environ.get("CXX", "g++")) is not None
+    """Whether that compiler is here."""
+    return shutil.which(compiler()) is not None
 
 
 class Background:
@@ -161,7 +167,7 @@ class Background:
 
     def _made(self, missing: list[Wanted]) -> bool:
         """Has code made, the most wanted first; False if this is not the time for it."""
-        if free_bytes() < LEAST_FREE_BYTES:
+        if psutil.virtual_memory().available < LEAST_FREE_BYTES:
             return False
         with self._shelf.making() as mine:
             if not mine:
@@ -236,12 +242,3 @@ class Background:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-def free_bytes() -> int:
-    """Main memory that programs may still take, if the system tells."""
-    with suppress(OSError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return 2**62

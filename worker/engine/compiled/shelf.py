@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from uuid import uuid4
 
+from worker.engine.base.disk_key import written_whole
 from worker.engine.compiled.regions import Kind
 
 # Below the data folder; only this module clears it.
@@ -58,19 +58,12 @@ class Shelf:
 
     def put(self, kind: Kind, code: bytes | None, gain: float) -> None:
         """Keeps a kind's code, or that it did not pay; the oldest used ones make room."""
-        place = self._folder / kind.digest
-        temporary = self._folder / f".{kind.digest}.{uuid4().hex}"
-        temporary.mkdir(parents=True)
         digest = None if code is None else sha256(code).hexdigest()
         facts = {"kind": kind.text, "code": digest, "gain": round(gain, 2)}
-        try:
+        with written_whole(self._folder / kind.digest) as place:
             if code is not None:
-                (temporary / CODE).write_bytes(code)
-            (temporary / FACTS).write_text(json.dumps(facts))
-            shutil.rmtree(place, ignore_errors=True)
-            temporary.replace(place)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+                (place / CODE).write_bytes(code)
+            (place / FACTS).write_text(json.dumps(facts))
         self._prune()
 
     def forget(self, kind: Kind) -> None:

@@ -16,15 +16,9 @@ import torch
 from structlog.testing import capture_logs
 
 from shared.settings import Settings
-from tests.support.compiled_blocks import (
-    Network,
-    Running,
-    Standing,
-    inputs,
-    running,
-    wait_until,
-)
+from tests.support.compiled_blocks import SECONDS, Network, Running, Standing, inputs, running
 from tests.support.engine_jobs import LIMITS, Loras, fresh_base, make_job, psnr, run_all
+from tests.support.wait import wait_until
 from worker.engine.compiled.background import Background
 from worker.engine.compiled.regions import Kind, description, inputs_of, kind_of, skeleton
 from worker.engine.compiled.shelf import MOST, Shelf
@@ -84,7 +78,7 @@ def test_code_that_fails_is_given_up_and_the_block_runs_as_usual(tmp_path: Path)
     with capture_logs() as lines, running(tmp_path) as each:
         each.run(*inputs())
         (wanted,) = each.background._wanted.values()
-        wait_until(lambda: wanted.is_looked_up)
+        wait_until(lambda: wanted.is_looked_up, description="a look on the disk", seconds=SECONDS)
         wanted.code = code
         for _ in range(2):
             output, names = each.run(*(given := inputs()))
@@ -117,7 +111,9 @@ def test_a_folder_that_cannot_be_written_costs_one_line_in_the_log(tmp_path: Pat
     folder.write_text("no folder")
     with capture_logs() as lines, running(folder, makes=True) as each:
         each.run(*inputs())
-        wait_until(lambda: each.background.state == "failed")
+        wait_until(
+            lambda: each.background.state == "failed", description="the failure", seconds=SECONDS
+        )
         assert each.run(*inputs())[1] == {USUAL}
     assert [line["event"] for line in lines] == ["blocks of the base not compiled"]
 
@@ -143,7 +139,7 @@ def test_a_compiler_that_fails_costs_a_line_per_kind_and_leaves_no_files(
     monkeypatch.setenv("CXX", "false")
     with capture_logs() as lines, running(tmp_path, makes=True) as each:
         each.settle()
-        wait_until(lambda: each.background.state == "ready")
+        wait_until(lambda: each.background.state == "ready", description="the end", seconds=SECONDS)
         assert each.run(*inputs())[1] == {USUAL}
     assert "block not compiled" in [line["event"] for line in lines]
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
@@ -158,7 +154,11 @@ def test_closing_ends_the_compiler_at_once(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(subprocess, "Popen", sleeping)
     with running(tmp_path, makes=True) as each:
         each.run(*inputs())
-        wait_until(lambda: each.background._process is not None)
+        wait_until(
+            lambda: each.background._process is not None,
+            description="the compiling process",
+            seconds=SECONDS,
+        )
         process = each.background._process
         begins = time.monotonic()
     assert time.monotonic() - begins < 30

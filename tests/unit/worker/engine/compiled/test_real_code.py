@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from structlog.testing import capture_logs
 
-from tests.support.compiled_blocks import Running, inputs, likeness, running, wait_until
+from tests.support.compiled_blocks import SECONDS, Running, inputs, likeness, running
+from tests.support.wait import wait_until
 from worker.engine.compiled.background import has_compiler
 from worker.engine.compiled.shelf import CODE, FACTS
 from worker.engine.compiled.use import NAME, USUAL
@@ -32,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with running(folder, makes=True) as each:
         each.settle()
         assert each.background.shown()["in_use"] == 1
-        wait_until(lambda: each.background.state == "ready")
+        wait_until(lambda: each.background.state == "ready", description="the end", seconds=SECONDS)
     return folder
 
 
@@ -148,4 +150,4 @@ def test_codes_values_are_freed(in_use: Running) -> None:
 
 
 def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    return int(psutil.Process().memory_info().rss)
