@@ -20,6 +20,7 @@ MAX_METADATA_VALUE_BYTES = 4 * 2**20
 # Counts of each tag in a training set, which grow with it.
 LARGE_METADATA = frozenset({"ss_tag_frequency", "ss_datasets"})
 
+_METADATA = "__metadata__"
 _PREFIX_BYTES = 8
 _PICKLE_OPENINGS = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 _GGUF, _LFS_POINTER, _PAGES = b"GGUF", b"version ", (b"<!doctyp", b"<html", b"<?xml")
@@ -41,10 +42,10 @@ _CLOSING = re.compile(_END)
 _NAME = _SPACE + rb'("(?:[^"\\\x00-\x1f]|\\["\\/bfnrtu]){1,4096}+")' + _SPACE + rb":" + _SPACE
 _NAMED = re.compile(_NAME)
 _TENSOR = re.compile(_NAME + rb"\{" + _FIELDS + rb"\}" + _END)
-_METADATA = re.compile(_SPACE + rb'"__metadata__"' + _SPACE + rb":" + _SPACE + rb"\{" + _SPACE)
+_OPENING = re.compile(rb"\{" + _SPACE)
+_NULL = re.compile(rb"null" + _END)
 _STRING = rb'("(?:[^"\\\x00-\x1f]++|\\["\\/bfnrtu])*+")'
 _PAIR = re.compile(_SPACE + _STRING + _SPACE + rb":" + _SPACE + _STRING + _END)
-_NO_METADATA = re.compile(_SPACE + rb'"__metadata__"' + _SPACE + rb":" + _SPACE + rb"null" + _END)
 # A value that is not a string, which the library refuses too.
 _BAD_PAIR = re.compile(_SPACE + _STRING + _SPACE + rb":" + _SPACE + rb"(?:[-0-9tfn\[{])")
 _CLOSE = re.compile(rb"\}" + _END)
@@ -149,28 +150,28 @@ class _Parser:
 
     def _member(self) -> bytes:
         """Reads one member and the comma or brace after it."""
-        opening = _METADATA.match(self._raw, self._at)
-        if opening:
-            return self._read_metadata(opening)
-        nothing = _NO_METADATA.match(self._raw, self._at)
-        if nothing:
-            return self._skip_metadata(nothing)
         found = _TENSOR.match(self._raw, self._at)
         if not found or None in found.group(2, 3, 5):
             return self._read_unusual()
         _, dtype, _, shape, begin, end, closing = found.groups()
         sizes = tuple(map(int, shape.split(b","))) if shape else ()
         name = self._text(*found.span(1))
+        if name == _METADATA:
+            return self._read_unusual()
         self._add(Tensor(name, dtype.decode("ascii"), sizes, int(begin), int(end)))
         self._at = found.end()
         return bytes(closing)
 
     def _read_unusual(self) -> bytes:
-        """Reads a tensor with other fields or escapes. What cannot be read is named."""
+        """Reads the metadata, or a tensor with other fields or escapes. What cannot be read is
+        named.
+        """
         named = _NAMED.match(self._raw, self._at)
         if not named:
             raise self._malformed()
         name = self._text(*named.span(1))
+        if name == _METADATA:
+            return self._read_metadata(named.end())
         entry = read_entry(self._raw, named.end())
         closing = _CLOSING.match(self._raw, named.end() + entry.size) if entry else None
         if not entry or not closing:
@@ -186,27 +187,29 @@ class _Parser:
             raise refused(Reason.TOO_MANY_TENSORS, limit=MAX_TENSORS)
         self._tensors[tensor.name] = tensor
 
-    def _skip_metadata(self, nothing: re.Match[bytes]) -> bytes:
+    def _read_metadata(self, begin: int) -> bytes:
+        """Reads the metadata's value, an object of strings or null, which starts at `begin`."""
         if self._metadata is not None:
-            raise refused(Reason.DUPLICATE_KEY, name="__metadata__")
+            raise refused(Reason.DUPLICATE_KEY, name=_METADATA)
         self._metadata = {}
-        self._at = nothing.end()
-        return bytes(nothing[1])
+        closed = _NULL.match(self._raw, begin) or self._read_strings(begin, self._metadata)
+        if not closed:
+            raise self._malformed(_METADATA)
+        self._at = closed.end()
+        return bytes(closed[1])
 
-    def _read_metadata(self, opening: re.Match[bytes]) -> bytes:
-        if self._metadata is not None:
-            raise refused(Reason.DUPLICATE_KEY, name="__metadata__")
-        self._metadata = {}
+    def _read_strings(self, begin: int, into: dict[str, str]) -> re.Match[bytes] | None:
+        """Reads an object of strings; None if there is none. Returns the match of its end."""
+        opening = _OPENING.match(self._raw, begin)
+        if not opening:
+            return None
         self._at = opening.end()
         closed = _CLOSE.match(self._raw, self._at)
-        if not closed:
-            while self._pair(self._metadata) == b",":
-                pass
-            closed = _CLOSE.match(self._raw, self._at - 1)
-        if not closed:
-            raise self._malformed()
-        self._at = closed.end()
-        return closed[1]
+        if closed:
+            return closed
+        while self._pair(into) == b",":
+            pass
+        return _CLOSE.match(self._raw, self._at - 1)
 
     def _pair(self, into: dict[str, str]) -> bytes:
         found = _PAIR.match(self._raw, self._at)

@@ -53,6 +53,15 @@ def test_what_the_library_reads_is_read(case: str, tmp_path: Path) -> None:
     assert check_file(path).reason_code != "malformed_header"
 
 
+@pytest.mark.parametrize("value", [b'{"format":"pt"}', b"null", b"{ }"])
+def test_metadata_is_known_by_its_key_in_escapes_too(value: bytes, tmp_path: Path) -> None:
+    escaped = b'"__meta\\u0064ata__":' + value
+    path = written(SOUND.replace(b'"__metadata__":{"format":"pt"}', escaped, 1), tmp_path)
+
+    assert library_reads(path)
+    assert check_file(path).state is LoraState.AVAILABLE
+
+
 UNREAD = {
     "a field twice": b'"dtype":"F16",' + ENTRY,
     "a field twice, once in escapes": b'"d\\u0074ype":"F16",' + ENTRY,
