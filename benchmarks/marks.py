@@ -3,18 +3,17 @@
     python -m benchmarks.marks [--results 1000] [--write]
 
 Parts of 256 to 384 pixels of `unseen_photos` with every sort of damage, enhanced with `auto` and
-with each LoRA at several strengths; a fifth of them enlarged twice. Each is scored as it is, and
-again with a mark drawn on it, in fonts and logos that were not trained on. `--write` puts the
+with each LoRA at several strengths, as they are before they are enlarged. Each is scored as it is,
+and again with a mark drawn on it, in fonts and logos that were not trained on. `--write` puts the
 curve, and the upper bar chosen by it, into models/watermark/evaluation.json, and the curve's
 picture into docs/marks.png. Pictures are kept in `--work`, so that only what new weights change is
 made again.
 """
 
 import argparse
-import hashlib
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from benchmarks.pages import ROOT
 from benchmarks.restorer import Restorer
 from benchmarks.unseen_photos import unseen_photos
-from benchmarks.upscalers import network
 from worker.guards.marks import FOLDER, MarkDetector
 from worker.training.damage import SORTS, Pixels
 from worker.training.marks.enhancing import Pair
@@ -42,7 +39,7 @@ from worker.training.marks.stencils import Palette
 
 SIDES = (256, 256, 256, 256, 256, 256, 320, 384)
 STRENGTHS = (None, None, None, 0.1, 0.2, 0.4, 1.0)
-AUTO_SHARE, LARGER_SHARE, CLEAN_SHARE = 0.4, 0.2, 0.05
+AUTO_SHARE, CLEAN_SHARE = 0.4, 0.05
 CURVE = ROOT / "docs" / "marks.png"
 FALSE_REFUSALS = 0.001
 # Scores are rounded to four digits.
@@ -59,7 +56,6 @@ class Case:
     level: float
     lora: str
     strength: float | None
-    factor: int
 
 
 @dataclass(frozen=True)
@@ -128,14 +124,11 @@ def report(scored: list[Scored], bars: dict[str, float], photos: int) -> dict[st
     found = np.array([one.marked for one in seen])
     bars["embedded_sure"] = round(upper_bar(clean, bars["embedded"]), 4)
     likely, sure = bars["embedded"], bars["embedded_sure"]
-    enlarged = np.array([one.clean for one in scored if one.case.factor > 1])
     return {
         "pictures": len(scored),
         "photos": photos,
         "flagged": rate(clean, likely),
         "refused": rate(clean, sure),
-        "flagged_enlarged": {"pictures": len(enlarged), "share": rate(enlarged, likely)},
-        "refused_enlarged": {"pictures": len(enlarged), "share": rate(enlarged, sure)},
         "marks": len(found),
         "recall_flagged": rate(found, likely),
         "recall_refused": rate(found, sure),
@@ -174,15 +167,13 @@ def upper_bar(clean: NDArray[np.float64], least: float) -> float:
 def results(photos: dict[str, Pixels], count: int, work: Path) -> Iterator[tuple[Case, Pair]]:
     """The same cases in every run, each with its input and output."""
     restorer = Restorer(ROOT / "models" / "tiny", ROOT / "loras", work / "made")
-    enlarge = network("retouch")
     names = sorted(photos)
     try:
         for number in range(count):
             draw = np.random.default_rng(number)
             case = draw_case(names[number % len(names)], restorer.names(), draw)
             given = damaged(part(photos[case.photo], draw), case, draw)
-            made = restorer.enhance(given, case.lora, case.strength)
-            yield case, (given, made if case.factor == 1 else larger(made, enlarge, work / "made"))
+            yield case, (given, restorer.unenlarged(given, case.lora, case.strength))
     finally:
         restorer.close()
 
@@ -194,8 +185,7 @@ def draw_case(photo: str, loras: list[str], draw: np.random.Generator) -> Case:
     harmed = draw.random() >= CLEAN_SHARE
     lora = "auto" if draw.random() < AUTO_SHARE else str(draw.choice(loras))
     strength = None if lora == "auto" else STRENGTHS[draw.integers(len(STRENGTHS))]
-    factor = 2 if draw.random() < LARGER_SHARE else 1
-    return Case(photo, sort.name if harmed else None, level, lora, strength, factor)
+    return Case(photo, sort.name if harmed else None, level, lora, strength)
 
 
 def part(photo: Pixels, draw: np.random.Generator) -> Pixels:
@@ -208,15 +198,6 @@ def part(photo: Pixels, draw: np.random.Generator) -> Pixels:
 def damaged(clean: Pixels, case: Case, draw: np.random.Generator) -> Pixels:
     """The part as somebody would send it."""
     return clean if case.sort is None else SORTS[case.sort].make(clean, case.level, draw)
-
-
-def larger(made: Pixels, enlarge: Callable[[Pixels, int], Pixels], folder: Path) -> Pixels:
-    """The result at twice its size."""
-    path = folder / f"{hashlib.sha256(made.tobytes()).hexdigest()[:32]}.2x.png"
-    if not path.exists():
-        Image.fromarray(enlarge(made, 2)).save(path, compress_level=1)
-    with Image.open(path) as opened:
-        return np.asarray(opened)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ continued.
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from worker.engine.base.profiles import choose_limits
 from worker.engine.interface import EnlargeJob, Pixels, StopFlag
 from worker.engine.step.step_engine import StepEngine
 from worker.job.attempt import engine_job
-from worker.job.enlarging import Enlargements, fitted
+from worker.job.enlarging import Enlargements, Plan, fitted
 from worker.job.lora_choice import Chooser, Chosen
 from worker.job.pyramid import prepared
 
@@ -60,11 +61,8 @@ class Restorer:
     ) -> Pixels:
         """One picture with `lora`: `auto`, `none`, or a LoRA's name."""
         params, chosen = self._settled(pixels, lora, strength, levels)
-        path = self._kept / f"{self._key(pixels, params, chosen)}.png"
-        if not path.exists():
-            Image.fromarray(self.make(pixels, params, chosen)).save(path, compress_level=1)
-        with Image.open(path) as opened:
-            return np.asarray(opened)
+        key = self._key(pixels, params, chosen)
+        return self._stored(key, lambda: self.make(pixels, params, chosen))
 
     def names(self) -> list[str]:
         """Short names of the LoRAs that can be used."""
@@ -94,19 +92,37 @@ class Restorer:
         params, _ = self._settled(pixels, "auto")
         return f"{params.lora_reason} ({params.strength:g}, {params.pyramid})"
 
+    def unenlarged(self, pixels: Pixels, lora: str, strength: float | None = None) -> Pixels:
+        """What the base and its LoRA make, at the size at which they work; guards see this."""
+        params, chosen = self._settled(pixels, lora, strength)
+        key = f"{self._key(pixels, params, chosen)}.made"
+        return self._stored(key, lambda: self._treated(pixels, params, chosen)[0])
+
+    def _stored(self, key: str, make: Callable[[], Pixels]) -> Pixels:
+        """The picture from the disk if it was made before."""
+        path = self._kept / f"{key}.png"
+        if not path.exists():
+            Image.fromarray(make()).save(path, compress_level=1)
+        with Image.open(path) as opened:
+            return np.asarray(opened)
+
     def make(self, pixels: Pixels, params: JobParams, chosen: Chosen) -> Pixels:
-        """One picture, from the store if it was made before."""
+        """One picture, kept nowhere."""
+        made, plan = self._treated(pixels, params, chosen)
+        if plan.entry is None:
+            return made
+        job = EnlargeJob(made, plan.times, plan.entry)
+        return fitted(self._engine.enlarge(job, lambda _event: None).result().pixels, plan.size)
+
+    def _treated(self, pixels: Pixels, params: JobParams, chosen: Chosen) -> tuple[Pixels, Plan]:
+        """The picture before it is enlarged, and the plan for that."""
 
         def treat(level: Pixels) -> Pixels:
             job = engine_job(level, params, chosen, StopFlag())
             return self._engine.submit(job, lambda _event: None).result().pixels
 
         plan = self._enlargements.plan(params, pixels, chosen)
-        made = treat(prepared(plan.shrunk(pixels), params.pyramid or 1, treat))
-        if plan.entry is None:
-            return made
-        job = EnlargeJob(made, plan.times, plan.entry)
-        return fitted(self._engine.enlarge(job, lambda _event: None).result().pixels, plan.size)
+        return treat(prepared(plan.shrunk(pixels), params.pyramid or 1, treat)), plan
 
     def make_anew(self, pixels: Pixels, lora: str) -> Pixels:
         return self.make(pixels, *self._settled(pixels, lora))

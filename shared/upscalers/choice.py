@@ -1,6 +1,6 @@
 """Chooses the enlarger of a job whose caller did not name one.
 
-Owns the order of preference. Pure: entries in, entry out.
+Owns the order of preference, and which files are the project's. Pure: entries in, entry out.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,9 @@ from shared.upscalers.entry import UpscalerEntry
 
 OURS = "retouch"
 LARGE = "realesrgan_x4plus"
+# Digests of the files that ship, or that the extras make.
+OURS_SHA256 = "a7b5613d10401a00a28df660ccfa5bf2e02ebaea17610500077b858ddae079d3"
+LARGE_SHA256 = "fcb11df7d8e2893ee92ad29187e5b6bb5dc156748c96de3b4c7ccc48ad011728"
 AUTO = "auto"
 # Operations per pixel; on a CPU, more expensive enlargers run only on request.
 MOST_ON_CPU = 5e6
@@ -25,6 +28,11 @@ def choose(entries: Sequence[UpscalerEntry], factor: int, device: str) -> Upscal
         able = [entry for entry in able if _cost(entry) <= MOST_ON_CPU]
     preferred = (OURS, LARGE) if device == "cpu" else (LARGE, OURS)
     return min(able, key=lambda entry: (_rank(entry, preferred), _cost(entry)), default=None)
+
+
+def is_known(entry: UpscalerEntry) -> bool:
+    """Whether this very file ships with the project or is made by its extras."""
+    return entry.sha256 in (OURS_SHA256, LARGE_SHA256)
 
 
 def passes(factors: Sequence[int], wanted: int) -> list[int]:

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from api.extras.ncnn import HALF, UnreadableModel, read_convolutions, rrdb_tensors
-from api.extras.upscaler import FILE_SHA256, NAME, as_safetensors
+from api.extras.upscaler import as_safetensors
 from shared.loras.header import read_header
 from shared.settings import REPOSITORY
 from shared.upscalers.architecture import Rrdb
 from shared.upscalers.catalog import UpscalerCatalog
+from shared.upscalers.choice import LARGE, LARGE_SHA256
 
-EXTRA = REPOSITORY / "upscalers" / f"{NAME}.safetensors"
+EXTRA = REPOSITORY / "upscalers" / f"{LARGE}.safetensors"
 # Of the tensor conv_last.weight, float16 [3, 64, 3, 3].
 LAST_SHA256 = "c21c7d6554dde189cff9e68fd4326ee8aa06aa0e00a47ee69ec556e229ea1c67"
 
@@ -73,7 +74,7 @@ def test_the_file_that_is_written_can_be_read_as_safetensors(tmp_path: Path) -> 
 @needs_extra
 def test_the_converted_network_is_the_published_one() -> None:
     data = EXTRA.read_bytes()
-    assert hashlib.sha256(data).hexdigest() == FILE_SHA256
+    assert hashlib.sha256(data).hexdigest() == LARGE_SHA256
     with EXTRA.open("rb") as file:
         header = read_header(file, len(data))
     (last,) = (tensor for tensor in header.tensors if tensor.name == "conv_last.weight")
@@ -86,7 +87,7 @@ def test_the_converted_network_is_the_published_one() -> None:
 def test_the_catalogue_knows_it_with_its_licence() -> None:
     catalog = UpscalerCatalog(EXTRA.parent)
     catalog.scan()
-    entry = catalog.resolve(NAME)
+    entry = catalog.resolve(LARGE)
     assert entry.architecture == Rrdb(width=64, growth=32, blocks=23, ups=2, fold=1)
     assert entry.factors == [4]
     assert "BSD-3-Clause" in (entry.licence or "")

@@ -24,21 +24,23 @@ class MarkGuard:
     """The loaded network and its two bars: from the lower one on a mark is likely, from the higher
     one on it is certain.
 
-    Bases other than the embedded one change more of a photo, so their bars are higher.
+    Bases other than the embedded one change more of a photo, so their bars are higher, and so are
+    those of an enlarged result, which is compared only if the enlarger is somebody else's.
     """
 
     def __init__(self, is_embedded: bool = True, folder: Path = FOLDER) -> None:
         self._detector = mark_detector(folder)
-        base = "embedded" if is_embedded else "other"
-        self._likely, self._sure = threshold(base, folder), threshold(f"{base}_sure", folder)
+        self._bars = _bars("embedded" if is_embedded else "other", folder)
+        self._bars_if_larger = _bars("other", folder)
         self.added(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64, 3), np.uint8))
 
     def added(self, given: Pixels, output: Pixels) -> list[Finding]:
         """One line with the score if a mark is at least likely."""
         score = self._detector.score(given, output)
-        if score < self._likely:
+        likely, sure = self._bars if output.size <= given.size else self._bars_if_larger
+        if score < likely:
             return []
-        return [Finding(f"a watermark, {score:.0%} sure", score >= self._sure)]
+        return [Finding(f"a watermark, {score:.0%} sure", score >= sure)]
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,11 @@ def mark_detector(folder: Path = FOLDER) -> MarkDetector:
 def is_suspicious(given: Pixels, output: Pixels) -> bool:
     """Whether the score is high enough to read the output's text."""
     return mark_detector().score(given, output) >= threshold("suspicion")
+
+
+def _bars(base: str, folder: Path) -> tuple[float, float]:
+    """The scores from which a mark is likely and certain."""
+    return threshold(base, folder), threshold(f"{base}_sure", folder)
 
 
 @cache

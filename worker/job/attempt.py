@@ -112,6 +112,7 @@ class Attempt:
         self._alpha: Alpha | None = None
         self._masking: Masking | None = None
         self._photo: Pixels | None = None
+        self._unenlarged: Pixels | None = None
 
     @property
     def timings(self) -> Timings:
@@ -226,7 +227,10 @@ class Attempt:
         is_whole = plan.factor > 1 and plan.share == 1
         if is_whole:  # the parts that the mask leaves are enlarged as the others are
             made = replace(made, pixels=self._masked(made.pixels, given))
+        self._unenlarged = None
         if plan.enlarges and not plan.first:
+            if plan.adds_nothing:
+                self._unenlarged = made.pixels if is_whole else self._masked(made.pixels, pixels)
             larger = self._enlarged(made.pixels, plan, tracker)
             made = replace(made, pixels=larger.pixels, degraded=made.degraded + larger.degraded)
         if not is_whole:
@@ -326,13 +330,18 @@ class Attempt:
             discard_previews_before(self._parts.blobs, spec.id, self._claim.epoch)
 
     def _check(self, given: Pixels, output: Pixels, tracker: ProgressTracker) -> Safety:
-        """Raises UnsafeOutput or WatermarkInOutput, after counting strikes and keeping a copy."""
+        """Raises UnsafeOutput or WatermarkInOutput, after counting strikes and keeping a copy.
+
+        What the base and its LoRAs made is compared, not its enlargement, whose crisper edges were
+        taken for marks.
+        """
         since = time.monotonic()
 
         def told(done: int, total: int) -> None:
             self._report(tracker.part(Stage.CHECKING, done, total))
 
-        before, after = seen(given, self._alpha), seen(output, self._alpha)
+        made = output if self._unenlarged is None else kept_grey(given, self._unenlarged)
+        before, after = seen(given, self._alpha), seen(made, self._alpha)
         self.verdict = found = self._parts.guards.check_output(before, after, told)
         self._seconds["checking"] = time.monotonic() - since
         if found.error is None:

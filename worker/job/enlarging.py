@@ -16,7 +16,7 @@ from shared.params import JobParams
 from shared.sizes import result_size
 from shared.upscalers.architecture import operations
 from shared.upscalers.catalog import UpscalerCatalog
-from shared.upscalers.choice import AUTO, choose
+from shared.upscalers.choice import AUTO, choose, is_known
 from shared.upscalers.entry import FILTER, UpscalerEntry
 from worker.engine.interface import Pixels
 from worker.job.lora_choice import Chosen
@@ -63,6 +63,11 @@ class Plan:
         if not self.enlarges:
             return None
         return self.entry.name if self.entry else FILTER
+
+    @property
+    def adds_nothing(self) -> bool:
+        """Whether what makes the picture larger is known to draw nothing but detail."""
+        return self.entry is None or is_known(self.entry)
 
     @property
     def megapixels(self) -> float:

@@ -1,6 +1,6 @@
 """One job through one worker with a fake engine; with a catalogue, a guard and a mask."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from shared.upscalers.catalog import UpscalerCatalog
 from tests.support.workers import picture, spec_with_picture
 from tests.unit.upscalers.upscaler_files import tensors_of, write_plain
 from worker.engine.testing.fake import FakeEngine
-from worker.guards.panel import Classifier, Guards
+from worker.guards.panel import Classifier, Comparison, Guards, Mark
 from worker.job.enlarging import Enlargements
 from worker.job.history import History
 from worker.job.leases import LeaseKeeper
@@ -78,6 +78,7 @@ def run(store: JobStore, blobs: BlobStore, redis_client: redis.Redis, settings: 
         *,
         mask: Mask | None = None,
         guard: Classifier | None = None,
+        marks: Mapping[Mark, Comparison] | None = None,
         engine: FakeEngine | None = None,
         **params: Any,
     ) -> Job:
@@ -96,7 +97,7 @@ def run(store: JobStore, blobs: BlobStore, redis_client: redis.Redis, settings: 
             "history": History(redis_client, base, "fake"),
             "chooser": Chooser(loras, base),
             "enlargements": Enlargements(catalog, base, "fake"),
-            "guards": Guards(guard),
+            "guards": Guards(guard, marks),
             "strikes": Strikes(redis_client, settings),
             "failures": LoraFailures(redis_client, base),
             "leases": LeaseKeeper(store, 60.0, 60.0),

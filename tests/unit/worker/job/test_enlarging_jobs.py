@@ -11,11 +11,17 @@ from shared.errors import UpscalerChanged, UpscalerUnusable
 from shared.jobs import JobState, Stage
 from shared.loras.check import check_file
 from shared.params import JobParams
+from shared.settings import REPOSITORY
+from shared.upscalers import choice
 from shared.upscalers.architecture import Rrdb
+from shared.upscalers.catalog import UpscalerCatalog
 from tests.unit.loras.lora_files import tiny_specs, write_lora
 from tests.unit.upscalers.upscaler_files import FOLDED
 from tests.unit.worker.job.conftest import RunJob, catalog_of
+from worker.engine.interface import Pixels
 from worker.engine.testing.fake import FakeEngine, fake_enlarged
+from worker.guards.finding import Finding
+from worker.job import enlarging
 from worker.job.enlarging import Enlargements, fitted
 from worker.job.history import History, StageCosts
 from worker.job.progress import EnlargingCost, ProgressTracker
@@ -47,6 +53,54 @@ def test_without_any_enlarger_the_filter_does_it_and_that_is_said(
     assert asked.result is not None
     assert asked.result.upscaler == "lanczos"
     assert asked.degraded == []
+
+
+class Compared:
+    """A guard that keeps the shapes of what it is shown."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def added(self, given: Pixels, output: Pixels) -> list[Finding]:
+        self.shapes += [given.shape, output.shape]
+        return []
+
+
+@pytest.mark.parametrize(("is_known", "seen"), [(True, SMALL.shape), (False, (96, 128, 3))])
+def test_guards_compare_what_the_base_made_unless_an_unknown_network_enlarged_it(
+    run: RunJob,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_known: bool,
+    seen: tuple[int, ...],
+) -> None:
+    monkeypatch.setattr(enlarging, "is_known", lambda _entry: is_known)
+    guard = Compared()
+    job = run(catalog_of(tmp_path, retouch=FOLDED), upscale=2, marks={"mark": guard})
+    assert job.state is JobState.SUCCEEDED
+    assert guard.shapes == [SMALL.shape, seen]
+
+
+def test_guards_compare_what_another_base_drew_into_the_enlarged_photo(
+    run: RunJob, tmp_path: Path
+) -> None:
+    guard = Compared()
+    run(catalog_of(tmp_path, retouch=FOLDED), "sd15", upscale=2, marks={"mark": guard})
+    assert guard.shapes == [SMALL.shape, (96, 128, 3)]
+
+
+def test_guards_compare_no_enlargement_by_the_filter(run: RunJob, tmp_path: Path) -> None:
+    guard = Compared()
+    run(catalog_of(tmp_path), upscale=2, upscaler="lanczos", marks={"mark": guard})
+    assert guard.shapes == [SMALL.shape, SMALL.shape]
+
+
+def test_the_files_that_are_known_are_those_of_the_repository() -> None:
+    catalog = UpscalerCatalog(REPOSITORY / "upscalers")
+    catalog.scan()
+    assert choice.is_known(catalog.resolve(choice.OURS))
+    if (REPOSITORY / "upscalers" / f"{choice.LARGE}.safetensors").exists():
+        assert choice.is_known(catalog.resolve(choice.LARGE))
 
 
 def test_auto_is_settled_by_the_worker_where_a_gateway_did_not(run: RunJob, tmp_path: Path) -> None:
