@@ -26,7 +26,6 @@ from benchmarks.contact_sheet import middle
 from benchmarks.eye import quality
 from benchmarks.fitted import rounded, write_forest
 from benchmarks.pages import ROOT
-from benchmarks.restorer import Restorer
 from worker.job.damage import certain_sort, diagnosed, least_gain
 from worker.job.damage_measures import kept_when_shrunk, measure
 from worker.job.treatments import (
@@ -42,6 +41,7 @@ from worker.training.damage.chains import mild_company
 from worker.training.damage.compression import jpeg
 from worker.training.damage.scaling import resized
 from worker.training.photos import Photo, load_photos
+from worker.training.restorer import Restorer
 
 # The damaged part is measured whole, as a photo is, and its middle is treated.
 SIDE = 352

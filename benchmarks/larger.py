@@ -21,11 +21,11 @@ from benchmarks.eye import quality
 from benchmarks.held_out import part_around, sample_photo
 from benchmarks.niqe import niqe
 from benchmarks.pages import ROOT
-from benchmarks.restorer import Restorer
 from benchmarks.upscalers import by_filter, network, shrunk
 from shared.upscalers.choice import LARGE
 from worker.training.damage import SORTS, Pixels
 from worker.training.metrics import gmsd, psnr
+from worker.training.restorer import Restorer
 
 FACTOR = 2
 SIDE = 288

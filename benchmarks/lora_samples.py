@@ -14,8 +14,8 @@ from PIL import Image
 from benchmarks.held_out import held_out_photos
 from benchmarks.pages import ROOT
 from benchmarks.quality import KEPT
-from benchmarks.restorer import Restorer
 from worker.training.damage import SORTS, Pixels
+from worker.training.restorer import Restorer
 
 SIDE, GAP = 224, 4
 # The damage of a LoRA's sample, its photo, and the top left corner of its part.

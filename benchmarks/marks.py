@@ -25,7 +25,6 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.pages import ROOT
-from benchmarks.restorer import Restorer
 from benchmarks.unseen_photos import unseen_photos
 from worker.guards.marks import FOLDER, MarkDetector
 from worker.training.damage import SORTS, Pixels
@@ -36,6 +35,7 @@ from worker.training.marks.laying import KINDS, OPACITY, draw_layer
 from worker.training.marks.material import held_out_marks
 from worker.training.marks.recipe import read_recipe
 from worker.training.marks.stencils import Palette
+from worker.training.restorer import Restorer
 
 SIDES = (256, 256, 256, 256, 256, 256, 320, 384)
 STRENGTHS = (None, None, None, 0.1, 0.2, 0.4, 1.0)

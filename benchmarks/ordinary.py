@@ -21,9 +21,9 @@ from benchmarks.eye import edge_energy, quality
 from benchmarks.held_out import part_around, sample_photo
 from benchmarks.niqe import niqe
 from benchmarks.pages import ROOT
-from benchmarks.restorer import Restorer
 from worker.training.damage import SORTS, Pixels
 from worker.training.metrics import gmsd, psnr, ssim
+from worker.training.restorer import Restorer
 
 SIDE = 384
 TILE = 224

@@ -22,8 +22,8 @@ from benchmarks.held_out import cases, held_out_photos
 from benchmarks.pages import README, ROOT, put
 from benchmarks.quality_methods import LORA_OF, columns, strengths
 from benchmarks.quality_tables import Made, automatic, by_strength, confusion, section, sheet, short
-from benchmarks.restorer import Restorer
 from worker.training.damage import KINDS
+from worker.training.restorer import Restorer
 
 KEPT = ROOT / "var" / "quality"
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.classical import FAMILIES, tuned
 from benchmarks.held_out import Case
-from benchmarks.restorer import Restorer
 from worker.training.damage import Pixels
+from worker.training.restorer import Restorer
 from worker.training.validation import Score, score
 
 LORA_OF = {

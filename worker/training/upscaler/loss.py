@@ -3,6 +3,8 @@
 Owns the weights of the losses and the discriminator. Knows nothing of optimisers and files.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import nn
@@ -41,26 +43,34 @@ class Discriminator(nn.Module):
         return judged
 
 
+@dataclass(frozen=True)
+class Examples:
+    """What was made before the training: a teacher's outputs, and photos as LoRAs leave them."""
+
+    taught: list[Answer]
+    treated: list[Answer]
+
+
 class UpscalingLoss:
-    """Draws a batch of both kinds of examples and computes the loss of both factors."""
+    """Draws a batch of all kinds of examples and computes the loss of both factors."""
 
     def __init__(
         self,
         network: FoldedNet,
         discriminator: Discriminator,
         photos: list[Photo],
-        answers: list[Answer],
+        examples: Examples,
         stage: Stage,
     ) -> None:
         self._network = network
         self._discriminator = discriminator
         self._photos = photos
-        self._answers = answers
+        self._examples = examples
         self._stage = stage
 
     def __call__(self, random: np.random.Generator, progress: float) -> torch.Tensor:
         del progress
-        batch = self._draw(random)
+        batch = self.draw(random)
         pictures = batch.small.add(1).div(2).contiguous(memory_format=torch.channels_last)
         drawn = {f: d * 2 - 1 for f, d in self._network.enlarge_all(pictures).items()}
         loss = sum((self._compare(drawn[f], batch.targets[f]) for f in drawn), torch.tensor(0.0))
@@ -68,14 +78,18 @@ class UpscalingLoss:
             loss = loss + self._contest(drawn[2], batch.targets[2])
         return loss
 
-    def _draw(self, random: np.random.Generator) -> Batch:
-        stage = self._stage
+    def draw(self, random: np.random.Generator) -> Batch:
+        """One batch of examples, in the stage's shares."""
+        stage, examples = self._stage, self._examples
         taught = round(stage.batch * stage.teacher_share)
+        treated = round(stage.batch * stage.treated_share)
         parts = []
-        if taught < stage.batch:
-            parts.append(draw_batch(self._photos, stage.batch - taught, stage.crop, random))
+        if (plain := stage.batch - taught - treated) > 0:
+            parts.append(draw_batch(self._photos, plain, stage.crop, random))
         if taught:
-            parts.append(draw_answers(self._answers, taught, stage.crop, random))
+            parts.append(draw_answers(examples.taught, taught, stage.crop, random))
+        if treated:
+            parts.append(draw_answers(examples.treated, treated, stage.crop, random))
         targets = {f: torch.cat([part.targets[f] for part in parts]) for f in parts[0].targets}
         return Batch(torch.cat([part.small for part in parts]), targets)
 

@@ -1,4 +1,4 @@
-"""Makes the embedded enlarger from its recipe: photos, the teacher's outputs, stages, file.
+"""Makes the embedded enlarger from its recipe: photos, other networks' outputs, stages, file.
 
 Owns the order and the files between stages, so that a killed run continues where it was.
 """
@@ -9,21 +9,25 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from shared.settings import REPOSITORY
 from worker.engine.upscale.networks import Enlarger, FoldedNet
 from worker.training.base.make import gather_photos
 from worker.training.base.recipe import BaseRecipe
 from worker.training.errors import TrainingError
 from worker.training.loop import Group, Loop, Progress, Schedule
 from worker.training.photos import Photo
+from worker.training.restorer import Restorer
 from worker.training.staged import run_stage
-from worker.training.upscaler.loss import Discriminator, UpscalingLoss
+from worker.training.upscaler.loss import Discriminator, Examples, UpscalingLoss
 from worker.training.upscaler.recipe import Stage, UpscalerRecipe
 from worker.training.upscaler.teacher import Answer, gather_answers
+from worker.training.upscaler.treated import gather_treated
 
 FACTORS = (2, 4)
 Tell = Callable[[str, Progress], None]
 # A stage's name in the file system and on the terminal.
-TEACHER = "teacher"
+TEACHER, TREATED = "teacher", "treated"
+BASE, LORAS = REPOSITORY / "models" / "tiny", REPOSITORY / "loras"
 
 
 def make_upscaler(
@@ -34,17 +38,20 @@ def make_upscaler(
     work: Path,
     tell: Tell,
 ) -> FoldedNet:
-    """The trained network. `photo_folder` holds packages and photos, `work` the teacher's outputs,
-    checkpoints and curves.
+    """The trained network. `photo_folder` holds packages and photos, `work` the other networks'
+    outputs, checkpoints and curves.
 
     Raises TrainingError if a stage needs a teacher and there is none.
     """
     photos = gather_photos(base, photo_folder)
-    answers = answers_for(recipe, photos, teacher, work / TEACHER, tell)
+    examples = Examples(
+        answers_for(recipe, photos, teacher, work / TEACHER, tell),
+        treated_for(recipe, photos, work / TREATED, tell),
+    )
     torch.manual_seed(recipe.seed)
     network = build(recipe)
     for number, stage in enumerate(recipe.stages):
-        train_stage(network, stage, recipe.seed + number, photos, answers, work, tell)
+        train_stage(network, stage, recipe.seed + number, photos, examples, work, tell)
     return network
 
 
@@ -83,12 +90,32 @@ def answers_for(
     )
 
 
+def treated_for(
+    recipe: UpscalerRecipe, photos: list[Photo], folder: Path, tell: Tell
+) -> list[Answer]:
+    """Photos as the shipped LoRAs leave them, if any stage is trained on them."""
+    if not any(stage.treated_share for stage in recipe.stages):
+        return []
+    treated = recipe.treated
+    restorer = Restorer(BASE, LORAS, folder / "made")
+    try:
+        return gather_treated(
+            photos,
+            lambda pixels: restorer.unenlarged(pixels, "auto"),
+            folder,
+            (recipe.seed, treated.pictures, treated.side),
+            lambda done, of: tell(TREATED, Progress(done, of, 0.0)),
+        )
+    finally:
+        restorer.close()
+
+
 def train_stage(
     network: FoldedNet,
     stage: Stage,
     seed: int,
     photos: list[Photo],
-    answers: list[Answer],
+    examples: Examples,
     work: Path,
     tell: Tell,
 ) -> None:
@@ -97,7 +124,7 @@ def train_stage(
     groups = [Group(list(network.parameters()))]
     if stage.adversarial:
         groups.append(Group(list(judge.parameters()), 0.5))
-    loss = UpscalingLoss(network, judge, photos, answers, stage)
+    loss = UpscalingLoss(network, judge, photos, examples, stage)
     schedule = Schedule(stage.steps, stage.learning_rate, 100, stage.constant_share, seed)
     run_stage(stage.name, Loop(groups, loss, schedule), work, tell)
 

@@ -28,11 +28,20 @@ class Teaching:
 
 
 @dataclass(frozen=True)
+class Treated:
+    """The number of photos to damage and treat, and their side in pixels before enlargement."""
+
+    pictures: int
+    side: int
+
+
+@dataclass(frozen=True)
 class Stage:
     """One run, starting from the weights of the last one.
 
-    `teacher_share` is the share of each batch whose target is the teacher's output; `edges`, `fine`
-    and `adversarial` are weights beside the absolute error.
+    `teacher_share` is the share of each batch whose target is the teacher's output, `treated_share`
+    that of photos which LoRAs have treated; `edges`, `fine` and `adversarial` are weights beside
+    the absolute error.
     """
 
     name: str
@@ -45,6 +54,7 @@ class Stage:
     edges: float
     fine: float
     adversarial: float
+    treated_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,7 @@ class UpscalerRecipe:
     seed: int
     shape: Shape
     teaching: Teaching
+    treated: Treated
     stages: tuple[Stage, ...]
 
 
@@ -67,6 +78,7 @@ def read_recipe(path: Path) -> UpscalerRecipe:
             seed=content["seed"],
             shape=Shape(**content["shape"]),
             teaching=Teaching(**content["teaching"]),
+            treated=Treated(**content["treated"]),
             stages=tuple(Stage(**stage) for stage in content["stages"]),
         )
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:

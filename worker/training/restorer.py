@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.pages import ROOT
 from shared.loras.catalog import Catalog
 from shared.loras.entry import Damage, LoraState
 from shared.params import JobParams, LoraMode, LoraRef
+from shared.settings import REPOSITORY
 from shared.upscalers.catalog import UpscalerCatalog
 from worker.engine.base.base_loading import load_base
 from worker.engine.base.profiles import choose_limits
@@ -49,7 +49,7 @@ class Restorer:
         catalog.scan()
         self._catalog = catalog
         self._chooser = Chooser(catalog, "tiny")
-        upscalers = UpscalerCatalog(ROOT / "upscalers")
+        upscalers = UpscalerCatalog(REPOSITORY / "upscalers")
         upscalers.scan()
         self._enlargements = Enlargements(upscalers, "tiny", "cpu")
         self._base = _digest(*(path.read_bytes() for path in sorted(base.rglob("*.safetensors"))))
