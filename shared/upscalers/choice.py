@@ -11,7 +11,7 @@ from shared.upscalers.entry import UpscalerEntry
 OURS = "retouch"
 LARGE = "realesrgan_x4plus"
 # Digests of the files that ship, or that the extras make.
-OURS_SHA256 = "a7b5613d10401a00a28df660ccfa5bf2e02ebaea17610500077b858ddae079d3"
+OURS_SHA256 = "65fa4bdc7a364f321eb73e841c7d0d67c91d2bbe3b3f1201dfdf69165cb333e2"
 LARGE_SHA256 = "fcb11df7d8e2893ee92ad29187e5b6bb5dc156748c96de3b4c7ccc48ad011728"
 AUTO = "auto"
 # Operations per pixel; on a CPU, more expensive enlargers run only on request.
