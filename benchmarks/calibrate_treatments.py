@@ -187,7 +187,7 @@ def _gains(examples: list[Example], restorer: Restorer, way: Way) -> list[float]
 
 def _key(examples: list[Example], restorer: Restorer, way: Way) -> str:
     name, *settings = way
-    whole = hashlib.sha256(f"{restorer.sha256(name)} {settings} {TREATED}".encode())
+    whole = hashlib.sha256(f"{restorer.weights(name)} {settings} {TREATED}".encode())
     for example in examples:
         whole.update(example.damaged.tobytes() + example.clean.tobytes())
     return whole.hexdigest()[:32]

@@ -18,6 +18,7 @@ from shared.loras.entry import Damage, LoraState
 from shared.params import JobParams, LoraMode, LoraRef
 from shared.settings import REPOSITORY
 from shared.upscalers.catalog import UpscalerCatalog
+from shared.upscalers.choice import OURS
 from worker.engine.base.base_loading import load_base
 from worker.engine.base.profiles import choose_limits
 from worker.engine.interface import EnlargeJob, Pixels, StopFlag
@@ -52,6 +53,8 @@ class Restorer:
         upscalers = UpscalerCatalog(REPOSITORY / "upscalers")
         upscalers.scan()
         self._enlargements = Enlargements(upscalers, "tiny", "cpu")
+        known = (entry.sha256 for entry in upscalers.entries() if entry.name == OURS)
+        self._enlarger = next(known, "")
         self._base = _digest(*(path.read_bytes() for path in sorted(base.rglob("*.safetensors"))))
         self._kept = kept
         kept.mkdir(parents=True, exist_ok=True)
@@ -75,6 +78,11 @@ class Restorer:
     def sha256(self, lora: str) -> str:
         return self._catalog.resolve(lora).sha256
 
+    def weights(self, lora: str) -> str:
+        """Digests of all weights that make this LoRA's pictures, beside the base's."""
+        entry = self._catalog.resolve(lora)
+        return entry.sha256 if entry.shrink == 1 else f"{entry.sha256} {self._enlarger}"
+
     def shrink(self, lora: str) -> float:
         """The share of a photo's size at which this LoRA works."""
         return self._catalog.resolve(lora).shrink
@@ -95,7 +103,8 @@ class Restorer:
     def unenlarged(self, pixels: Pixels, lora: str, strength: float | None = None) -> Pixels:
         """What the base and its LoRA make, at the size at which they work; guards see this."""
         params, chosen = self._settled(pixels, lora, strength)
-        key = f"{self._key(pixels, params, chosen)}.made"
+        is_whole = all(entry.shrink == 1 for entry, _ in chosen)
+        key = self._key(pixels, params, chosen) + ("" if is_whole else ".made")
         return self._stored(key, lambda: self._treated(pixels, params, chosen)[0])
 
     def _stored(self, key: str, make: Callable[[], Pixels]) -> Pixels:
@@ -142,7 +151,7 @@ class Restorer:
         return self._chooser.settle(params, pixels)
 
     def _key(self, pixels: Pixels, params: JobParams, chosen: Chosen) -> str:
-        weights = [(entry.sha256, scale, entry.shrink) for entry, scale in chosen]
+        weights = [(self.weights(entry.name), scale, entry.shrink) for entry, scale in chosen]
         way = params.model_dump_json(include=_WAY)
         return _digest(pixels.tobytes(), f"{self._base} {pixels.shape} {weights} {way}".encode())
 
