@@ -33,6 +33,7 @@ from worker.job.treatments import (
     KEEPS_ALL,
     MOST_GIVEN_UP,
     REDRAWN_AT_LEAST,
+    WHITE_NOISE,
     Tried,
     treatment_measures,
 )
@@ -70,6 +71,10 @@ NONE = "none"
 KEPT = ROOT / "var" / "treatments"
 # Examples that are made with one LoRA before the next one's turn.
 TOGETHER = 20
+# More than any LoRA's number of kinds.
+OTHERS = 99
+# For each sort that is certain, how many kinds each way is for.
+Breadth = dict[str, np.ndarray]
 # A LoRA's short name, a strength, a number of levels.
 Way = tuple[str, float, int]
 # Harm is minded so many times as much as help. Of 380 examples of an earlier calibration, 16
@@ -108,7 +113,7 @@ def main() -> None:
         [restorer.shrink(name) < 1 and at >= REDRAWN_AT_LEAST for name, at, _ in tried]
     )
     promised = _by_promise(expected, least, redraws & (kept >= KEEPS_ALL)[:, None])
-    breadth = np.array([len(restorer.treats(name)) for name, _, _ in tried])
+    breadth = {sort: _breadth(sort, tried, restorer) for sort in set(certain) - {""}}
     usual = _by_sort(gains, certain, numbers, breadth)
     known_better = _better_sorts(gains, promised, usual, certain, tried, breadth)
     chosen = np.where(np.isin(certain, known_better), usual, promised)
@@ -231,9 +236,16 @@ def _by_promise(expected: np.ndarray, least: np.ndarray, redraws: np.ndarray) ->
     return np.where(expected.max(1) >= least, chosen, NOTHING)
 
 
+def _breadth(sort: str, tried: list[Way], restorer: Restorer) -> np.ndarray:
+    """How many kinds of damage each way's LoRA is for; OTHERS if this sort is none of them."""
+    kind = "noise" if sort == WHITE_NOISE else sort
+    treated = [restorer.treats(name) for name, _, _ in tried]
+    return np.array([len(kinds) if kind in kinds else OTHERS for kinds in treated])
+
+
 def _usually(gains: np.ndarray, breadth: np.ndarray) -> int:
     """The way that gained most on these examples. If others are within a standard error of it, the
-    one whose LoRA is for the fewest kinds of damage: it does best what it is for.
+    one whose LoRA is for this damage and for the fewest other kinds: it does best what it is for.
     """
     means = gains.mean(0)
     behind = gains[:, [means.argmax()]] - gains
@@ -242,7 +254,7 @@ def _usually(gains: np.ndarray, breadth: np.ndarray) -> int:
 
 
 def _by_sort(
-    gains: np.ndarray, certain: np.ndarray, numbers: np.ndarray, breadth: np.ndarray
+    gains: np.ndarray, certain: np.ndarray, numbers: np.ndarray, breadth: Breadth
 ) -> np.ndarray:
     """For each example what gained most for its certain sort of damage on other photos."""
     chosen = np.full(len(certain), NOTHING)
@@ -250,7 +262,7 @@ def _by_sort(
         for sort in set(certain[left_out]) - {""}:
             like = fitted[certain[fitted] == sort]
             if len(like):
-                chosen[left_out[certain[left_out] == sort]] = _usually(gains[like], breadth)
+                chosen[left_out[certain[left_out] == sort]] = _usually(gains[like], breadth[sort])
     return chosen
 
 
@@ -260,7 +272,7 @@ def _better_sorts(
     usual: np.ndarray,
     certain: np.ndarray,
     tried: list[Way],
-    breadth: np.ndarray,
+    breadth: Breadth,
 ) -> list[str]:
     """The sorts for which what is usual gains more than what promises most."""
     print("certain sort    pictures  by promise  usual  usually")
@@ -268,20 +280,20 @@ def _better_sorts(
     for sort in sorted(set(certain) - {""}):
         own = certain == sort
         by_promise, by_sort = (_gained(gains, way)[own].mean() for way in (promised, usual))
-        best = _named(tried[_usually(gains[own], breadth)])
+        best = _named(tried[_usually(gains[own], breadth[sort])])
         print(f"{sort:16}{own.sum():8} {by_promise:11.2f} {by_sort:6.2f}  {best}")
         better += [sort] if by_sort > by_promise and sort != SEVERAL else []
     return better
 
 
 def _usual(
-    gains: np.ndarray, certain: np.ndarray, sorts: list[str], breadth: np.ndarray
+    gains: np.ndarray, certain: np.ndarray, sorts: list[str], breadth: Breadth
 ) -> dict[str, dict[str, int | float]]:
     """What usually gains most for each of these sorts: its place in `tried` and its mean gain."""
     found = {}
     for sort in sorts:
         own = gains[certain == sort]
-        place = _usually(own, breadth)
+        place = _usually(own, breadth[sort])
         found[sort] = {"tried": place, "gain": rounded(own[:, place].mean())}
     return found
 
