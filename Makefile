@@ -5,7 +5,7 @@
 
 PYTHON ?= python3
 IMAGE ?= examples/portrait.jpg
-TEST_PROCESSES ?= 4
+TEST_PROCESSES ?= 3
 CHAOS_PROCESSES ?= 2
 BROWSER_TESTS ?= tests/browser tests/faces
 CHAOS_TESTS ?= tests/chaos
