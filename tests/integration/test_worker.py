@@ -218,7 +218,9 @@ def test_a_monitor_is_told_how_jobs_end_and_of_no_job_that_did_not_run(
     heard_end(store, told, failing, "failed", "{job}: image_not_found")
     assert is_told(told, "succeeded", ended_well)
     assert not is_told(told, "succeeded", ended_early)
-    assert {e["args"] for e in told if e["type"] == "task-received"} == {"(tiny, interactive)"}
+    received = {e["args"] for e in told if e["type"] == "task-received"}
+    # Without its hint, which a busy machine may deliver late, a job's priority is not known.
+    assert {"(tiny, interactive)"} <= received <= {"(tiny, interactive)", "(tiny)"}
 
 
 def is_told(told: list[dict[str, Any]], kind: str, words: str) -> bool:
