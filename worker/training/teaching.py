@@ -23,7 +23,7 @@ from worker.training.damage.scaling import Filter, resized
 from worker.training.photos import Photo, random_crop, without_colour
 from worker.training.recipe import LESSON_SHARE, LESSON_SIDE, Recipe
 from worker.training.restoration import GREY_SHARE, Pairs, draw_pairs, to_tensor
-from worker.training.upscaler.teacher import ask, write_arrays
+from worker.training.upscaler.teacher import ask, example_path, write_missing
 
 SMALL = round(LESSON_SIDE * LESSON_SHARE)
 # Near its edge the teacher's answer lacks context.
@@ -48,19 +48,17 @@ def gather_lessons(
     tell: Callable[[int, int], None],
 ) -> None:
     """Writes the lessons of `numbers` that are missing; `tell` receives how many there are."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for done, number in enumerate(numbers, 1):
-        path = _path(folder, number)
-        if not path.is_file():
-            lesson = _draw(photos, teacher, treats, np.random.default_rng((7, number)))
-            write_arrays(path, **vars(lesson))
-        tell(done, len(numbers))
+
+    def lesson(number: int) -> Lesson:
+        return _draw(photos, teacher, treats, np.random.default_rng((7, number)))
+
+    write_missing(folder, numbers, lesson, tell)
 
 
 def read_lessons(folder: Path, numbers: Sequence[int]) -> list[Lesson]:
     lessons = []
     for number in numbers:
-        with np.load(_path(folder, number)) as stored:
+        with np.load(example_path(folder, number)) as stored:
             lessons.append(Lesson(stored["damaged"], stored["clean"], stored["wanted"]))
     return lessons
 
@@ -127,7 +125,3 @@ def redrawn(pixels: Pixels, teacher: Enlarger) -> Pixels:
 
 def _square(pixels: Pixels, side: int) -> Pixels:
     return resized(np.ascontiguousarray(pixels), side, side, Filter.LANCZOS)
-
-
-def _path(folder: Path, number: int) -> Path:
-    return folder / f"{number:04}.npz"

@@ -4,7 +4,7 @@ Owns the files: `NNNN.npz` with `small` [S, S, 3] and `large` [4S, 4S, 3]. A kil
 where it was, since each crop is drawn from its own number.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,14 +58,12 @@ def gather_answers(
 ) -> list[Answer]:
     """`wanted` is (seed, crops, side). Existing outputs are not computed again."""
     seed, crops, side = wanted
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(crops):
-        path = folder / f"{number:04}.npz"
-        if not path.is_file():
-            random = np.random.default_rng((seed, number))
-            small = _draw(photos, side, random)
-            write_arrays(path, small=small, large=ask(teacher, small))
-        tell(number + 1, crops)
+
+    def answer(number: int) -> Answer:
+        small = _draw(photos, side, np.random.default_rng((seed, number)))
+        return Answer(small, ask(teacher, small))
+
+    write_missing(folder, range(crops), answer, tell)
     return read_answers(folder)
 
 
@@ -93,7 +91,28 @@ def ask(teacher: Enlarger, small: Pixels) -> Pixels:
     return np.asarray(large.permute(1, 2, 0).numpy())
 
 
-def write_arrays(path: Path, **arrays: Any) -> None:
+def write_missing(
+    folder: Path,
+    numbers: Sequence[int],
+    make: Callable[[int], Any],
+    tell: Callable[[int, int], None],
+) -> None:
+    """Writes the examples of `numbers` that are missing: dataclasses of arrays. `tell` receives how
+    many are there, and of how many.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for done, number in enumerate(numbers, 1):
+        path = example_path(folder, number)
+        if not path.is_file():
+            _write_arrays(path, **vars(make(number)))
+        tell(done, len(numbers))
+
+
+def example_path(folder: Path, number: int) -> Path:
+    return folder / f"{number:04}.npz"
+
+
+def _write_arrays(path: Path, **arrays: Any) -> None:
     """An `.npz` that is there completely or not at all."""
     unfinished = path.with_suffix(".writing")
     with unfinished.open("wb") as file:

@@ -16,7 +16,7 @@ from worker.training.damage.pixels import Pixels
 from worker.training.errors import TrainingError
 from worker.training.photos import Photo, random_crop
 from worker.training.upscaler.examples import LARGEST, shrunk
-from worker.training.upscaler.teacher import Answer, read_answers, write_arrays
+from worker.training.upscaler.teacher import Answer, read_answers, write_missing
 
 SHARP_SHARE = 0.5
 
@@ -38,13 +38,11 @@ def gather_treated(
     fitting = [photo for photo in photos if min(photo.pixels.shape[:2]) >= side * LARGEST]
     if not fitting:
         raise TrainingError(f"No photo has {side * LARGEST} pixels on its shorter side.")
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(pictures):
-        path = folder / f"{number:04}.npz"
-        if not path.is_file():
-            one = _made(fitting, treat, side, np.random.default_rng((seed, number)))
-            write_arrays(path, small=one.small, large=one.large)
-        tell(number + 1, pictures)
+
+    def made(number: int) -> Answer:
+        return _made(fitting, treat, side, np.random.default_rng((seed, number)))
+
+    write_missing(folder, range(pictures), made, tell)
     return read_answers(folder)
 
 
