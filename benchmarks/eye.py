@@ -6,12 +6,10 @@ it lies (`detail_loss`, in two bands of frequency).
 """
 
 import numpy as np
-import torch
 
 from worker.training.damage import Pixels
 from worker.training.metrics import LUMA, gmsd, psnr, ssim
-from worker.training.objective import detail_loss
-from worker.training.restoration import to_tensor
+from worker.training.validation import detail_missed
 
 STRUCTURE, EDGES, DETAIL = 10.0, 60.0, 10.0
 # Above it nobody sees a difference.
@@ -27,12 +25,6 @@ def quality(picture: Pixels, clean: Pixels) -> float:
         - EDGES * gmsd(picture, clean)
         - DETAIL * detail_missed(picture, clean)
     )
-
-
-@torch.inference_mode()
-def detail_missed(picture: Pixels, clean: Pixels) -> float:
-    """How far the amount of fine detail is from the clean picture's, in the natural logarithm."""
-    return float(detail_loss(to_tensor([picture]), to_tensor([clean])))
 
 
 def edge_energy(picture: Pixels) -> float:

@@ -169,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
         "weight-decay",
         "structure",
         "edges",
+        "detail",
     ):
         parser.add_argument(f"--{name}", type=float)
     parser.add_argument("--other-settings-share", type=float)

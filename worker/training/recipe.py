@@ -32,14 +32,14 @@ class Recipe:
     `path` draws one noise level per picture and suits large ones. `horizon` is the number of
     sampler steps with gradients; the last `whole_share` of the run uses all of them.
     `other_settings_share` of the batches use another strength and number of steps that a caller may
-    choose. `structure` and `edges` are the weights of 1 - SSIM and GMSD beside the squared error,
-    if latents can be unfolded or pictures are decoded. `compare_pixels` computes the loss on
-    decoded pictures instead of on latents. `weight_decay` keeps a long run from growing weights
-    without bound. A `graded` LoRA takes one step at any strength: it is
-    faithful at the lowest and vivid at the highest, where a discriminator has the weight
-    `adversarial`, and the newest weights are kept; with `lessons`, it learns to be vivid from that
-    many redrawings by a large enlarger. A LoRA for `once` restores in one prediction at
-    `timestep`, without noise. Of any other LoRA, the best weights are kept, by
+    choose. `structure`, `edges` and `detail` are the weights of 1 - SSIM, GMSD and the missing
+    amount of fine detail beside the squared error, if latents can be unfolded or pictures are
+    decoded. `compare_pixels` computes the loss on decoded pictures instead of on latents.
+    `weight_decay` keeps a long run from growing weights without bound. A `graded` LoRA takes one
+    step at any strength: it is faithful at the lowest and vivid at the highest, where a
+    discriminator has the weight `adversarial`, and the newest weights are kept; with `lessons`, it
+    learns to be vivid from that many redrawings by a large enlarger. A LoRA for `once` restores in
+    one prediction at `timestep`, without noise. Of any other LoRA, the best weights are kept, by
     the mean over `strength` and `judged_strengths`.
     """
 
@@ -67,6 +67,7 @@ class Recipe:
     whole_share: float = 0.3
     structure: float = 0.0
     edges: float = 0.0
+    detail: float = 0.0
     compare_pixels: bool = False
     bfloat16: bool = True
     gradient_checkpointing: bool = False

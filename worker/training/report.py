@@ -70,7 +70,7 @@ def _row(kind: str, strength: float, verdicts: list[Verdict]) -> str:
 
 
 def _mean(scores: list[Score]) -> Score:
-    means = np.mean([(s.psnr, s.ssim, s.gmsd) for s in scores], axis=0)
+    means = np.mean([(s.psnr, s.ssim, s.gmsd, s.detail) for s in scores], axis=0)
     return Score(*(float(value) for value in means))
 
 

@@ -13,6 +13,7 @@ from worker.training.damage import Pixels, draw_damage
 from worker.training.frozen_base import FrozenBase, Words
 from worker.training.objective import (
     Stretch,
+    detail_loss,
     edge_loss,
     picture_loss,
     rollout_predictions,
@@ -81,19 +82,23 @@ class PictureLoss:
 
     def _compare(self, x0: torch.Tensor, target: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
         if self._recipe.compare_pixels:
-            return self._weighed(self._base.decode(x0), clean)
+            return compared(self._base.decode(x0), clean, self._recipe)
         if self._base.folds:
-            return self._weighed(self._base.unfold(x0), clean)
+            return compared(self._base.unfold(x0), clean, self._recipe)
         unit = self._base.latent_unit
         return picture_loss(x0 / unit, target / unit).mean()
 
-    def _weighed(self, pixels: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-        loss = picture_loss(pixels, clean)
-        if weight := self._recipe.structure:
-            loss = loss + weight * structure_loss(pixels, clean)
-        if weight := self._recipe.edges:
-            loss = loss + weight * edge_loss(pixels, clean)
-        return loss.mean()
+
+def compared(pixels: torch.Tensor, clean: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+    """The mean loss of pixels [N, 3, H, W] in -1..1, with the recipe's weights."""
+    loss = picture_loss(pixels, clean)
+    if weight := recipe.structure:
+        loss = loss + weight * structure_loss(pixels, clean)
+    if weight := recipe.edges:
+        loss = loss + weight * edge_loss(pixels, clean)
+    if weight := recipe.detail:
+        loss = loss + weight * detail_loss(pixels, clean)
+    return loss.mean()
 
 
 class RestorationLoss(PictureLoss):

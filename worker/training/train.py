@@ -164,7 +164,8 @@ class _Run:
             write_samples(self._places.run, self.loop.step, verdicts)
             # A style has no clean picture to be compared with.
             judged = verdicts if self._restores else []
-            gain = mean_gain(judged, self._recipe.structure, self._recipe.edges)
+            recipe = self._recipe
+            gain = mean_gain(judged, recipe.structure, recipe.edges, recipe.detail)
             # Vividness costs decibels: a graded LoRA's later weights look better.
             newest = self._recipe.graded or not judged
             if newest or gain > self._best["gain"]:

@@ -14,7 +14,7 @@ from worker.training.damage import Kind, Pixels, sorts_of
 from worker.training.damage.scaling import Filter, resized
 from worker.training.frozen_base import FrozenBase, Words
 from worker.training.metrics import gmsd, psnr, ssim
-from worker.training.objective import Stretch, rollout_predictions
+from worker.training.objective import Stretch, detail_loss, rollout_predictions
 from worker.training.once import predicted_once
 from worker.training.photos import Photo
 from worker.training.recipe import LESSON_SHARE, Recipe
@@ -41,11 +41,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Score:
-    """PSNR in dB, SSIM and GMSD of one picture compared with the clean one."""
+    """PSNR in dB, SSIM, GMSD and missing detail of one picture compared with the clean one."""
 
     psnr: float
     ssim: float
     gmsd: float
+    detail: float
 
 
 @dataclass(frozen=True)
@@ -136,15 +137,28 @@ def _pixels(base: FrozenBase, latents: torch.Tensor) -> Pixels:
 
 
 def score(picture: Pixels, clean: Pixels) -> Score:
-    """All three measures of one picture."""
-    return Score(psnr(picture, clean), ssim(picture, clean), gmsd(picture, clean))
+    """All four measures of one picture."""
+    return Score(
+        psnr(picture, clean),
+        ssim(picture, clean),
+        gmsd(picture, clean),
+        detail_missed(picture, clean),
+    )
 
 
-def mean_gain(verdicts: list[Verdict], structure: float = 0.0, edges: float = 0.0) -> float:
+@torch.inference_mode()
+def detail_missed(picture: Pixels, clean: Pixels) -> float:
+    """How far the amount of fine detail is from the clean picture's, in the natural logarithm."""
+    return float(detail_loss(to_tensor([picture]), to_tensor([clean])))
+
+
+def mean_gain(
+    verdicts: list[Verdict], structure: float = 0.0, edges: float = 0.0, detail: float = 0.0
+) -> float:
     """Mean PSNR after minus before, dB; 0 without samples.
 
-    The gains in SSIM and GMSD have the weights `structure` and `edges`, as in the loss, which is a
-    natural logarithm.
+    The gains in SSIM, GMSD and missing detail have the weights `structure`, `edges` and `detail`,
+    as in the loss, which is a natural logarithm.
     """
     decibels = 10 / np.log(10)
     gains = [
@@ -152,6 +166,7 @@ def mean_gain(verdicts: list[Verdict], structure: float = 0.0, edges: float = 0.
         - v.before.psnr
         + decibels * structure * (v.after.ssim - v.before.ssim)
         + decibels * edges * (v.before.gmsd - v.after.gmsd)
+        + decibels * detail * (v.before.detail - v.after.detail)
         for v in verdicts
     ]
     return float(np.mean(gains)) if gains else 0.0

@@ -24,7 +24,7 @@ from worker.training.objective import (
 )
 from worker.training.precision import autocast
 from worker.training.recipe import Recipe
-from worker.training.restoration import to_tensor
+from worker.training.restoration import compared, to_tensor
 from worker.training.train import Places, train
 from worker.training.validation import Sample, Score, Verdict, mean_gain
 
@@ -88,12 +88,24 @@ def test_what_is_sharpened_has_more_detail_and_stays_in_range(pixels: Pixels) ->
 
 def test_what_is_kept_is_judged_by_what_is_learnt(pixels: Pixels) -> None:
     sample = Sample("photo", "noise", "white", pixels, pixels)
-    verdict = Verdict(sample, 0.1, pixels, Score(30.0, 0.80, 0.06), Score(31.0, 0.90, 0.03))
+    verdict = Verdict(
+        sample, 0.1, pixels, Score(30.0, 0.80, 0.06, 0.4), Score(31.0, 0.90, 0.03, 0.1)
+    )
     decibels = 10 / np.log(10)
 
     assert mean_gain([verdict]) == pytest.approx(1.0)
     assert mean_gain([verdict], structure=2.0) == pytest.approx(1.0 + decibels * 2.0 * 0.10)
     assert mean_gain([verdict], edges=6.0) == pytest.approx(1.0 + decibels * 6.0 * 0.03)
+    assert mean_gain([verdict], detail=2.0) == pytest.approx(1.0 + decibels * 2.0 * 0.3)
+
+
+@pytest.mark.parametrize("weight", ["structure", "edges", "detail"])
+def test_each_measure_of_a_recipe_makes_a_smooth_picture_worse(pixels: Pixels, weight: str) -> None:
+    clean, smooth = to_tensor([pixels]), to_tensor([gaussian(pixels, 1.5)])
+    recipes = [replace(Recipe("a", "tiny"), **{weight: size}) for size in (0.0, 1.0, 2.0)]
+    losses = [float(compared(smooth, clean, recipe)) for recipe in recipes]
+    assert losses[0] + 0.01 < losses[1] < losses[2]
+    assert losses[2] - losses[1] == pytest.approx(losses[1] - losses[0], rel=1e-4)
 
 
 def test_equal_edges_have_a_slope(pixels: Pixels) -> None:
