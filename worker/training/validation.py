@@ -23,6 +23,7 @@ from worker.training.sampler import executed_steps
 from worker.training.sidecar import ONCE_FIDELITY
 
 SIDE = 192
+LEAST_SAMPLES = 16
 MULTIPLE = 16
 
 
@@ -61,8 +62,11 @@ class Verdict:
 
 
 def make_samples(photos: list[Photo], recipe: Recipe) -> list[Sample]:
-    """Every held-out photo with every kind of damage that the recipe treats, its sorts in turn."""
+    """Every held-out photo with every kind of damage that the recipe treats, its sorts in turn;
+    with several sorts of a kind if there would be too few samples to tell small gains.
+    """
     random = np.random.default_rng(recipe.seed + 1)
+    each = -(-LEAST_SAMPLES // max(1, len(photos) * len(recipe.treats)))
     samples = []
     for number, photo in enumerate(photos):
         clean = _middle(photo.pixels)
@@ -71,11 +75,12 @@ def make_samples(photos: list[Photo], recipe: Recipe) -> list[Sample]:
             continue
         share = LESSON_SHARE if recipe.lessons else 1.0
         for kind in recipe.treats:
-            sort = sorts_of(kind)[number % len(sorts_of(kind))]
-            damaged = sort.make(clean, sort.range.middle, random)
-            samples.append(
-                Sample(photo.name, kind, sort.name, _fitted(clean, share), _fitted(damaged, share))
-            )
+            sorts = sorts_of(kind)
+            for turn in range(min(each, len(sorts))):
+                sort = sorts[(number + turn) % len(sorts)]
+                damaged = sort.make(clean, sort.range.middle, random)
+                pair = _fitted(clean, share), _fitted(damaged, share)
+                samples.append(Sample(photo.name, kind, sort.name, *pair))
     return samples
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from shared.loras.sidecar import read_sidecar
 from tests.support.teacher import Nearest
 from worker.training import train as training
+from worker.training.damage import Kind
 from worker.training.errors import TrainingError
 from worker.training.frozen_base import load_frozen
 from worker.training.graded import GradedLoss
@@ -167,11 +168,29 @@ def test_what_lessons_cannot_do_is_refused(options: list[str], words: str) -> No
 
 
 def test_it_is_judged_at_the_size_at_which_it_works(recipe: Recipe, photos: list[Photo]) -> None:
-    (sample,) = make_samples(photos[:1], recipe)
-    (whole,) = make_samples(photos[:1], replace(recipe, lessons=0))
+    sample, *_ = make_samples(photos[:1], recipe)
+    whole, *_ = make_samples(photos[:1], replace(recipe, lessons=0))
     assert whole.clean.shape == (160, 160, 3)
     assert sample.clean.shape == sample.damaged.shape == (96, 96, 3)
     assert abs(sample.clean.mean() - whole.clean.mean()) < 1
+
+
+@pytest.mark.parametrize(
+    ("count", "treats", "samples", "sorts"),
+    [
+        (1, ("jpeg",), 3, 3),
+        (3, ("noise",), 18, 6),
+        (3, ("noise", "jpeg"), 18, 8),
+        (3, ("noise", "blur", "jpeg", "lowres", "phone"), 30, 17),
+    ],
+)
+def test_a_gain_is_measured_on_enough_samples_of_all_sorts(
+    photos: list[Photo], count: int, treats: tuple[Kind, ...], samples: int, sorts: int
+) -> None:
+    made = make_samples(photos[:count], Recipe("a", "tiny", treats=treats))
+    assert len(made) == samples
+    assert len({sample.sort for sample in made}) == sorts
+    assert len({(sample.name, sample.sort) for sample in made}) == samples
 
 
 def test_a_photo_too_small_for_a_lesson_is_named(folder: Path) -> None:

@@ -112,7 +112,7 @@ def test_a_finished_run_leaves_a_lora_a_sidecar_and_a_report(
     assert sidecar["treats"] == ["noise"]
     assert sidecar["fidelity"] == "low"
     assert outcome.report is not None
-    assert "| noise | 0.4 | 2 |" in outcome.report.read_text("utf-8")
+    assert "| noise | 0.4 | 12 |" in outcome.report.read_text("utf-8")
     assert (places.run / "sheet.png").stat().st_size > 0
     assert [path.name for path in places.loras.iterdir() if path.name.startswith(".")] == []
 
