@@ -119,7 +119,7 @@ def weighed(
         (1 - (1 - LEAST_SQUARED) * far) * picture_loss(found, wanted)
         + recipe.structure * structure_loss(found, wanted)
         + (recipe.edges + MORE_EDGES * far) * edge_loss(found, wanted)
-        + MOST_DETAIL * far * detail_loss(found, wanted)
+        + (recipe.detail + (MOST_DETAIL - recipe.detail) * far) * detail_loss(found, wanted)
     )
 
 

@@ -14,6 +14,7 @@ from worker.training.damage import Pixels
 from worker.training.damage.blurring import gaussian
 from worker.training.damage.noise import white
 from worker.training.frozen_base import load_frozen
+from worker.training.graded import HIGHEST, LOWEST, weighed
 from worker.training.metrics import gmsd
 from worker.training.objective import (
     detail_loss,
@@ -106,6 +107,17 @@ def test_each_measure_of_a_recipe_makes_a_smooth_picture_worse(pixels: Pixels, w
     losses = [float(compared(smooth, clean, recipe)) for recipe in recipes]
     assert losses[0] + 0.01 < losses[1] < losses[2]
     assert losses[2] - losses[1] == pytest.approx(losses[1] - losses[0], rel=1e-4)
+
+
+def test_detail_weighs_in_a_graded_loss_where_it_did_not_before(pixels: Pixels) -> None:
+    clean, smooth = to_tensor([pixels] * 2), to_tensor([gaussian(pixels, 1.5)] * 2)
+    plain = Recipe("a", "tiny", graded=True)
+    strengths = torch.tensor([LOWEST, HIGHEST])
+    without, with_detail = (
+        weighed(smooth, clean, strengths, recipe) for recipe in (plain, replace(plain, detail=1.0))
+    )
+    assert with_detail[0] - without[0] == pytest.approx(float(detail_loss(smooth, clean)[0]))
+    assert with_detail[1] == without[1]
 
 
 def test_equal_edges_have_a_slope(pixels: Pixels) -> None:
