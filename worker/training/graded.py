@@ -5,7 +5,7 @@ weights serves every strength, and moving a slider loads no other model. What is
 from the clean photos, sharpened, or from a teacher's redrawings.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from worker.training.objective import (
 )
 from worker.training.photos import Photo
 from worker.training.recipe import Recipe
-from worker.training.restoration import Pairs, draw_pairs
+from worker.training.restoration import Pairs, compared, draw_pairs
 from worker.training.sampler import single_step
 from worker.training.teaching import Lesson, draw_lessons, draw_shrunk_pairs
 
@@ -134,20 +134,10 @@ def taught(
     one count for being faithful alone.
     """
     far = (strength - LOWEST) / (HIGHEST - LOWEST)
-    loss = (1 - far) * _likeness(found, clean, recipe, 0.0)
-    return loss if vivid is None else loss + far * _likeness(found, vivid, recipe, LESSON_DETAIL)
-
-
-def _likeness(
-    found: torch.Tensor, wanted: torch.Tensor, recipe: Recipe, detail: float
-) -> torch.Tensor:
-    """The loss of each picture [N], whatever its strength."""
-    loss = (
-        picture_loss(found, wanted)
-        + recipe.structure * structure_loss(found, wanted)
-        + recipe.edges * edge_loss(found, wanted)
-    )
-    return loss + detail * detail_loss(found, wanted) if detail else loss
+    loss = (1 - far) * compared(found, clean, recipe)
+    if vivid is None:
+        return loss
+    return loss + far * compared(found, vivid, replace(recipe, detail=LESSON_DETAIL))
 
 
 def _rows(table: Degrees, rows: torch.Tensor, device: torch.device) -> Degrees:

@@ -82,15 +82,15 @@ class PictureLoss:
 
     def _compare(self, x0: torch.Tensor, target: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
         if self._recipe.compare_pixels:
-            return compared(self._base.decode(x0), clean, self._recipe)
+            return compared(self._base.decode(x0), clean, self._recipe).mean()
         if self._base.folds:
-            return compared(self._base.unfold(x0), clean, self._recipe)
+            return compared(self._base.unfold(x0), clean, self._recipe).mean()
         unit = self._base.latent_unit
         return picture_loss(x0 / unit, target / unit).mean()
 
 
 def compared(pixels: torch.Tensor, clean: torch.Tensor, recipe: Recipe) -> torch.Tensor:
-    """The mean loss of pixels [N, 3, H, W] in -1..1, with the recipe's weights."""
+    """The loss of each picture [N] of pixels [N, 3, H, W] in -1..1, with the recipe's weights."""
     loss = picture_loss(pixels, clean)
     if weight := recipe.structure:
         loss = loss + weight * structure_loss(pixels, clean)
@@ -98,7 +98,7 @@ def compared(pixels: torch.Tensor, clean: torch.Tensor, recipe: Recipe) -> torch
         loss = loss + weight * edge_loss(pixels, clean)
     if weight := recipe.detail:
         loss = loss + weight * detail_loss(pixels, clean)
-    return loss.mean()
+    return loss
 
 
 class RestorationLoss(PictureLoss):

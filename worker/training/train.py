@@ -167,7 +167,7 @@ class _Run:
             recipe = self._recipe
             gain = mean_gain(judged, recipe.structure, recipe.edges, recipe.detail)
             # Vividness costs decibels: a graded LoRA's later weights look better.
-            newest = self._recipe.graded or not judged
+            newest = recipe.graded or not judged
             if newest or gain > self._best["gain"]:
                 state = {
                     key: value.clone() for key, value in adapter_state(self._base.unet).items()

@@ -14,7 +14,7 @@ from worker.training.damage import Pixels
 from worker.training.damage.blurring import gaussian
 from worker.training.damage.noise import white
 from worker.training.frozen_base import load_frozen
-from worker.training.graded import HIGHEST, LOWEST, weighed
+from worker.training.graded import HIGHEST, LOWEST, taught, weighed
 from worker.training.metrics import gmsd
 from worker.training.objective import (
     detail_loss,
@@ -115,6 +115,18 @@ def test_detail_weighs_in_a_graded_loss_where_it_did_not_before(pixels: Pixels) 
     strengths = torch.tensor([LOWEST, HIGHEST])
     without, with_detail = (
         weighed(smooth, clean, strengths, recipe) for recipe in (plain, replace(plain, detail=1.0))
+    )
+    assert with_detail[0] - without[0] == pytest.approx(float(detail_loss(smooth, clean)[0]))
+    assert with_detail[1] == without[1]
+
+
+def test_detail_weighs_in_what_lessons_teach_at_low_strength(pixels: Pixels) -> None:
+    clean, smooth = to_tensor([pixels] * 2), to_tensor([gaussian(pixels, 1.5)] * 2)
+    plain = Recipe("a", "tiny", graded=True, lessons=1)
+    strengths = torch.tensor([LOWEST, HIGHEST])
+    without, with_detail = (
+        taught(smooth, clean, clean, strengths, recipe)
+        for recipe in (plain, replace(plain, detail=1.0))
     )
     assert with_detail[0] - without[0] == pytest.approx(float(detail_loss(smooth, clean)[0]))
     assert with_detail[1] == without[1]
