@@ -30,10 +30,10 @@ class CompiledPipeline(Pipeline):
         if len(self._names) > 1:
             self._pipeline.enable_lora_hotswap(target_rank=largest_rank(loras))
         if self._names:
-            self._activate(self._names[0])
+            self.activate(self._names[0])
         self._pipeline.unet.compile()
 
-    def _activate(self, lora: str) -> None:
+    def activate(self, lora: str) -> None:
         if lora != self._active:
             self._pipeline.load_lora_weights(
                 str(self._folder),

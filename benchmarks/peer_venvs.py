@@ -18,6 +18,7 @@ PACKAGES = {
     "bentoml": "bentoml",
     "ray": "ray[serve]",
     "gradio": "gradio",
+    "diffusers": "diffusers",
 }
 
 

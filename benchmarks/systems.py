@@ -108,6 +108,12 @@ def bentoml(loras: Path) -> Iterator[System]:
 
 
 @contextmanager
+def diffusers(loras: Path) -> Iterator[System]:
+    with _server("diffusers", ["diffusers_server.py"], loras, "/health") as system:
+        yield system
+
+
+@contextmanager
 def gradio(loras: Path) -> Iterator[System]:
     peer, port = environment("gradio"), free_port()
     command = [peer.python, SERVERS / "gradio_server.py", port, loras]
@@ -147,6 +153,7 @@ class Service:
             "fidelity": "none",
             "format": "jpeg",
             "quality": str(QUALITY),
+            "upscale": "1",
         }
     )
 
@@ -191,8 +198,9 @@ SYSTEMS = {
     "bentoml": bentoml,
     "ray": ray,
     "gradio": gradio,
+    "diffusers": diffusers,
 }
-NAMES = {"litserve": "LitServe", "ray": "Ray Serve"}
+NAMES = {"litserve": "LitServe", "ray": "Ray Serve", "diffusers": "diffusers' server"}
 
 
 @contextmanager

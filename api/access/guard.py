@@ -100,7 +100,9 @@ async def admit(
         # Callers who guess keys are rate-limited like all others.
         await run_in_threadpool(services.rate.check, f"unknown@{_address(connection)}", None, False)
         raise
-    await run_in_threadpool(services.rate.check, who(connection, caller), caller.rate, makes_work)
+    if services.rate.is_limited(caller.rate, makes_work):
+        name = who(connection, caller)
+        await run_in_threadpool(services.rate.check, name, caller.rate, makes_work)
     check_scope(caller, scope)
     connection.state.caller = caller.name
     return caller

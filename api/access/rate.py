@@ -64,13 +64,16 @@ class RateLimit:
         self._window = SlidingWindowCounterRateLimiter(storage)
         self.default = default
 
+    def is_limited(self, own: Rate | None, makes_work: bool) -> bool:
+        """Whether such requests are counted at all: `check` asks the store only if they are."""
+        return self._limit(own, makes_work) is not None
+
     def check(self, who: str, own: Rate | None, makes_work: bool) -> None:
         """Counts one request against the caller's own rate, or the deployment's.
 
         Raises RateExceeded, StoreUnavailable.
         """
-        rate = self.default if own is None else own
-        item = rate.writes if makes_work else rate.reads
+        item = self._limit(own, makes_work)
         if item is None:
             return
         with translated_errors():
@@ -78,6 +81,10 @@ class RateLimit:
                 return
             reset = self._window.get_window_stats(item, who).reset_time
         raise RateExceeded(max(1, math.ceil(reset - time.time())))
+
+    def _limit(self, own: Rate | None, makes_work: bool) -> RateLimitItem | None:
+        rate = self.default if own is None else own
+        return rate.writes if makes_work else rate.reads
 
 
 def read_rate(text: str) -> Rate:

@@ -28,6 +28,8 @@ from shared.settings import Settings
 
 # Length of one wait on a stream: short, so that a stopping gateway can release its followers.
 BLOCK_MS = 1000
+# Of that many waits without an answer, one is followed by a look at the job itself.
+LOOK_EVERY = 5
 # Length of silence after which a proxy may close the connection.
 PULSE_SECONDS = 15.0
 OUTAGE_PAUSE_SECONDS = 0.5
@@ -151,21 +153,29 @@ class Followers:
             await self._see_the_end(job_id)
 
     async def _see_the_end(self, job_id: str) -> None:
-        position = FIRST_ID
+        silent = 0
         while not self._stopping.is_set():
-            events = await self._next(job_id, position)
-            if any(event.is_last for event in events):
+            if await self._read(f"ended:{job_id}", FIRST_ID):
                 return
-            if events:
-                position = events[-1].id
-            elif position == FIRST_ID and await self._without_stream(job_id) is not None:
+            # A job that ended long ago, or by a version without this stream, is seen here.
+            if silent % LOOK_EVERY == 0 and await run_in_threadpool(self._is_over, job_id):
                 return
+            silent += 1
+
+    def _is_over(self, job_id: str) -> bool:
+        try:
+            return self._store.is_over(job_id)
+        except StoreUnavailable:
+            return False
 
     async def _next(self, job_id: str, position: str) -> list[Event]:
+        entries = await self._read(f"job:{job_id}:events", position)
+        return [read_event(entry_id, fields) for entry_id, fields in entries]
+
+    async def _read(self, stream: str, position: str) -> list[Any]:
+        """Entries after `position`, as soon as there are any; none after BLOCK_MS."""
         try:
-            answer: Any = await self._redis.xread(
-                {f"job:{job_id}:events": position}, count=100, block=BLOCK_MS
-            )
+            answer: Any = await self._redis.xread({stream: position}, count=100, block=BLOCK_MS)
         except (RedisError, OSError) as error:
             _raise_if_cancelled()
             # An outage of the store does not end the job: the stream continues where it was.
@@ -173,8 +183,7 @@ class Followers:
             await asyncio.sleep(OUTAGE_PAUSE_SECONDS)
             return []
         _raise_if_cancelled()
-        entries = answer[0][1] if answer else []
-        return [read_event(entry_id, fields) for entry_id, fields in entries]
+        return list(answer[0][1]) if answer else []
 
     async def _can_resume(self, job_id: str, event_id: str, newest: str) -> bool:
         """Whether this id is from this stream, and no event after it has been trimmed."""

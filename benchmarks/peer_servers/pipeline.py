@@ -7,6 +7,7 @@ import base64
 import io
 import os
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -87,7 +88,7 @@ class Pipeline:
         order = sorted(range(len(wishes)), key=lambda i: wishes[i].lora)
         for lora, group in groupby(order, key=lambda i: wishes[i].lora):
             indices = list(group)
-            self._activate(lora)
+            self.activate(lora)
             made |= dict(zip(indices, self._batch([wishes[i] for i in indices]), strict=True))
         return [made[i] for i in range(len(wishes))]
 
@@ -101,12 +102,22 @@ class Pipeline:
         finally:
             self._pipeline.unload_lora_weights()
 
+    def with_own_scheduler(self) -> "Pipeline":
+        """The same model in a pipeline that another thread may run at the same time."""
+        scheduler = self._pipeline.scheduler
+        view = copy(self)
+        view._pipeline = type(self._pipeline).from_pipe(
+            self._pipeline, scheduler=type(scheduler).from_config(scheduler.config)
+        )
+        return view
+
     def _load(self, name: str) -> None:
         self._pipeline.load_lora_weights(
             str(self._folder), weight_name=f"{name}.safetensors", adapter_name=name
         )
 
-    def _activate(self, lora: str) -> None:
+    def activate(self, lora: str) -> None:
+        """Makes this LoRA the one that applies."""
         if lora == self._active:
             return
         if lora == "none":

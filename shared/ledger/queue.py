@@ -9,6 +9,7 @@ from typing import Any
 from celery import Celery
 from kombu import Exchange, Queue
 from kombu.exceptions import LimitExceeded, OperationalError
+from kombu.transport import TRANSPORT_ALIASES
 from redis.exceptions import RedisError
 
 from shared.errors import StoreUnavailable
@@ -16,6 +17,13 @@ from shared.settings import Settings
 from shared.store_url import kombu_url, sentinel_group
 
 RUN_TASK = "retouch.run"
+
+# By name, so that they are imported with the first connection.
+TRANSPORTS = {
+    "redis": "shared.ledger.broker:Transport",
+    "rediss": "shared.ledger.broker:Transport",
+    "sentinel": "shared.ledger.broker:SentinelTransport",
+}
 
 # Kombu wraps errors during connecting, but not those on an existing connection.
 RECOVERABLE = (RedisError, OSError)
@@ -36,6 +44,7 @@ def queue_of(base: str) -> Queue:
 
 def make_celery(settings: Settings, base: str) -> Celery:
     """The application for sending and consuming hints."""
+    TRANSPORT_ALIASES.update(TRANSPORTS)
     app = Celery("retouch", broker=kombu_url(settings.broker))
     group = sentinel_group(settings.broker)
     app.conf.update(

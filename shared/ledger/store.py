@@ -180,6 +180,12 @@ class JobStore:
         with translated_errors():
             return bool(self._redis.exists(f"job:{job_id}:events"))
 
+    def is_over(self, job_id: str) -> bool:
+        """Whether the job has ended, or is gone. Raises StoreUnavailable."""
+        with translated_errors():
+            state = self._redis.hget(f"job:{job_id}", "state")
+        return state is None or JobState(str(state)).is_terminal
+
     def cancel(self, job_id: str) -> JobState:
         """Cancels the job and returns its state afterwards. A running job stops at its next step.
 

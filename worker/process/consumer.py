@@ -3,6 +3,7 @@
 Celery waits two seconds longer after every attempt, up to thirty; after a long outage the fleet
 would keep waiting beside a healthy broker. This consumer checks twice a second, and continues only
 when the broker accepts writes: without free memory it would deliver hints without recording that.
+Events for monitors are sent a few times a second, not one by one.
 """
 
 import time
@@ -20,6 +21,8 @@ from shared.ledger.redis_client import connect, translated_errors
 logger = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
+# How long monitors wait for an event; one message with many events costs as much as with one.
+EVENTS_SECONDS = 0.2
 # Errors that Kombu and Celery raise for messages that are not theirs; any of them would end a
 # worker.
 MALFORMED = (TypeError, ValueError, LookupError, AttributeError)
@@ -31,6 +34,7 @@ class PatientConsumer(Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.loop: Callable[..., Any] = _tolerant(self.loop)
+        self._events_due = float("-inf")
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         """Celery's handler, except that a message that makes it fail is discarded instead of
@@ -47,6 +51,14 @@ class PatientConsumer(Consumer):
                 return None
 
         return guarded
+
+    def on_send_event_buffered(self) -> Any:
+        """Called from any thread for every event of a task: the first of a batch sets its time."""
+        now = time.monotonic()
+        if now >= self._events_due:
+            self._events_due = now + EVENTS_SECONDS
+            hub, flush = self.hub, self._flush_events  # type: ignore[attr-defined]
+            hub.call_soon(hub.call_later, EVENTS_SECONDS, flush)
 
     def reconnect(self) -> None:
         """Makes the event loop drop its connection and open a new one. Any thread may call it."""

@@ -42,7 +42,8 @@ def normalise(data: bytes, order: Order) -> tuple[dict[str, Any], bytes]:
     colours, alpha = split(pixels)
     del image, pixels  # a large picture must not be in memory twice
     colours, told = to_srgb(colours, stated)
-    colours = colours.convert("RGB")
+    if colours.mode != "RGB":
+        colours = colours.convert("RGB")
     if alpha is not None:
         colours, alpha = continued(colours, alpha), upright(alpha, turned)
     colours = upright(colours, turned)

@@ -16,4 +16,5 @@ end
 if last then redis.call('HSET', key, 'last_event', last[1]) end
 redis.call('PEXPIRE', key, left)
 redis.call('DEL', events_key(id))
+redis.call('DEL', ended_key(id))
 return 1

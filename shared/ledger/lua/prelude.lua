@@ -17,6 +17,8 @@ end
 
 local function job_key(id) return 'job:' .. id end
 local function events_key(id) return 'job:' .. id .. ':events' end
+-- A stream of one entry, for those who wait for the end and would wake up at every other event.
+local function ended_key(id) return 'ended:' .. id end
 local function turns_key(base, priority) return 'queue:' .. base .. ':' .. priority end
 local function places_key(base, priority, client)
   return 'queue:' .. base .. ':' .. priority .. ':' .. client
@@ -37,9 +39,11 @@ local FINISHED = 'finished'
 local function keep(key, ttl_seconds) redis.call('EXPIRE', key, ttl_seconds) end
 
 -- The fleet's counters, for its operator; they restart after a month without activity.
+local counts_are_kept = false
 local function count(what, by)
   redis.call('HINCRBYFLOAT', 'counts', what, by or 1)
-  keep('counts', 2592000)
+  if not counts_are_kept then keep('counts', 2592000) end
+  counts_are_kept = true
 end
 
 -- One observation of a histogram of Prometheus; the buckets are in api/metrics/fleet_metrics.py too.
@@ -127,6 +131,8 @@ local function finish(id, state, now, ttl_seconds)
   count('finished:' .. state)
   let_go(id)
   keep(job_key(id), ttl_seconds)
+  redis.call('XADD', ended_key(id), '*', 'state', state)
+  keep(ended_key(id), ttl_seconds)
   redis.call('ZADD', FINISHED, now, id)
   keep(FINISHED, ttl_seconds)
   local f = redis.call('HMGET', job_key(id), 'webhook', 'client')

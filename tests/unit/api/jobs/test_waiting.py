@@ -136,6 +136,58 @@ def test_waiting_for_a_job_that_is_gone_ends_at_once(
     assert time.monotonic() - started < 30
 
 
+def test_who_waits_for_the_end_is_not_woken_by_progress(
+    client: TestClient, store: JobStore, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followers: Followers = client.app.state.services.followers  # type: ignore[attr-defined]
+    answers: list[Any] = []
+    read = followers._redis.xread
+
+    async def counted(*given: Any, **named: Any) -> Any:
+        answers.append(await read(*given, **named))
+        return answers[-1]
+
+    monkeypatch.setattr(followers._redis, "xread", counted)
+
+    def work() -> None:
+        claimed = wait_until(lambda: store.claim("tiny", WORKER), description="a job to work on")
+        for percent in range(0, 90, 10):
+            store.report_progress(claimed, progress(float(percent)))
+            time.sleep(0.02)
+        finish(store, blobs, claimed)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    response = submit(client, headers={"Prefer": "wait=20"})
+
+    thread.join()
+    assert response.json()["state"] == "succeeded"
+    assert len([answer for answer in answers if answer]) == 1
+
+
+def test_the_end_of_a_job_without_the_stream_of_ends_is_seen(
+    client: TestClient,
+    busy_worker: Callable[[], threading.Thread],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Workers of an earlier version do not write it."""
+    followers: Followers = client.app.state.services.followers  # type: ignore[attr-defined]
+    read = followers._redis.xread
+
+    async def nothing(streams: dict[str, str], **named: Any) -> Any:
+        return await read(
+            {f"{name}:missing": position for name, position in streams.items()}, **named
+        )
+
+    monkeypatch.setattr(followers._redis, "xread", nothing)
+    thread = busy_worker()
+
+    response = submit(client, headers={"Prefer": "wait=20"})
+
+    thread.join()
+    assert (response.status_code, response.json()["state"]) == (200, "succeeded")
+
+
 def test_whoever_finds_no_place_to_wait_is_answered_at_once(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,34 @@ def test_a_hint_to_a_dead_broker_fails_without_the_six_seconds_that_kombu_would_
         hints.send("0" * 32)
 
     assert time.monotonic() - started < 5.5
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["redis://127.0.0.1:1/0", "sentinel://127.0.0.1:1/group/0", "unix:///nowhere/redis.sock?db=1"],
+)
+def test_a_channel_keeps_its_client_as_long_as_its_connections(
+    make_settings: Callable[..., Settings], address: str
+) -> None:
+    app = make_celery(make_settings(broker_url=address), "tiny")
+    with app.connection_for_write() as connection:
+        kind: Any = connection.transport.Channel  # type: ignore[attr-defined]
+        channel = kind.__new__(kind)
+    pools = [SimpleNamespace(connection_kwargs={}) for _ in range(2)]
+    made: list[object] = []
+
+    class Client:
+        def __init__(self, connection_pool: object) -> None:
+            self.connection_pool = connection_pool
+            made.append(self)
+
+    channel.__dict__.update(Client=Client, _closing=True)
+    for pool in (pools[0], pools[0], pools[1], pools[1]):
+        channel._pool = pool
+        with channel.conn_or_acquire() as client:
+            assert client.connection_pool is pool
+
+    assert len(made) == 2
 
 
 def test_celery_is_set_so_that_it_distributes_and_does_not_have_to_remember(

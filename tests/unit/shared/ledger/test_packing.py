@@ -50,7 +50,7 @@ def test_a_packed_job_is_small_and_says_what_it_said(
     assert (after.spec.source, after.spec.client) == (before.spec.source, before.spec.client)
     assert used(redis_client, before.id) <= 2048 < large
     assert 0 < redis_client.ttl(f"job:{before.id}") <= life
-    assert not redis_client.exists(f"job:{before.id}:events")
+    assert not redis_client.exists(f"job:{before.id}:events", f"ended:{before.id}")
     assert store.jobs_of(before.spec.client, None, 10) == [after]
 
 
