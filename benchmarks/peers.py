@@ -76,6 +76,8 @@ def run(options: Any, lora_count: int) -> None:
         wishes = Wishes(options.side, [f.stem for f in sorted(loras.glob("*.safetensors"))])
         for system in systems:
             closed_loop(system.picture, wishes.draw(system.warm), 1)
+        for system in systems:
+            system.settled()
         compare_pictures(systems, rows, wishes)
         overhead = service_over_bare(systems, wishes, max(1, round(PAIRS * options.scale)))
         end = time.monotonic() + options.minutes * 60

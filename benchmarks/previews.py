@@ -1,9 +1,10 @@
-"""How long a preview takes, from the request to the last byte, idle and while two jobs run.
+"""How long a preview takes, from the request to the last byte, idle and while jobs run.
 
-`python -m benchmarks.previews [--previews 40] [--side 512]`: the whole service with the embedded
-base; a slider is moved over one uploaded picture, as the page does, and two clients keep one job
-each in the worker. Then the parts of a preview, in one process without other load, and the limit
-beside those jobs: the step for which it may have to wait, its own parts, and 30 ms.
+`python -m benchmarks.previews [--previews 40] [--side 512] [--jobs 2] [--steps 10]`: the whole
+service with the embedded base; a slider is moved over one uploaded picture, as the page does, and
+as many clients keep one job each in the worker. Then the parts of a preview, in one process without
+other load, and the limit beside those jobs: the step for which it may have to wait, its own parts,
+and 30 ms.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from worker.job.preview_runner import PREVIEW_SIDE
 from worker.job.sources import load_source
 
 LORA = "denoise_tiny"
-JOB = {"strength": 1.0, "steps": 10}
+JOB = {"strength": 1.0, "steps": 10}  # of which a step is measured
 SERVICE_MS = 30
 # The extra cost of a source's first preview.
 ONCE = "encoding, source not in the cache"
@@ -45,6 +46,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--previews", type=int, default=40)
     parser.add_argument("--side", type=int, default=512)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=10)
     options = parser.parse_args()
     data = photo(options.side)
     with (
@@ -56,16 +59,16 @@ def main() -> None:
         image = answer.json()["id"]
         warm(client, image)
         show("idle", move_slider(client, image, options.previews))
-        with busy(url, data):
+        with busy(url, data, options.jobs, options.steps):
             beside = move_slider(client, image, options.previews)
-            show("beside two jobs", beside)
+            show(f"beside {options.jobs} jobs", beside)
     spent, step = parts(data)
     for name, milliseconds in (spent | {"a step of a job": step}).items():
         print(f"  {name}: {milliseconds:.1f} ms")
     bound = step + sum(spent.values()) - spent[ONCE] + SERVICE_MS
     print(
-        f"beside two jobs: p95 {quantile(beside, 0.95) * 1000:.0f} ms; one step, a preview's own "
-        f"parts and {SERVICE_MS} ms: {bound:.0f} ms"
+        f"beside {options.jobs} jobs: p95 {quantile(beside, 0.95) * 1000:.0f} ms; one step, a "
+        f"preview's own parts and {SERVICE_MS} ms: {bound:.0f} ms"
     )
 
 
@@ -100,10 +103,11 @@ def show(name: str, seconds: list[float]) -> None:
 
 
 @contextmanager
-def busy(url: str, data: bytes) -> Iterator[None]:
-    """Two clients, each with one job in the service at any time."""
+def busy(url: str, data: bytes, jobs: int, steps: int) -> Iterator[None]:
+    """So many clients, each with one job in the service at any time."""
     done, finished = threading.Event(), list[float]()
-    clients = [threading.Thread(target=keep_busy, args=(url, data, done, finished)) for _ in "ab"]
+    given = (url, data, steps, done, finished)
+    clients = [threading.Thread(target=keep_busy, args=given) for _ in range(jobs)]
     for each in clients:
         each.start()
     time.sleep(2)
@@ -116,8 +120,10 @@ def busy(url: str, data: bytes) -> Iterator[None]:
         print(f"  meanwhile {len(finished)} jobs, {statistics.median(finished):.2f} s each")
 
 
-def keep_busy(url: str, data: bytes, done: threading.Event, finished: list[float]) -> None:
-    form = {"lora": "none", "preview": "false"} | {name: str(value) for name, value in JOB.items()}
+def keep_busy(
+    url: str, data: bytes, steps: int, done: threading.Event, finished: list[float]
+) -> None:
+    form = {"lora": "none", "preview": "false", "strength": "1", "steps": str(steps)}
     with httpx2.Client(base_url=url, timeout=120) as client:
         while not done.is_set():
             started = time.perf_counter()

@@ -32,7 +32,7 @@ def running_service(
         command, env=os.environ | environment, stdout=subprocess.DEVNULL
     ) as process:
         try:
-            wait_for(f"{url}/readyz", has_worker)
+            wait_for(f"{url}/readyz", has_worker, process=process)
             yield url, process.pid
         finally:
             process.terminate()
@@ -47,10 +47,13 @@ def wait_for(
     url: str,
     is_right: Callable[[httpx2.Response], bool] = lambda _: True,
     seconds: float = START_SECONDS,
+    process: "subprocess.Popen[bytes] | None" = None,
 ) -> None:
-    """Waits until the address answers 200, rightly. Ends the benchmark if it never does."""
+    """Waits until the address answers 200, rightly. Ends the benchmark if it never does, at once if
+    the process that should serve it has ended.
+    """
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and (process is None or process.poll() is None):
         try:
             answer = httpx2.get(url, timeout=2)
             if answer.status_code == 200 and is_right(answer):

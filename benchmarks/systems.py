@@ -42,6 +42,7 @@ class System:
     first_preview: Callable[[Wish], None]
     notes: str = ""
     warm: int = 2  # pictures before the measurement; compilation happens at the first one
+    settled: Callable[[], None] = lambda: None  # returns once nothing is compiled beside the work
 
 
 @contextmanager
@@ -96,14 +97,17 @@ def bentoml(loras: Path) -> Iterator[System]:
     peer, port = environment("bentoml"), free_port()
     module = "benchmarks.peer_servers.bentoml_server:Enhance"
     command = [peer.python, "-m", "bentoml", "serve", module, "--host", "127.0.0.1", "--port", port]
-    with _running(command, {"PEERS_LORAS": str(loras)}) as pid, _http(port, "/readyz") as client:
+    with (
+        _running(command, {"PEERS_LORAS": str(loras)}) as server,
+        _http(port, "/readyz", server) as client,
+    ):
 
         def picture(wish: Wish) -> bytes:
             answer = client.post("/enhance", json={"wishes": [wish.to_json()]})
             answer.raise_for_status()
             return _decoded(answer.json()[0])
 
-        system = _remote(f"BentoML {peer.version}", picture, pid, "adaptive batching")
+        system = _remote(f"BentoML {peer.version}", picture, server.pid, "adaptive batching")
         yield replace(system, warm=WARM_BENTOML)
 
 
@@ -117,7 +121,7 @@ def diffusers(loras: Path) -> Iterator[System]:
 def gradio(loras: Path) -> Iterator[System]:
     peer, port = environment("gradio"), free_port()
     command = [peer.python, SERVERS / "gradio_server.py", port, loras]
-    with _running(command, {}) as pid, _http(port, "/gradio_api/info") as client:
+    with _running(command, {}) as server, _http(port, "/gradio_api/info", server) as client:
 
         def picture(wish: Wish) -> bytes:
             asked = client.post("/gradio_api/call/enhance", json={"data": [_json(wish)]}).json()
@@ -125,7 +129,7 @@ def gradio(loras: Path) -> Iterator[System]:
             lines = [line for line in answer.splitlines() if line.startswith("data: ")]
             return _decoded(json.loads(lines[-1].removeprefix("data: "))[0])
 
-        yield _remote(f"Gradio {peer.version}", picture, pid, "queue with batches")
+        yield _remote(f"Gradio {peer.version}", picture, server.pid, "queue with batches")
 
 
 @contextmanager
@@ -136,7 +140,20 @@ def retouch(loras: Path) -> Iterator[System]:
         settings = {"RETOUCH_LORAS_DIR": str(loras)}
         url, pid = stack.enter_context(running_service(folder, settings))
         service = Service(stack.enter_context(httpx2.Client(base_url=url, timeout=PATIENCE)))
-        yield System(RETOUCH, service.picture, _memory_of(pid), service.preview, "durable jobs")
+        yield System(
+            RETOUCH,
+            service.picture,
+            _memory_of(pid),
+            service.preview,
+            "durable jobs",
+            settled=lambda: wait_for(f"{url}/v1/workers", _is_settled),
+        )
+
+
+def _is_settled(answer: httpx2.Response) -> bool:
+    """Whether the worker has compiled its blocks, or will not."""
+    (worker,) = answer.json()["workers"]
+    return worker["residency"]["compiled"]["state"] not in ("waiting", "compiling")
 
 
 @dataclass(frozen=True)
@@ -208,13 +225,13 @@ def _server(peer: str, script: list[str], loras: Path, health: str) -> Iterator[
     """A peer that accepts and returns JSON at /enhance."""
     installed, port = environment(peer), free_port()
     command = [installed.python, SERVERS / script[0], port, loras]
-    with _running(command, {}) as pid, _http(port, health) as client:
+    with _running(command, {}) as server, _http(port, health, server) as client:
 
         def picture(wish: Wish) -> bytes:
             answer = client.post("/enhance", json=wish.to_json()).raise_for_status()
             return _decoded(answer.json()["image"])
 
-        yield _remote(f"{NAMES[peer]} {installed.version}", picture, pid, "batches of 4")
+        yield _remote(f"{NAMES[peer]} {installed.version}", picture, server.pid, "batches of 4")
 
 
 def _remote(name: str, picture: Callable[[Wish], bytes], pid: int, notes: str) -> System:
@@ -222,7 +239,9 @@ def _remote(name: str, picture: Callable[[Wish], bytes], pid: int, notes: str) -
 
 
 @contextmanager
-def _running(command: list[Any], environment_: Mapping[str, str]) -> Iterator[int]:
+def _running(
+    command: list[Any], environment_: Mapping[str, str]
+) -> Iterator["subprocess.Popen[bytes]"]:
     """A server in its own session, so that nothing of it remains."""
     log = ROOT / "var" / "peers-venv" / f"{Path(str(command[0])).parents[1].name}.log"
     variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE", **environment_}
@@ -233,7 +252,7 @@ def _running(command: list[Any], environment_: Mapping[str, str]) -> Iterator[in
             env=variables, stdout=out, stderr=out, start_new_session=True,
         )  # fmt: skip
         try:
-            yield process.pid
+            yield process
         finally:
             _end(process)
 
@@ -251,10 +270,10 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 @contextmanager
-def _http(port: int, health: str) -> Iterator[httpx2.Client]:
+def _http(port: int, health: str, server: "subprocess.Popen[bytes]") -> Iterator[httpx2.Client]:
     url = f"http://127.0.0.1:{port}"
     limits = httpx2.Limits(max_connections=None)
-    wait_for(url + health)
+    wait_for(url + health, process=server)
     with httpx2.Client(base_url=url, timeout=PATIENCE, limits=limits) as client:
         yield client
 

@@ -25,6 +25,8 @@ class Enhance(litserve.LitAPI):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
+    # It takes the project's `mcp` for `fastmcp`, which its tools for assistants would need.
+    litserve.server._MCP_AVAILABLE = False
     api = Enhance(max_batch_size=BATCH, batch_timeout=BATCH_SECONDS, api_path="/enhance")
     server = litserve.LitServer(api, accelerator="cpu", timeout=600, fast_queue=True)
     server.run(host="127.0.0.1", port=int(sys.argv[1]), generate_client_file=False)

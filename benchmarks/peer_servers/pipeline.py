@@ -105,9 +105,10 @@ class Pipeline:
     def with_own_scheduler(self) -> "Pipeline":
         """The same model in a pipeline that another thread may run at the same time."""
         scheduler = self._pipeline.scheduler
+        own = {"scheduler": type(scheduler).from_config(scheduler.config)}
         view = copy(self)
-        view._pipeline = type(self._pipeline).from_pipe(
-            self._pipeline, scheduler=type(scheduler).from_config(scheduler.config)
+        view._pipeline = type(self._pipeline)(
+            **self._pipeline.components | own, requires_safety_checker=False
         )
         return view
 
