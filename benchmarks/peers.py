@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def run(options: Any, lora_count: int) -> None:
             if time.monotonic() > end:
                 print(f"no time left for {load}", flush=True)
                 continue
-            for system in shuffled(systems):
+            for system in shuffled(asked(systems, load, options.arrivals)):
                 note(rows[system.name], load, put(system, rows[system.name]))
             keep(options, lora_count, rows, missing, overhead)
         for system in systems:
@@ -100,6 +100,9 @@ def _options() -> Any:
     parser.add_argument("--minutes", type=float, default=6, help="after which no load begins")
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of pictures")
     parser.add_argument("--systems", default=",".join(SYSTEMS))
+    parser.add_argument(
+        "--arrivals", default=",".join(SYSTEMS), help="systems that Poisson arrivals are sent to"
+    )
     return parser.parse_args()
 
 
@@ -135,7 +138,7 @@ def started(
     running, missing = [], dict[str, str]()
     for name in names:
         try:
-            running.append(stack.enter_context(SYSTEMS[name](loras)))
+            running.append(replace(stack.enter_context(SYSTEMS[name](loras)), key=name))
         except (Exception, SystemExit) as error:
             missing[name] = str(error).splitlines()[-1] if str(error) else type(error).__name__
             print(f"{name} is missing: {missing[name]}", flush=True)
@@ -178,6 +181,12 @@ def copies(folder: Path, count: int) -> Path:
     return folder
 
 
+def asked(systems: Sequence[System], load: str, arrivals: str) -> list[System]:
+    """The systems that this load is applied to."""
+    wanted = arrivals.split(",")
+    return [one for one in systems if not load.endswith("% load") or one.key in wanted]
+
+
 def shuffled(systems: Sequence[System]) -> list[System]:
     return random.sample(list(systems), len(systems))
 
@@ -202,10 +211,10 @@ def compare_pictures(systems: Sequence[System], rows: dict[str, Row], wishes: Wi
     references = [system for system in systems if system.name == BARE]
     if not references:
         return
-    asked = wishes.draw(2)
-    expected = [decoded(references[0].picture(wish)) for wish in asked]
+    drawn = wishes.draw(2)
+    expected = [decoded(references[0].picture(wish)) for wish in drawn]
     for system in systems:
-        made = [decoded(system.picture(wish)) for wish in asked]
+        made = [decoded(system.picture(wish)) for wish in drawn]
         rows[system.name].psnr = least_psnr(made, expected)
 
 

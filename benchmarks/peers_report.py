@@ -14,11 +14,10 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
 
 from benchmarks.likeness import in_words
 from benchmarks.pages import README, ROOT, put
-from benchmarks.peers_plan import BARE, CLIENTS, RATES, RESULTS
+from benchmarks.peers_plan import BARE, CLIENTS, RATES, RESULTS, RETOUCH
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 
@@ -62,7 +61,7 @@ def section(record: Record) -> str:
         "with 16 clients. A system without previews shows the finished picture first.",
         *(f"\n{name} is missing: {why}." for name, why in record["missing"].items()),
         "",
-        f"![Throughput and latency](benchmarks-{record['loras']}.png)",
+        f"![Throughput by number of clients](benchmarks-{record['loras']}.png)",
     ]
     return "\n".join(lines)
 
@@ -136,34 +135,33 @@ def short(record: Record) -> str:
 
 
 def plot(record: Record, path: Path) -> None:
-    """Throughput over clients and, if it was measured, latency over load."""
-    with_load = any("% load" in load for row in record["rows"] for load in row["loads"])
-    figure, panels = plt.subplots(1, 2 if with_load else 1, figsize=(10, 3.6), squeeze=False)
-    _plot_clients(record, panels[0, 0])
-    if with_load:
-        _plot_arrivals(record, panels[0, 1])
-    figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
-    figure.tight_layout(rect=(0, 0.12, 1, 1))
+    """Throughput over clients: retouch, the best of the others for each number, and all others."""
+    figure, panel = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    counts = [n for n in sorted(CLIENTS) if _speed(record["rows"][0], n)]
+    others = [row for row in record["rows"] if row["name"] != RETOUCH]
+    for row in others:
+        panel.plot(counts, [_speed(row, n) for n in counts], color="0.8", linewidth=1)
+    best = [max(others, key=lambda row, n=n: _speed(row, n)) for n in counts]  # type: ignore[misc]
+    speeds = [_speed(row, n) for row, n in zip(best, counts, strict=True)]
+    panel.plot(counts, speeds, color="0.4", marker="o", label="the best of the others")
+    for row, n, speed in zip(best, counts, speeds, strict=True):
+        name = row["name"].removeprefix("bare loop, ").split(" ")[0]
+        panel.annotate(name, (n, speed), (0, -14), textcoords="offset points", ha="center")
+    for row in record["rows"]:
+        if row["name"] == RETOUCH:
+            own = [_speed(row, n) for n in counts]
+            panel.plot(counts, own, color="tab:red", marker="o", linewidth=3, label=RETOUCH)
+    panel.set(xscale="log", xlabel="clients", ylabel="pictures per second", ylim=(0, None))
+    panel.set_xticks(counts, [str(n) for n in counts])
+    panel.minorticks_off()
+    panel.legend(frameon=False, loc="lower right")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
-def _plot_clients(record: Record, panel: Axes) -> None:
-    for row in record["rows"]:
-        counts = sorted(n for n in CLIENTS if f"{n} clients" in row["loads"])
-        speeds = [row["loads"][f"{n} clients"]["per_second"] for n in counts]
-        panel.plot(counts, speeds, marker="o", label=row["name"])
-    panel.set(xscale="log", xlabel="clients", ylabel="pictures per second", ylim=(0, None))
-    panel.set_xticks(sorted(CLIENTS), [str(n) for n in sorted(CLIENTS)])
-    panel.minorticks_off()
-
-
-def _plot_arrivals(record: Record, panel: Axes) -> None:
-    for row in record["rows"]:
-        rates = [share for share in RATES if f"{share:.0%} load" in row["loads"]]
-        waits = [row["loads"][f"{share:.0%} load"]["p95"] for share in rates]
-        panel.plot([share * 100 for share in rates], waits, marker="o")
-    panel.set(xlabel="load, % of own throughput", ylabel="p95, seconds", ylim=(0, None))
+def _speed(row: Record, clients: int) -> float:
+    """Pictures per second; 0 where it was not measured."""
+    return float(row["loads"].get(f"{clients} clients", {}).get("per_second", 0.0))
 
 
 if __name__ == "__main__":

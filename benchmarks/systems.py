@@ -43,6 +43,7 @@ class System:
     notes: str = ""
     warm: int = 2  # pictures before the measurement; compilation happens at the first one
     settled: Callable[[], None] = lambda: None  # returns once nothing is compiled beside the work
+    key: str = ""  # its name in SYSTEMS
 
 
 @contextmanager
@@ -152,7 +153,7 @@ def retouch(loras: Path) -> Iterator[System]:
 
 def _is_settled(answer: httpx2.Response) -> bool:
     """Whether the worker has compiled its blocks, or will not."""
-    (worker,) = answer.json()["workers"]
+    (worker,) = answer.json()["items"]
     return worker["residency"]["compiled"]["state"] not in ("waiting", "compiling")
 
 

@@ -2,11 +2,14 @@
 
 `python -m benchmarks.tiles service 12 24` sends photos of this many megapixels through `retouch
 up`; `python -m benchmarks.tiles seams` makes pictures in tiles and in one piece, by family: dB
-between the two, and how far the worst row or column of the difference exceeds its neighbours.
+between the two, and how far the worst row or column of the difference exceeds its neighbours;
+`python -m benchmarks.tiles cost` compares a large photo with the same number of pixels in separate
+pictures of a tile's size.
 """
 
 import argparse
 import io
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +41,8 @@ from worker.engine.step.tiles import plan_tiles
 MIB = 2**20
 LOOK_SECONDS = 0.5
 NOISE = 8.0
+# Pictures of one tile before each large photo.
+SINGLES = 8
 # A picture in one piece, on a machine that others use too, s.
 PATIENCE = 900.0
 
@@ -158,16 +163,50 @@ def seams() -> None:
             engine.close()
 
 
+def cost(megapixels: float, rounds: int) -> None:
+    """A large photo relative to its own pixels in pictures of one tile, in turns."""
+    loaded = load_base(str(REPOSITORY / "models" / "tiny"), torch.device("cpu"))
+    limits = choose_limits(loaded)
+    engine, width = StepEngine(loaded, limits), round((megapixels * 1e6 * 4 / 3) ** 0.5 / 16) * 16
+    height = width * 3 // 64 * 16
+    grid = plan_tiles(height, width, limits.tile_size)
+    window = grid.windows[0]
+    one = photo(window.right - window.left, window.bottom - window.top)
+    large, apart = photo(width, height), width * height / (one.shape[0] * one.shape[1])
+    ratios = []
+    for _ in range(rounds):
+        alone = statistics.median(seconds_of(engine, one) for _ in range(SINGLES))
+        ratios.append(seconds_of(engine, large) / (alone * apart))
+    engine.close()
+    print(
+        f"{width}x{height} in {len(grid.windows)} tiles of {one.shape[1]}x{one.shape[0]}, which "
+        f"have {grid.share:.3f} of its pixels: {statistics.median(ratios):.3f} of the time of "
+        f"{apart:.1f} such pictures, {min(ratios):.3f} to {max(ratios):.3f} in {rounds} rounds"
+    )
+
+
+def seconds_of(engine: StepEngine, pixels: Pixels) -> float:
+    """Seconds for a picture without a LoRA in one step, which most LoRAs take."""
+    started = time.perf_counter()
+    run_all(engine, [make_job(pixels=pixels, strength=0.1, steps=10)], seconds=PATIENCE)
+    return time.perf_counter() - started
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parts = parser.add_subparsers(dest="part")
     parts.add_parser("seams", help="pictures in tiles and in one piece, by family")
+    large = parts.add_parser("cost", help="a large photo beside as many pixels in single pictures")
+    large.add_argument("megapixels", nargs="?", type=float, default=12.0)
+    large.add_argument("--rounds", type=int, default=3)
     whole = parts.add_parser("service", help="large photos through the whole service")
     whole.add_argument("megapixels", nargs="*", type=float, default=[12.0, 24.0])
     options = parser.parse_args()
     print(describe_machine(), flush=True)
     if options.part == "service":
         service(options.megapixels)
+    elif options.part == "cost":
+        cost(options.megapixels, options.rounds)
     else:
         seams()
 
