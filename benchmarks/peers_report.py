@@ -146,7 +146,8 @@ def plot(record: Record, path: Path) -> None:
     panel.plot(counts, speeds, color="0.4", marker="o", label="the best of the others")
     for row, n, speed in zip(best, counts, speeds, strict=True):
         name = row["name"].removeprefix("bare loop, ").split(" ")[0]
-        panel.annotate(name, (n, speed), (0, -14), textcoords="offset points", ha="center")
+        side = "left" if n == counts[0] else "right" if n == counts[-1] else "center"
+        panel.annotate(name, (n, speed), (0, 7), textcoords="offset points", ha=side)
     for row in record["rows"]:
         if row["name"] == RETOUCH:
             own = [_speed(row, n) for n in counts]
