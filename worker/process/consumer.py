@@ -12,8 +12,8 @@ from typing import Any
 
 import redis
 import structlog
+from celery.worker import state
 from celery.worker.consumer import Consumer
-from celery.worker.state import maybe_shutdown
 
 from shared.errors import RetouchError
 from shared.ledger.redis_client import connect, translated_errors
@@ -53,12 +53,24 @@ class PatientConsumer(Consumer):
         return guarded
 
     def on_send_event_buffered(self) -> Any:
-        """Called from any thread for every event of a task: the first of a batch sets its time."""
+        """Called from any thread for every event of a task: the first of a batch sets its time. A
+        worker that is stopping sends at once, since its timers may not come any more.
+        """
         now = time.monotonic()
-        if now >= self._events_due:
+        if _is_told_to_stop():
+            super().on_send_event_buffered()
+        elif now >= self._events_due:
             self._events_due = now + EVENTS_SECONDS
             hub, flush = self.hub, self._flush_events  # type: ignore[attr-defined]
             hub.call_soon(hub.call_later, EVENTS_SECONDS, flush)
+
+    def stop(self) -> Any:
+        """Sends what waits first: monitors must not show the last job as running for ever."""
+        try:
+            self._flush_events()  # type: ignore[attr-defined]
+        except Exception as error:
+            logger.warning("the last events were not sent", reason=type(error).__name__)
+        return super().stop()
 
     def reconnect(self) -> None:
         """Makes the event loop drop its connection and open a new one. Any thread may call it."""
@@ -73,7 +85,7 @@ class PatientConsumer(Consumer):
                 if not said:
                     logger.warning("waiting for the broker", reason=reason)
                 said = True
-                maybe_shutdown()
+                state.maybe_shutdown()
                 time.sleep(LOOK_SECONDS)
         return super().ensure_connected(conn)
 
@@ -91,6 +103,12 @@ def _tolerant(loop: Callable[..., Any]) -> Callable[..., Any]:
             ) from error
 
     return run
+
+
+def _is_told_to_stop() -> bool:
+    # Exit codes, of which 0 tells to stop as well.
+    told = (state.should_stop, state.should_terminate)
+    return any(code is not None and code is not False for code in told)
 
 
 def _lose_connection() -> None:

@@ -52,3 +52,37 @@ def test_an_event_after_the_batch_is_sent_too_even_if_the_loop_lost_the_timer(
     consumer.on_send_event_buffered()
 
     assert len(hub.later) == 1
+
+
+def test_a_worker_that_is_told_to_stop_sends_every_event_at_once(
+    consumer: PatientConsumer, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    consumer.__dict__["_flush_events_promise"] = lambda: sent.append("events")
+    monkeypatch.setattr("celery.worker.state.should_stop", 0)
+
+    consumer.on_send_event_buffered()
+
+    assert (sent, hub.later) == (["events"], [])
+
+
+def test_what_waits_is_sent_before_the_consumer_stops_whatever_the_broker_says(
+    consumer: PatientConsumer,
+) -> None:
+    done: list[str] = []
+
+    class Events:
+        def flush(self) -> None:
+            done.append("events")
+            raise ConnectionError
+
+    class Steps:
+        def stop(self, parent: object) -> None:
+            assert parent is consumer
+            done.append("steps")
+
+    consumer.__dict__.update(event_dispatcher=Events(), blueprint=Steps())
+
+    consumer.stop()
+
+    assert done == ["events", "steps"]
