@@ -137,32 +137,31 @@ def short(record: Record) -> str:
 def plot(record: Record, path: Path) -> None:
     """Throughput over clients: retouch, the best of the others for each number, and all others."""
     figure, panel = plt.subplots(figsize=(7, 3.6), layout="constrained")
-    counts = [n for n in sorted(CLIENTS) if _speed(record["rows"][0], n)]
-    others = [row for row in record["rows"] if row["name"] != RETOUCH]
-    for row in others:
-        panel.plot(counts, [_speed(row, n) for n in counts], color="0.8", linewidth=1)
-    best = [max(others, key=lambda row, n=n: _speed(row, n)) for n in counts]  # type: ignore[misc]
-    speeds = [_speed(row, n) for row, n in zip(best, counts, strict=True)]
-    panel.plot(counts, speeds, color="0.4", marker="o", label="the best of the others")
-    for row, n, speed in zip(best, counts, speeds, strict=True):
-        name = row["name"].removeprefix("bare loop, ").split(" ")[0]
+    rows = {row["name"]: row["loads"] for row in record["rows"]}
+    counts = [n for n in sorted(CLIENTS) if all(f"{n} clients" in loads for loads in rows.values())]
+    speeds = {
+        name: [loads[f"{n} clients"]["per_second"] for n in counts] for name, loads in rows.items()
+    }
+    own = speeds.pop(RETOUCH, None)
+    for each in speeds.values():
+        panel.plot(counts, each, color="0.8", linewidth=1)
+    best = [max(zip(column, speeds, strict=True)) for column in zip(*speeds.values(), strict=True)]
+    panel.plot(
+        counts[: len(best)], [speed for speed, _ in best],
+        color="0.4", marker="o", label="the best of the others",
+    )  # fmt: skip
+    for n, (speed, name) in zip(counts, best, strict=False):
+        called = name.removeprefix("bare loop, ").split(" ")[0]
         side = "left" if n == counts[0] else "right" if n == counts[-1] else "center"
-        panel.annotate(name, (n, speed), (0, 7), textcoords="offset points", ha=side)
-    for row in record["rows"]:
-        if row["name"] == RETOUCH:
-            own = [_speed(row, n) for n in counts]
-            panel.plot(counts, own, color="tab:red", marker="o", linewidth=3, label=RETOUCH)
+        panel.annotate(called, (n, speed), (0, 7), textcoords="offset points", ha=side)
+    if own is not None:
+        panel.plot(counts, own, color="tab:red", marker="o", linewidth=3, label=RETOUCH)
     panel.set(xscale="log", xlabel="clients", ylabel="pictures per second", ylim=(0, None))
     panel.set_xticks(counts, [str(n) for n in counts])
     panel.minorticks_off()
     panel.legend(frameon=False, loc="lower right")
     figure.savefig(path, dpi=110)
     plt.close(figure)
-
-
-def _speed(row: Record, clients: int) -> float:
-    """Pictures per second; 0 where it was not measured."""
-    return float(row["loads"].get(f"{clients} clients", {}).get("per_second", 0.0))
 
 
 if __name__ == "__main__":

@@ -69,8 +69,6 @@ class History:
         self._redis = client
         self._key = f"history:{base}:{device}"
         self._enlarging = f"history:enlarging:{device}"
-        # What the store last said: young enough to be mixed with, as a job reads it at its begin.
-        self._read: dict[Stage, float] | None = None
 
     def costs(self) -> StageCosts:
         """The averages, with first estimates for what has not been measured."""
@@ -84,8 +82,7 @@ class History:
         result_megapixels: float | None = None,
     ) -> None:
         """Mixes one finished job's seconds by stage into the averages; the first job sets them."""
-        units = work_units(megapixels, steps, result_megapixels)
-        before = self._known() if self._read is None else self._read
+        units, before = work_units(megapixels, steps, result_megapixels), self._known()
         after: dict[Any, Any] = {}
         for stage, seconds in spent.items():
             observed = seconds / units[stage]
@@ -116,5 +113,4 @@ class History:
         with translated_errors():
             fields = self._redis.hgetall(self._key)
         known = {Stage(str(stage)): float(value) for stage, value in fields.items()}
-        self._read = {stage: seconds for stage, seconds in known.items() if stage.is_known}
-        return self._read
+        return {stage: seconds for stage, seconds in known.items() if stage.is_known}
