@@ -5,7 +5,7 @@
 
 PYTHON ?= python3
 IMAGE ?= examples/portrait.jpg
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 4
 CHAOS_PROCESSES ?= 2
 BROWSER_TESTS ?= tests/browser tests/faces
 CHAOS_TESTS ?= tests/chaos
@@ -52,8 +52,10 @@ up: install ## Start store, worker and gateway on this machine; Ctrl-C stops the
 
 # Each of the hundreds of processes that tests start would compile every module again.
 export PYTHONDONTWRITEBYTECODE =
-# Threads that spin while they wait take processor time from other tests.
+# Threads that spin while they wait take processor time from other tests, and small networks gain
+# nothing from threads.
 test: export OMP_WAIT_POLICY ?= PASSIVE
+test: export OMP_NUM_THREADS ?= 1
 test: install ## Run the tests that need no GPU, no Docker and no running service; COVERAGE=1 measures branches
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
 		-m "not gpu and not slow and not chaos and not compose and not browser" \

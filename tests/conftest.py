@@ -13,6 +13,7 @@ from shared.collector import no_collection
 from shared.ledger.redis_client import connect
 from shared.ledger.store import JobStore
 from shared.settings import Settings
+from tests.support import schedule
 from tests.support.embedded_store import keys_without_ttl, running_store
 
 # The default formatter of exceptions prints the local variables of every frame: sixteen seconds for
@@ -35,8 +36,12 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that wait for services come first: at the end, one alone would leave the cores idle."""
-    items.sort(key=lambda item: "/unit/" in item.path.as_posix())
+    schedule.sort(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> schedule.ByUnit | None:
+    """xdist's own, except for `--dist loadfile`."""
+    return schedule.ByUnit(config, log) if config.option.dist == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

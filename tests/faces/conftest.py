@@ -11,7 +11,7 @@ KEYS = {"ada": "key-of-ada", "bob": "key-of-bob", "eve": "key-of-eve"}
 ORIGIN = "http://127.0.0.1:9"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningUp]:
     folder = tmp_path_factory.mktemp("faces")
     keys = f"ada={KEYS['ada']},bob={KEYS['bob']}:jobs=1,eve={KEYS['eve']}:read"

@@ -139,7 +139,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(up: RunningUp, tmp_path: Pa
     album.mkdir()
     for number in range(12):
         (album / f"{number:02}.png").write_bytes(photo(40 + number, 44, "PNG"))
-    slow = ["--steps", "50", "--strength", "1"]
+    slow = ["--steps", "15", "--strength", "1"]
     arguments = ["enhance", str(album), "-r", "-o", str(tmp_path / "out"), "-l", "none", *slow]
     with command(up, tmp_path, *arguments) as process:
         wait_until(lambda: hashes(tmp_path / "out"), description="a picture", seconds=60)

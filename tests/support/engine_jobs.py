@@ -1,6 +1,6 @@
 """Jobs and LoRAs for tests of the engines: small, random, written by the real libraries."""
 
-from copy import deepcopy
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from transformers import CLIPTextModel
 
 from shared.loras.check import check_file
 from shared.loras.entry import LoraEntry
+from tests.support.copies import copier
 from worker.engine.base.base_loading import load_base
 from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.base.profiles import EngineLimits
@@ -42,13 +43,13 @@ def start_engine(folder: Path, **limits: object) -> StepEngine:
 
 
 def fresh_base(folder: Path) -> LoadedBase:
-    """The checkpoint in `folder` on the CPU. A copy takes less than half the time of loading."""
-    return deepcopy(_loaded_once(str(folder)))
+    """The checkpoint in `folder` on the CPU. A copy takes a tenth of the time of loading."""
+    return _copier(str(folder))()
 
 
 @cache
-def _loaded_once(folder: str) -> LoadedBase:
-    return load_base(folder, CPU)
+def _copier(folder: str) -> Callable[[], LoadedBase]:
+    return copier(load_base(folder, CPU))
 
 
 def make_lora(

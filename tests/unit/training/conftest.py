@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from worker.training import validation
 from worker.training.base.autoencoder import build_autoencoder
 from worker.training.base.decoding import DecodingLoss
 from worker.training.base.network import (
@@ -24,12 +25,25 @@ from worker.training.damage.noise import white
 from worker.training.loop import Group, Loop, Schedule
 from worker.training.photos import load_photos, random_crop
 from worker.training.restoration import to_tensor
+from worker.training.validation import LEAST_SAMPLES
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Small tensors gain nothing from threads, and threads that wait for a busy core lose much."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sample of each photo and kind: what evaluates a real run takes longer than these runs."""
+    monkeypatch.setattr(validation, "LEAST_SAMPLES", 1)
+
+
+@pytest.fixture
+def enough_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many samples as evaluate a real run."""
+    monkeypatch.setattr(validation, "LEAST_SAMPLES", LEAST_SAMPLES)
 
 
 @pytest.fixture(scope="session")

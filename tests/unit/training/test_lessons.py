@@ -175,6 +175,7 @@ def test_it_is_judged_at_the_size_at_which_it_works(recipe: Recipe, photos: list
     assert abs(sample.clean.mean() - whole.clean.mean()) < 1
 
 
+@pytest.mark.usefixtures("enough_samples")
 @pytest.mark.parametrize(
     ("count", "treats", "samples", "sorts"),
     [

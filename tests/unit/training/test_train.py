@@ -90,6 +90,7 @@ def test_two_hundred_steps_make_held_out_photos_better(
     assert outcome.gain > curve[0] + 0.2
 
 
+@pytest.mark.usefixtures("enough_samples")
 def test_a_finished_run_leaves_a_lora_a_sidecar_and_a_report(
     recipe: Recipe, places: Places
 ) -> None:

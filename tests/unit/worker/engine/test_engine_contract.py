@@ -192,7 +192,7 @@ def test_a_lora_whose_weights_do_not_fit_fails_its_job_alone(
     engine: Engine, folder: Path, tmp_path: Path
 ) -> None:
     fitting = make_lora(tmp_path, folder, "fitting", rank=4, alpha=4, seed=8)
-    wider = make_sd15(tmp_path / "sd21", cross_attention_dim=1024)
+    wider = make_sd15(tmp_path / "sd21", 1024)
     entry = make_lora(tmp_path, wider, "too_wide", rank=4, alpha=4, seed=1)
     alone, _ = run(engine, make_job())
     with pytest.raises(LoraCorrupt):

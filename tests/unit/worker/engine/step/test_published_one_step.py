@@ -35,7 +35,7 @@ LAYOUTS = {"osediff": osediff, "pisa_sr": pisa_sr, "HYPIR_sd2": hypir}
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of SD 2.1-base's width, which predicts noise."""
-    return make_sd15(tmp_path_factory.mktemp("base") / "sd21", cross_attention_dim=1024)
+    return make_sd15(tmp_path_factory.mktemp("base") / "sd21", 1024)
 
 
 @pytest.fixture(scope="module")
