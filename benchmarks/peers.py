@@ -168,8 +168,12 @@ class Wishes:
 
 
 def copies(folder: Path, count: int) -> Path:
-    """This many different LoRAs: the shipped ones with slightly different strengths."""
-    shipped = sorted((ROOT / "loras").glob("*.safetensors"))
+    """This many different LoRAs: shipped ones with slightly different strengths. The compiled loop
+    can exchange only LoRAs for the same layers.
+    """
+    files = sorted((ROOT / "loras").glob("*.safetensors"))
+    layers = {file: names_in(file) for file in files}
+    shipped = [file for file in files if layers[file] == layers[files[0]]]
     for index in range(count):
         source = shipped[index % len(shipped)]
         with safe_open(source, "pt") as file:
@@ -179,6 +183,12 @@ def copies(folder: Path, count: int) -> Path:
         scaled = {k: v * factor if ".lora_B." in k or "up" in k else v for k, v in tensors.items()}
         save_file(scaled, folder / f"lora{index:02}_tiny.safetensors", metadata)
     return folder
+
+
+def names_in(file: Path) -> frozenset[str]:
+    """The names of a file's tensors."""
+    with safe_open(file, "pt") as opened:
+        return frozenset(opened.keys())
 
 
 def asked(systems: Sequence[System], load: str, arrivals: str) -> list[System]:
