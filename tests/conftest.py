@@ -39,6 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     schedule.sort(items)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> schedule.ByUnit | None:
     """xdist's own, except for `--dist loadfile`."""
     return schedule.ByUnit(config, log) if config.option.dist == "loadfile" else None
