@@ -54,19 +54,18 @@ up: install ## Start store, worker and gateway on this machine; Ctrl-C stops the
 export PYTHONDONTWRITEBYTECODE =
 # Threads that spin while they wait take processor time from other tests, and small networks gain
 # nothing from threads.
-test: export OMP_WAIT_POLICY ?= PASSIVE
-test: export OMP_NUM_THREADS ?= 1
+test coverage: export OMP_WAIT_POLICY ?= PASSIVE
+test coverage: export OMP_NUM_THREADS ?= 1
 test: install ## Run the tests that need no GPU, no Docker and no running service; COVERAGE=1 measures branches
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
 		-m "not gpu and not slow and not chaos and not compose and not browser" \
 		$(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
-# The other tests start gateways and workers of their own, whose lines are not counted.
 client-types: install ## Make the JavaScript client's types from the OpenAPI document
 	npm ci --prefix client-js --no-audit --no-fund --loglevel=error
 	$(BIN)/python -m tests.support.client_types
 
-coverage: export OMP_WAIT_POLICY ?= PASSIVE
+# The other tests start gateways and workers of their own, whose lines are not counted.
 coverage: install ## Measure the branch coverage of the unit tests
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m "not gpu and not slow" --cov --cov-report=term:skip-covered tests/unit
 
