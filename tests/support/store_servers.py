@@ -20,6 +20,9 @@ def running_server(
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     own = {"port": str(port), "bind": "127.0.0.1", "dir": str(folder)} | options
+    if "cluster_enabled" in options:
+        # Its own choice, 10,000 above the port, may be in use: outgoing connections are given those.
+        own["cluster_port"] = str(free_port())
     flags = [part for name, value in own.items() for part in _flag(name, value)]
     log = folder / f"{port}.log"
     with log.open("wb") as file:
