@@ -3,7 +3,9 @@
 `python -m benchmarks.blocks [--folder out/blocks] [--rounds 7]`: code is made first, unless the
 folder has it, which takes minutes; then each round runs both engines once, in a new order, on a new
 picture. Seconds are the least of all rounds, by the clock and of the processor, which other
-programs disturb less. The ratios are eager seconds by compiled ones.
+programs disturb less. The ratios are eager seconds by compiled ones. `--device cuda --family sd15`
+takes a base of a real size with random weights, with CUDA graphs in both engines; `--device cpu
+--family sd15 --small` runs the same on small sizes.
 """
 
 import argparse
@@ -20,20 +22,26 @@ import torch
 from skimage import data
 
 from benchmarks.likeness import in_words, least_psnr
+from benchmarks.real_size import base_folder
 from benchmarks.rounds import Spent, measured
 from shared.loras.catalog import Catalog
 from shared.loras.entry import LoraEntry, LoraState
 from worker.engine.base.base_loading import load_base
+from worker.engine.base.disk_key import device_name
 from worker.engine.base.profiles import choose_limits
 from worker.engine.compiled.background import Background
+from worker.engine.compiled.toolchain import has_compiler
 from worker.engine.compiled.use import CompiledBlocks
 from worker.engine.interface import EngineJob, Pixels
 from worker.engine.step.step_engine import StepEngine
 
 LORAS = Path(__file__).resolve().parent.parent / "loras"
 EAGER, COMPILED = "eager", "compiled"
-BASE, LORA = "models/tiny", "restore_tiny"
+LORA = "restore_tiny"
 MIB = 2**20
+
+# Rounds before the measured ones on a GPU, in which graphs are captured with the code.
+WARM_ROUNDS = 4
 
 
 def main() -> None:
@@ -41,38 +49,47 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("out/blocks"))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--family", choices=["tiny", "sd15", "sdxl"], default="tiny")
+    parser.add_argument("--small", action="store_true", help="small sizes of that family")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    eager = _engine(None)
-    before = _memory()
-    background = Background(options.folder, patience=5.0, niceness=0)
-    compiled = _engine(background)
-    print(f"torch {torch.__version__}, {options.threads} threads")
-    _make(compiled, background)
-    print(f"main memory: {before} MiB with one base, {_memory()} MiB with both bases and code")
+    eager = _engine(options, None)
+    before = _memory(options.device)
+    makes = has_compiler(options.device)
+    background = Background(options.folder, makes, patience=5.0, niceness=0, device=options.device)
+    compiled = _engine(options, background)
+    print(f"torch {torch.__version__}, {options.threads} threads, {device_name(options.device)}")
+    cases = _cases() if options.family == "tiny" else _family_cases(64 if options.small else 512)
+    _make(compiled, background, next(iter(cases.values()))(0))
+    print(f"memory: {before} MiB with one base, {_memory(options.device)} MiB with both and code")
+    for jobs in cases.values():
+        for number in range(WARM_ROUNDS if options.device.type == "cuda" else 0):
+            _pictures(eager, jobs(-1 - number)), _pictures(compiled, jobs(-1 - number))
     arms = {EAGER: partial(_pictures, eager), COMPILED: partial(_pictures, compiled)}
     print("| pictures | eager, s | compiled, s | ratio | of the processor | PSNR, dB |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for name, jobs in _cases().items():
+    for name, jobs in cases.items():
         _show(name, measured(arms, (jobs(n) for n in range(options.rounds + 1))))
     eager.close()
     compiled.close()
 
 
-def _engine(background: Background | None) -> StepEngine:
-    loaded = load_base(BASE, torch.device("cpu"), "auto")
+def _engine(options: Any, background: Background | None) -> StepEngine:
+    base = base_folder(options.family, options.small)
+    loaded = load_base(str(base), options.device, "auto")
     pipeline, blocks = loaded.pipeline, None
     if background is not None:
         blocks = CompiledBlocks({"unet": pipeline.unet, "vae": pipeline.vae}, background)
     return StepEngine(loaded, choose_limits(loaded), None, blocks)
 
 
-def _make(engine: StepEngine, background: Background) -> None:
+def _make(engine: StepEngine, background: Background, jobs: Sequence[EngineJob]) -> None:
     started = time.perf_counter()
-    _pictures(engine, [_job(64, 64, 0)])
+    _pictures(engine, jobs)
     while background.state in ("waiting", "compiling"):
         time.sleep(0.5)
-    (result,) = _results(engine, [_job(64, 64, 0)])
+    result = _results(engine, jobs)[0]
     print(f"code: {time.perf_counter() - started:.0f} s; {background.shown()}; {result.ran_by}")
 
 
@@ -84,6 +101,16 @@ def _cases() -> dict[str, Callable[[int], list[EngineJob]]]:
         "512 px": lambda n: [_job(512, 512, n)],
         "512 px, a LoRA of one step": lambda n: [_with(_job(512, 512, n), lora)],
         "768 x 1024": lambda n: [_job(768, 1024, n)],
+    }
+
+
+def _family_cases(side: int) -> dict[str, Callable[[int], list[EngineJob]]]:
+    def guided(number: int) -> EngineJob:
+        return replace(_job(side, side, number), guidance_scale=7.5)
+
+    return {
+        f"{side} px": lambda n: [guided(n)],
+        f"eight of {side} px at once": lambda n: [guided(8 * n + i) for i in range(8)],
     }
 
 
@@ -127,8 +154,10 @@ def _show(name: str, spent: dict[str, list[Spent[list[Pixels]]]]) -> None:
     )
 
 
-def _memory() -> int:
-    """Main memory that this process has, in MiB."""
+def _memory(device: torch.device) -> int:
+    """Memory that this process has on the device, in MiB; on a CPU its main memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device) // MIB
     return int(psutil.Process().memory_info().rss) // MIB
 
 

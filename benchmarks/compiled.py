@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from benchmarks.peer_servers.pipeline import Pipeline, Wish
-from worker.engine.compiled.background import compiler, has_compiler
+from worker.engine.compiled.toolchain import compiler, has_compiler
 
 ADAPTER = "swapped"
 

@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.gpu_previews import show_previews
 from benchmarks.machine import describe_machine
 from benchmarks.mixed_loras import compare, make_loras
-from benchmarks.real_size import attention_layers, make_checkpoint
+from benchmarks.real_size import CHECKPOINTS, attention_layers, base_folder
 from shared.loras.entry import LoraEntry
 from worker.engine.base.base_loading import load_base
 from worker.engine.base.loaded_base import LoadedBase
@@ -61,8 +61,7 @@ def main() -> None:
     peak = matmul_peak(device)
     print(f"largest matrix product: {peak / 1e12:.3f} TFLOP/s\n")
     for family in options.family:
-        folder = options.folder / (f"{family}-small" if options.small else family)
-        checkpoint = make_checkpoint(family, folder, options.small)
+        checkpoint = base_folder(family, options.small, options.folder)
         by_stages(family, load_base(str(checkpoint), device), options, peak)
         base = load_base(str(checkpoint), device)
         whole(base, options.side, make_loras(base, checkpoint))
@@ -87,7 +86,7 @@ def _options() -> Any:
     parser.add_argument("--rounds", type=int, default=5, help="of pictures with mixed LoRAs")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--small", action="store_true")
-    parser.add_argument("--folder", type=Path, default=Path("var/benchmarks/checkpoints"))
+    parser.add_argument("--folder", type=Path, default=CHECKPOINTS)
     return parser.parse_args()
 
 

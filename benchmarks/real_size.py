@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from shared.bases import BASES, SDXL
+from shared.settings import REPOSITORY
 from tests.support.checkpoints import letters, small_text, small_vae
 from tests.support.published_unets import PUBLISHED
 from worker.engine.base.loaded_base import LoadedBase
@@ -36,7 +37,15 @@ SMALL: dict[str, dict[str, Any]] = {
     },
 }
 SCALING = {"sd15": 0.18215, "sdxl": 0.13025}
+CHECKPOINTS = REPOSITORY / "var" / "benchmarks" / "checkpoints"
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+
+
+def base_folder(family: str, small: bool = False, checkpoints: Path = CHECKPOINTS) -> Path:
+    """The folder of a base: `tiny` is the embedded one, others are made at the first use."""
+    if family == "tiny":
+        return REPOSITORY / "models" / "tiny"
+    return make_checkpoint(family, checkpoints / (f"{family}-small" if small else family), small)
 
 
 def make_checkpoint(family: str, folder: Path, small: bool = False) -> Path:

@@ -4,7 +4,7 @@
 up`; `python -m benchmarks.tiles seams` makes pictures in tiles and in one piece, by family: dB
 between the two, and how far the worst row or column of the difference exceeds its neighbours;
 `python -m benchmarks.tiles cost` compares a large photo with the same number of pixels in separate
-pictures of a tile's size.
+pictures of a tile's size (`--device cuda --family sd15` with a base of a real size).
 """
 
 import argparse
@@ -25,6 +25,7 @@ from PIL import Image
 from skimage import data
 
 from benchmarks.machine import describe_machine
+from benchmarks.real_size import base_folder
 from benchmarks.service import running_service
 from retouch.client import Client
 from shared.settings import REPOSITORY
@@ -163,9 +164,9 @@ def seams() -> None:
             engine.close()
 
 
-def cost(megapixels: float, rounds: int) -> None:
+def cost(megapixels: float, rounds: int, base: Path, device: torch.device) -> None:
     """A large photo relative to its own pixels in pictures of one tile, in turns."""
-    loaded = load_base(str(REPOSITORY / "models" / "tiny"), torch.device("cpu"))
+    loaded = load_base(str(base), device)
     limits = choose_limits(loaded)
     engine, width = StepEngine(loaded, limits), round((megapixels * 1e6 * 4 / 3) ** 0.5 / 16) * 16
     height = width * 3 // 64 * 16
@@ -199,6 +200,9 @@ def main() -> None:
     large = parts.add_parser("cost", help="a large photo beside as many pixels in single pictures")
     large.add_argument("megapixels", nargs="?", type=float, default=12.0)
     large.add_argument("--rounds", type=int, default=3)
+    large.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    large.add_argument("--family", choices=["tiny", "sd15", "sdxl"], default="tiny")
+    large.add_argument("--small", action="store_true", help="small sizes of that family")
     whole = parts.add_parser("service", help="large photos through the whole service")
     whole.add_argument("megapixels", nargs="*", type=float, default=[12.0, 24.0])
     options = parser.parse_args()
@@ -206,7 +210,8 @@ def main() -> None:
     if options.part == "service":
         service(options.megapixels)
     elif options.part == "cost":
-        cost(options.megapixels, options.rounds)
+        base = base_folder(options.family, options.small)
+        cost(options.megapixels, options.rounds, base, options.device)
     else:
         seams()
 

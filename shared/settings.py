@@ -266,8 +266,9 @@ class Settings(BaseSettings):
     )
     compile: Literal["auto", "off"] = Field(
         "auto",
-        description="auto: on a CPU with a C++ compiler (CXX, else g++), compile blocks of the "
-        "base in the background, and keep them in the data folder; off: neither make nor use them.",
+        description="auto: where a C++ compiler is (CXX, else g++; on an NVIDIA device also Triton "
+        "and the CUDA headers, which torch brings), compile blocks of the base in the background, "
+        "and keep them in the data folder; off: neither make nor use them.",
     )
     threads: int = Field(
         0, ge=0, le=256, description="CPU threads of one worker; 0: torch decides."

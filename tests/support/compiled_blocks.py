@@ -88,8 +88,11 @@ def running(folder: Path, makes: bool = False) -> Iterator[Running]:
 class Standing:
     """In the background's place: blocks as they are, as functions of inputs and weights."""
 
+    device = torch.device("cpu")
+
     def __init__(self) -> None:
         self.calls = 0
+        self.generation = 0
 
     def want(self, kind: Kind, module: torch.nn.Module) -> Wanted:
         block = skeleton(module)

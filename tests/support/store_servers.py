@@ -21,7 +21,7 @@ def running_server(
     port = port or free_port()
     own = {"port": str(port), "bind": "127.0.0.1", "dir": str(folder)} | options
     if "cluster_enabled" in options:
-        # Its own choice, 10,000 above the port, may be in use: outgoing connections are given those.
+        # Its own choice, 10,000 above the port, is one that outgoing connections may have.
         own["cluster_port"] = str(free_port())
     flags = [part for name, value in own.items() for part in _flag(name, value)]
     log = folder / f"{port}.log"

@@ -10,8 +10,9 @@ from worker.engine.base.loaded_base import STEP_FAMILIES, LoadedBase
 from worker.engine.base.profiles import choose_limits
 from worker.engine.built.compiler import CannotBuild, tensorrt
 from worker.engine.built.engine_cache import ENGINES, EngineCache
-from worker.engine.compiled.background import Background, has_compiler
+from worker.engine.compiled.background import Background
 from worker.engine.compiled.shelf import FOLDER
+from worker.engine.compiled.toolchain import has_compiler
 from worker.engine.compiled.use import CompiledBlocks
 from worker.engine.diffusers_engine import DiffusersEngine
 from worker.engine.interface import Engine
@@ -19,6 +20,9 @@ from worker.engine.step.schedule import UnsupportedSchedule
 from worker.engine.step.step_engine import StepEngine
 
 logger = structlog.get_logger(__name__)
+
+# The types of the devices for which blocks are compiled.
+DEVICES = ("cpu", "cuda")
 
 
 def warm_engine(loaded: LoadedBase, settings: Settings) -> Engine:
@@ -57,10 +61,11 @@ def find_engine_cache(loaded: LoadedBase, settings: Settings) -> EngineCache | N
 
 def find_blocks(loaded: LoadedBase, settings: Settings) -> CompiledBlocks | None:
     """The base's blocks with code that is made in the background; None where none would be used."""
-    if settings.compile == "off" or loaded.device.type != "cpu" or sys.platform == "win32":
+    device = loaded.device
+    if settings.compile == "off" or device.type not in DEVICES or sys.platform == "win32":
         return None
     networks = {"unet": loaded.pipeline.unet, "vae": loaded.pipeline.vae}
-    background = Background(settings.data_dir / FOLDER, makes=has_compiler())
+    background = Background(settings.data_dir / FOLDER, makes=has_compiler(device), device=device)
     return CompiledBlocks(networks, background)
 
 

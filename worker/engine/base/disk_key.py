@@ -1,4 +1,6 @@
-"""What is kept on disk and must fit exactly to be used: its keys, and folders written whole."""
+"""What is kept on disk and must fit exactly to be used: its keys, the device as a part of them, and
+folders written whole.
+"""
 
 import json
 import shutil
@@ -8,6 +10,8 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
+
+import torch
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,14 @@ class DiskKey:
     def digest(self) -> str:
         """The key's folder name."""
         return sha256(self.text.encode()).hexdigest()[:24]
+
+
+def device_name(device: torch.device) -> str:
+    """The device's model: what was built for one GPU does not run on another."""
+    if device.type != "cuda":
+        return device.type
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"{torch.cuda.get_device_name(device)} sm_{major}{minor}"
 
 
 @contextmanager

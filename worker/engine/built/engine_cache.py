@@ -13,10 +13,10 @@ import structlog
 import torch
 
 from worker.engine.base.batch_sizes import BATCH_SIZES, padded
-from worker.engine.base.disk_key import written_whole
+from worker.engine.base.disk_key import device_name, written_whole
 from worker.engine.base.loaded_base import LoadedBase
 from worker.engine.built.compiler import Compiler, Run
-from worker.engine.built.key import BuildKey, Shape, device_name, fingerprint, shapes_of
+from worker.engine.built.key import BuildKey, Shape, fingerprint, shapes_of
 from worker.engine.built.parts import DECODER, ENCODER, TEXTS, UNET
 
 # Below the data folder; the service never clears it.

@@ -38,11 +38,3 @@ def fingerprint(module: torch.nn.Module) -> str:
     for (name, weight), total in zip(weights.items(), sums, strict=True):
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype} {total}\n".encode())
     return digest.hexdigest()[:24]
-
-
-def device_name(device: torch.device) -> str:
-    """The device's model: an engine built for one GPU does not run on another."""
-    if device.type != "cuda":
-        return device.type
-    major, minor = torch.cuda.get_device_capability(device)
-    return f"{torch.cuda.get_device_name(device)} sm_{major}{minor}"

@@ -50,6 +50,26 @@ class Parts:
             yield
         self._tell(part, names or {USUAL})
 
+    @property
+    def generation(self) -> int:
+        """Grows when compiled blocks have got or lost code."""
+        return self._blocks.generation if self._blocks is not None else 0
+
+    @contextmanager
+    def listening(self) -> Iterator[set[str]]:
+        """What runs compiled blocks inside, for `repeat`."""
+        if self._blocks is None:
+            yield set()
+            return
+        with self._blocks.listening() as names:
+            yield names
+
+    def repeat(self, names: Iterable[str]) -> None:
+        """Tells of blocks that run again without being called, in a CUDA graph."""
+        if self._blocks is not None:
+            for name in names:
+                self._blocks.tell(name)
+
     def _tell(self, part: str, names: Iterable[str]) -> None:
         for told in self._listeners[-1] if self._listeners else ():
             told.setdefault(part, set()).update(names)

@@ -24,9 +24,10 @@ import structlog
 import torch
 
 from worker.engine.compiled.code import CannotLoad, Code
-from worker.engine.compiled.making import Wish
+from worker.engine.compiled.making import MOST_DEVICE_BYTES, Wish
 from worker.engine.compiled.regions import Kind, skeleton
 from worker.engine.compiled.shelf import Broken, Shelf
+from worker.engine.compiled.toolchain import environment
 
 logger = structlog.get_logger(__name__)
 
@@ -36,8 +37,9 @@ NICENESS = 15
 PATIENCE_SECONDS = 60.0
 # Between two looks at a folder in which another worker makes code.
 LOOK_SECONDS = 10.0
-# The compiler needs 0.7 GB.
+# The compiler needs 0.7 GB, and on a GPU what `making` allows itself; jobs keep a reserve.
 LEAST_FREE_BYTES = 2 * 2**30
+LEAST_FREE_DEVICE_BYTES = 2 * MOST_DEVICE_BYTES
 
 
 @dataclass
@@ -53,19 +55,9 @@ class Wanted:
     seconds: float = 0.0
 
 
-def compiler() -> str:
-    """The C++ compiler that torch uses: the one that CXX names, else g++."""
-    return os.environ.get("CXX", "g++")
-
-
-def has_compiler() -> bool:
-    """Whether that compiler is here."""
-    return shutil.which(compiler()) is not None
-
-
 class Background:
     """One thread, and while code is made one process. `makes` is False where no compiler is: code
-    from disk is used all the same.
+    from disk is used all the same. `generation` grows with every code that has come or gone.
     """
 
     def __init__(
@@ -74,7 +66,10 @@ class Background:
         makes: bool = True,
         patience: float = PATIENCE_SECONDS,
         niceness: int = NICENESS,
+        device: torch.device | None = None,
     ) -> None:
+        self.device = device or torch.device("cpu")
+        self.generation = 0
         self._shelf = Shelf(folder)
         self._folder = folder
         self._makes = makes
@@ -100,9 +95,14 @@ class Background:
 
     def give_up(self, wanted: Wanted, reason: BaseException) -> None:
         """After a failure of code: its blocks run as usual from now on."""
-        wanted.code = None
+        self._use(wanted, None)
         self._shelf.forget(wanted.kind)
         logger.warning("compiled code failed", kind=wanted.kind.digest, reason=str(reason)[:500])
+
+    def _use(self, wanted: Wanted, path: Path | None) -> None:
+        """Raises CannotLoad."""
+        wanted.code = None if path is None else Code(path, self.device)
+        self.generation += 1
 
     def shown(self) -> dict[str, Any]:
         """For people to read."""
@@ -155,7 +155,7 @@ class Background:
             try:
                 path = self._shelf.find(wanted.kind)
                 if path is not None:
-                    wanted.code = Code(path)
+                    self._use(wanted, path)
             except (Broken, CannotLoad) as error:
                 wanted.is_settled = True
                 self.give_up(wanted, error)
@@ -167,7 +167,7 @@ class Background:
 
     def _made(self, missing: list[Wanted]) -> bool:
         """Has code made, the most wanted first; False if this is not the time for it."""
-        if psutil.virtual_memory().available < LEAST_FREE_BYTES:
+        if not self._has_memory():
             return False
         with self._shelf.making() as mine:
             if not mine:
@@ -188,6 +188,14 @@ class Background:
             seconds = round(time.monotonic() - started)
             logger.info("compiled blocks of the base", kinds=in_use, seconds=seconds)
         return True
+
+    def _has_memory(self) -> bool:
+        if psutil.virtual_memory().available < LEAST_FREE_BYTES:
+            return False
+        if self.device.type != "cuda":
+            return True
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return free >= LEAST_FREE_DEVICE_BYTES
 
     def _run(self, wishes: list[Wish], by_kind: dict[str, Wanted]) -> None:
         files = Path(tempfile.mkdtemp(prefix=".files-", dir=self._folder))
@@ -210,11 +218,12 @@ class Background:
     def _started(self, files: Path) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "worker.engine.compiled.making", str(os.getpid())]
         once = {"TORCHINDUCTOR_CACHE_DIR": str(files), "TMPDIR": str(files), "OMP_NUM_THREADS": "1"}
+        once |= environment(self.device, files)
         with self._changed:
             if self._closing:
                 raise RuntimeError("the worker ends")
             self._process = subprocess.Popen(
-                [*command, str(self._folder), str(files), str(self._niceness)],
+                [*command, str(self._folder), str(files), str(self._niceness), str(self.device)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -230,8 +239,7 @@ class Background:
             logger.warning("block not compiled", kind=answer["kind"], reason=answer["reason"])
             return
         try:
-            path = self._shelf.find(wanted.kind)
-            wanted.code = None if path is None else Code(path)
+            self._use(wanted, self._shelf.find(wanted.kind))
         except (Broken, CannotLoad) as error:
             self.give_up(wanted, error)
 

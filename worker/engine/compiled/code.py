@@ -1,4 +1,4 @@
-"""A file of compiled code as a function of tensors.
+"""A file of compiled code as a function of tensors, on a CPU or a CUDA device.
 
 It is called through the C interface of torch's ahead-of-time compiler: torch's own Python binding
 keeps the interpreter's lock while the code runs, and every other thread of the worker would wait.
@@ -26,21 +26,22 @@ class CannotLoad(Exception):
 class Code:
     """One function from tensors to one tensor. Belongs to one thread at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, device: torch.device) -> None:
         self._torch: Any = getattr(torch._C, "_aoti", None)
         if not hasattr(self._torch, "unsafe_alloc_void_ptrs_from_tensors"):
             raise CannotLoad(f"torch {torch.__version__} has no interface for compiled code")
         try:
             library = ctypes.CDLL(str(path))
             create = library.AOTInductorModelContainerCreateWithDevice
-            run = library.AOTInductorModelContainerRun
+            # The variant for one thread records no events, which a CUDA graph could not capture.
+            run = library.AOTInductorModelContainerRunSingleThreaded
             self._free = library.aoti_torch_delete_tensor_object
         except (OSError, AttributeError) as error:
             raise CannotLoad(str(error)) from error
         self._handle = ctypes.c_void_p()
-        if create(ctypes.byref(self._handle), ctypes.c_size_t(1), b"cpu", None):
+        if create(ctypes.byref(self._handle), ctypes.c_size_t(1), str(device).encode(), None):
             raise CannotLoad(f"{path} does not start")
-        self._run = run
+        self._run, self._device = run, device
 
     def __call__(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
         """The function's value. Raises RuntimeError if the code fails."""
@@ -50,10 +51,16 @@ class Code:
         taken = (ctypes.c_void_p * 1)()
         one = ctypes.c_size_t(1)
         # The code frees the handles that it is given; that of the value is ours to free.
-        if self._run(self._handle, given, ctypes.c_size_t(count), taken, one, None, None):
+        if self._run(self._handle, given, ctypes.c_size_t(count), taken, one, self._stream(), None):
             raise RuntimeError("compiled code failed")
         value: torch.Tensor = self._torch.alloc_tensor_by_stealing_from_void_ptr(
             _CAPSULE(taken[0], None, None)
         )
         self._free(ctypes.c_void_p(taken[0]))
         return value
+
+    def _stream(self) -> ctypes.c_void_p | None:
+        """The stream on which torch computes now; that of a capture while a graph is captured."""
+        if self._device.type != "cuda":
+            return None
+        return ctypes.c_void_p(torch.cuda.current_stream(self._device).cuda_stream)

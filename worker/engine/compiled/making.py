@@ -1,4 +1,5 @@
-"""`python -m worker.engine.compiled.making PARENT FOLDER FILES NICENESS`: makes code for wishes.
+"""`python -m worker.engine.compiled.making PARENT FOLDER FILES NICENESS DEVICE`: makes code for
+wishes.
 
 A process of its own, so that the compiler's memory goes with it and the worker's interpreter is
 free. It has one thread and the given niceness, and ends with the worker. The wishes come by its
@@ -17,12 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from shared.die_with_parent import die_with
 from worker.engine.compiled.regions import Kind
 from worker.engine.compiled.shelf import Shelf
 
 # When memory runs out, the system is to end this process first.
 _FIRST_TO_GO = "1000"
+
+# On a GPU, beside the 0.5 GB that every process needs there.
+MOST_DEVICE_BYTES = 2**30
 
 # So many failures without a success are the compiler's.
 _ENOUGH = 3
@@ -48,9 +54,10 @@ def main() -> int:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     warnings.simplefilter("ignore")
+    device = _device(sys.argv[5])
     shelf, failed, works = Shelf(folder), list[Wish](), False
     for wish in wishes:
-        answer = _made(wish, shelf, files)
+        answer = _made(wish, shelf, device, files)
         answers.write(json.dumps(answer) + "\n")
         works |= "gain" in answer
         failed += [wish] if "reason" in answer else []
@@ -63,12 +70,22 @@ def main() -> int:
     return 0
 
 
-def _made(wish: Wish, shelf: Shelf, files: Path) -> dict[str, Any]:
+def _device(name: str) -> torch.device:
+    device = torch.device(name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        _, whole = torch.cuda.mem_get_info(device)
+        # The jobs beside this process keep their memory.
+        torch.cuda.set_per_process_memory_fraction(min(1.0, MOST_DEVICE_BYTES / whole), device)
+    return device
+
+
+def _made(wish: Wish, shelf: Shelf, device: torch.device, files: Path) -> dict[str, Any]:
     from worker.engine.compiled.tracing import DoesNotPay, make
 
     started, answer = time.perf_counter(), {"kind": wish.kind.digest}
     try:
-        code, gain = make(wish.module, wish.kind, files)
+        code, gain = make(wish.module, wish.kind, device, files)
         shelf.put(wish.kind, code, gain)
         return {**answer, "gain": gain, "seconds": time.perf_counter() - started}
     except DoesNotPay as refused:

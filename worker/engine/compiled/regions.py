@@ -1,7 +1,7 @@
 """The blocks that can be compiled, and the kinds of code that they need.
 
 A kind is everything on which code depends: the block's structure and weights' shapes, its inputs'
-types, the versions of the libraries, the processor and the number of threads.
+types and layouts, the versions of the libraries, the device and the number of threads.
 """
 
 import platform
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from worker.engine.base.disk_key import DiskKey
+from worker.engine.base.disk_key import DiskKey, device_name
 
 # By name: the classes' modules take seconds to import, and a base need not have them. A block of
 # the autoencoders' and UNets' residual kind takes nearly all of a convolutional network's time.
@@ -31,25 +31,35 @@ Given = tuple[torch.Tensor | None, ...]
 
 @dataclass(frozen=True)
 class Input:
-    """One input of a block: its type, its number of dimensions and its channels."""
+    """One input of a block: its type, its number of dimensions, its channels, and of a picture
+    whether they are last in memory.
+    """
 
     dtype: str
     rank: int
     width: int
+    is_last: bool
 
     @property
     def torch_dtype(self) -> torch.dtype:
         dtype: torch.dtype = getattr(torch, self.dtype)
         return dtype
 
+    @property
+    def layout(self) -> torch.memory_format:
+        return torch.channels_last if self.is_last else torch.contiguous_format
+
 
 @dataclass(frozen=True)
 class Kind(DiskKey):
-    """What a block's code depends on. `inputs` are those that its forward method is given."""
+    """What a block's code depends on. `inputs` are those that its forward method is given, `device`
+    is the type of the device, `machine` its model.
+    """
 
     module: str
     inputs: tuple[Input | None, ...]
     autocast: str
+    device: str
     threads: int
     machine: str
     versions: tuple[str, ...]
@@ -61,8 +71,8 @@ def is_region(module: torch.nn.Module) -> bool:
 
 
 def regions_of(network: torch.nn.Module) -> Iterator[torch.nn.Module]:
-    """The blocks of a network whose weights are plain numbers in the layout of its pictures, and
-    whose structure their attributes tell.
+    """The blocks of a network whose weights are plain numbers in one of torch's layouts, and whose
+    structure their attributes tell.
     """
     for module in network.modules():
         if is_region(module) and _is_plain(module):
@@ -77,7 +87,7 @@ def is_last(tensor: torch.Tensor) -> bool:
 def _is_plain(module: torch.nn.Module) -> bool:
     weights = list(module.parameters())
     is_float = all(weight.is_floating_point() for weight in weights)
-    return is_float and weights_fit(weights) and all(map(_is_told, module.modules()))
+    return is_float and layout_of(weights) is not None and all(map(_is_told, module.modules()))
 
 
 def _is_told(part: torch.nn.Module) -> bool:
@@ -94,21 +104,35 @@ def description(module: torch.nn.Module) -> str:
     for name, part in module.named_modules():
         parts.append(f"{name} {type(part).__qualname__} {_attributes(part)}")
     weights = [f"{n} {tuple(w.shape)} {w.dtype}" for n, w in module.named_parameters()]
-    return sha256("\n".join([*parts, *weights]).encode()).hexdigest()[:24]
+    layout = str(layout_of(list(module.parameters())))
+    return sha256("\n".join([*parts, *weights, layout]).encode()).hexdigest()[:24]
 
 
 def inputs_of(given: Given) -> tuple[Input | None, ...]:
     """What a kind knows of these inputs."""
     return tuple(
-        None if x is None else Input(str(x.dtype).removeprefix("torch."), x.dim(), x.shape[1])
+        None
+        if x is None
+        else Input(_name(x.dtype), x.dim(), x.shape[1], x.dim() == 4 and is_last(x))
         for x in given
     )
 
 
-def kind_of(module: str, inputs: tuple[Input | None, ...], autocast: torch.dtype | None) -> Kind:
-    """The kind for this process; `module` is the block's description."""
-    dtype = "" if autocast is None else str(autocast).removeprefix("torch.")
-    return Kind(module, inputs, dtype, torch.get_num_threads(), machine(), versions())
+def kind_of(
+    module: str,
+    inputs: tuple[Input | None, ...],
+    autocast: torch.dtype | None,
+    device: torch.device,
+) -> Kind:
+    """The kind for this process and device; `module` is the block's description."""
+    dtype = "" if autocast is None else _name(autocast)
+    threads = torch.get_num_threads() if device.type == "cpu" else 0
+    model = machine() if device.type == "cpu" else device_name(device)
+    return Kind(module, inputs, dtype, device.type, threads, model, versions())
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 @cache
@@ -152,6 +176,17 @@ def _emptied(weight: torch.Tensor) -> torch.nn.Parameter:
     return torch.nn.Parameter(torch.empty_like(weight, device="meta"), requires_grad=False)
 
 
-def weights_fit(weights: Sequence[Any]) -> bool:
-    """Whether weights, which LoRAs exchange, still have the layout that code expects."""
-    return all(is_last(w) if w.dim() == 4 else w.is_contiguous() for w in weights)
+def layout_of(weights: Sequence[Any]) -> torch.memory_format | None:
+    """The layout of a block's kernels; None if they or other weights have none that code knows."""
+    layouts = (torch.channels_last, torch.contiguous_format)
+    return next((layout for layout in layouts if have_layout(weights, layout)), None)
+
+
+def have_layout(weights: Sequence[Any], layout: torch.memory_format | None) -> bool:
+    """Whether weights, which LoRAs exchange, are in memory as code for this layout expects."""
+    if layout is None:
+        return False
+    return all(
+        w.is_contiguous(memory_format=layout) if w.dim() == 4 else w.is_contiguous()
+        for w in weights
+    )

@@ -33,7 +33,7 @@ class Denoiser:
         self._unet = unet
         self._slots = slots
         self._autocast = autocast
-        self.graphs = Graphs(self._call, capture) if capture is not None else None
+        self.graphs = Graphs(self._call, capture, parts) if capture is not None else None
 
     def __call__(
         self,

@@ -2,18 +2,20 @@
 
 There is one graph per shape and batch size (1, 2, 4, 8, 16; smaller batches are padded with stale
 rows, whose results are discarded). It is captured when its shape has been seen often enough to pay
-for that. Owns buffers and graphs; the least recently used are dropped. The capture function is
-passed in, so that tests run everything except CUDA's own call. Belongs to the engine's thread.
+for that, and anew when compiled blocks have got code. Owns buffers and graphs; the least recently
+used are dropped. The capture function is passed in, so that tests run everything except CUDA's own
+call. Belongs to the engine's thread.
 """
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 import torch
 
 from worker.engine.base.batch_sizes import BATCH_SIZES, padded
+from worker.engine.built.use import Parts
 
 logger = structlog.get_logger(__name__)
 
@@ -35,14 +37,17 @@ class _CapturedGraph:
     inputs: dict[str, torch.Tensor]
     replay: Callable[[], None]
     output: torch.Tensor
+    run_by: frozenset[str] = field(default_factory=frozenset)
 
 
 class Graphs:
     """CUDA graphs of one function of tensors, each [evaluations, ...]."""
 
-    def __init__(self, call: Call, capture: Capture) -> None:
+    def __init__(self, call: Call, capture: Capture, parts: Parts) -> None:
         self._call = call
         self._capture = capture
+        self._parts = parts
+        self._generation = parts.generation
         self._seen: Counter[Hashable] = Counter()
         self._captured: OrderedDict[Hashable, _CapturedGraph] = OrderedDict()
 
@@ -59,6 +64,7 @@ class Graphs:
             return self._call(inputs)
         shapes = tuple((name, tuple(x.shape[1:]), x.dtype) for name, x in inputs.items())
         key = (variant, size, shapes)
+        self._follow()
         if key not in self._captured:
             self._seen[key] += 1
             if self._seen[key] <= CALLS_BEFORE:
@@ -70,11 +76,17 @@ class Graphs:
                 logger.warning("no memory for a CUDA graph", evaluations=size)
                 self._seen[key] = NEVER
                 return self._call(inputs)
+            except RuntimeError as error:
+                # What cannot be captured, such as a block's code, may still run.
+                logger.warning("no CUDA graph", evaluations=size, reason=str(error)[:500])
+                self._seen[key] = NEVER
+                return self._call(inputs)
         self._captured.move_to_end(key)
         graph = self._captured[key]
         for name, tensor in inputs.items():
             graph.inputs[name][:count].copy_(tensor)
         graph.replay()
+        self._parts.repeat(graph.run_by)
         return graph.output[:count].clone()
 
     def forget(self) -> int:
@@ -82,6 +94,13 @@ class Graphs:
         count = len(self._captured)
         self._captured.clear()
         return count
+
+    def _follow(self) -> None:
+        """Graphs contain the kernels that blocks had when they were captured."""
+        if self._generation != self._parts.generation:
+            self._generation = self._parts.generation
+            self.forget()
+            self._seen.clear()
 
     def _keep(self, key: Hashable, graph: _CapturedGraph) -> None:
         self._captured[key] = graph
@@ -91,8 +110,9 @@ class Graphs:
 
     def _capture_padded(self, inputs: Inputs, size: int) -> _CapturedGraph:
         buffers = {name: padded(tensor, size) for name, tensor in inputs.items()}
-        replay, output = self._capture(lambda: self._call(buffers))
-        return _CapturedGraph(buffers, replay, output)
+        with self._parts.listening() as names:
+            replay, output = self._capture(lambda: self._call(buffers))
+        return _CapturedGraph(buffers, replay, output, frozenset(names))
 
 
 def cuda_capture() -> Capture:

@@ -1,6 +1,7 @@
 """Compiled blocks without a compiler: which way a block runs, what is kept, when code is made."""
 
 import pickle
+import shutil
 import subprocess
 import threading
 import time
@@ -19,13 +20,16 @@ from shared.settings import Settings
 from tests.support.compiled_blocks import SECONDS, Network, Running, Standing, inputs, running
 from tests.support.engine_jobs import LIMITS, Loras, fresh_base, make_job, psnr, run_all
 from tests.support.wait import wait_until
-from worker.engine.compiled.background import Background
+from worker.engine.compiled import toolchain
+from worker.engine.compiled.background import LEAST_FREE_DEVICE_BYTES, Background
 from worker.engine.compiled.regions import Kind, description, inputs_of, kind_of, skeleton
 from worker.engine.compiled.shelf import MOST, Shelf
 from worker.engine.compiled.use import NAME, USUAL, CompiledBlocks
 from worker.engine.engine_choice import find_blocks
 from worker.engine.interface import Urgency
 from worker.engine.step.step_engine import StepEngine
+
+CPU = torch.device("cpu")
 
 
 def without_compiler(*_arguments: Any, **_named: Any) -> Any:
@@ -87,6 +91,26 @@ def test_code_that_fails_is_given_up_and_the_block_runs_as_usual(tmp_path: Path)
     assert [(line["event"], line["reason"]) for line in lines] == [
         ("compiled code failed", "no memory")
     ]
+
+
+def test_for_want_of_memory_code_is_kept_and_the_error_is_the_blocks(tmp_path: Path) -> None:
+    def failing(_inputs: list[torch.Tensor]) -> torch.Tensor:
+        raise RuntimeError("compiled code failed")
+
+    def full(*_: Any) -> torch.Tensor:
+        raise torch.OutOfMemoryError("no memory")
+
+    code: Any = failing
+    with running(tmp_path) as each:
+        for block in each.network.blocks:
+            block.conv1.forward = full
+        with pytest.raises(torch.OutOfMemoryError):
+            each.run(*inputs())
+        (wanted,) = each.background._wanted.values()
+        wanted.code = code
+        with pytest.raises(torch.OutOfMemoryError):
+            each.run(*inputs())
+        assert wanted.code is code
 
 
 def test_no_call_waits_for_the_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +192,7 @@ def test_closing_ends_the_compiler_at_once(tmp_path: Path, monkeypatch: pytest.M
 
 def test_the_oldest_code_makes_room(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
-    kinds = [Kind(str(number), (), "", 1, "", ()) for number in range(MOST + 3)]
+    kinds = [Kind(str(number), (), "", "cpu", 1, "", ()) for number in range(MOST + 3)]
     for kind in kinds:
         shelf.put(kind, b"", 1.0)
     assert len(list(tmp_path.iterdir())) == MOST
@@ -192,16 +216,21 @@ def test_the_compiler_gets_no_weights() -> None:
     assert len(pickle.dumps(bare)) < 16_000
 
 
-def test_a_kind_is_its_structure_types_threads_and_autocast() -> None:
+def test_a_kind_is_its_structure_types_layouts_device_and_threads() -> None:
     block, picture = Network().blocks[0], inputs()
     known = inputs_of(picture)
-    kind = kind_of(description(block), known, None)
-    assert kind.digest == kind_of(description(deepcopy(block)), known, None).digest
+    kind = kind_of(description(block), known, None, CPU)
+    assert kind.digest == kind_of(description(deepcopy(block)), known, None, CPU).digest
+    plain = inputs_of((picture[0].contiguous(), picture[1]))
+    elsewhere = deepcopy(block).to(memory_format=torch.contiguous_format)
     block.output_scale_factor = 2.0
     others = [
-        kind_of(description(block), known, None),
-        kind_of(kind.module, known, torch.bfloat16),
-        kind_of(kind.module, (known[0], None), None),
+        kind_of(description(block), known, None, CPU),
+        kind_of(description(elsewhere), known, None, CPU),
+        kind_of(kind.module, known, torch.bfloat16, CPU),
+        kind_of(kind.module, (known[0], None), None, CPU),
+        kind_of(kind.module, plain, None, CPU),
+        replace(kind, device="cuda"),
         replace(kind, threads=kind.threads + 1),
         replace(kind, machine="another"),
         replace(kind, versions=("another",)),
@@ -276,5 +305,75 @@ def test_the_setting_decides(
     if blocks is not None:
         assert blocks.shown()["blocks"] > 0
         blocks.close()
-    on_gpu = replace(loaded, device=torch.device("cuda"))
-    assert find_blocks(on_gpu, make_settings(compile="auto")) is None
+    elsewhere = replace(loaded, device=torch.device("mps"))
+    assert find_blocks(elsewhere, make_settings(compile="auto")) is None
+
+
+def test_a_gpu_without_what_its_compiler_needs_says_so(
+    folder: Path, make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toolchain, "find_spec", lambda _name: None)
+    on_gpu = replace(fresh_base(folder), device=torch.device("cuda"))
+    blocks = find_blocks(on_gpu, make_settings(compile="auto"))
+    assert blocks is not None
+    assert blocks.shown()["state"] == "no compiler"
+    blocks.close()
+
+
+def test_blocks_on_another_device_run_as_usual(standing: Running) -> None:
+    # As after the base's weights have moved to main memory, which an offloading profile does
+    standing.blocks._blocks[0]._device_type = "cuda"
+    assert standing.run(*inputs())[1] == {NAME, USUAL}
+
+
+def test_on_a_full_gpu_code_is_made_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = [LEAST_FREE_DEVICE_BYTES - 1]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (free[0], 2**33))
+    background = Background(tmp_path, device=torch.device("cuda"))
+    assert not background._has_memory()
+    free[0] += 1
+    assert background._has_memory()
+    background.close()
+
+
+# --- what the compiler needs
+
+
+@pytest.fixture
+def cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folders as torch's own packages have them."""
+    home = tmp_path / "nvidia" / "cu13"
+    (home / "include").mkdir(parents=True)
+    for name in toolchain._HEADERS:
+        (home / "include" / name).touch()
+    (tmp_path / "nvidia" / "__init__.py").touch()
+    (tmp_path / "triton.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("CUDA_HOME", "CUDA_PATH", "CXX", "LIBRARY_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(shutil, "which", lambda _name: "/usr/bin/g++")
+    return home
+
+
+def test_the_cuda_headers_are_those_named_or_those_of_torch(
+    cuda: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = torch.device("cuda")
+    assert toolchain.cuda_home() == cuda
+    assert toolchain.has_compiler(gpu)
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "nowhere"))
+    assert toolchain.cuda_home() is None
+    assert not toolchain.has_compiler(gpu)
+    assert toolchain.has_compiler(CPU)
+    assert not toolchain.has_compiler(torch.device("mps"))
+
+
+def test_the_compiling_process_finds_headers_and_the_drivers_library(
+    cuda: Path, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        found = toolchain.environment(torch.device("cuda"), tmp_path / "files")
+    assert found["CUDA_HOME"] == str(cuda)
+    assert (Path(found["LIBRARY_PATH"]) / "libcuda.so").is_symlink()
+    assert found["TRITON_CACHE_DIR"].startswith(str(tmp_path / "files"))
+    assert toolchain.environment(CPU, tmp_path / "files") == {}

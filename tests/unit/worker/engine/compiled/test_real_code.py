@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 
 from tests.support.compiled_blocks import SECONDS, Running, inputs, likeness, running
 from tests.support.wait import wait_until
-from worker.engine.compiled.background import has_compiler
 from worker.engine.compiled.shelf import CODE, FACTS
+from worker.engine.compiled.toolchain import has_compiler
 from worker.engine.compiled.use import NAME, USUAL
 
 # The compiler takes most of a minute of processor time, once for this file.

@@ -9,7 +9,18 @@ import pytest
 import torch
 
 from tests.support.checkpoints import make_sdxl
-from tests.support.engine_jobs import Loras, make_job, psnr, run_all, start_engine
+from tests.support.compiled_blocks import Standing
+from tests.support.engine_jobs import (
+    LIMITS,
+    Loras,
+    fresh_base,
+    make_job,
+    psnr,
+    run_all,
+    start_engine,
+)
+from worker.engine.built.use import Parts
+from worker.engine.compiled.use import NAME, USUAL, CompiledBlocks
 from worker.engine.step import graphs, units
 from worker.engine.step.graphs import Graphs, Inputs
 from worker.engine.step.step_engine import StepEngine
@@ -147,7 +158,7 @@ def test_rows_are_filled_up_and_only_their_own_results_come_back(rows: int) -> N
         seen.append(x.shape[0])
         return x * 2
 
-    captured = Graphs(double, capture)
+    captured = Graphs(double, capture, Parts())
     for start_at in (0.0, 100.0):
         x = torch.arange(rows, dtype=torch.float32)[:, None] + start_at
         torch.testing.assert_close(captured.run("any", {"x": x}), x * 2)
@@ -156,7 +167,7 @@ def test_rows_are_filled_up_and_only_their_own_results_come_back(rows: int) -> N
 
 def test_a_shape_is_recorded_once_it_has_been_seen_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "CALLS_BEFORE", 3)
-    captured = Graphs(lambda inputs: inputs["x"] * 2, capture)
+    captured = Graphs(lambda inputs: inputs["x"] * 2, capture, Parts())
     for call in range(1, 6):
         x = torch.full((1, 4), float(call))
         torch.testing.assert_close(captured.run("any", {"x": x}), x * 2)
@@ -177,22 +188,88 @@ def test_the_recording_that_was_used_longest_ago_makes_room(
         output = function()
         return lambda: None, output
 
-    captured = Graphs(call, capture_once)
+    captured = Graphs(call, capture_once, Parts())
     for width in (1, 2, 1, 3, 1, 2):
         captured.run("any", {"x": torch.zeros(1, width)})
     assert made == [1, 2, 3, 2]
     assert len(captured) == 2
 
 
-def test_what_has_no_room_for_a_recording_is_launched_from_then_on() -> None:
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_what_cannot_be_recorded_is_launched_from_then_on(error: type[Exception]) -> None:
     tried: list[int] = []
 
-    def no_room(_function: Callable[[], torch.Tensor]) -> Captured:
+    def failing(_function: Callable[[], torch.Tensor]) -> Captured:
         tried.append(1)
-        raise torch.OutOfMemoryError("injected")
+        raise error("injected")
 
-    captured = Graphs(lambda inputs: inputs["x"] * 2, no_room)
+    captured = Graphs(lambda inputs: inputs["x"] * 2, failing, Parts())
     for _ in range(3):
         x = torch.ones(1, 4)
         torch.testing.assert_close(captured.run("any", {"x": x}), x * 2)
     assert (len(tried), len(captured)) == (1, 0)
+
+
+def capture_without_calls(function: Callable[[], torch.Tensor]) -> Captured:
+    """As on a device: a replay calls nothing."""
+    output = function()
+    return lambda: None, output
+
+
+class Telling:
+    """Blocks in a network's place: they double their input, by code if there is some."""
+
+    def __init__(self) -> None:
+        self.blocks = CompiledBlocks({}, Standing())  # type: ignore[arg-type]
+        self.code = ""
+
+    def got(self, code: str) -> None:
+        self.code = code
+        self.blocks.background.generation += 1
+
+    def __call__(self, inputs: Inputs) -> torch.Tensor:
+        self.blocks.tell(self.code or USUAL)
+        return inputs["x"] * 2
+
+
+def test_a_replay_tells_what_computed_when_it_was_recorded() -> None:
+    network = Telling()
+    parts = Parts(None, network.blocks)
+    captured = Graphs(network, capture_without_calls, parts)
+    network.got(NAME)
+    for _ in range(3):
+        told: dict[str, set[str]] = {}
+        with parts.telling([told]), parts.usual("unet"):
+            captured.run("any", {"x": torch.ones(1, 4)})
+        assert told == {"unet": {NAME}}
+
+
+def test_recordings_are_made_anew_when_blocks_have_got_code() -> None:
+    network = Telling()
+    captured = Graphs(network, capture_without_calls, Parts(None, network.blocks))
+    for code in ("", NAME, ""):
+        network.got(code)
+        with network.blocks.listening() as names:
+            captured.run("any", {"x": torch.ones(1, 4)})
+        assert (names, len(captured)) == ({code or USUAL}, 1)
+
+
+def test_pictures_from_recordings_are_those_of_compiled_blocks(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, engine: StepEngine, loras: Loras
+) -> None:
+    monkeypatch.setattr(units, "cuda_capture", lambda: capture)
+    loaded, standing = fresh_base(folder), Standing()
+    networks = {"unet": loaded.pipeline.unet, "vae": loaded.pipeline.vae}
+    blocks = CompiledBlocks(networks, standing)  # type: ignore[arg-type]
+    recording = StepEngine(loaded, replace(LIMITS, graphs=True), None, blocks)
+    try:
+        for job in (make_job(1), make_job(2, loras=((loras.conv, 1.0),)), make_job(3)):
+            result = run_all(recording, [job])[0]
+            assert result.ran_by["unet"] == NAME
+            assert psnr(result.pixels, run_all(engine, [job])[0].pixels) >= 60
+        assert count(recording) == 1
+        standing.generation += 1
+        assert run_all(recording, [make_job(1)])[0].ran_by["unet"] == NAME
+        assert count(recording) == 1
+    finally:
+        recording.close()
