@@ -7,6 +7,7 @@ the picture before the job is made. Does not know how fields and pictures are en
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from anyio import to_thread
 from starlette.concurrency import run_in_threadpool
@@ -32,6 +33,7 @@ from shared.ledger.records import Idempotency
 from shared.messages import Language, title
 from shared.params import JobParams
 
+T = TypeVar("T")
 Fields = tuple[tuple[str, str], ...]
 # What a picture is refused for; a mask is refused as a field, so that its sender knows which file.
 OF_A_FILE = AnimatedImage, ImageTooLarge, ImageTruncated, InvalidImage, UnsupportedMediaType
@@ -68,15 +70,22 @@ async def accept_picture(services: Services, caller: Caller, read: Callable[[], 
     pictures.
     """
 
-    def decode() -> Accepted:
-        accepted = services.images.accept(read(), caller.name)
-        if accepted.is_new:
-            services.shares.keep(caller, accepted.source.size_bytes)
-        return accepted
+    return await decoding(services, lambda: stored_picture(services, caller, read))
 
-    # A few threads for this purpose alone: waiting uploads must not take the threads of all other
-    # requests.
-    return await to_thread.run_sync(decode, limiter=services.decoding)
+
+async def decoding(services: Services, run: Callable[[], T]) -> T:
+    """The value of a function that decodes pictures, in one of a few threads for this purpose
+    alone: waiting uploads must not take the threads of all other requests.
+    """
+    return await to_thread.run_sync(run, limiter=services.decoding)
+
+
+def stored_picture(services: Services, caller: Caller, read: Callable[[], bytes]) -> Accepted:
+    """Like `accept_picture`, for a thread that may decode."""
+    accepted = services.images.accept(read(), caller.name)
+    if accepted.is_new:
+        services.shares.keep(caller, accepted.source.size_bytes)
+    return accepted
 
 
 async def accept_mask(
@@ -88,17 +97,27 @@ async def accept_mask(
     inverted: bool = False,
 ) -> AcceptedMask:
     """Reads the mask's bytes by `read`, checks and stores them. Raises InvalidFields."""
+    return await decoding(
+        services, lambda: stored_mask(services, caller, read, language, inverted=inverted)
+    )
 
-    def decode() -> AcceptedMask:
-        accepted = services.masks.accept(read(), inverted=inverted)
-        if accepted.is_new:
-            services.shares.keep(caller, accepted.mask.size_bytes)
-        return accepted
 
+def stored_mask(
+    services: Services,
+    caller: Caller,
+    read: Callable[[], bytes],
+    language: Language,
+    *,
+    inverted: bool = False,
+) -> AcceptedMask:
+    """Like `accept_mask`, for a thread that may decode."""
     try:
-        return await to_thread.run_sync(decode, limiter=services.decoding)
+        accepted = services.masks.accept(read(), inverted=inverted)
     except OF_A_FILE as error:
         raise InvalidFields([_of_mask(error, language)]) from error
+    if accepted.is_new:
+        services.shares.keep(caller, accepted.mask.size_bytes)
+    return accepted
 
 
 async def submit(

@@ -5,8 +5,10 @@ refused anyway.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
@@ -15,7 +17,7 @@ from api.access.keys import Caller
 from api.intake.accepted import Accepted
 from api.intake.masks import AcceptedMask
 from api.intake.upload import FILE_FIELD, MASK_FIELD, Form, received_form
-from api.jobs.entrance import accept_mask, accept_picture, entering
+from api.jobs.entrance import accept_picture, decoding, entering, stored_mask, stored_picture
 from api.jobs.fetching import NotFetched
 from api.jobs.idempotency import RENEW_SECONDS, checked_key
 from api.jobs.job_form import AUTO, JobForm, read_job_form
@@ -25,7 +27,7 @@ from api.wire.errors import InvalidFields, language_of
 from api.wire.problems import FieldProblem
 from shared.ledger.records import Idempotency
 from shared.messages import Language
-from shared.params import AskedFormat
+from shared.params import AskedFormat, JobParams
 from shared.periodic import run_periodically
 
 BOTH = FILE_FIELD, MASK_FIELD
@@ -63,7 +65,7 @@ async def receive_image(request: Request, services: Services, caller: Caller) ->
             problems.append(FieldProblem(pointer=f"/{FILE_FIELD}", detail="is missing"))
         if problems:
             raise InvalidFields(problems)
-        return await _decoded(services, caller, form)
+        return await accept_picture(services, caller, form.read_file)
 
 
 async def _accept(
@@ -74,37 +76,17 @@ async def _accept(
     key: str | None,
     language: Language,
 ) -> Submitted:
-    idempotency = None
-    if key:
-        idempotency = await run_in_threadpool(_idempotency, key, form, asked)
-        earlier = await run_in_threadpool(services.store.find_replay, caller.name, idempotency)
-        if earlier is not None:
-            return Submitted(earlier, replayed=True)
-    params = await run_in_threadpool(services.submissions.settle, asked, language)
-    picture = await _picture(services, caller, form, asked, language)
-    services.quality_gate.check(picture, params.force)
-    mask = await _mask(services, caller, form, language)
-    return await run_in_threadpool(
-        services.submissions.submit,
-        params,
-        picture.source,
-        caller,
-        language,
-        idempotency,
-        services.shares.most_jobs(caller),
-        mask,
-    )
-
-
-async def _picture(
-    services: Services, caller: Caller, form: Form, asked: JobForm, language: Language
-) -> Accepted:
-    if asked.image_id is not None:
-        return await run_in_threadpool(services.images.find, asked.image_id, caller.name)
-    if asked.image_url is not None:
-        data = await _fetched(services, asked.image_url, language)
-        return await accept_picture(services, caller, lambda: data)
-    return await _decoded(services, caller, form)
+    last_steps = _LastSteps(services, caller, form, asked, key, language)
+    if asked.image_url is None:
+        # In one thread: each change of threads costs as much as a step.
+        decodes = asked.image_id is None or form.mask is not None
+        run = partial(decoding, services) if decodes else run_in_threadpool
+        return await run(lambda: last_steps.from_settling_on(form.read_file))
+    settled = await run_in_threadpool(last_steps.settled)
+    if isinstance(settled, Submitted):
+        return settled
+    data = await _fetched(services, asked.image_url, language)
+    return await decoding(services, lambda: last_steps.submitted(settled, lambda: data))
 
 
 async def _fetched(services: Services, url: str, language: Language) -> bytes:
@@ -115,16 +97,56 @@ async def _fetched(services: Services, url: str, language: Language) -> bytes:
         raise InvalidFields([FieldProblem(pointer="/image_url", detail=detail)]) from error
 
 
-async def _mask(
-    services: Services, caller: Caller, form: Form, language: Language
-) -> AcceptedMask | None:
-    if form.mask is None:
-        return None
-    return await accept_mask(services, caller, form.read_mask, language)
+@dataclass
+class _LastSteps:
+    """What remains of a request whose form has been read: parameters, picture, mask, job. Called
+    from a thread that may decode.
+    """
 
+    services: Services
+    caller: Caller
+    form: Form
+    asked: JobForm
+    key: str | None
+    language: Language
+    idempotency: Idempotency | None = None
 
-async def _decoded(services: Services, caller: Caller, form: Form) -> Accepted:
-    return await accept_picture(services, caller, form.read_file)
+    def from_settling_on(self, read: Callable[[], bytes]) -> Submitted:
+        settled = self.settled()
+        return settled if isinstance(settled, Submitted) else self.submitted(settled, read)
+
+    def settled(self) -> JobParams | Submitted:
+        """The parameters, or the job that an earlier equal request made."""
+        if self.key:
+            known = Idempotency(self.key, self.asked.fingerprint(self.form.files_sha256()))
+            earlier = self.services.store.find_replay(self.caller.name, known)
+            if earlier is not None:
+                return Submitted(earlier, replayed=True)
+            self.idempotency = known
+        return self.services.submissions.settle(self.asked, self.language)
+
+    def submitted(self, params: JobParams, read: Callable[[], bytes]) -> Submitted:
+        """The job of the picture that `read` returns, or of an earlier upload."""
+        services, caller = self.services, self.caller
+        if self.asked.image_id is not None:
+            picture = services.images.find(self.asked.image_id, caller.name)
+        else:
+            picture = stored_picture(services, caller, read)
+        services.quality_gate.check(picture, params.force)
+        return services.submissions.submit(
+            params,
+            picture.source,
+            caller,
+            self.language,
+            self.idempotency,
+            services.shares.most_jobs(caller),
+            self._mask(),
+        )
+
+    def _mask(self) -> AcceptedMask | None:
+        if self.form.mask is None:
+            return None
+        return stored_mask(self.services, self.caller, self.form.read_mask, self.language)
 
 
 @asynccontextmanager
@@ -154,7 +176,3 @@ async def _alone(services: Services, caller: Caller, key: str | None) -> AsyncIt
     finally:
         renewing.cancel()
         await run_in_threadpool(services.gate.leave, lock)
-
-
-def _idempotency(key: str, form: Form, asked: JobForm) -> Idempotency:
-    return Idempotency(key, asked.fingerprint(form.files_sha256()))
