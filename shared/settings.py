@@ -267,7 +267,7 @@ class Settings(BaseSettings):
     compile: Literal["auto", "off"] = Field(
         "auto",
         description="auto: where a C++ compiler is (CXX, else g++; on an NVIDIA device also Triton "
-        "and the CUDA headers, which torch brings), compile blocks of the base in the background, "
+        "and the CUDA headers), compile blocks of the base in the background, "
         "and keep them in the data folder; off: neither make nor use them.",
     )
     threads: int = Field(

@@ -1,5 +1,6 @@
 """Compiled blocks without a compiler: which way a block runs, what is kept, when code is made."""
 
+import os
 import pickle
 import shutil
 import subprocess
@@ -339,19 +340,35 @@ def test_on_a_full_gpu_code_is_made_later(tmp_path: Path, monkeypatch: pytest.Mo
 # --- what the compiler needs
 
 
-@pytest.fixture
-def cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Folders as torch's own packages have them."""
-    home = tmp_path / "nvidia" / "cu13"
-    (home / "include").mkdir(parents=True)
-    for name in toolchain._HEADERS:
-        (home / "include" / name).touch()
-    (tmp_path / "nvidia" / "__init__.py").touch()
+AS_PACKAGED = {
+    "cu13": {
+        "cu13/include": ["cuda.h", "cuda_runtime.h", "cuda_fp8.h", "crt/host_defines.h"],
+        "cu13/include/cccl": ["nv/target"],
+    },
+    "cuda_runtime": {
+        "cuda_runtime/include": ["cuda.h", "cuda_runtime.h", "cuda_fp8.h"],
+        "cuda_nvcc/include": ["crt/host_defines.h"],
+        "cuda_cccl/include": ["nv/target"],
+    },
+}
+
+
+@pytest.fixture(params=AS_PACKAGED)
+def cuda(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Headers as NVIDIA's packages have them."""
+    nvidia = tmp_path / "nvidia"
+    for folder, names in AS_PACKAGED[request.param].items():
+        for name in names:
+            (nvidia / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (nvidia / folder / name).touch()
+    (nvidia / "__init__.py").touch()
     (tmp_path / "triton.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    for name in ("CUDA_HOME", "CUDA_PATH", "CXX", "LIBRARY_PATH"):
+    for name in ("CUDA_HOME", "CUDA_PATH", "CXX", "LIBRARY_PATH", "CPATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(shutil, "which", lambda _name: "/usr/bin/g++")
+    monkeypatch.setattr(toolchain, "_INSTALLED", str(tmp_path / "no-toolkit"))
+    home: Path = nvidia / request.param
     return home
 
 
@@ -368,12 +385,22 @@ def test_the_cuda_headers_are_those_named_or_those_of_torch(
     assert not toolchain.has_compiler(torch.device("mps"))
 
 
+def test_without_the_headers_that_torchs_packages_lack_nothing_is_compiled(cuda: Path) -> None:
+    (header,) = cuda.parent.glob("**/nv/target")
+    header.unlink()
+    assert toolchain.cuda_home() is None
+    assert not toolchain.has_compiler(torch.device("cuda"))
+
+
 def test_the_compiling_process_finds_headers_and_the_drivers_library(
     cuda: Path, tmp_path: Path
 ) -> None:
     for _ in range(2):
         found = toolchain.environment(torch.device("cuda"), tmp_path / "files")
     assert found["CUDA_HOME"] == str(cuda)
+    folders = [Path(each) for each in found["CPATH"].split(os.pathsep)]
+    for name in toolchain._HEADERS:
+        assert any((folder / name).is_file() for folder in folders)
     assert (Path(found["LIBRARY_PATH"]) / "libcuda.so").is_symlink()
     assert found["TRITON_CACHE_DIR"].startswith(str(tmp_path / "files"))
     assert toolchain.environment(CPU, tmp_path / "files") == {}
