@@ -22,10 +22,10 @@ from worker.engine.compiled.regions import LEAST_SIDE, MOST_SIDE, ROWS, Input, K
 LEAST_GAIN = 1.02
 LARGEST_ERROR = {torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 1e-2}
 
-# Rows and sides of the inputs of the trial: other than those that the code is traced with. A GPU is
-# idle most of the time at the size by which a CPU is judged.
-TRACED, TRIED = (2, 48, 40), ((1, 32, 56), (3, 16, 8))
-TIMED, TIMED_ON_GPU = (1, 96, 96), (4, 128, 128)
+# Rows and sides of the inputs of the trial: other than those that the code is traced with.
+TRACED, TRIED, TIMED = (2, 48, 40), ((1, 32, 56), (3, 16, 8)), (1, 96, 96)
+# A GPU is idle most of the time at that size. Numbers of an input, so that wide blocks fit, too.
+ROWS_ON_GPU, MOST_SIDE_ON_GPU, MOST_ON_GPU = 4, 128, 2**25
 
 
 class DoesNotPay(Exception):
@@ -204,10 +204,19 @@ def _tried(
             given = drawn(kind.inputs, sizes, device)
             _compare(usual(given), quick(given))
         seconds = _seconds_of_processor if device.type == "cpu" else _seconds_of_device
-        given = drawn(kind.inputs, TIMED if device.type == "cpu" else TIMED_ON_GPU, device)
+        given = drawn(kind.inputs, timed_sizes(kind), device)
         usual(given), quick(given)
         pairs = [(seconds(usual, given), seconds(quick, given)) for _ in range(7)]
     return min(one for one, _ in pairs) / min(other for _, other in pairs)
+
+
+def timed_sizes(kind: Kind) -> tuple[int, int, int]:
+    """Rows, height and width by which code for this kind is judged."""
+    picture = kind.inputs[0]
+    if kind.device == "cpu" or picture is None:
+        return TIMED
+    side = int((MOST_ON_GPU / ROWS_ON_GPU / picture.width) ** 0.5) // 8 * 8
+    return ROWS_ON_GPU, min(side, MOST_SIDE_ON_GPU), min(side, MOST_SIDE_ON_GPU)
 
 
 def _compare(expected: torch.Tensor, found: torch.Tensor) -> None:

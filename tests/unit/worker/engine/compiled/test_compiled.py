@@ -23,8 +23,16 @@ from tests.support.engine_jobs import LIMITS, Loras, fresh_base, make_job, psnr,
 from tests.support.wait import wait_until
 from worker.engine.compiled import toolchain
 from worker.engine.compiled.background import LEAST_FREE_DEVICE_BYTES, Background
-from worker.engine.compiled.regions import Kind, description, inputs_of, kind_of, skeleton
+from worker.engine.compiled.regions import (
+    Input,
+    Kind,
+    description,
+    inputs_of,
+    kind_of,
+    skeleton,
+)
 from worker.engine.compiled.shelf import MOST, Shelf
+from worker.engine.compiled.tracing import timed_sizes
 from worker.engine.compiled.use import NAME, USUAL, CompiledBlocks
 from worker.engine.engine_choice import find_blocks
 from worker.engine.interface import Urgency
@@ -237,6 +245,16 @@ def test_a_kind_is_its_structure_types_layouts_device_and_threads() -> None:
         replace(kind, versions=("another",)),
     ]
     assert len({kind.digest, *(other.digest for other in others)}) == 1 + len(others)
+
+
+@pytest.mark.parametrize(("width", "side"), [(128, 128), (1280, 80), (2560, 56)])
+def test_code_for_wide_blocks_is_judged_within_the_memory_that_making_has(
+    width: int, side: int
+) -> None:
+    inputs_there = (Input("float16", 4, width, is_last=True), None)
+    kind = Kind("", inputs_there, "", "cuda", 0, "", ())
+    assert timed_sizes(kind) == (4, side, side)
+    assert timed_sizes(replace(kind, device="cpu")) == (1, 96, 96)
 
 
 def with_blocks(folder: Path) -> tuple[StepEngine, Standing]:
