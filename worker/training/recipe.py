@@ -123,7 +123,12 @@ class Recipe:
     def _limits(self) -> Iterator[tuple[bool, str]]:
         yield 0 < self.learning_rate < math.inf, "learning rate must be greater than 0"
         yield 0 <= self.constant_share < 1, "constant share must be 0 or more and less than 1"
-        yield 0 <= self.weight_decay < math.inf, "weight decay must be 0 or more"
+        for name in ("weight_decay", "structure", "edges", "detail", "adversarial"):
+            spelled = name.replace("_", " ")
+            yield 0 <= getattr(self, name) < math.inf, f"{spelled} must be 0 or more"
+        for name in ("whole_share", "other_settings_share"):
+            spelled = name.replace("_", " ")
+            yield 0 <= getattr(self, name) <= 1, f"{spelled} must be between 0 and 1"
         strengths = (self.strength, *self.judged_strengths)
         yield all(0 < value <= 1 for value in strengths), "strength must be above 0 and at most 1"
         yield self.held_out >= 0, "held out must be 0 or more"

@@ -46,6 +46,25 @@ def test_a_refusal_is_one_sentence_and_status_one(
     assert "holds 0 usable photos" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--structure", "-1", "structure must be 0 or more"),
+        ("--edges", "nan", "edges must be 0 or more"),
+        ("--detail", "inf", "detail must be 0 or more"),
+        ("--adversarial", "-0.1", "adversarial must be 0 or more"),
+        ("--weight-decay", "nan", "weight decay must be 0 or more"),
+        ("--whole-share", "2", "whole share must be between 0 and 1"),
+        ("--other-settings-share", "nan", "other settings share must be between 0 and 1"),
+    ],
+)
+def test_numbers_that_no_run_can_have_are_refused_by_name(
+    option: str, value: str, told: str
+) -> None:
+    recipe, _ = parse(["photos", "--name", "mine", f"{option}={value}"])
+    assert recipe.problem() == told
+
+
 def test_the_end_tells_what_was_skipped_gained_and_written() -> None:
     recipe = Recipe(name="mine", base="tiny")
     done = Outcome(True, 2000, 1.234, Path("l"), Path("r"), {"torn.png": "cannot be read"})
