@@ -288,6 +288,12 @@ def test_the_worker_uses_what_lies_in_its_data_folder_unless_told_not_to(
     assert used == ["exported", "torch"]
 
 
+@pytest.fixture(autouse=True)
+def no_logging_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process configures its logging once: what the command sets would stay for other tests."""
+    monkeypatch.setattr(command, "configure_logging", lambda _settings: None)
+
+
 def test_without_an_nvidia_device_the_command_refuses_and_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
