@@ -24,24 +24,31 @@ RETRY_SECONDS = 0.2
 
 
 class LeasedStop(StopFlag):
-    """A stop flag that knows when its lease was last confirmed.
+    """A stop flag that knows since when its lease is confirmed: since the question, not since the
+    answer, which may have been on its way while the lease ran out. `since` is when the claim began.
 
     A process that was frozen for longer than its lease may have lost the job without noticing. The
     first check after such a time therefore asks the ledger before another step is executed.
     """
 
-    def __init__(self, ask: Callable[[], StepSignal], lease_seconds: float) -> None:
+    def __init__(
+        self, ask: Callable[[], StepSignal], lease_seconds: float, since: float | None = None
+    ) -> None:
         super().__init__()
         self._ask = ask
         self._lease_seconds = lease_seconds
-        self._confirmed_at = time.monotonic()
+        self._confirmed_at = time.monotonic() if since is None else since
 
     def confirm(self) -> None:
         """Asks the ledger and obeys; without an answer nothing is known, and the job continues."""
+        asked_at = time.monotonic()
         try:
             obey(self._ask(), self)
-        finally:
+        except BaseException:
+            # Not before the next lease's time: every question may wait for seconds.
             self._confirmed_at = time.monotonic()
+            raise
+        self._confirmed_at = asked_at
 
     def check(self) -> None:
         if time.monotonic() - self._confirmed_at > self._lease_seconds:
@@ -70,9 +77,11 @@ class LeaseKeeper:
         self._loop.stop()
 
     @contextmanager
-    def keeping(self, claim: Claim) -> Iterator[StopFlag]:
-        """Renews this claim inside the block; the flag says when the job must stop."""
-        stop = LeasedStop(lambda: self._store.renew(claim), self._lease_seconds)
+    def keeping(self, claim: Claim, since: float | None = None) -> Iterator[StopFlag]:
+        """Renews this claim, which was asked for at `since`, inside the block; the flag says when
+        the job must stop.
+        """
+        stop = LeasedStop(lambda: self._store.renew(claim), self._lease_seconds, since)
         with self._change:
             self._claims[claim.spec.id] = stop
             if self._reason is not None:

@@ -3,6 +3,7 @@
 Owns the boundary at which all exceptions are handled. Knows nothing of Celery.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -74,13 +75,14 @@ class Runner(AttemptParts):
         Raises StoreUnavailable if the store does not answer, MustRunAlone if the next job has to
         wait until this worker has no other jobs.
         """
+        since = time.monotonic()
         claim = self._claim()
         if claim is None:
             return None
         self.probe.reached("claimed", claim)
         about = {"retouch.job": claim.spec.id, "retouch.base": claim.spec.base}
         with (
-            self.leases.keeping(claim) as stop,
+            self.leases.keeping(claim, since) as stop,
             span("job", claim.spec.trace, about, SpanKind.CONSUMER) as begun,
         ):
             outcome, code = self._run(claim, stop)

@@ -84,6 +84,47 @@ def test_after_a_freeze_longer_than_the_lease_the_ledger_is_asked_before_the_nex
         stop.check()
 
 
+def test_an_answer_that_was_read_after_a_freeze_confirms_nothing() -> None:
+    # Given a renewal whose answer came before the freeze, and is read after it
+    answers = [StepSignal.GO_ON, StepSignal.LOST]
+
+    def renew() -> StepSignal:
+        time.sleep(0.1)
+        return answers.pop(0)
+
+    stop = LeasedStop(renew, lease_seconds=0.05)
+    stop.confirm()
+    # Then the next step asks
+    with pytest.raises(LeaseLost):
+        stop.check()
+
+
+def test_a_claim_whose_answer_was_late_is_confirmed_before_the_first_step() -> None:
+    ledger = Ledger()
+    ledger.answer = StepSignal.LOST
+    keeper = make_keeper(ledger)
+    with (
+        keeper.keeping(make_claim(), time.monotonic() - 11.0) as stop,
+        pytest.raises(LeaseLost),
+    ):
+        stop.check()
+
+
+def test_while_the_store_is_away_a_step_asks_once_a_lease() -> None:
+    asked: list[int] = []
+
+    def renew() -> StepSignal:
+        asked.append(1)
+        time.sleep(0.2)  # longer than the lease
+        raise StoreUnavailable("away")
+
+    stop = LeasedStop(renew, lease_seconds=0.1)
+    time.sleep(0.15)
+    for _ in range(5):
+        stop.check()
+    assert len(asked) == 1
+
+
 def test_who_waits_for_empty_hands_is_told_when_a_claim_ends() -> None:
     keeper = make_keeper(Ledger())
     waited = threading.Event()
