@@ -3,6 +3,8 @@
 import signal
 import time
 
+import psutil
+
 from shared.jobs import JobSpec, JobState
 from tests.chaos.conftest import MakeRig
 from tests.chaos.figures import keep, size
@@ -23,18 +25,28 @@ def steps_of(rig: Rig, spec: JobSpec, pid: int, after: float) -> int:
     return sum(after < line["t"] < until for line in lines)
 
 
+def frozen_in_a_job(rig: Rig) -> tuple[JobSpec, psutil.Process]:
+    """A job, and the engine process that is frozen in the middle of it. On a busy machine a job may
+    end before the signal comes: then another is taken.
+    """
+    while True:
+        spec = rig.submit(steps=20)
+        rig.wait_for_step(spec, 3)
+        engine = holder(rig, spec).engine()
+        assert engine is not None
+        engine.send_signal(signal.SIGSTOP)
+        if not rig.history.lines("encoded", job=spec.id):
+            return spec, engine
+        engine.send_signal(signal.SIGCONT)
+
+
 def test_g5_a_zombie_commits_nothing_and_stops_within_a_step(make_rig: MakeRig) -> None:
     rig = make_rig(fake_step_seconds=0.05, **SHORT_LEASE)
     rig.start_workers(2)
     refused, further = 0, list[int]()
     for _ in range(size(100, 10)):
         # Given a worker that is frozen in the middle of a job
-        spec = rig.submit(steps=20)
-        rig.wait_for_step(spec, 3)
-        victim = holder(rig, spec)
-        engine = victim.engine()
-        assert engine is not None
-        engine.send_signal(signal.SIGSTOP)
+        spec, engine = frozen_in_a_job(rig)
         # When another has taken the job, and the first one wakes up
         wait_until(
             lambda spec=spec: rig.history.lines("claimed", job=spec.id, epoch=2),  # type: ignore[misc]
