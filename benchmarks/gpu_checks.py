@@ -45,7 +45,7 @@ def checks(device: str, small: bool) -> list[Check]:
             Check(f"blocks-{family}", 0.3, ("benchmarks.blocks", *part, *rounds)),
             Check(f"tiles-{family}", 0.15, ("benchmarks.tiles", "cost", size, *part)),
         ]
-    built = ("retouch", "build-engine", "--size", "512x512", "--batch", "1", "8")
+    built = ("worker.engine.built", "--size", "512x512", "--batch", "1", "8")
     return [*found, Check("tensorrt", 0.3, built, needs="torch_tensorrt")]
 
 

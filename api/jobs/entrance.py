@@ -69,7 +69,6 @@ async def accept_picture(services: Services, caller: Caller, read: Callable[[], 
     """Reads the picture's bytes by `read`, checks and stores them. Raises the errors about
     pictures.
     """
-
     return await decoding(services, lambda: stored_picture(services, caller, read))
 
 
@@ -88,20 +87,6 @@ def stored_picture(services: Services, caller: Caller, read: Callable[[], bytes]
     return accepted
 
 
-async def accept_mask(
-    services: Services,
-    caller: Caller,
-    read: Callable[[], bytes],
-    language: Language,
-    *,
-    inverted: bool = False,
-) -> AcceptedMask:
-    """Reads the mask's bytes by `read`, checks and stores them. Raises InvalidFields."""
-    return await decoding(
-        services, lambda: stored_mask(services, caller, read, language, inverted=inverted)
-    )
-
-
 def stored_mask(
     services: Services,
     caller: Caller,
@@ -110,7 +95,9 @@ def stored_mask(
     *,
     inverted: bool = False,
 ) -> AcceptedMask:
-    """Like `accept_mask`, for a thread that may decode."""
+    """Reads the mask's bytes by `read`, checks and stores them, in a thread that may decode. Raises
+    InvalidFields.
+    """
     try:
         accepted = services.masks.accept(read(), inverted=inverted)
     except OF_A_FILE as error:

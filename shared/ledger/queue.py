@@ -71,7 +71,8 @@ def make_celery(settings: Settings, base: str) -> Celery:
         # Redis without free memory answers with an error: reconnect instead of exiting.
         broker_channel_error_retry=True,
         task_publish_retry=False,
-        # The ledger recovers jobs; a visibility timeout shorter than a job would start it twice.
+        # The ledger recovers jobs. broker.py records no received hints, so nothing expires; where
+        # Kombu's own transport does, a timeout shorter than a job would start it twice.
         broker_transport_options={
             "visibility_timeout": 86_400,
             "socket_timeout": 5,

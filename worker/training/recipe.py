@@ -124,11 +124,9 @@ class Recipe:
         yield 0 < self.learning_rate < math.inf, "learning rate must be greater than 0"
         yield 0 <= self.constant_share < 1, "constant share must be 0 or more and less than 1"
         for name in ("weight_decay", "structure", "edges", "detail", "adversarial"):
-            spelled = name.replace("_", " ")
-            yield 0 <= getattr(self, name) < math.inf, f"{spelled} must be 0 or more"
+            yield 0 <= getattr(self, name) < math.inf, f"{_spelled(name)} must be 0 or more"
         for name in ("whole_share", "other_settings_share"):
-            spelled = name.replace("_", " ")
-            yield 0 <= getattr(self, name) <= 1, f"{spelled} must be between 0 and 1"
+            yield 0 <= getattr(self, name) <= 1, f"{_spelled(name)} must be between 0 and 1"
         strengths = (self.strength, *self.judged_strengths)
         yield all(0 < value <= 1 for value in strengths), "strength must be above 0 and at most 1"
         yield self.held_out >= 0, "held out must be 0 or more"
@@ -145,3 +143,7 @@ class Recipe:
 
 
 _POSITIVE = ("rank", "steps", "batch", "crop", "horizon", "sampler_steps", "report_every")
+
+
+def _spelled(name: str) -> str:
+    return name.replace("_", " ")

@@ -16,7 +16,7 @@ from api.faces.sdapi.form import Img2Img, job_fields, seed_fields, sized_fields
 from api.faces.sdapi.options import Options, changed_options, option_fields, options_of
 from api.faces.sdapi.pictures import reader_of
 from api.intake.masks import AcceptedMask
-from api.jobs.entrance import accept_mask, accept_picture, all_or_none, ask, submit
+from api.jobs.entrance import accept_picture, all_or_none, ask, decoding, stored_mask, submit
 from api.services import Services
 from shared.messages import Language
 
@@ -89,8 +89,10 @@ async def _mask(
 ) -> AcceptedMask | None:
     if not asked.mask:
         return None
-    inverted = bool(asked.inpainting_mask_invert)
-    return await accept_mask(services, caller, reader_of(asked.mask), language, inverted=inverted)
+    read, inverted = reader_of(asked.mask), bool(asked.inpainting_mask_invert)
+    return await decoding(
+        services, lambda: stored_mask(services, caller, read, language, inverted=inverted)
+    )
 
 
 def _let_go(asked: Img2Img) -> dict[str, object]:

@@ -80,7 +80,9 @@ def regions_of(network: torch.nn.Module) -> Iterator[torch.nn.Module]:
 
 
 def is_last(tensor: torch.Tensor) -> bool:
-    """Whether a picture's or a kernel's channels lie next to each other in memory."""
+    """Whether a picture's or a kernel's channels lie next to each other in memory; False for
+    everything with other than four dimensions.
+    """
     return tensor.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -111,10 +113,7 @@ def description(module: torch.nn.Module) -> str:
 def inputs_of(given: Given) -> tuple[Input | None, ...]:
     """What a kind knows of these inputs."""
     return tuple(
-        None
-        if x is None
-        else Input(_name(x.dtype), x.dim(), x.shape[1], x.dim() == 4 and is_last(x))
-        for x in given
+        None if x is None else Input(_name(x.dtype), x.dim(), x.shape[1], is_last(x)) for x in given
     )
 
 

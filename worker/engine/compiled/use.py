@@ -161,7 +161,7 @@ def _inputs(given: tuple[Any, ...], named: dict[str, Any]) -> Given | None:
 
 
 def _types(inputs: Given) -> tuple[Any, ...]:
-    return tuple(None if x is None else (x.dtype, x.dim() == 4 and is_last(x)) for x in inputs)
+    return tuple(None if x is None else (x.dtype, is_last(x)) for x in inputs)
 
 
 def _is_known_layout(picture: torch.Tensor) -> bool:

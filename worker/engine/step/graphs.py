@@ -9,7 +9,7 @@ call. Belongs to the engine's thread.
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 import torch
@@ -37,7 +37,7 @@ class _CapturedGraph:
     inputs: dict[str, torch.Tensor]
     replay: Callable[[], None]
     output: torch.Tensor
-    run_by: frozenset[str] = field(default_factory=frozenset)
+    run_by: frozenset[str]
 
 
 class Graphs:
