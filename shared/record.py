@@ -6,18 +6,12 @@ does not know are kept unchanged, and passed on with the record.
 """
 
 from enum import StrEnum
-from typing import Any, Self
+from functools import cache, partial
+from typing import Any, Self, cast
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    ValidationInfo,
-    ValidatorFunctionWrapHandler,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, ValidatorFunctionWrapHandler
 from pydantic import ValidationError as PydanticError
-
-_STORED = "stored"
+from pydantic_core import CoreSchema, SchemaValidator, core_schema
 
 
 class Record(BaseModel):
@@ -39,12 +33,18 @@ class Record(BaseModel):
         """The record as it was stored. Raises ValueError if a field that always existed is missing,
         or if it is not a record at all.
         """
-        return cls.model_validate_json(text, context=_STORED)
+        try:
+            return cls.model_validate_json(text)
+        except PydanticError:
+            return cast(Self, _tolerant(cls).validate_json(text))
 
     @classmethod
     def read_fields(cls, fields: object) -> Self:
         """The same from fields that are already parsed."""
-        return cls.model_validate(fields, context=_STORED)
+        try:
+            return cls.model_validate(fields)
+        except PydanticError:
+            return cast(Self, _tolerant(cls).validate_python(fields))
 
     def stored(self) -> str:
         """The text that `read` reads."""
@@ -53,7 +53,10 @@ class Record(BaseModel):
     def of_this_version(self) -> Self:
         """The record, and those inside it, without fields that a later version has added."""
         fields = self.model_dump(warnings=False)
-        return type(self).model_validate(fields, extra="ignore", context=_STORED)
+        try:
+            return type(self).model_validate(fields, extra="ignore")
+        except PydanticError:
+            return cast(Self, _tolerant(type(self)).validate_python(fields, extra="ignore"))
 
     @property
     def strange(self) -> list[str]:
@@ -65,17 +68,55 @@ class Record(BaseModel):
             return sorted({str(item["loc"][0]) for item in error.errors() if item["loc"]})
         return []
 
-    @field_validator("*", mode="wrap")
-    @classmethod
-    def _keep_what_is_not_known(
-        cls, value: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo
-    ) -> Any:
-        try:
-            return check(value)
-        except PydanticError:
-            if info.context == _STORED:
-                return value
-            raise
+
+# What a schema of a model's fields returns: those of this version, others, and the names given.
+_Read = tuple[dict[str, Any], dict[str, Any] | None, set[str]]
+
+
+@cache
+def _tolerant(kind: type[Record]) -> SchemaValidator:
+    """What reads records with values that this version does not know. Made for the first of them:
+    a function of ours around every field would make reading any record take three times as long.
+    """
+    return SchemaValidator(_with_any_value(kind.__pydantic_core_schema__))
+
+
+def _with_any_value(schema: Any) -> Any:
+    """A schema in which every field of every record may have any value."""
+    if isinstance(schema, list):
+        return [_with_any_value(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    walked = {name: _with_any_value(part) for name, part in schema.items()}
+    if walked.get("type") == "model":
+        # A model inside a schema is read by its class's own validator, whatever the schema says.
+        return core_schema.no_info_after_validator_function(
+            partial(_made, walked["cls"]), walked["schema"] | {"extra_behavior": "allow"}
+        )
+    if walked.get("type") != "model-field":
+        return walked
+    field = walked["schema"]
+    if field["type"] == "default":
+        return walked | {"schema": field | {"schema": _kept_as_it_is(field["schema"])}}
+    return walked | {"schema": _kept_as_it_is(field)}
+
+
+def _made(
+    kind: type[Record], read: tuple[dict[str, Any], dict[str, Any] | None, set[str]]
+) -> Record:
+    fields, more, named = read
+    return kind.model_construct(named, **fields, **(more or {}))
+
+
+def _kept_as_it_is(schema: CoreSchema) -> CoreSchema:
+    return core_schema.no_info_wrap_validator_function(_known_or_kept, schema)
+
+
+def _known_or_kept(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return check(value)
+    except PydanticError:
+        return value
 
 
 class OpenEnum(StrEnum):

@@ -357,7 +357,9 @@ class Attempt:
     def _save(
         self, result: EngineResult, safety: Safety, tracker: ProgressTracker, plan: Plan
     ) -> None:
-        self._report(tracker.enter(Stage.SAVING))
+        saving = tracker.enter(Stage.SAVING)
+        if tracker.is_seen(Stage.SAVING):
+            self._report(saving)
         since = time.monotonic()
         file = self._file(result.pixels)
         sealed = self._parts.seal(file.data, file.format)

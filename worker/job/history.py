@@ -6,7 +6,10 @@ for stages that process pixels (per step while denoising), and one job for loadi
 Also owns `history:enlarging:{device}`, by enlarger, per megapixel of input.
 """
 
-from collections.abc import Mapping
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import redis
@@ -18,6 +21,7 @@ from shared.ledger.redis_client import translated_errors
 # Weight of a new observation; older ones fade within about twenty jobs.
 FRESHNESS = 0.15
 KEEP_SECONDS = 30 * 86_400
+EXCHANGE_SECONDS = 1.0
 
 # Used before the first job has run: measured with the embedded base on two cores.
 FIRST_GUESS: dict[Stage, float] = {
@@ -63,16 +67,32 @@ def work_units(
 
 
 class History:
-    """Reads and updates the averages of one base on one kind of device."""
+    """Reads and updates the averages of one base on one kind of device. Any thread may call it.
 
-    def __init__(self, client: redis.Redis, base: str, device: str) -> None:
+    The averages by stage are exchanged with the store at most once a second: for short jobs, that
+    would cost as much as their progress.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        base: str,
+        device: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._redis = client
         self._key = f"history:{base}:{device}"
         self._enlarging = f"history:enlarging:{device}"
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._averages: dict[Stage, float] = {}
+        self._is_stored = True
+        self._read_at = self._stored_at = -math.inf
 
     def costs(self) -> StageCosts:
         """The averages, with first estimates for what has not been measured."""
-        return StageCosts(seconds=FIRST_GUESS | self._known())
+        with self._lock:
+            return StageCosts(seconds=FIRST_GUESS | self._known())
 
     def learn(
         self,
@@ -82,16 +102,16 @@ class History:
         result_megapixels: float | None = None,
     ) -> None:
         """Mixes one finished job's seconds by stage into the averages; the first job sets them."""
-        units, before = work_units(megapixels, steps, result_megapixels), self._known()
-        after: dict[Any, Any] = {}
-        for stage, seconds in spent.items():
-            observed = seconds / units[stage]
-            known = before.get(stage, observed)
-            after[str(stage)] = known + FRESHNESS * (observed - known)
-        with translated_errors(), self._redis.pipeline() as pipe:
-            pipe.hset(self._key, mapping=after)
-            pipe.expire(self._key, KEEP_SECONDS)
-            pipe.execute()
+        units = work_units(megapixels, steps, result_megapixels)
+        with self._lock:
+            known = self._known()
+            for stage, seconds in spent.items():
+                observed = seconds / units[stage]
+                before = known.get(stage, observed)
+                known[stage] = before + FRESHNESS * (observed - before)
+            self._is_stored = False
+            if self._clock() - self._stored_at >= EXCHANGE_SECONDS:
+                self._store(known)
 
     def enlarging(self, name: str, guess: float) -> float:
         """Seconds that this enlarger takes per megapixel; `guess` before the first job."""
@@ -110,7 +130,20 @@ class History:
             pipe.execute()
 
     def _known(self) -> dict[Stage, float]:
-        with translated_errors():
-            fields = self._redis.hgetall(self._key)
-        known = {Stage(str(stage)): float(value) for stage, value in fields.items()}
-        return {stage: seconds for stage, seconds in known.items() if stage.is_known}
+        """With the lock."""
+        if self._is_stored and self._clock() - self._read_at >= EXCHANGE_SECONDS:
+            with translated_errors():
+                fields = self._redis.hgetall(self._key)
+            read = {Stage(str(stage)): float(value) for stage, value in fields.items()}
+            self._averages = {stage: value for stage, value in read.items() if stage.is_known}
+            self._read_at = self._clock()
+        return self._averages
+
+    def _store(self, averages: dict[Stage, float]) -> None:
+        """With the lock."""
+        fields: dict[Any, Any] = {str(stage): value for stage, value in averages.items()}
+        with translated_errors(), self._redis.pipeline() as pipe:
+            pipe.hset(self._key, mapping=fields)
+            pipe.expire(self._key, KEEP_SECONDS)
+            pipe.execute()
+        self._is_stored, self._stored_at = True, self._clock()

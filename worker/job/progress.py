@@ -123,6 +123,10 @@ class ProgressTracker:
         self._since = self._clock()
         return self._progress()
 
+    def is_seen(self, stage: Stage) -> bool:
+        """Whether a whole stage is expected to take long enough for being told."""
+        return self._planned[stage] >= GAP_SECONDS
+
     def finish(self) -> Progress:
         """Records the end of the job; `spent` then holds the durations of its stages."""
         self._ended = self._close_stage()
@@ -249,7 +253,8 @@ class CoarseTracker:
 
 
 class ProgressThrottle:
-    """Throttles progress reports: of several within 30 ms only the newest is sent.
+    """Throttles progress reports: of several within 30 ms only the newest is sent, and none within
+    the first 30 ms.
 
     A caller that waits for events waits at most `next_report_seconds`, then calls `flush`.
     """
@@ -259,7 +264,7 @@ class ProgressThrottle:
     ) -> None:
         self._report = report
         self._clock = clock
-        self._reported_at = -GAP_SECONDS
+        self._reported_at = clock()
         self._waiting: Progress | None = None
 
     @property

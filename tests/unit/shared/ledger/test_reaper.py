@@ -10,7 +10,7 @@ import redis
 
 from shared.blobs import open_blobs
 from shared.errors import ImageNotFound, StoreUnavailable
-from shared.jobs import JobState, Preview, Stage
+from shared.jobs import JobState, Preview
 from shared.ledger.fleet import Fleet
 from shared.ledger.leftovers import preview_blob, result_blob
 from shared.ledger.reaper import Reaper
@@ -20,7 +20,6 @@ from tests.support.fleet import live_worker
 from tests.support.jobs import make_spec
 from tests.support.wait import wait_until
 from tests.support.workers import picture, spec_with_picture
-from worker.job.history import FIRST_GUESS, History
 
 
 class SentHints:
@@ -266,13 +265,3 @@ def test_a_worker_without_a_heartbeat_is_forgotten(redis_client: redis.Redis) ->
     assert [worker.id for worker in fleet.workers()] == ["b"]
     fleet.withdraw("b")
     assert fleet.workers() == []
-
-
-def test_the_first_job_sets_the_costs_and_later_ones_move_them(redis_client: redis.Redis) -> None:
-    history = History(redis_client, "tiny", "cpu")
-    assert history.costs().seconds == FIRST_GUESS
-    history.learn({Stage.DENOISING: 8.0}, megapixels=2.0, steps=4)
-    assert history.costs().seconds[Stage.DENOISING] == pytest.approx(1.0)
-    history.learn({Stage.DENOISING: 16.0}, megapixels=2.0, steps=4)
-    assert 1.0 < history.costs().seconds[Stage.DENOISING] < 1.5
-    assert history.costs().planned(1.0, 10)[Stage.DENOISING] == pytest.approx(11.5, abs=0.1)
