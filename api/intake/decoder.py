@@ -10,12 +10,14 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import structlog
 
+from api.intake.child_pipes import enlarge, read_exactly, write_all
 from api.intake.header import Kind
 from api.intake.quality import Quality
 from api.wire.sentence import Sentence
@@ -177,7 +179,13 @@ class Decoder:
             stderr=subprocess.DEVNULL,
             env={},
             start_new_session=True,
+            bufsize=0,
         )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._orders, self._answers = self._process.stdin, self._process.stdout
+        for pipe in (self._orders, self._answers):
+            enlarge(pipe)
         self.uses = 0
         self._timed_out = False
 
@@ -193,15 +201,14 @@ class Decoder:
         self, order: dict[str, Any], data: bytes, timeout_seconds: float
     ) -> tuple[dict[str, Any], bytes]:
         """Sends one order and returns its answer. Raises OSError or EOFError if the process ends
-        instead.
+        instead, or does not answer in time.
         """
         self.uses += 1
-        watchdog = threading.Timer(timeout_seconds, self._give_up)
-        watchdog.start()
         try:
-            return self._exchange(order, data)
-        finally:
-            watchdog.cancel()
+            return self._exchange(order, data, time.monotonic() + timeout_seconds)
+        except TimeoutError:
+            self._timed_out = True
+            raise
 
     def blames_the_picture(self) -> bool:
         """Whether the picture is the reason for the missing answer.
@@ -221,37 +228,16 @@ class Decoder:
     def close(self) -> None:
         """End the process and reap it."""
         self._process.kill()
-        for stream in (self._process.stdin, self._process.stdout):
-            _close_quietly(stream)
+        for stream in (self._orders, self._answers):
+            stream.close()
         self._process.wait()
 
-    def _give_up(self) -> None:
-        self._timed_out = True
-        self._process.kill()
-
-    def _exchange(self, order: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
+    def _exchange(
+        self, order: dict[str, Any], data: bytes, deadline: float
+    ) -> tuple[dict[str, Any], bytes]:
         text = json.dumps({**order, "size": len(data)}).encode()
-        stdin.write(struct.pack("!I", len(text)) + text)
-        stdin.write(data)
-        stdin.flush()
-        (length,) = struct.unpack("!I", _exactly(stdout, 4))
-        header: dict[str, Any] = json.loads(_exactly(stdout, length))
-        return header, _exactly(stdout, int(header["size"]))
-
-
-def _exactly(stream: IO[bytes], count: int) -> bytes:
-    data = stream.read(count)
-    if len(data) < count:
-        raise EOFError("the decoder ended")
-    return data
-
-
-def _close_quietly(stream: IO[bytes] | None) -> None:
-    try:
-        if stream is not None:
-            stream.close()
-    except OSError:
-        pass  # nobody reads what was still to be written
+        write_all(self._orders, struct.pack("!I", len(text)) + text, deadline)
+        write_all(self._orders, data, deadline)
+        (length,) = struct.unpack("!I", read_exactly(self._answers, 4, deadline))
+        header: dict[str, Any] = json.loads(read_exactly(self._answers, length, deadline))
+        return header, read_exactly(self._answers, int(header["size"]), deadline)

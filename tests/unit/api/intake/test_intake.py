@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
+from api.intake.child_pipes import PIPE_BYTES
 from api.intake.decoder import Decoders, Normalised
 from api.intake.header import read_header
 from api.intake.kept import as_shown
@@ -344,14 +345,16 @@ def test_a_machine_that_starts_no_process_is_busy_and_the_picture_is_not_bad(
         normalised(fresh, photo())
 
 
-def test_a_decoder_that_hangs_is_ended() -> None:
+@pytest.mark.parametrize("more_bytes", [0, 4 * PIPE_BYTES])
+def test_a_decoder_that_hangs_is_ended(more_bytes: int) -> None:
+    # Given one that reads no further, with room in its pipe for a picture or without
     decoders = Decoders(max_pixels=1_000_000, timeout_seconds=2.0)
     normalised(decoders, photo())
     (child,) = decoders._idle
     os.kill(child._process.pid, signal.SIGSTOP)
 
     with pytest.raises(InvalidImage):
-        normalised(decoders, photo())
+        normalised(decoders, photo() + bytes(more_bytes))
 
     assert child.exit_status is not None
     decoders.close()
