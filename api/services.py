@@ -20,6 +20,7 @@ from api.intake.decoder import Decoders
 from api.intake.images import Images
 from api.intake.masks import Masks
 from api.intake.quality_check import QualityGate
+from api.jobs.capacity import Capacity
 from api.jobs.fetching import Fetcher
 from api.jobs.follow import Followers
 from api.jobs.idempotency import Gate
@@ -79,6 +80,7 @@ class Services:
     decoding: CapacityLimiter
     unpacking: CapacityLimiter
     submissions: Submissions
+    capacity: Capacity
     strikes: Strikes
     previews: PreviewLine
     previewing: CapacityLimiter
@@ -124,6 +126,9 @@ async def running_services(
     stopping = threading.Event()
     places = Places(settings.followers_limit, settings.followers_per_key, FOLLOWED)
     followers = Followers(settings, store, stopping, places)
+    images = Images(client, blobs, decoders, settings)
+    submissions = Submissions(store, hints, catalog, upscalers, roster, settings)
+    shares = Shares(store, settings)
     services = Services(
         settings=settings,
         roster=roster,
@@ -132,12 +137,13 @@ async def running_services(
         catalog=catalog,
         upscalers=upscalers,
         fleet=fleet,
-        images=Images(client, blobs, decoders, settings),
+        images=images,
         masks=Masks(blobs, decoders, settings),
         quality_gate=QualityGate(settings),
         decoding=CapacityLimiter(DECODERS),
         unpacking=CapacityLimiter(UNPACKED),
-        submissions=Submissions(store, hints, catalog, upscalers, roster, settings),
+        submissions=submissions,
+        capacity=Capacity(submissions, images, shares),
         strikes=strikes,
         previews=line,
         previewing=CapacityLimiter(PREVIEWS),
@@ -147,7 +153,7 @@ async def running_services(
         keys=keys,
         tickets=Tickets(client),
         rate=RateLimit(rate, settings),
-        shares=Shares(store, settings),
+        shares=shares,
         uploads=Places(settings.uploads_limit, settings.uploads_per_key, UPLOADS),
         courier=make_courier(settings, client, store, blobs),
         fetcher=Fetcher(settings),

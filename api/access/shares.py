@@ -46,6 +46,10 @@ class Shares:
                 )
             )
 
+    def limits(self, caller: Caller) -> bool:
+        """Whether this caller has a share that can be taken."""
+        return bool(self.most_jobs(caller) or (caller.is_known and self._bytes))
+
     def most_jobs(self, caller: Caller) -> int:
         """How many waiting and running jobs this caller may have; 0 means any number."""
         if not caller.is_known:

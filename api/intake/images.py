@@ -41,11 +41,15 @@ class Images:
         self._decoders = decoders
         self._settings = settings
 
-    def check_room(self) -> None:
-        """Raises StorageFull when the disk is nearly full."""
+    def check_room(self) -> int | None:
+        """The bytes that may still be used, if known. Raises StorageFull when the disk is nearly
+        full.
+        """
         free = self._blobs.free_bytes()
-        if free is not None and free < self._settings.min_free_bytes:
+        room = None if free is None else free - self._settings.min_free_bytes
+        if room is not None and room < 0:
             raise StorageFull()
+        return room
 
     def accept(self, data: bytes, client: str) -> Accepted:
         """Checks, normalises and stores an upload.

@@ -53,7 +53,7 @@ async def entering(services: Services, caller: Caller) -> AsyncIterator[None]:
 
     Raises QueueFull, StorageFull, ShareTaken, Overloaded, RateLimited, StoreUnavailable.
     """
-    await run_in_threadpool(_check_capacity, services, caller)
+    await services.capacity.check(caller)
     with services.uploads.take(caller.place):
         yield
 
@@ -153,9 +153,3 @@ def _of_mask(error: RetouchError, language: Language) -> FieldProblem:
     said = said.rstrip(".。")
     detail = f"无法使用：{said}" if language == "zh" else f"cannot be used: {said}"
     return FieldProblem(pointer="/mask", detail=detail)
-
-
-def _check_capacity(services: Services, caller: Caller) -> None:
-    services.submissions.check_queue()
-    services.images.check_room()
-    services.shares.check(caller)

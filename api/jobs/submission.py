@@ -65,11 +65,15 @@ class Submissions:
         self._routing = Routing(roster, catalog)
         self._prompt_loras = PromptLoras(catalog, settings)
 
-    def check_queue(self) -> None:
-        """Raises QueueFull or StoreUnavailable before any work is spent on a request."""
-        bases = self._roster.candidates()
-        if all(self._store.queue_size(one.name) >= self._settings.queue_limit for one in bases):
+    def check_queue(self) -> int:
+        """For how many more jobs there is room. Raises QueueFull or StoreUnavailable before any
+        work is spent on a request.
+        """
+        sizes = [self._store.queue_size(base.name) for base in self._roster.candidates()]
+        room = self._settings.queue_limit - min(sizes)
+        if room <= 0:
             raise QueueFull()
+        return room
 
     def settle(self, form: JobForm, language: Language) -> JobParams:
         """Chooses the base, and completes the parameters that do not depend on the picture.

@@ -4,6 +4,7 @@ Owns how a hint is sent. A hint carries a job id and nothing else; the ledger
 (shared/ledger/store.py) stores whether the job exists, which job is next, and the outcome.
 """
 
+from functools import cache
 from typing import Any
 
 from celery import Celery
@@ -36,6 +37,7 @@ def queue_name(base: str) -> str:
     return f"retouch.{base}"
 
 
+@cache
 def queue_of(base: str) -> Queue:
     """The queue of a base, with the exchange that Celery gives to a worker's own queue."""
     name = queue_name(base)

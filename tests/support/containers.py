@@ -7,7 +7,6 @@ import io
 import random
 import struct
 
-import pillow_heif
 import tifffile
 from PIL import Image
 
@@ -21,7 +20,6 @@ ENTRY_BYTES, BLOCK_BYTES = 12, 256
 
 def heif_originals(kind: str, rgb: Image.Image, alpha: Image.Image) -> list[bytes]:
     """A HEIC or an AVIF with each of the parts that phones and programs write."""
-    pillow_heif.register_heif_opener()
     exif = Image.Exif()
     exif[0x0112] = 6
     exif[0x010E] = SECRET
@@ -40,7 +38,6 @@ def heif_originals(kind: str, rgb: Image.Image, alpha: Image.Image) -> list[byte
 
 def depth_image() -> bytes:
     """A HEIC with a depth map beside it, as portrait modes write it: here the alpha, renamed."""
-    pillow_heif.register_heif_opener()
     noise = Image.effect_noise((64, 64), 60)
     data = saved(Image.merge("RGBA", [noise, noise, noise, noise.rotate(90)]), "HEIF")
     renamed = data.replace(b"hevc:2015:auxid:1", b"hevc:2015:auxid:2")
@@ -52,7 +49,6 @@ def grid_of_tiles(rows: int, columns: int, size: tuple[int, int], claimed: Size 
     """A HEIC as phones write them: the primary picture is made of tiles of 64 x 64 pixels, here
     always the same one. `claimed` is the size in its box, which may be false.
     """
-    pillow_heif.register_heif_opener()
     tile = saved(Image.linear_gradient("L").resize((64, 64)).convert("RGB"), "HEIF")
     coded = next(piece for piece in box_pieces(tile) if piece[4:8] == b"mdat")[8:]
     decoder = next(piece for piece in box_pieces(tile) if piece[4:8] == b"hvcC")

@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 
+import pillow_heif
 from PIL import Image, ImageCms, PngImagePlugin
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -11,6 +12,8 @@ SECRET = "SECRET-of-the-upload"
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    if kind == "HEIF":
+        pillow_heif.register_heif_opener()
     out = io.BytesIO()
     image.save(out, kind, **options)
     return out.getvalue()
