@@ -4,10 +4,13 @@ docs/security.md says which test holds which row; what needs no whole service is
 """
 
 import io
+import re
 import signal
 import socket
+import time
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -175,15 +178,53 @@ def test_a_body_in_crumbs_is_400_within_a_second_of_cpu(up: RunningUp) -> None:
         b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 100_000 + b"\r\n",
         b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n c\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 500,
         b"GET / HTTP/1.1\r\nHost: a\r\nA: \x00\r\n\r\n",
     ],
-    ids=["header", "headers", "target", "hosts", "lengths", "smuggled", "tls", "nul"],
+    ids=[
+        *("header", "headers", "target", "hosts", "no-host", "lengths", "smuggled"),
+        *("compressed", "space", "folded", "tls", "nul"),
+    ],
 )
 def test_what_is_not_http_is_400_in_our_words(up: RunningUp, data: bytes) -> None:
     check(raw(up, data), 400, "malformed_request")
+
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+LAST = GET + b"Connection: close\r\n\r\n"
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "statuses"),
+    [
+        ([(GET + b"\r\n") * 2 + LAST], [200, 200, 200]),
+        ([GET + H2C, LAST], [200, 200]),
+        ([GET + b"\r\n" + b"\0garbage"], [200]),
+        ([b"GET http://127.0.0.1/healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"], [200]),
+        ([b"GET /healthz HTTP/1.0\r\n\r\n"], [200]),
+        ([GET] + [b"A: " + b"a" * 4000 + b"\r\n"] * 40, [400]),
+    ],
+    ids=["pipeline", "h2c", "garbage-behind", "absolute", "http-1.0", "endless-head"],
+)
+def test_each_request_of_a_connection_has_its_answer(
+    up: RunningUp, sent: list[bytes], statuses: list[int]
+) -> None:
+    parts = urlsplit(up.url)
+    with socket.create_connection((str(parts.hostname), int(parts.port or 80))) as connection:
+        connection.settimeout(20)
+        for piece in sent:
+            with suppress(OSError):  # the server may already have closed the connection
+                connection.sendall(piece)
+            time.sleep(0.02)  # so that the pieces do not arrive as one
+        heard = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert [int(status) for status in re.findall(rb"HTTP/1.1 (\d+)", heard)] == statuses
 
 
 @pytest.mark.parametrize(
