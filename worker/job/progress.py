@@ -12,6 +12,8 @@ from typing import Protocol
 from shared.jobs import Progress, Stage
 from worker.job.history import StageCosts
 
+ORDER = {stage: number for number, stage in enumerate(Stage)}
+
 # Only the ledger reports 100, when the picture can be fetched.
 LAST_PERCENT = 99.0
 
@@ -195,15 +197,14 @@ class ProgressTracker:
             return self._parts[stage]
         if stage is self._stage is Stage.DENOISING:
             return self._step / self._steps
-        stages = list(Stage)
-        return float(stages.index(stage) < stages.index(self._stage))
+        return float(ORDER[stage] < ORDER[self._stage])
 
     def _enlarging_done(self) -> float:
         """The part of the enlargement that is done, and of the decoding before it, in expected
         seconds.
         """
-        cost, stages = self._enlarging, list(Stage)
-        if stages.index(self._stage) > stages.index(cost.stage):
+        cost = self._enlarging
+        if ORDER[self._stage] > ORDER[cost.stage]:
             return cost.seconds
         follows_decoding = self._is_enlarging and cost.stage is Stage.DECODING
         decoded = follows_decoding and self._share(Stage.DECODING) == 0
