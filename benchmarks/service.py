@@ -22,14 +22,19 @@ START_SECONDS = 600.0
 
 @contextmanager
 def running_service(
-    folder: Path, environment: Mapping[str, str], *options: str
+    folder: Path,
+    environment: Mapping[str, str],
+    *options: str,
+    retouch: Path | None = None,
 ) -> Iterator[tuple[str, int]]:
-    """The service's address and the id of its parent process, until the block ends."""
+    """The service's address and the id of its parent process, until the block ends. `retouch` is
+    the command of another environment, and so of other code.
+    """
     url = f"http://127.0.0.1:{(port := free_port())}"
-    retouch = str(Path(sys.executable).with_name("retouch"))
-    command = [retouch, "up", "--port", str(port), "--data-dir", str(folder / "data"), *options]
+    program = retouch or Path(sys.executable).with_name("retouch")
+    asked = ["up", "--port", str(port), "--data-dir", str(folder / "data"), *options]
     with subprocess.Popen(
-        command, env=os.environ | environment, stdout=subprocess.DEVNULL
+        [program, *asked], env=os.environ | environment, stdout=subprocess.DEVNULL
     ) as process:
         try:
             wait_for(f"{url}/readyz", has_worker, process=process)
