@@ -1,14 +1,18 @@
 -- Prepended to every script: names of keys, the clock, events, places in the queue.
 -- All times are Redis TIME in milliseconds, so that no two machines' clocks are ever compared.
 
--- Every command but TIME names one key, its first argument.
-local PREFIX, real_call = '@PREFIX@', redis.call
-local redis = {
-  call = function(command, key, ...)
-    if key == nil then return real_call(command) end
-    return real_call(command, PREFIX .. key, ...)
-  end,
-}
+-- Every command but TIME names one key, its first argument. Most stores have no prefix, and then a
+-- function of ours around every command would only take time.
+local redis = redis
+if '@PREFIX@' ~= '' then
+  local real_call = redis.call
+  redis = {
+    call = function(command, key, ...)
+      if key == nil then return real_call(command) end
+      return real_call(command, '@PREFIX@' .. key, ...)
+    end,
+  }
+end
 
 local function now_ms()
   local t = redis.call('TIME')
