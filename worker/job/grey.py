@@ -6,12 +6,15 @@ from PIL import Image
 from worker.engine.interface import Pixels
 
 ROWS_AT_ONCE = 256
+SPARSELY = 16
 
 
 def is_grey(pixels: Pixels) -> bool:
-    """Whether every pixel has three equal values; the first rows suffice to recognise a coloured
+    """Whether every pixel has three equal values; a few of them suffice to recognise a coloured
     photo.
     """
+    if not _has_no_colour(pixels[::SPARSELY, ::SPARSELY]):
+        return False
     rows = (pixels[top : top + ROWS_AT_ONCE] for top in range(0, len(pixels), ROWS_AT_ONCE))
     return all(_has_no_colour(part) for part in rows)
 
