@@ -141,10 +141,11 @@ def fake_picture(job: EngineJob) -> Pixels:
     names = ",".join(f"{lora.sha256}:{scale}" for lora, scale in job.loras)
     digest = hashlib.sha256(f"{job.seed}|{names}|{job.strength}|{job.steps}".encode()).digest()
     shade = np.frombuffer(digest[:3], dtype=np.uint8)
-    # Inverted, and each colour with less contrast: its file is about as large as the photo's.
-    contrast = 256 - (shade >> 1).astype(np.uint16)
     height, width, _ = job.pixels.shape
-    # Whole rows at once: by pixels of three values it would cost more than the rest of a job.
-    turned = np.multiply(~job.pixels.reshape(height, -1), np.tile(contrast, width), dtype=np.uint16)
-    turned = (turned >> 8) + np.tile((256 - contrast) >> 1, width)
-    return turned.astype(np.uint8).reshape(height, width, 3)
+    # Whole rows at once, and in place: otherwise it would cost more than the rest of a job.
+    tint = np.tile(shade >> 3, width)
+    turned = ~job.pixels.reshape(height, -1)
+    # Inverted, its lightest and darkest parts tinted, so that its file is as large as a photo's.
+    np.minimum(turned, 255 - 2 * tint, out=turned)
+    turned += tint
+    return turned.reshape(height, width, 3)
