@@ -101,9 +101,7 @@ def _with_any_value(schema: Any) -> Any:
     return walked | {"schema": _kept_as_it_is(field)}
 
 
-def _made(
-    kind: type[Record], read: tuple[dict[str, Any], dict[str, Any] | None, set[str]]
-) -> Record:
+def _made(kind: type[Record], read: _Read) -> Record:
     fields, more, named = read
     return kind.model_construct(named, **fields, **(more or {}))
 

@@ -15,8 +15,8 @@ from typing import IO
 PIPE_BYTES = 2**20
 
 
-def enlarge(pipe: IO[bytes]) -> None:
-    """Makes room in a pipe, and reading and writing on this end of it never wait by themselves."""
+def prepare(pipe: IO[bytes]) -> None:
+    """For the functions below: this end never waits by itself, and there is room for a picture."""
     os.set_blocking(pipe.fileno(), False)
     if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux
         with suppress(OSError):  # this user has too many large pipes: a small one will do
@@ -27,6 +27,7 @@ def write_all(pipe: IO[bytes], data: bytes, deadline: float) -> None:
     """Raises OSError if the child is gone, TimeoutError at `deadline` (of `time.monotonic`)."""
     rest = memoryview(data)
     while rest:
+        _check(deadline)
         try:
             rest = rest[os.write(pipe.fileno(), rest) :]
         except BlockingIOError:
@@ -37,8 +38,9 @@ def read_exactly(pipe: IO[bytes], count: int, deadline: float) -> bytes:
     """Raises EOFError if the child ends before, OSError and TimeoutError as `write_all`."""
     pieces, missing = list[bytes](), count
     while missing:
+        _check(deadline)
         try:
-            piece = os.read(pipe.fileno(), missing)
+            piece = os.read(pipe.fileno(), min(missing, PIPE_BYTES))
         except BlockingIOError:
             _wait(pipe, select.POLLIN, deadline)
             continue
@@ -52,5 +54,10 @@ def read_exactly(pipe: IO[bytes], count: int, deadline: float) -> bytes:
 def _wait(pipe: IO[bytes], event: int, deadline: float) -> None:
     poll = select.poll()
     poll.register(pipe, event)
-    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+    poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+
+
+def _check(deadline: float) -> None:
+    # Before every piece: a child may also go on for ever.
+    if time.monotonic() >= deadline:
         raise TimeoutError("the child does not answer")

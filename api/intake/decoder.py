@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from api.intake.child_pipes import enlarge, read_exactly, write_all
+from api.intake.child_pipes import prepare, read_exactly, write_all
 from api.intake.header import Kind
 from api.intake.quality import Quality
 from api.wire.sentence import Sentence
@@ -185,7 +185,7 @@ class Decoder:
         assert self._process.stdout is not None
         self._orders, self._answers = self._process.stdin, self._process.stdout
         for pipe in (self._orders, self._answers):
-            enlarge(pipe)
+            prepare(pipe)
         self.uses = 0
         self._timed_out = False
 

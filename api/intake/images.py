@@ -103,14 +103,13 @@ class Images:
     def _record(self, source: Source, quality: Quality, client: str) -> bool:
         """Records the picture; returns whether it is new to the client."""
         key = _key(source.image_id)
-        fields: Any = source.model_dump(include=AS_KEPT)
-        fields["quality"] = quality.model_dump_json()
-        fields[f"client:{client}"] = source.model_dump_json(include=AS_SENT)
-        with translated_errors(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.hset(key, mapping=fields)
+        mapping: Any = source.model_dump(include=AS_KEPT)
+        mapping["quality"] = quality.model_dump_json()
+        with translated_errors(), self._redis.pipeline() as pipe:
+            pipe.hset(key, mapping=mapping)
+            pipe.hset(key, f"client:{client}", source.model_dump_json(include=AS_SENT))
             pipe.expire(key, self._settings.result_ttl_seconds)
-            # The others are there if another caller has sent this picture.
-            return bool(pipe.execute()[0])
+            return bool(pipe.execute()[1])
 
     def _check_least(self, header: Header) -> None:
         least = self._settings.min_side

@@ -70,7 +70,7 @@ class Submissions:
         work is spent on a request.
         """
         sizes = [self._store.queue_size(base.name) for base in self._roster.candidates()]
-        room = self._settings.queue_limit - min(sizes)
+        room = self._settings.queue_limit - min(sizes, default=0)
         if room <= 0:
             raise QueueFull()
         return room

@@ -86,7 +86,8 @@ class History:
         self._clock = clock
         self._lock = threading.Lock()
         self._averages: dict[Stage, float] = {}
-        self._is_stored = True
+        # Observed, and not yet mixed into the store's averages.
+        self._news: list[tuple[Stage, float]] = []
         self._read_at = self._stored_at = -math.inf
 
     def costs(self) -> StageCosts:
@@ -104,14 +105,11 @@ class History:
         """Mixes one finished job's seconds by stage into the averages; the first job sets them."""
         units = work_units(megapixels, steps, result_megapixels)
         with self._lock:
-            known = self._known()
-            for stage, seconds in spent.items():
-                observed = seconds / units[stage]
-                before = known.get(stage, observed)
-                known[stage] = before + FRESHNESS * (observed - before)
-            self._is_stored = False
-            if self._clock() - self._stored_at >= EXCHANGE_SECONDS:
-                self._store(known)
+            self._news += [(stage, seconds / units[stage]) for stage, seconds in spent.items()]
+            now = self._clock()
+            if now - self._stored_at >= EXCHANGE_SECONDS:
+                self._stored_at = now  # a store that is away is asked once a second too
+                self._store(self._known())
 
     def enlarging(self, name: str, guess: float) -> float:
         """Seconds that this enlarger takes per megapixel; `guess` before the first job."""
@@ -130,20 +128,25 @@ class History:
             pipe.execute()
 
     def _known(self) -> dict[Stage, float]:
-        """With the lock."""
-        if self._is_stored and self._clock() - self._read_at >= EXCHANGE_SECONDS:
+        """With the lock: the averages of all workers, with what this one has to add."""
+        now = self._clock()
+        if now - self._read_at >= EXCHANGE_SECONDS:
+            self._read_at = now
             with translated_errors():
                 fields = self._redis.hgetall(self._key)
             read = {Stage(str(stage)): float(value) for stage, value in fields.items()}
             self._averages = {stage: value for stage, value in read.items() if stage.is_known}
-            self._read_at = self._clock()
-        return self._averages
+        known = dict(self._averages)
+        for stage, observed in self._news:
+            before = known.get(stage, observed)
+            known[stage] = before + FRESHNESS * (observed - before)
+        return known
 
-    def _store(self, averages: dict[Stage, float]) -> None:
-        """With the lock."""
-        fields: dict[Any, Any] = {str(stage): value for stage, value in averages.items()}
+    def _store(self, known: Mapping[Stage, float]) -> None:
+        """With the lock: writes what this worker has to add, and nothing else."""
+        fields: dict[Any, Any] = {str(stage): known[stage] for stage, _ in self._news}
         with translated_errors(), self._redis.pipeline() as pipe:
             pipe.hset(self._key, mapping=fields)
             pipe.expire(self._key, KEEP_SECONDS)
             pipe.execute()
-        self._is_stored, self._stored_at = True, self._clock()
+        self._averages, self._news = dict(known), []
