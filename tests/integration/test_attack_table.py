@@ -183,13 +183,12 @@ def test_a_body_in_crumbs_is_400_within_a_second_of_cpu(up: RunningUp) -> None:
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n c\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 500,
         b"GET / HTTP/1.1\r\nHost: a\r\nA: \x00\r\n\r\n",
     ],
     ids=[
         *("header", "headers", "target", "hosts", "no-host", "lengths", "smuggled"),
-        *("compressed", "space", "folded", "tls", "nul"),
+        *("compressed", "space", "tls", "nul"),
     ],
 )
 def test_what_is_not_http_is_400_in_our_words(up: RunningUp, data: bytes) -> None:
@@ -198,38 +197,31 @@ def test_what_is_not_http_is_400_in_our_words(up: RunningUp, data: bytes) -> Non
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 LAST = GET + b"Connection: close\r\n\r\n"
-CHUNKED = request(
-    "/v1/jobs", length="", headers=["Transfer-Encoding: chunked", f"X-API-Key: {KEY}"]
-)
-WHOLE = request("/v1/jobs", length="1000000", headers=[f"X-API-Key: {KEY}"])
-H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
+OWN = f"X-API-Key: {KEY}"
+CHUNKED = request("/v1/jobs", length="", headers=["Transfer-Encoding: chunked", OWN])
+H2C = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
 
 
 @pytest.mark.parametrize(
     ("sent", "statuses"),
     [
         ([GET + b"\r\n", LAST], [200, 200]),
-        # One at a time: the others are sent again by their sender
-        ([(GET + b"\r\n") * 100], [200]),
-        ([GET + H2C, GET + b"\r\n"], [200]),
-        ([GET + b"\r\n" + b"\0garbage"], [200]),
-        ([GET + b"\r\n" + CHUNKED + b"zz\r\n"], [200]),
+        ([(GET + b"\r\n") * 100 + LAST], [200] * 101),
+        # As Java's client and `curl --http2` do
+        ([request("/healthz", method="GET", headers=H2C) + LAST], [200, 200]),
+        ([request("/v1/jobs", NONE + CLOSING, headers=[OWN, *H2C]), LAST], [422, 200]),
+        ([GET + b"\r\n" + b"\0garbage"], [200, 400]),
+        ([GET + b"\r\n" + CHUNKED + b"zz\r\n"], [200, 400]),
         ([CHUNKED, b"zz\r\n"], [400]),
         ([CHUNKED + b"5\r\nabcde\r\n0\r\nA: "] + [b"a" * 65536] * 40, [400]),
-        ([WHOLE] + [b"a"] * 2500, [400]),
-        (
-            [b"GET http://a/healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"],
-            [200],
-        ),
         ([b"GET /healthz HTTP/1.0\r\n\r\n"], [200]),
-        ([b"GET /healthz HTTP/2.0\r\nHost: a\r\n\r\n"], [400]),
         ([GET] + [b"A: " + b"a" * 4000 + b"\r\n"] * 40, [400]),
         ([GET + b"A: " + b"a" * 60_000 + b"\r\nConnection: close\r\n\r\n"], [200]),
     ],
     ids=[
-        *("one-after-the-other", "pipeline", "h2c", "garbage-behind", "bad-body-behind"),
-        *("bad-chunk", "endless-trailer", "crumbs", "absolute", "http-1.0", "http-2.0"),
-        *("endless-head", "long-head"),
+        *("one-after-the-other", "pipeline", "h2c", "h2c-with-a-body", "garbage-behind"),
+        *("bad-body-behind", "bad-chunk", "endless-trailer", "http-1.0", "endless-head"),
+        "long-head",
     ],
 )
 def test_each_request_of_a_connection_has_its_answer(
