@@ -93,6 +93,8 @@ class History:
     def costs(self) -> StageCosts:
         """The averages, with first estimates for what has not been measured."""
         with self._lock:
+            if self._clock() - self._read_at >= EXCHANGE_SECONDS:
+                self._read()
             return StageCosts(seconds=FIRST_GUESS | self._known())
 
     def learn(
@@ -109,7 +111,8 @@ class History:
             now = self._clock()
             if now - self._stored_at >= EXCHANGE_SECONDS:
                 self._stored_at = now  # a store that is away is asked once a second too
-                self._store(self._known())
+                self._read()
+                self._store()
 
     def enlarging(self, name: str, guess: float) -> float:
         """Seconds that this enlarger takes per megapixel; `guess` before the first job."""
@@ -120,8 +123,7 @@ class History:
     def learn_enlarging(self, name: str, seconds: float, megapixels: float) -> None:
         """Mixes the duration of one enlargement into the average; the first one sets it."""
         observed = seconds / megapixels
-        known = self.enlarging(name, observed)
-        average = known + FRESHNESS * (observed - known)
+        average = _mixed(self.enlarging(name, observed), observed)
         with translated_errors(), self._redis.pipeline() as pipe:
             pipe.hset(self._enlarging, name, average)
             pipe.expire(self._enlarging, KEEP_SECONDS)
@@ -129,24 +131,29 @@ class History:
 
     def _known(self) -> dict[Stage, float]:
         """With the lock: the averages of all workers, with what this one has to add."""
-        now = self._clock()
-        if now - self._read_at >= EXCHANGE_SECONDS:
-            self._read_at = now
-            with translated_errors():
-                fields = self._redis.hgetall(self._key)
-            read = {Stage(str(stage)): float(value) for stage, value in fields.items()}
-            self._averages = {stage: value for stage, value in read.items() if stage.is_known}
         known = dict(self._averages)
         for stage, observed in self._news:
-            before = known.get(stage, observed)
-            known[stage] = before + FRESHNESS * (observed - before)
+            known[stage] = _mixed(known.get(stage, observed), observed)
         return known
 
-    def _store(self, known: Mapping[Stage, float]) -> None:
+    def _read(self) -> None:
+        """With the lock."""
+        self._read_at = self._clock()
+        with translated_errors():
+            fields = self._redis.hgetall(self._key)
+        read = {Stage(str(stage)): float(value) for stage, value in fields.items()}
+        self._averages = {stage: value for stage, value in read.items() if stage.is_known}
+
+    def _store(self) -> None:
         """With the lock: writes what this worker has to add, and nothing else."""
+        known = self._known()
         fields: dict[Any, Any] = {str(stage): known[stage] for stage, _ in self._news}
         with translated_errors(), self._redis.pipeline() as pipe:
             pipe.hset(self._key, mapping=fields)
             pipe.expire(self._key, KEEP_SECONDS)
             pipe.execute()
-        self._averages, self._news = dict(known), []
+        self._averages, self._news = known, []
+
+
+def _mixed(average: float, observed: float) -> float:
+    return average + FRESHNESS * (observed - average)

@@ -105,3 +105,19 @@ def test_a_store_that_is_away_is_asked_once_a_second_and_nothing_is_forgotten(
     history._redis = redis_client
     history.learn({Stage.SAVING: 3.0}, megapixels=1.0, steps=4)
     assert float(redis_client.hget("history:tiny:cpu", "saving") or 0) == 3.0
+
+
+def test_what_is_stored_is_always_added_to_what_the_store_has(redis_client: redis.Redis) -> None:
+    # Given averages of an hour's work, and a store that is away when a new worker first asks
+    now = [100.0]
+    History(redis_client, "tiny", "cpu").learn({Stage.SAVING: 10.0}, megapixels=1.0, steps=4)
+    history = History(cast(Any, Away()), "tiny", "cpu", clock=lambda: now[0])
+    with suppress(StoreUnavailable):
+        history.costs()
+    # When it is back before the worker's first job ends
+    now[0] += EXCHANGE_SECONDS / 2
+    history._redis = redis_client
+    history.learn({Stage.SAVING: 1.0}, megapixels=1.0, steps=4)
+    # Then this job is one of many
+    stored = float(redis_client.hget("history:tiny:cpu", "saving") or 0)
+    assert stored == pytest.approx(10.0, rel=0.2)
