@@ -7,7 +7,7 @@ does not know are kept unchanged, and passed on with the record.
 
 from enum import StrEnum
 from functools import cache, partial
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, ValidatorFunctionWrapHandler
 from pydantic import ValidationError as PydanticError
@@ -41,10 +41,14 @@ class Record(BaseModel):
     @classmethod
     def read_fields(cls, fields: object) -> Self:
         """The same from fields that are already parsed."""
+        return cls._read_fields(fields)
+
+    @classmethod
+    def _read_fields(cls, fields: object, extra: Literal["ignore"] | None = None) -> Self:
         try:
-            return cls.model_validate(fields)
+            return cls.model_validate(fields, extra=extra)
         except PydanticError:
-            return cast(Self, _tolerant(cls).validate_python(fields))
+            return cast(Self, _tolerant(cls).validate_python(fields, extra=extra))
 
     def stored(self) -> str:
         """The text that `read` reads."""
@@ -52,11 +56,7 @@ class Record(BaseModel):
 
     def of_this_version(self) -> Self:
         """The record, and those inside it, without fields that a later version has added."""
-        fields = self.model_dump(warnings=False)
-        try:
-            return type(self).model_validate(fields, extra="ignore")
-        except PydanticError:
-            return cast(Self, _tolerant(type(self)).validate_python(fields, extra="ignore"))
+        return self._read_fields(self.model_dump(warnings=False), extra="ignore")
 
     @property
     def strange(self) -> list[str]:

@@ -233,8 +233,7 @@ def test_each_request_of_a_connection_has_its_answer(
         for piece in sent:
             with suppress(OSError):  # the server may already have closed the connection
                 connection.sendall(piece)
-            if len(sent) < 100:
-                time.sleep(0.02)  # so that the pieces do not arrive as one
+            time.sleep(0.02)  # so that the pieces do not arrive as one
         heard = b""
         with suppress(ConnectionError):  # as it does with what it has not read
             while data := connection.recv(65536):
