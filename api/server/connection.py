@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection with limits on its cost, which uvicorn's own protocol lacks.
 
 Owns five rules: the number of connections is limited, each request's headers must arrive in time, a
-body has one length, its chunks must not be tiny, and the rest of a refused body is not read.
+body has one length, its chunks must not be tiny, and the rest of a large refused body is not read.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ HEADER_SECONDS = 20.0
 # Time for a refused sender to read the answer before the connection is reset.
 LINGER_SECONDS = 2.0
 MAX_CONNECTIONS = 4000
+DROPPED_BYTES = 64 * 1024
 # Every chunk of a body costs the same time, 50 us, whether it has one byte or 64 KiB.
 FREE_PIECES = 2048
 SMALLEST_PIECE_BYTES = 32
@@ -88,10 +89,18 @@ class BoundedHttp(H11Protocol):
         super().handle_websocket_upgrade(event)
 
     def on_response_complete(self) -> None:
-        if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
+        unread = self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing()
+        if unread and not self._is_small():
             self._stop_reading()
         else:
             super().on_response_complete()
+
+    def _is_small(self) -> bool:
+        """Whether the request's body is dropped for less than a new connection costs its sender,
+        who may have been answered before the body came.
+        """
+        lengths = [value for name, value in self.scope["headers"] if name == b"content-length"]
+        return bool(lengths) and int(lengths[0]) <= DROPPED_BYTES
 
     def send_400_response(self, msg: str) -> None:
         del msg  # uvicorn's own message is plain text

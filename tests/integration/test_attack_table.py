@@ -210,6 +210,11 @@ H2C = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: A
         # As Java's client and `curl --http2` do
         ([request("/healthz", method="GET", headers=H2C) + LAST], [200, 200]),
         ([request("/v1/jobs", NONE + CLOSING, headers=[OWN, *H2C]), LAST], [422, 200]),
+        # Refused before its body came
+        (
+            [request("/v1/jobs", kind="text/plain", length="2", headers=[OWN]), b"{}", LAST],
+            [415, 200],
+        ),
         ([GET + b"\r\n" + b"\0garbage"], [200, 400]),
         ([GET + b"\r\n" + CHUNKED + b"zz\r\n"], [200, 400]),
         ([CHUNKED, b"zz\r\n"], [400]),
@@ -219,8 +224,15 @@ H2C = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: A
         ([GET + b"A: " + b"a" * 60_000 + b"\r\nConnection: close\r\n\r\n"], [200]),
     ],
     ids=[
-        *("one-after-the-other", "pipeline", "h2c", "h2c-with-a-body", "garbage-behind"),
-        *("bad-body-behind", "bad-chunk", "endless-trailer", "http-1.0", "endless-head"),
+        *("one-after-the-other", "pipeline", "h2c", "h2c-with-a-body", "late-body"),
+        *(
+            "garbage-behind",
+            "bad-body-behind",
+            "bad-chunk",
+            "endless-trailer",
+            "http-1.0",
+            "endless-head",
+        ),
         "long-head",
     ],
 )
